@@ -1,0 +1,63 @@
+# Every target makes what it needs: `make test` on a fresh clone is all there is to do.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+# Twice quiet: errors are printed, notes about the machine's pip configuration are not.
+PIP := $(PY) -m pip --quiet --quiet --disable-pip-version-check
+
+# Durations differ a hundredfold between tests, so an idle worker takes over what another has left.
+PYTEST := $(PY) -m pytest -n auto --dist worksteal
+EXAMPLES ?= 1000
+
+.DEFAULT_GOAL := help
+# Two installations into one environment at a time break it.
+.NOTPARALLEL:
+.SECONDARY:
+.PHONY: help demo test check corpus oracle bench docs format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-13s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/with-demo ## the tour: what autoinit does, in a minute
+	$(PY) docs/examples/demo.py
+
+test: $(VENV)/with-test $(VENV)/with-zoo ## every test
+	$(PYTEST)
+
+check: $(VENV)/with-dev $(VENV)/with-zoo ## format, lint, types and the fast tests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy --strict
+	$(PYTEST) -m "not slow"
+
+corpus oracle: $(VENV)/with-test $(VENV)/with-zoo ## parity with mmengine on EXAMPLES (1000) random models per property
+	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_mmengine_oracle.py tests/test_corpus.py
+
+bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals
+	$(PY) -m benchmarks
+
+docs: $(VENV)/with-docs ## build the site into site/
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+format: $(VENV)/with-dev ## format, and repair what the linter can
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/made:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "autoinit needs Python 3.10 or newer; set PYTHON")'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/with-%: pyproject.toml constraints.txt | $(VENV)/made
+	$(PIP) install --constraint constraints.txt --editable '.[$*]'
+	touch $@
+
+# Both would pull in a torch build of their own choice; what they import is in the extras.
+$(VENV)/with-zoo: constraints.txt | $(VENV)/made
+	$(PIP) install --constraint constraints.txt --no-deps torchvision timm
+	touch $@

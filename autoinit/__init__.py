@@ -1,0 +1,32 @@
+"""Declarative weight initialization for any PyTorch model, without inheritance."""
+
+from .applying import initialize as initialize
+from .applying import plan as plan
+from .config import bias_init_with_prob as bias_init_with_prob
+from .errors import ApplyError as ApplyError
+from .errors import AutoInitError as AutoInitError
+from .errors import AutoInitWarning as AutoInitWarning
+from .errors import CheckpointError as CheckpointError
+from .errors import ConfigError as ConfigError
+from .errors import ConfigTypeError as ConfigTypeError
+from .errors import MatchError as MatchError
+from .errors import ModuleGraphError as ModuleGraphError
+from .errors import ShapeError as ShapeError
+from .errors import StateError as StateError
+from .errors import TargetError as TargetError
+from .functional import caffe2_xavier_init as caffe2_xavier_init
+from .functional import constant_init as constant_init
+from .functional import kaiming_init as kaiming_init
+from .functional import normal_init as normal_init
+from .functional import trunc_normal_init as trunc_normal_init
+from .functional import uniform_init as uniform_init
+from .functional import xavier_init as xavier_init
+from .initializers import register_initializer as register_initializer
+from .interception import Run as Run
+from .interception import autoinit as autoinit
+from .interception import paused as paused
+from .planning import Plan as Plan
+from .planning import Report as Report
+from .rules import Rule as Rule
+
+__version__ = "0.1.0"

@@ -1,0 +1,135 @@
+"""A model that exists already: planned, and initialized."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from ..config import Config, parse_config
+from ..errors import ConfigTypeError, MatchError
+from ..planning import (
+    Plan,
+    Planner,
+    Report,
+    Surroundings,
+    Unmatched,
+    check_policy,
+    check_unmatched,
+    warn_of_wiped_overrides,
+)
+from ..rules import Rule
+from .execution import apply_plan
+
+
+def make_plan(planner: Planner) -> Plan:
+    """The plan of a planner, ready to be carried out."""
+    from dataclasses import replace
+
+    return replace(planner.plan(), executor=apply_plan)
+
+
+def decide(
+    module: nn.Module,
+    configs: Sequence[tuple[Rule, ...]],
+    unmatched: Unmatched,
+    surroundings: Surroundings | None = None,
+) -> Plan:
+    """Plan one model and judge the rules that match nothing in it."""
+    planner = Planner(module, configs, surroundings or Surroundings())
+    made = make_plan(planner)
+    check_unmatched([planner], unmatched)
+    warn_of_wiped_overrides([planner])
+    return made
+
+
+def check_module(module: object, caller: str) -> None:
+    """Require a model.
+
+    Raises:
+        ConfigTypeError: anything else.
+    """
+    if not isinstance(module, nn.Module):
+        raise ConfigTypeError(f"{caller}(): {module!r} is a {type(module).__name__}, not a torch.nn.Module.")
+
+
+def plan(
+    module: nn.Module, cfg: Config = None, *, unmatched: Unmatched = "auto", require_coverage: bool = False
+) -> Plan:
+    """What `initialize(module, cfg)` would do, decided and not done. Works on the meta device.
+
+    Args:
+        module: any model.
+        cfg: a dict, a list of dicts, the path of a YAML, JSON or TOML file, or `Rule` objects; None for the modules'
+            own `init_cfg` alone.
+        unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
+        require_coverage: make a parameter that no rule covers an error.
+
+    Raises:
+        ConfigError, MatchError, ShapeError, CheckpointError: see their texts; they carry `.origin` and `.fqn`.
+
+    Example:
+        >>> import torch
+        >>> from autoinit import plan
+        >>> with torch.device("meta"):
+        ...     model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8))
+        >>> decided = plan(
+        ...     model,
+        ...     [
+        ...         dict(type="Kaiming", layer="Conv2d"),
+        ...         dict(type="Constant", val=1, layer="_BatchNorm"),
+        ...     ],
+        ... )
+        >>> print(decided)
+        Plan of Sequential
+        parameter  shape          fill                          rule         beat
+        ---------  -------------  ----------------------------  -----------  ----
+        0.weight   8 x 3 x 3 x 3  Normal(mean=0, std=0.166667)  init_cfg[0]
+        0.bias     8              Constant(value=0)             init_cfg[0]
+        1.weight   8              Constant(value=1)             init_cfg[1]
+        1.bias     8              Constant(value=0)             init_cfg[1]
+        4 of 4 parameters covered
+    """
+    check_module(module, "plan")
+    check_policy(unmatched)
+    made = decide(module, [parse_config(cfg)], unmatched)
+    if require_coverage and made.uncovered:
+        shown = ", ".join(made.uncovered[:10]) + (", ..." if len(made.uncovered) > 10 else "")
+        raise MatchError(
+            f"{made.model}: no rule covers {len(made.uncovered)} parameters: {shown}.", fqn=made.uncovered[0]
+        )
+    return made
+
+
+def initialize(
+    module: nn.Module, cfg: Config = None, *, seed: int | None = None, unmatched: Unmatched = "auto"
+) -> Report:
+    """Initialize a model that exists already, in place.
+
+    Args:
+        module: any model.
+        cfg: see `plan`.
+        seed: any integer fixes every value; None draws one from torch's default generator, if anything is random.
+        unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
+
+    Returns:
+        The executed plan.
+
+    Raises:
+        ConfigError, MatchError, ShapeError, CheckpointError: nothing was changed.
+        ApplyError: a user's function or a module's own `init_weights` failed.
+
+    Example:
+        >>> import torch
+        >>> from autoinit import initialize
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> initialize(layer, dict(type="Constant", val=0.5, layer="Linear", bias=None))[
+        ...     "bias"
+        ... ].outcome
+        'kept'
+        >>> layer.weight.tolist()
+        [[0.5, 0.5], [0.5, 0.5]]
+    """
+    check_module(module, "initialize")
+    check_policy(unmatched)
+    return apply_plan(decide(module, [parse_config(cfg)], unmatched), module, seed=seed)

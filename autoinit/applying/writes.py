@@ -1,0 +1,56 @@
+"""Which tensors a piece of code writes to, `.data` and views included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class WriteRecorder(TorchDispatchMode):
+    """Notes the storage of every tensor that an operator writes to while it is entered.
+
+    Version counters would miss what goes through `.data`, and comparing values would miss a weight that is set to
+    what it was.
+
+    Example:
+        >>> import torch
+        >>> first, second = torch.zeros(2), torch.zeros(2)
+        >>> with WriteRecorder() as recorder:
+        ...     first.data[0] = 1
+        >>> recorder.wrote(first), recorder.wrote(second)
+        (True, False)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._storages: set[int] = set()
+
+    def __torch_dispatch__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        schema = func._schema  # type: ignore[attr-defined]
+        if schema.is_mutable:
+            for index, argument in enumerate(schema.arguments):
+                if argument.alias_info is not None and argument.alias_info.is_write:
+                    value = args[index] if index < len(args) else kwargs.get(argument.name)
+                    for tensor in value if isinstance(value, (list, tuple)) else (value,):
+                        if isinstance(tensor, Tensor):
+                            self._storages.add(storage_of(tensor))
+        return func(*args, **kwargs)
+
+    def wrote(self, tensor: Tensor) -> bool:
+        """Whether anything was written to the tensor's storage."""
+        return storage_of(tensor) in self._storages
+
+
+def storage_of(tensor: Tensor) -> int:
+    """What tensors that share memory have in common."""
+    return int(tensor.untyped_storage()._cdata)

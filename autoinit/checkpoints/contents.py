@@ -1,0 +1,87 @@
+"""Why a file could not be read: a verdict on its contents, with a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import CheckpointError
+from .pickles import scan_pickles
+from .placeholders import HARMLESS_GLOBALS
+from .source import Source
+
+ZIP_MAGIC = b"PK\x03\x04"
+_OLD_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+_AGAIN = "download or copy it again"
+_SAVE_TENSORS = (
+    "if you trust it, load it where it was made and save its tensors alone, "
+    "with torch.save(model.state_dict(), path) or as .safetensors"
+)
+_FOREIGN = (
+    (b"version https://git-lfs", "is a Git LFS pointer, not the file itself", "run `git lfs pull`"),
+    (b"<", "holds an HTML or XML page, not weights", "the download went wrong; download it again"),
+    (b"{", "holds JSON, not weights", "if it is the index of a sharded checkpoint, give one of the shards"),
+    (b"\x1f\x8b", "is compressed with gzip", "decompress it and give the path of the result"),
+    (b"\x89HDF", "is an HDF5 file", "convert it with torch.save or to .safetensors"),
+)
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """Whether a file that starts with `head` is a safetensors file: a header's length, then the header.
+
+    Example:
+        >>> looks_like_safetensors((8).to_bytes(8, "little") + b'{"a": {}')
+        True
+        >>> looks_like_safetensors(b"<html>")
+        False
+    """
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100_000_000
+
+
+@contextmanager
+def explained(source: Source) -> Iterator[None]:
+    """Turn whatever reading `source` raises into a CheckpointError that says why."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as e:  # bytes that are not what they should be make torch and pickle raise anything
+        raise _verdict(source, e) from e
+
+
+def _verdict(source: Source, error: Exception) -> CheckpointError:
+    source.check()  # it may have gone since
+    head = source.head()
+    if source.path.lower().endswith(".safetensors") or looks_like_safetensors(head):
+        return _verdict_on_safetensors(source, head)
+    return _verdict_on_pickle(source, error) or source.error(*_verdict_on_bytes(head))
+
+
+def _verdict_on_safetensors(source: Source, head: bytes) -> CheckpointError:
+    if looks_like_safetensors(head):
+        return source.error("is a truncated or damaged safetensors file", _AGAIN)
+    if head.startswith(ZIP_MAGIC):
+        return source.error("is no safetensors file but one of torch.save", "rename it to .pth")
+    return source.error(*_verdict_on_bytes(head))
+
+
+def _verdict_on_pickle(source: Source, error: Exception) -> CheckpointError | None:
+    scan = scan_pickles(source.path)
+    if culprit := scan.culprit(error, known=HARMLESS_GLOBALS):
+        what = f"was refused: its pickle names {culprit!r}, which is not known to be safe and was not run"
+        return source.error(what, _SAVE_TENSORS)
+    if scan.protocol > 2:
+        what = f"is pickled with protocol {scan.protocol}, which cannot be read safely"
+        return source.error(what, "save it again with the pickle_protocol that torch.save takes by itself")
+    return None
+
+
+def _verdict_on_bytes(head: bytes) -> tuple[str, str]:
+    if head.startswith(b"PK") or _OLD_MAGIC in head[:32]:
+        return "is truncated or damaged", _AGAIN
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    for magic, what, remedy in _FOREIGN:
+        if start.startswith(magic):
+            return what, remedy
+    what = "is neither a file of torch.save nor a safetensors file, or it is truncated or damaged"
+    return what, f"check that it is the right file, or {_AGAIN}"

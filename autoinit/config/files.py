@@ -1,0 +1,101 @@
+"""YAML, JSON and TOML files, read without a chance to run code or to lose a key."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, nearest
+
+KEY = "init_cfg"
+
+
+def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
+    """The config in a file, and the name to call it by.
+
+    Args:
+        location: a `.yaml`, `.yml`, `.json` or `.toml` file with a rule, a list of rules, or either under `init_cfg`
+            (which a TOML list needs: `[[init_cfg]]`).
+
+    Raises:
+        ConfigError: no such file, another suffix, a syntax error, a duplicate key, a tag that would build an object.
+    """
+    path = Path(location).expanduser()
+    readers: dict[str, Callable[[str], object]] = {
+        ".yaml": _yaml,
+        ".yml": _yaml,
+        ".json": _json,
+        ".toml": _toml,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ConfigError(
+            f"{os.fspath(location)!r} is not the path of a config file. Use a dict, a list of dicts, or a file that "
+            f"ends in {', '.join(readers)}.",
+            origin=KEY,
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        siblings = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: {error.strerror}.{nearest(path.name, siblings)}", origin=str(path)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text: {error}.", origin=str(path)) from error
+    try:
+        content = reader(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: {error}", origin=str(path)) from error
+    if isinstance(content, Mapping) and KEY in content:
+        content = content[KEY]
+    return content, f"{path.name}: {KEY}"
+
+
+def _unique(pairs: list[tuple[object, Any]]) -> dict[object, Any]:
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice!r} is written twice in one mapping; remove one of them.")
+    return result
+
+
+def _json(text: str) -> object:
+    return json.loads(text, object_pairs_hook=_unique)
+
+
+def _toml(text: str) -> object:
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
+
+
+def _yaml(text: str) -> object:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """SafeLoader builds no objects; this one also refuses duplicate keys and reads 1e-3 as a number."""
+
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, Any]:
+            self.flatten_mapping(node)
+            # Deep, because a key that is built later could not be compared now.
+            return _unique(
+                [(self.construct_object(key, True), self.construct_object(value, True)) for key, value in node.value]
+            )
+
+    Loader.add_constructor("tag:yaml.org,2002:map", Loader.construct_mapping)
+    # YAML 1.1, which PyYAML implements, wants a dot in a float: `std: 1e-3` would be a string.
+    number = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+0123456789."))
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML that a config may use: {error}") from error
+    except TypeError as error:  # A mapping as the key of a mapping.
+        raise ValueError(f"a key must be a string: {error}") from error

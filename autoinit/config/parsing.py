@@ -1,0 +1,152 @@
+"""From dicts to rules, with every error named by its place in the config."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..errors import AutoInitWarning, ConfigError, ConfigTypeError, nearest
+from ..initializers import Initializer, Pretrained, Scheme
+from ..rules import UNSET, Rule, Unset
+from .files import read_config
+from .schemes import RULE_KEYS, acts_on_modules, build_scheme, known_arguments, resolve_type
+from .values import bias_init_with_prob
+
+Config = Mapping[str, Any] | Rule | str | os.PathLike[str] | Sequence[Mapping[str, Any] | Rule] | None
+"""What users write: a dict, a list of dicts, the path of a file, `Rule` objects, or nothing."""
+
+
+def parse_config(cfg: object, where: str = "init_cfg") -> tuple[Rule, ...]:
+    """The rules of a config, in its order. Nothing of the config is kept or changed.
+
+    Args:
+        cfg: see `Config`.
+        where: what errors call it.
+
+    Raises:
+        ConfigTypeError: not a config at all, or a value of a wrong type.
+        ConfigError: anything else that cannot mean anything.
+
+    Example:
+        >>> [rule] = parse_config(dict(type="Normal", layer="Linear", std=0.02))
+        >>> rule.initializer, rule.layer, rule.origin
+        (Normal(mean=0.0, std=0.02), ('Linear',), 'init_cfg')
+    """
+    if cfg is None:
+        return ()
+    if isinstance(cfg, (str, os.PathLike)):
+        cfg, where = read_config(cfg)
+    if isinstance(cfg, (Mapping, Rule)):
+        return (_item(cfg, where),)
+    if isinstance(cfg, Sequence) and not isinstance(cfg, (str, bytes)):
+        return tuple(_item(item, f"{where}[{index}]") for index, item in enumerate(cfg))
+    raise ConfigTypeError(
+        f"{where}: {cfg!r} is a {type(cfg).__name__}; a config is a dict, a list of dicts, or the path of a file.",
+        origin=where,
+    )
+
+
+def _item(item: object, origin: str) -> Rule:
+    if isinstance(item, Rule):
+        return item
+    keys = _string_keys(item, origin, "a dict")
+    if "type" not in keys:
+        raise ConfigError(f"{origin}: no 'type' in {keys}. Add one, such as type='Normal'.", origin=origin)
+    overrides = keys.pop("override", None)
+    rule = _rule(keys, origin)
+    children = () if overrides is None else _overrides(overrides, rule, f"{origin}.override")
+    if not rule.selects_by_itself and not children and isinstance(rule.initializer, Initializer):
+        warnings.warn(
+            f"{origin} can match nothing: it has neither layer, name, params nor override.",
+            AutoInitWarning,
+            stacklevel=2,
+        )
+    return replace(rule, override=children)
+
+
+def _rule(keys: dict[str, Any], origin: str, layer_matters: bool = True) -> Rule:
+    factory = resolve_type(keys.pop("type"), origin)
+    scheme_keys = known_arguments(factory)
+    if scheme_keys is None:  # Whatever is no key of a rule goes to the callable, whose own signature judges it.
+        reserved = ("name",) if acts_on_modules(factory) else RULE_KEYS
+        names = [key for key in keys if key not in reserved]
+    else:
+        names = [key for key in keys if key in scheme_keys]
+    arguments = {key: keys.pop(key) for key in names}
+    scheme = build_scheme(factory, arguments, origin)
+    for key in keys:
+        if key not in RULE_KEYS or isinstance(scheme, Pretrained):
+            _refuse_key(key, scheme, scheme_keys or (), origin)
+    if not layer_matters and keys.pop("layer", None) is not None:
+        warnings.warn(
+            f"{origin}: 'layer' is ignored in an override, which is for all of its target.",
+            AutoInitWarning,
+            stacklevel=2,
+        )
+    bias = _bias(keys, origin)
+    selectors = {key: _listed(keys[key]) for key in ("layer", "name", "params") if keys.get(key) is not None}
+    return Rule(initializer=scheme, bias=bias, origin=origin, **selectors)
+
+
+def _listed(value: Any) -> Any:
+    # Lists of other libraries (omegaconf's ListConfig) are no tuples, and equality of rules is that of tuples.
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _bias(keys: dict[str, Any], origin: str) -> float | Unset | None:
+    prob = keys.get("bias_prob")
+    if prob is None:
+        value: float | Unset | None = keys.get("bias", UNSET)
+        return value
+    try:
+        return bias_init_with_prob(prob)
+    except ConfigError as error:
+        raise type(error)(f"{origin}.{error}", origin=f"{origin}.bias_prob") from error
+
+
+def _refuse_key(key: str, scheme: Scheme, scheme_keys: Sequence[str], origin: str) -> None:
+    name = type(scheme).__name__
+    also = () if isinstance(scheme, Pretrained) else RULE_KEYS
+    known = ", ".join(scheme_keys) or "no arguments of its own"
+    raise ConfigTypeError(
+        f"{origin}.{key}: {name} has no argument {key!r}.{nearest(key, [*scheme_keys, *also])} {name} takes: {known}.",
+        origin=f"{origin}.{key}",
+    )
+
+
+def _overrides(overrides: object, parent: Rule, origin: str) -> tuple[Rule, ...]:
+    if isinstance(overrides, Mapping):
+        return (_override(overrides, parent, origin),)
+    if isinstance(overrides, Sequence) and not isinstance(overrides, (str, bytes)):
+        return tuple(_override(item, parent, f"{origin}[{index}]") for index, item in enumerate(overrides))
+    raise ConfigTypeError(f"{origin}: {overrides!r} must be a dict or a list of dicts.", origin=origin)
+
+
+def _override(item: object, parent: Rule, origin: str) -> Rule:
+    if isinstance(item, Rule):
+        return item
+    keys = _string_keys(item, origin, "a dict or a list of dicts")
+    if keys.get("name") is None:
+        raise ConfigError(f"{origin}: no 'name' in {keys}. Say which submodule it is for.", origin=origin)
+    if "type" in keys:
+        return _rule(keys, origin, layer_matters=False)
+    others = sorted(set(keys) - {"name"})
+    if others:
+        raise ConfigError(
+            f"{origin}: {', '.join(map(repr, others))} without a 'type'. Name the type (an override with one inherits "
+            "nothing), or leave only 'name' (then it inherits all).",
+            origin=origin,
+        )
+    return replace(parent, name=keys["name"], layer=(), override=(), origin=origin)
+
+
+def _string_keys(item: object, origin: str, expected: str) -> dict[str, Any]:
+    if not isinstance(item, Mapping):
+        raise ConfigTypeError(f"{origin}: {item!r} is a {type(item).__name__}; it must be {expected}.", origin=origin)
+    for key in item:
+        if not isinstance(key, str):
+            raise ConfigTypeError(f"{origin}: key {key!r} must be a string.", origin=origin)
+    return dict(item.items())

@@ -1,0 +1,110 @@
+"""What `type` may be, and how a scheme is made from it and its arguments."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, cast
+
+from ..errors import ConfigError, ConfigTypeError, nearest
+from ..initializers import (
+    Function,
+    Initializer,
+    ModuleFunction,
+    Pretrained,
+    Scheme,
+    canonical_name,
+    registered,
+)
+
+RULE_KEYS = ("layer", "name", "params", "bias", "bias_prob")
+"""The keys of a rule that are not hyper-parameters of its scheme; `type` and `override` are handled before."""
+
+ORIGINALS = ("mmengine", "mmcv", "autoinit")
+"""Packages whose `KaimingInit` and the like are known by their names."""
+
+
+def resolve_type(value: object, origin: str) -> object:
+    """What a config's `type` stands for: a scheme's class, a scheme, or a function.
+
+    Raises:
+        ConfigError: a name that nobody registered.
+        ConfigTypeError: neither a name, a class, an initializer nor a callable.
+    """
+    if isinstance(value, str):
+        factory = registered.get(canonical_name(value))
+        if factory is None:
+            raise ConfigError(
+                f"{origin}.type: no initializer named {value!r}.{nearest(canonical_name(value), registered)}",
+                origin=f"{origin}.type",
+            )
+        return factory
+    if isinstance(value, type) and not issubclass(value, (Initializer, Pretrained)):
+        known = registered.get(canonical_name(value.__name__))
+        if value.__module__.partition(".")[0] in ORIGINALS and known is not None:
+            return known
+    if isinstance(value, (Initializer, Pretrained)) or callable(value):
+        return value
+    raise ConfigTypeError(
+        f"{origin}.type: {value!r} is a {type(value).__name__}; it must be a name, an initializer, or a function that "
+        "fills a tensor in place.",
+        origin=f"{origin}.type",
+    )
+
+
+def acts_on_modules(factory: object) -> bool:
+    """Whether it is an initializer in OpenMMLab's sense: a `BaseInit` that is called with a module."""
+    cls = factory if isinstance(factory, type) else type(factory)
+    return any(base.__name__ == "BaseInit" for base in cls.__mro__)
+
+
+def known_arguments(factory: object) -> Sequence[str] | None:
+    """The hyper-parameters of a type, or None where only its own signature knows them."""
+    if isinstance(factory, type) and is_dataclass(factory):
+        return tuple(field.name for field in fields(factory) if field.init)
+    return () if isinstance(factory, (Initializer, Pretrained)) else None
+
+
+def build_scheme(factory: object, arguments: Mapping[str, Any], origin: str) -> Scheme:
+    """The scheme of a type with these hyper-parameters.
+
+    Raises:
+        ConfigError, ConfigTypeError: the scheme refuses them; the message starts with `origin`.
+    """
+    try:
+        if isinstance(factory, (Initializer, Pretrained)):
+            return factory
+        if isinstance(factory, type) and is_dataclass(factory):
+            _need_all(factory, arguments)
+            return cast(Scheme, factory(**arguments))
+        if acts_on_modules(factory):
+            return ModuleFunction(function=_instance(factory, arguments))
+        return Function(function=_function(factory), arguments=arguments)
+    except ConfigError as error:
+        raise type(error)(f"{origin}: {error}", origin=origin) from error
+
+
+def _need_all(scheme: type, arguments: Mapping[str, Any]) -> None:
+    for field in fields(scheme):
+        if field.name not in arguments and field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigTypeError(f"{scheme.__name__} needs {field.name!r}. Add {field.name}=...")
+
+
+def _instance(factory: object, arguments: Mapping[str, Any]) -> Callable[..., object]:
+    if not isinstance(factory, type):
+        return factory  # type: ignore[return-value]
+    try:
+        built: Callable[..., object] = factory(**arguments)
+    except TypeError as error:
+        raise ConfigTypeError(f"{factory.__name__}{inspect.signature(factory)}: {error}.") from error
+    return built
+
+
+def _function(factory: object) -> Callable[..., object]:
+    if isinstance(factory, type):
+        raise ConfigTypeError(
+            f"class {factory.__qualname__} is not an initializer. Subclass autoinit.initializers.Initializer, or pass "
+            "a function that fills a tensor in place."
+        )
+    return factory  # type: ignore[return-value]

@@ -1,0 +1,88 @@
+"""The exception tree: every error says where, what, the nearest valid thing and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AutoInitError(Exception):
+    """Base of every error that autoinit raises.
+
+    Args:
+        message: the text; it starts with `origin` or `fqn` where one is known.
+        origin: where the offending thing was written, e.g. `init_cfg[2].override[0]`.
+        fqn: the parameter or module that it concerns, e.g. `layer1.0.conv1.weight`.
+
+    Example:
+        >>> from autoinit import AutoInitError, initialize
+        >>> import torch
+        >>> try:
+        ...     initialize(torch.nn.Linear(2, 2), dict(type="Kaimming", layer="Linear"))
+        ... except AutoInitError as error:
+        ...     print(error.origin, "|", error)
+        init_cfg.type | init_cfg.type: no initializer named 'Kaimming'. Did you mean 'Kaiming'?
+    """
+
+    def __init__(self, message: str, *, origin: str | None = None, fqn: str | None = None) -> None:
+        super().__init__(message)
+        self.origin = origin
+        self.fqn = fqn
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Exceptions cross process boundaries (pytest-xdist, DataLoader workers) with their attributes.
+        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn}
+
+
+class ConfigError(AutoInitError, ValueError):
+    """What the user wrote in a config cannot mean anything."""
+
+
+class ConfigTypeError(ConfigError, TypeError):
+    """A config value has the wrong Python type."""
+
+
+class MatchError(AutoInitError, LookupError):
+    """A rule names something that the model does not have."""
+
+
+class TargetError(MatchError, RuntimeError):
+    """The target of an `override` does not exist."""
+
+
+class ShapeError(AutoInitError, ValueError):
+    """A scheme is not defined for the shape or dtype of a parameter that a rule gives it."""
+
+
+class ModuleGraphError(AutoInitError, ValueError):
+    """A model cannot be walked: a module contains itself, or was never initialized as a module."""
+
+
+class CheckpointError(AutoInitError, RuntimeError):
+    """A checkpoint is missing, broken, hostile, or fits nothing."""
+
+
+class ApplyError(AutoInitError, RuntimeError):
+    """A fill or a module's own initialization failed while it was executed."""
+
+
+class StateError(AutoInitError, RuntimeError):
+    """autoinit was used in an order that cannot work."""
+
+
+class AutoInitWarning(UserWarning):
+    """Something that is probably not what the user meant, but has a meaning."""
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """A sentence that names the candidate closest to `word`, or nothing.
+
+    Example:
+        >>> nearest("Kaimming", ["Kaiming", "Xavier"])
+        " Did you mean 'Kaiming'?"
+        >>> nearest("Kaiming", [])
+        ''
+    """
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f" Did you mean {by_lower[close[0]]!r}?" if close else ""

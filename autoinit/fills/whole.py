@@ -1,0 +1,134 @@
+"""Fills that are a function of the whole tensor: computed at once, in float32, then rounded once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..sampling import NormalTransform, Sampler
+from .base import Fill, KeyOf
+
+
+def scratch(tensor: Tensor, *shape: int) -> Tensor:
+    """An uninitialized float32 tensor beside `tensor`: whole-tensor schemes cost one of these at least."""
+    return torch.empty(shape or tensor.shape, dtype=torch.float32, device=tensor.device)
+
+
+@dataclass(frozen=True)
+class Orthogonal(Fill):
+    """Rows or columns, whichever are fewer, orthonormal, times `gain`; axes after the first are flattened.
+
+    Haar distributed (Mezzadri 2007, "How to generate random matrices from the classical compact groups").
+    Transient memory: three float32 copies of the tensor.
+    """
+
+    gain: float
+    rows: int = field(repr=False)
+    columns: int = field(repr=False)
+
+    is_random = True
+
+    @property
+    def mean(self) -> float:
+        return 0.0
+
+    @property
+    def std(self) -> float:
+        """The square root of the mean square of the elements, which is the same in every draw."""
+        return self.gain / math.sqrt(max(self.rows, self.columns))
+
+    def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        normal = scratch(tensor, self.rows, self.columns)
+        sampler.draw_into(normal, key_of(0), NormalTransform(0.0, 1.0))
+        q, r = torch.linalg.qr(normal.t() if self.rows < self.columns else normal)
+        # QR leaves the signs to the implementation; tying them to R's diagonal makes Q Haar distributed.
+        q *= torch.where(r.diagonal() < 0, -1.0, 1.0)
+        tensor.copy_((q.t() if self.rows < self.columns else q).mul(self.gain).reshape(tensor.shape))
+
+
+@dataclass(frozen=True)
+class Dirac(Fill):
+    """A convolution that passes its input channels through, in each of `groups` groups (`torch.nn.init.dirac_`)."""
+
+    groups: int = 1
+
+    is_random = False
+
+    def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        tensor.zero_()
+        out_per_group = tensor.shape[0] // self.groups
+        channels = torch.arange(min(out_per_group, tensor.shape[1]), device=tensor.device)
+        centre = tuple(size // 2 for size in tensor.shape[2:])
+        for group in range(self.groups):
+            position: tuple[Tensor | int, ...] = (group * out_per_group + channels, channels, *centre)
+            tensor[position] = 1
+
+
+@dataclass(frozen=True)
+class Eye(Fill):
+    """The identity matrix, as much of it as fits (`torch.nn.init.eye_`)."""
+
+    is_random = False
+
+    def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        tensor.zero_().diagonal().fill_(1)
+
+
+@dataclass(frozen=True)
+class Sparse(Fill):
+    """In each column exactly ceil(sparsity * rows) zeros, elsewhere normal (Martens 2010; `torch.nn.init.sparse_`)."""
+
+    sparsity: float
+    scale: float
+    rows: int = field(repr=False)
+
+    is_random = True
+
+    @property
+    def zeros_per_column(self) -> int:
+        return math.ceil(self.sparsity * self.rows)
+
+    @property
+    def mean(self) -> float:
+        return 0.0
+
+    @property
+    def std(self) -> float:
+        return self.scale * math.sqrt(1 - self.zeros_per_column / self.rows) if self.rows else 0.0
+
+    def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        values, order = scratch(tensor), scratch(tensor)
+        sampler.draw_into(values, key_of(0), NormalTransform(0.0, self.scale))
+        # Sorting independent normals gives each column a uniformly random order of its rows.
+        sampler.draw_into(order, key_of(1), NormalTransform(0.0, 1.0))
+        zeros = order.argsort(dim=0, stable=True)[: self.zeros_per_column]
+        tensor.copy_(values.scatter_(0, zeros, 0.0))
+
+
+@dataclass(frozen=True)
+class Custom(Fill):
+    """What a user's function writes in place. It sees torch's generators seeded from the parameter's key.
+
+    The function works on a copy, so one that raises leaves the parameter as it was.
+    """
+
+    function: Callable[..., object]
+    arguments: Mapping[str, object]
+
+    is_random = True
+
+    def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        copy = tensor.clone()
+        devices = [tensor.device] if tensor.device.type not in ("cpu", "meta") else []
+        with torch.random.fork_rng(devices, device_type=tensor.device.type if devices else "cuda"):
+            torch.manual_seed(key_of(0).offset >> 1)
+            self.function(copy, **self.arguments)
+        tensor.copy_(copy)
+
+    def __str__(self) -> str:
+        name = getattr(self.function, "__name__", repr(self.function))
+        return f"{name}({', '.join(f'{key}={value!r}' for key, value in self.arguments.items())})"

@@ -1,0 +1,54 @@
+"""Any callable that fills a tensor in place, as a scheme."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from .. import fills
+from ..errors import ConfigTypeError
+from ..fills import Fill, TensorSpec
+from .base import Initializer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Function(Initializer):
+    """`function(tensor, **arguments)`, which must overwrite the tensor in place.
+
+    Args:
+        function: for example `torch.nn.init.orthogonal_`. It sees torch's generators seeded from the parameter's
+            key, so its values are as reproducible as autoinit's own.
+        arguments: passed by keyword.
+
+    Raises:
+        ConfigTypeError: the arguments do not fit the function's signature.
+
+    Example:
+        >>> import torch
+        >>> print(Function(function=torch.nn.init.constant_, arguments={"val": 2.0}))
+        constant_(val=2.0)
+    """
+
+    function: Callable[..., object]
+    arguments: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", dict(self.arguments))
+        try:
+            signature = inspect.signature(self.function)
+        except (ValueError, TypeError):
+            return  # Some builtins have none; they say for themselves what they do not take.
+        try:
+            signature.bind(None, **self.arguments)
+        except TypeError as error:
+            name = getattr(self.function, "__name__", repr(self.function))
+            raise ConfigTypeError(
+                f"{name}{signature} cannot be called with a tensor and {self.arguments}: {error}."
+            ) from error
+
+    def fill(self, spec: TensorSpec) -> Fill:
+        return fills.Custom(self.function, self.arguments)
+
+    def __str__(self) -> str:
+        return str(fills.Custom(self.function, self.arguments))

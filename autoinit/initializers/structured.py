@@ -1,0 +1,103 @@
+"""Schemes that are a function of the whole tensor."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+
+from .. import fills
+from ..errors import ConfigTypeError, ShapeError
+from ..fills import Fill, TensorSpec
+from .base import Initializer, check_number, need_dimensions
+from .registry import register_initializer
+
+MATRIX_OR_MORE = tuple(range(2, 65))
+
+
+@register_initializer("Orthogonal")
+@dataclass(frozen=True, kw_only=True)
+class Orthogonal(Initializer):
+    """A (semi-)orthogonal matrix times `gain` (Saxe, McClelland, Ganguli 2013; `torch.nn.init.orthogonal_`).
+
+    Axes after the first are flattened.
+
+    Example:
+        >>> from autoinit.fills import TensorSpec
+        >>> Orthogonal(gain=2).fill(TensorSpec(shape=(4, 16))).std
+        0.5
+    """
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number(self, "gain")
+
+    def fill(self, spec: TensorSpec) -> Fill:
+        need_dimensions(self, spec, MATRIX_OR_MORE)
+        if not spec.numel:
+            return fills.Constant(0.0)
+        return fills.Orthogonal(self.gain, spec.shape[0], math.prod(spec.shape[1:]))
+
+
+@register_initializer("Dirac")
+@dataclass(frozen=True, kw_only=True)
+class Dirac(Initializer):
+    """A convolution that passes its input channels through (`torch.nn.init.dirac_`): 3, 4 or 5 dimensions.
+
+    Example:
+        >>> from autoinit.fills import TensorSpec
+        >>> Dirac(groups=2).fill(TensorSpec(shape=(4, 2, 3, 3)))
+        Dirac(groups=2)
+    """
+
+    groups: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.groups, bool) or not isinstance(self.groups, numbers.Integral) or self.groups < 1:
+            raise ConfigTypeError(f"Dirac: groups={self.groups!r} must be a positive integer.")
+
+    def fill(self, spec: TensorSpec) -> Fill:
+        need_dimensions(self, spec, (3, 4, 5))
+        if spec.shape[0] % self.groups:
+            raise ShapeError(f"Dirac: {spec.shape[0]} output channels do not divide into groups={self.groups}.")
+        return fills.Dirac(self.groups)
+
+
+@register_initializer("Eye")
+@dataclass(frozen=True, kw_only=True)
+class Eye(Initializer):
+    """The identity matrix (`torch.nn.init.eye_`): 2 dimensions.
+
+    Example:
+        >>> from autoinit.fills import TensorSpec
+        >>> Eye().fill(TensorSpec(shape=(4, 4)))
+        Eye()
+    """
+
+    def fill(self, spec: TensorSpec) -> Fill:
+        need_dimensions(self, spec, (2,))
+        return fills.Eye()
+
+
+@register_initializer("Sparse")
+@dataclass(frozen=True, kw_only=True)
+class Sparse(Initializer):
+    """In each column a fraction of zeros, elsewhere normal (Martens 2010; `torch.nn.init.sparse_`): 2 dimensions.
+
+    Example:
+        >>> from autoinit.fills import TensorSpec
+        >>> Sparse(sparsity=0.25).fill(TensorSpec(shape=(8, 4))).zeros_per_column
+        2
+    """
+
+    sparsity: float
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_number(self, "sparsity", low=0, high=1)
+        check_number(self, "std", low=0)
+
+    def fill(self, spec: TensorSpec) -> Fill:
+        need_dimensions(self, spec, (2,))
+        return fills.Sparse(self.sparsity, self.std, spec.shape[0])

@@ -1,0 +1,69 @@
+"""Replaced methods of classes, counted: there while any block is open, gone without a trace afterwards."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import wrapt
+
+Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Patches:
+    """Methods that are replaced while a counter is above zero.
+
+    One set of patches for all threads, whose blocks may end in any order: patches that each block put on and took
+    off for itself would, out of order, leave one installed for ever.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._count = 0
+        self._wanted: list[tuple[type, str, Wrapper]] = []
+        self._installed: list[tuple[type, str, object, object]] = []
+
+    def want(self, owner: type, name: str, wrapper: Wrapper) -> None:
+        """Have `wrapper(wrapped, instance, args, kwargs)` around a method whenever a block is open."""
+        self._wanted.append((owner, name, wrapper))
+
+    def acquire(self) -> None:
+        """Count one more block, and install the patches with the first."""
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                for owner, name, wrapper in self._wanted:
+                    self._install(owner, name, wrapper)
+
+    def release(self) -> None:
+        """Count one block less, and undo the patches with the last."""
+        with self._lock:
+            self._count -= 1
+            if self._count == 0:
+                while self._installed:
+                    self._undo(*self._installed.pop())
+
+    def also(self, owner: type, name: str, wrapper: Wrapper) -> None:
+        """Patch one more method until the last open block ends."""
+        with self._lock:
+            if self._count and not any(o is owner and n == name for o, n, _, _ in self._installed):
+                self._install(owner, name, wrapper)
+
+    def _install(self, owner: type, name: str, wrapper: Wrapper) -> None:
+        original = owner.__dict__.get(name)
+        # An inherited method gets a wrapper of its own in the class, which is deleted again.
+        replacement = wrapt.FunctionWrapper(getattr(owner, name) if original is None else original, wrapper)
+        setattr(owner, name, replacement)
+        self._installed.append((owner, name, original, replacement))
+
+    @staticmethod
+    def _undo(owner: type, name: str, original: object, replacement: object) -> None:
+        if owner.__dict__.get(name) is not replacement:
+            # The first torch.compile of a process wraps __init__ for good. Taking our wrapper out from under it would
+            # take torch's off; the wrapper stays inside and, with no block open, passes everything through.
+            return
+        if original is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, original)

@@ -1,0 +1,182 @@
+"""What one execution of a block owns: the modules built in it, and the reports of what became of them."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import nn
+
+from ..applying import apply_plan, bind_targets, make_plan
+from ..errors import AutoInitWarning, StateError
+from ..planning import (
+    FILLED,
+    KEPT,
+    OWN,
+    Entry,
+    Plan,
+    Planner,
+    Report,
+    ReportEntry,
+    Surroundings,
+    Unmatched,
+    can_reach,
+    check_unmatched,
+    walk,
+    warn_of_wiped_overrides,
+)
+from ..rules import Rule
+from ..sampling import fresh_seed
+from .census import Census
+from .context import Extent
+
+
+class Run(Extent):
+    """One execution of a `with autoinit(...)` block; `as run` gives it."""
+
+    def __init__(self, rules: tuple[Rule, ...], seed: int | None, unmatched: Unmatched, outer: Run | None) -> None:
+        super().__init__()
+        self.census = Census()
+        self._reports: list[Report | Callable[[], Report]] = []
+        self._rules = rules
+        self._seed = seed
+        self._unmatched = unmatched
+        self.outer = outer
+        self._settled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
+        self._planners: list[Planner] = []
+        self._numbers: set[int] = set()
+
+    def notice(self, module: nn.Module) -> None:
+        """Record that a module is being built: here, and so in the blocks around this one."""
+        run: Run | None = self
+        while run is not None:
+            run.census.add(module)
+            run = run.outer
+
+    @property
+    def reports(self) -> list[Report]:
+        """One for each root module built in the block, in order, once the block has ended."""
+        self._reports = [report if isinstance(report, Report) else report() for report in self._reports]
+        return list(self._reports)  # type: ignore[arg-type]
+
+    @property
+    def report(self) -> Report:
+        """The report of the block's only root.
+
+        Raises:
+            StateError: the block has not ended, or has no root, or several.
+        """
+        reports = self.reports
+        if len(reports) == 1:
+            return reports[0]
+        if not self.ended:
+            raise StateError("The block has not ended: its report is made when it does. Read run.report after it.")
+        models = ", ".join(report.model for report in reports) or "none"
+        raise StateError(f"The block has {len(reports)} root modules ({models}), not one. Use run.reports.")
+
+    def settle(self) -> None:
+        """Give the modules that have none yet their values, and judge the rules: the block has ended.
+
+        Raises:
+            AutoInitError: nothing was changed.
+        """
+        self._settle(self.census.roots(), judge=True)
+
+    def settle_so_far(self) -> None:
+        """Give the modules built so far their values; rules that match nothing may match what is built later."""
+        self._settle(self.census.roots(), judge=False)
+
+    def settle_called(self, module: nn.Module) -> None:
+        """Give the models that a module is part of their values, because it is about to be used (I5)."""
+        roots = self.census.roots()
+        self._settle([root for root in roots if any(node.module is module for node in walk(root))], judge=False)
+
+    def _settle(self, roots: Sequence[nn.Module], *, judge: bool) -> None:
+        numbered = self._number(self.census.roots())
+        if not can_reach(self._rules, self.census):
+            self._leave(roots, numbered)
+            if judge:
+                self._judge()
+            return
+        surroundings = self._surroundings()
+        planners = [Planner(root, [self._rules], surroundings) for root in roots]
+        plans = [make_plan(planner) for planner in planners]
+        self._planners += planners
+        if judge:
+            self._judge()
+        warn_of_wiped_overrides(planners)
+        # All found before any is written, so that an error leaves every root as it was.
+        targets = [bind_targets(plan, root) for plan, root in zip(plans, roots, strict=True)]
+        for plan, root, target in zip(plans, roots, targets, strict=True):
+            report = apply_plan(plan, root, seed=self._seed_of(plan.values()), root=numbered[id(root)], targets=target)
+            self._reports.append(report)
+            self._numbers.add(report.root)
+            self._remember(plan, report, target.params)
+            if not judge:
+                self.census.final.update(id(node.module) for node in walk(root))
+        for planner in planners:
+            planner.records.clear()
+
+    def _leave(self, roots: Sequence[nn.Module], numbered: Mapping[int, int]) -> None:
+        """Leave models alone that no rule can reach; who wants their reports has them made then."""
+        if roots:
+            tally = Planner(roots[0], [self._rules], Surroundings())
+            tally.census.update(map(type, self.census))
+            self._planners.append(tally)
+        for root in roots:
+            self._numbers.add(numbered[id(root)])
+            self._reports.append(partial(_report_untouched, weakref.ref(root), type(root).__name__, numbered[id(root)]))
+
+    def _judge(self) -> None:
+        if self._planners:
+            check_unmatched(self._planners, self._unmatched)
+        elif self._rules and self._unmatched != "ignore":
+            warnings.warn(
+                "No module was built in this autoinit block, so its rules did nothing. For a model that exists already "
+                "use autoinit.initialize(model, cfg).",
+                AutoInitWarning,
+                stacklevel=4,
+            )
+
+    def _number(self, roots: Sequence[nn.Module]) -> dict[int, int]:
+        """An index for each root, by the order of construction; one that was given before stays."""
+        taken = self._numbers
+        free = (number for number in range(len(taken) + len(roots)) if number not in taken)
+        return {id(root): next(free) for root in roots}
+
+    def _seed_of(self, entries: Iterable[Entry]) -> int | None:
+        """One seed for all roots of the block, drawn when the first of them needs one (S2)."""
+        if self._seed is None and any(entry.fill is not None and entry.fill.is_random for entry in entries):
+            self._seed = fresh_seed()
+        return self._seed
+
+    def _surroundings(self) -> Surroundings:
+        census = self.census
+        # An id is free again when its tensor is gone.
+        settled = {key: entry for key, (param, entry) in self._settled.items() if param() is not None}
+        return Surroundings(
+            built={id(module) for module in census},
+            final=census.final,
+            loaded=census.loaded_params(),
+            settled=settled,
+            called=census.called,
+        )
+
+    def _remember(self, plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
+        """Keep for the outer blocks what is filled: their rules come after this block's (P2)."""
+        for fqn, entry in report.items():
+            if entry.outcome in (FILLED, OWN):
+                param, run = params[fqn], self.outer
+                while run is not None:
+                    run._settled[id(param)] = (weakref.ref(param), plan[fqn])
+                    run = run.outer
+
+
+def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> Report:
+    module = root()
+    plan = Planner(module, [], Surroundings()).plan() if module is not None else {}
+    entries = {fqn: ReportEntry.of(entry, KEPT) for fqn, entry in plan.items()}
+    return Report(model=model, entries=entries, root=number)

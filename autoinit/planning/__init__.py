@@ -1,0 +1,29 @@
+"""Model x rules -> plan: for every parameter the fill, the rule it comes from, and the rules that it beat."""
+
+from .binding import Rank as Rank
+from .binding import unwrapped as unwrapped
+from .entries import Entry as Entry
+from .loads import tensors_of as tensors_of
+from .own import ENGINES as ENGINES
+from .planner import Planner as Planner
+from .planner import Surroundings as Surroundings
+from .plans import Executor as Executor
+from .plans import Plan as Plan
+from .reach import can_reach as can_reach
+from .reports import FILLED as FILLED
+from .reports import KEPT as KEPT
+from .reports import LOADED as LOADED
+from .reports import OWN as OWN
+from .reports import PENDING as PENDING
+from .reports import Report as Report
+from .reports import ReportEntry as ReportEntry
+from .steps import Load as Load
+from .steps import ModuleCall as ModuleCall
+from .steps import OwnInit as OwnInit
+from .steps import Step as Step
+from .tree import Node as Node
+from .tree import walk as walk
+from .unmatched import Unmatched as Unmatched
+from .unmatched import check_policy as check_policy
+from .unmatched import check_unmatched as check_unmatched
+from .unmatched import warn_of_wiped_overrides as warn_of_wiped_overrides

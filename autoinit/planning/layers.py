@@ -1,0 +1,78 @@
+"""Which classes a `layer` means."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+from torch import nn
+
+from ..errors import nearest
+
+
+@lru_cache(maxsize=8192)
+def names_of(cls: type) -> frozenset[str]:
+    """Every name that stands for a module class: its own and those of all its ancestors below `nn.Module`.
+
+    Example:
+        >>> from torch import nn
+        >>> sorted(names_of(nn.BatchNorm2d))[:2]
+        ['BatchNorm2d', '_BatchNorm']
+    """
+    lineage = [base for base in cls.__mro__ if base is not nn.Module and base is not object]
+    return frozenset(name for base in lineage for name in (base.__name__, f"{base.__module__}.{base.__qualname__}"))
+
+
+def is_layer(cls: type, layer: str | type) -> bool:
+    """Whether a module class is a `layer`, which is a class, a class name, or a qualified one.
+
+    Example:
+        >>> from torch import nn
+        >>> is_layer(nn.Conv2d, "torch.nn.Conv2d"), is_layer(nn.Conv2d, nn.Linear)
+        (True, False)
+    """
+    if isinstance(layer, type):
+        return issubclass(cls, layer)
+    if layer in names_of(cls):
+        return True
+    exported = exported_class(layer) if "." in layer else None
+    return exported is not None and exported is not nn.Module and issubclass(cls, exported)
+
+
+def exported_class(path: str) -> type | None:
+    """The class at a dotted path through modules that are imported already; `torch.nn.Conv2d` is defined elsewhere."""
+    module, _, name = path.rpartition(".")
+    found = getattr(sys.modules.get(module), name, None)
+    return found if isinstance(found, type) else None
+
+
+def all_subclasses(cls: type) -> Iterator[type]:
+    """Every class below `cls` that this process has defined."""
+    children: list[type] = cls.__subclasses__()
+    for child in children:
+        yield child
+        yield from all_subclasses(child)
+
+
+def is_known(layer: str | type) -> bool:
+    """Whether any module class of this process is meant, in whatever model."""
+    return isinstance(layer, type) or any(is_layer(cls, layer) for cls in all_subclasses(nn.Module))
+
+
+def suggestion(layers: Iterable[str | type], census: Counter[type]) -> str:
+    """The nearest name among the classes of a model, with how many modules it would match."""
+    counts: Counter[str] = Counter()
+    for cls, count in census.items():
+        for name in names_of(cls):
+            if "." not in name:
+                counts[name] += count
+    for layer in layers:
+        if isinstance(layer, str):
+            hint = nearest(layer.rpartition(".")[2], counts)
+            if hint:
+                count = counts[hint.split("'")[1]]
+                return hint.replace("?", f" ({count} module{'s' if count > 1 else ''})?")
+    present = ", ".join(name for name, _ in Counter({cls.__name__: n for cls, n in census.items()}).most_common(8))
+    return f" The model has: {present}."

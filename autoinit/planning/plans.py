@@ -1,0 +1,131 @@
+"""The plan: what every parameter of one model will get, and why. It holds names and shapes, no tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import nn
+
+from ..errors import StateError
+from ..tables import Table
+from .entries import Entry, shape_text, summarize
+from .reports import Report
+from .steps import Load, Step
+
+
+class Executor(Protocol):
+    """What carries a plan out; it lives on a floor above and is handed down."""
+
+    def __call__(self, plan: Plan, module: nn.Module, *, seed: int | None) -> Report: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan(Mapping[str, Entry]):
+    """A mapping from FQN to `Entry` over every parameter of a model, in model order.
+
+    Args:
+        model: class name of the root.
+        entries: by FQN.
+        steps: what runs besides fills, in rising precedence.
+        initialized: FQNs of modules in OpenMMLab's protocol whose `init_cfg` this plan carries out.
+        executor: what `apply` calls.
+
+    Example:
+        >>> from torch import nn
+        >>> from autoinit import plan
+        >>> decided = plan(
+        ...     nn.Sequential(nn.Linear(8, 8), nn.PReLU()),
+        ...     dict(type="Normal", layer="Linear", std=0.02),
+        ... )
+        >>> print(
+        ...     decided["0.weight"].fill,
+        ...     "|",
+        ...     decided["0.weight"].rule.origin,
+        ...     "|",
+        ...     decided.uncovered,
+        ... )
+        Normal(mean=0, std=0.02) | init_cfg | ('1.weight',)
+    """
+
+    model: str
+    entries: Mapping[str, Entry]
+    steps: tuple[Step, ...] = ()
+    initialized: tuple[str, ...] = ()
+    executor: Executor | None = field(default=None, repr=False)
+
+    def __getitem__(self, fqn: str) -> Entry:
+        return self.entries[fqn]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return (self.model, dict(self.entries), self.steps) == (other.model, dict(other.entries), other.steps)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def uncovered(self) -> tuple[str, ...]:
+        """FQNs of the parameters that no rule covers."""
+        return tuple(fqn for fqn, entry in self.entries.items() if entry.rule is None and not entry.kept)
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """The checkpoints that will be loaded."""
+        return tuple(step for step in self.steps if isinstance(step, Load))
+
+    def apply(self, module: nn.Module, *, seed: int | None = None) -> Report:
+        """Carry the plan out on a model of the same parameters: this one, or one that was built elsewhere.
+
+        Args:
+            module: has the parameters that were planned for, of the same shapes.
+            seed: any integer; None draws one from torch's default generator, if anything is random.
+
+        Raises:
+            MatchError: the model is another one; nothing is changed.
+            StateError: a parameter that should be filled is on the meta device.
+
+        Example:
+            >>> import torch
+            >>> from autoinit import plan
+            >>> layer = torch.nn.Linear(2, 2)
+            >>> report = plan(layer, dict(type="Constant", val=1, layer="Linear")).apply(layer)
+            >>> report["weight"].outcome, layer.weight.tolist()
+            ('filled', [[1.0, 1.0], [1.0, 1.0]])
+        """
+        if self.executor is None:
+            raise StateError("This plan was not made by autoinit.plan(), and nothing can carry it out.")
+        return self.executor(self, module, seed=seed)
+
+    def table(self) -> Table:
+        """One row a parameter: name, shape, fill, rule, and what the rule beat."""
+        rows = [
+            (e.fqn, shape_text(e.shape), e.gets, e.origin, ", ".join(rule.origin for rule in e.beat))
+            for e in self.entries.values()
+        ]
+        covered = len(self.entries) - len(self.uncovered)
+        caption = f"{covered} of {len(self.entries)} parameters covered"
+        return Table(
+            title=f"Plan of {self.model}",
+            columns=("parameter", "shape", "fill", "rule", "beat"),
+            rows=rows,
+            caption=caption,
+        )
+
+    def summary(self) -> Table:
+        """One row a rule: how many parameters and values it fills, and how many parameters others took from it."""
+        return summarize(f"Rules of {self.model}", self.entries.values())
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.entries)} parameters, {len(self.uncovered)} uncovered, {len(self.steps)} steps"
+        return f"Plan({self.model}: {counts})"

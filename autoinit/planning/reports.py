@@ -1,0 +1,160 @@
+"""The report: the plan as it was executed. Nothing in it is inferred from values."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..sampling import VERSION
+from ..tables import Table
+from .entries import Entry, shape_text, summarize
+from .steps import Load
+
+FILLED, KEPT, LOADED, OWN, PENDING = "filled", "kept", "kept: loaded", "own init_weights", "pending"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportEntry(Entry):
+    """A plan's entry and what became of it.
+
+    Args:
+        outcome: "filled" by its rule; "kept" as it was; "kept: loaded" from a checkpoint that the block saw;
+            "own init_weights" if the module's own method wrote it; "pending" while it has no shape.
+    """
+
+    outcome: str
+
+    @classmethod
+    def of(cls, entry: Entry, outcome: str) -> ReportEntry:
+        """An entry of a plan with its outcome."""
+        return cls(**entry.__dict__, outcome=outcome)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strings, numbers and lists only."""
+        return {
+            "shape": None if self.shape is None else list(self.shape),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "layer": self.layer,
+            "outcome": self.outcome,
+            "fill": None if self.fill is None else repr(self.fill),
+            "rule": self.origin or None,
+            "beat": [rule.origin for rule in self.beat],
+            "aliases": list(self.aliases),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report(Mapping[str, ReportEntry]):
+    """A mapping from FQN to `ReportEntry` over every parameter of a model, in model order.
+
+    Args:
+        model: class name of the root.
+        entries: by FQN.
+        seed: of the values; None if nothing was drawn.
+        root: index of the model among the roots of its block; the values depend on it.
+        loads: the checkpoints that were loaded, with counts of keys that fit and keys that did not.
+
+    Example:
+        >>> from torch import nn
+        >>> from autoinit import initialize
+        >>> report = initialize(
+        ...     nn.Linear(2, 2), dict(type="Normal", layer="Linear", std=0.02, bias=1), seed=0
+        ... )
+        >>> print(report)
+        Report of Linear
+        parameter  shape  outcome  fill                      rule      beat
+        ---------  -----  -------  ------------------------  --------  ----
+        weight     2 x 2  filled   Normal(mean=0, std=0.02)  init_cfg
+        bias       2      filled   Constant(value=1)         init_cfg
+        2 filled; seed 0
+    """
+
+    model: str
+    entries: Mapping[str, ReportEntry]
+    seed: int | None = None
+    root: int = 0
+    loads: tuple[Load, ...] = ()
+    version: int = field(default=VERSION)
+
+    def __getitem__(self, fqn: str) -> ReportEntry:
+        return self.entries[fqn]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_dict() == other.to_dict() if isinstance(other, Report) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        """How many parameters had each outcome."""
+        return Counter(entry.outcome for entry in self.entries.values())
+
+    @property
+    def caption(self) -> str:
+        """The totals in one line."""
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
+        parts = [counts, *map(str, self.loads), "" if self.seed is None else f"seed {self.seed}"]
+        return "; ".join(filter(None, parts))
+
+    def table(self) -> Table:
+        """One row a parameter: name, shape, outcome, fill, rule, and what the rule beat."""
+        rows = [
+            (
+                e.fqn,
+                shape_text(e.shape),
+                e.outcome,
+                e.gets,
+                e.origin,
+                ", ".join(rule.origin for rule in e.beat),
+            )
+            for e in self.entries.values()
+        ]
+        columns = ("parameter", "shape", "outcome", "fill", "rule", "beat")
+        return Table(title=f"Report of {self.model}", columns=columns, rows=rows, caption=self.caption)
+
+    def summary(self) -> Table:
+        """One row a rule: how many parameters and values it filled, and how many parameters others took from it."""
+        return summarize(f"Rules of {self.model}", self.entries.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as strings, numbers, lists and dicts."""
+        return {
+            "model": self.model,
+            "seed": self.seed,
+            "root": self.root,
+            "version": self.version,
+            "loads": [_load_dict(load) for load in self.loads],
+            "parameters": {fqn: entry.to_dict() for fqn, entry in self.entries.items()},
+        }
+
+    def to_json(self, **options: Any) -> str:
+        """`to_dict()` as JSON; options go to `json.dumps`."""
+        return json.dumps(self.to_dict(), **options)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def __rich__(self) -> object:
+        return self.table()
+
+    def __repr__(self) -> str:
+        return f"Report({self.model}: {self.caption})"
+
+
+def _load_dict(load: Load) -> dict[str, Any]:
+    return {
+        "checkpoint": load.checkpoint.location,
+        "loaded": list(load.keys),
+        "missing": list(load.missing),
+        "unexpected": list(load.unexpected),
+        "mismatched": list(load.mismatched),
+    }

@@ -1,0 +1,136 @@
+"""Nothing unmatched stays silent: rules that select nothing, and why."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
+
+from ..errors import AutoInitWarning, ConfigError, MatchError, nearest
+from ..rules import Rule
+from .binding import Bound, Source
+from .layers import is_known, is_layer, suggestion
+from .planner import Planner
+
+Unmatched = Literal["auto", "error", "warn", "ignore"]
+"""What happens to a rule that selects nothing.
+
+"auto": an error if it cannot be meant (a `layer` that no class has, a `name`, `params` or override target that the
+model lacks) in a config that was passed; a warning if the class exists but this model has none, or if the config is
+a module's own.
+"""
+
+
+def check_policy(unmatched: str) -> None:
+    """Require a known policy.
+
+    Raises:
+        ConfigError: another value.
+    """
+    known = get_args(Unmatched)
+    if unmatched not in known:
+        raise ConfigError(
+            f"unmatched={unmatched!r} is unknown.{nearest(str(unmatched), known)} Known: {', '.join(known)}."
+        )
+
+
+def check_unmatched(planners: Sequence[Planner], unmatched: Unmatched) -> None:
+    """Judge the rules of several plans together: a rule has to match in one of them.
+
+    Raises:
+        MatchError: a rule that can match nothing, unless the policy is milder.
+    """
+    if unmatched == "ignore" or not planners:
+        return
+    models = " or ".join(dict.fromkeys(type(planner.root).__name__ for planner in planners))
+    census: Counter[type] = sum((planner.census for planner in planners), Counter())
+    names: Counter[str] = sum((planner.param_names for planner in planners), Counter())
+    groups: dict[int, list[Bound]] = {}
+    for planner in planners:
+        for bound in planner.bounds:
+            groups.setdefault(id(bound.rule), []).append(bound)
+    for bounds in groups.values():
+        problem = _problem(bounds, models, census, names)
+        if problem is None:
+            continue
+        error, certain = problem
+        fatal = certain and any(bound.source.passed for bound in bounds)
+        if unmatched == "error" or (unmatched == "auto" and fatal):
+            raise error
+        warnings.warn(str(error), AutoInitWarning, stacklevel=3)
+
+
+def _problem(
+    bounds: Sequence[Bound], models: str, census: Counter[type], names: Counter[str]
+) -> tuple[MatchError, bool] | None:
+    """What is wrong with a rule, and whether it must be a mistake rather than a model without such a layer."""
+    rule = bounds[0].rule
+    if all(bound.missing for bound in bounds):
+        return bounds[0].missing[0], True
+    typos = [layer for layer in rule.layer if not _present(layer, census) and not is_known(layer)]
+    if typos:
+        hint = suggestion(typos, census)
+        what = rule.describe() if len(rule.layer) == 1 else f"{rule.origin} (layer={typos[0]!r})"
+        return MatchError(f"{what} matches no module of {models}.{hint}", origin=rule.origin), True
+    if bounds[0].targets is None and not rule.selects_by_itself:
+        return None
+    if not any(bound.modules for bound in bounds):
+        certain = bool(rule.name) and all(_present(layer, census) for layer in rule.layer)
+        remedy = "" if certain else " The class exists; this model has none."
+        return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
+    if not any(bound.params for bound in bounds):
+        wanted = rule.params or ("weight", "bias")
+        hint = next(filter(None, (nearest(param, names) for param in wanted)), "") if rule.params else ""
+        text = (
+            f"{rule.describe()} matches modules of {models} but none of their parameters ({', '.join(wanted)}).{hint}"
+        )
+        return MatchError(text, origin=rule.origin), rule.params is not None
+    return None
+
+
+def _present(layer: str | type, census: Counter[type]) -> bool:
+    return any(is_layer(cls, layer) for cls in census)
+
+
+def warn_of_wiped_overrides(planners: Iterable[Planner]) -> None:
+    """Warn where an override loses to a later rule of the same config: by the order of the original, rarely meant."""
+    told: set[tuple[str, str]] = set()
+    for planner in planners:
+        overrides = {id(bound.rule): bound for bound in planner.bounds if bound.is_override}
+        if not overrides:
+            continue
+        sources = {id(bound.rule): bound.source for bound in planner.bounds}
+        for record in planner.records.values():
+            ranked = sorted(record.claims, key=lambda claim: claim.rank)
+            if len(ranked) > 1:
+                _warn_of(
+                    ranked[-1].rule,
+                    [claim.rule for claim in ranked[:-1]],
+                    overrides,
+                    sources,
+                    told,
+                    record.fqn,
+                )
+
+
+def _warn_of(
+    winner: Rule,
+    losers: Iterable[Rule],
+    overrides: dict[int, Bound],
+    sources: dict[int, Source],
+    told: set[tuple[str, str]],
+    fqn: str,
+) -> None:
+    if id(winner) in overrides:
+        return
+    for loser in losers:
+        pair = (loser.origin, winner.origin)
+        if id(loser) in overrides and sources[id(loser)] is sources[id(winner)] and pair not in told:
+            told.add(pair)
+            warnings.warn(
+                f"{loser.origin} loses {fqn} to {winner.origin}, which comes later. Move {winner.origin} up if the "
+                "override should win.",
+                AutoInitWarning,
+                stacklevel=4,
+            )

@@ -1,0 +1,169 @@
+"""One initializer, which parameters it is for, and where that was written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+
+from torch import nn
+
+from .errors import ConfigError, ConfigTypeError
+from .globs import fqn_pattern, param_pattern
+from .initializers import Constant, Initializer, ModuleFunction, Pretrained, Scheme
+
+
+class Unset(Enum):
+    """The value of a key that was not written, where None already means something."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET = Unset.UNSET
+DEFAULT_PARAMS = ("weight", "bias")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One initializer, one selector, and where they were written.
+
+    Args:
+        initializer: an object of a class in `autoinit.initializers`.
+        layer: class names, qualified names (`"torch.nn.Conv2d"`) or classes; a class stands for its subclasses too.
+        name: globs over module FQNs (`"layer*.conv1"`, `"**.attn"`, `"re:..."`); narrows `layer`, or stands alone.
+            In an `override`: the target, and with it everything below.
+        params: globs over parameter names; None for weight and bias.
+        bias: value of a `bias` that is reached together with a `weight` (0 if it is not given); None leaves it alone.
+        override: rules for parts of the same model that beat this one.
+        origin: where it was written; not part of equality.
+
+    Raises:
+        ConfigError, ConfigTypeError: a field has a wrong value or type.
+
+    Example:
+        >>> from autoinit.initializers import Normal
+        >>> Rule(initializer=Normal(std=0.02), layer="Linear").layer
+        ('Linear',)
+    """
+
+    initializer: Scheme
+    layer: Sequence[str | type] = ()
+    name: Sequence[str] = ()
+    params: Sequence[str] | None = None
+    bias: float | Unset | None = UNSET
+    override: Sequence[Rule] = ()
+    origin: str = field(default="Rule", compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.initializer, (Initializer, Pretrained, ModuleFunction)):
+            raise ConfigTypeError(
+                f"{self.origin}: initializer={self.initializer!r} is not an initializer. "
+                "Use an object of a class in autoinit.initializers.",
+                origin=self.origin,
+            )
+        object.__setattr__(self, "layer", self._tuple("layer", self.layer, (str, type)))
+        object.__setattr__(self, "name", self._tuple("name", self.name, (str,)))
+        if self.params is not None:
+            object.__setattr__(self, "params", self._tuple("params", self.params, (str,)))
+        object.__setattr__(self, "override", self._tuple("override", self.override, (Rule,)))
+        self._check_bias()
+        self._check_layers()
+        self._check_patterns()
+
+    def _tuple(self, key: str, value: object, types: tuple[type, ...]) -> tuple[object, ...]:
+        items = (value,) if isinstance(value, types) else tuple(value) if isinstance(value, Iterable) else None
+        if items is None or not all(isinstance(item, types) for item in items):
+            names = " or ".join(t.__name__ for t in types)
+            raise ConfigTypeError(
+                f"{self.origin}.{key}: {value!r} must be a {names} or a list of those.",
+                origin=f"{self.origin}.{key}",
+            )
+        return items
+
+    def _check_bias(self) -> None:
+        if self.bias is None or self.bias is UNSET:
+            return
+        origin = f"{self.origin}.bias"
+        if isinstance(self.bias, bool) or not isinstance(self.bias, (int, float)):
+            raise ConfigTypeError(
+                f"{origin}: {self.bias!r} must be a number, or None to leave the bias alone.", origin=origin
+            )
+        if math.isnan(self.bias):
+            raise ConfigError(f"{origin}: NaN is not a value for a bias.", origin=origin)
+        if not self._reaches("bias"):
+            raise ConfigError(
+                f"{origin}: bias={self.bias} has no effect, because params={self.params} does not reach 'bias'. "
+                "Add 'bias' to params, or remove the key.",
+                origin=origin,
+            )
+
+    def _check_layers(self) -> None:
+        for layer in self.layer:
+            if isinstance(layer, type) and not issubclass(layer, nn.Module):
+                raise ConfigTypeError(
+                    f"{self.origin}.layer: class {layer.__qualname__} is not a torch.nn.Module.",
+                    origin=f"{self.origin}.layer",
+                )
+
+    def _check_patterns(self) -> None:
+        for key, patterns, compiler in (
+            ("name", self.name, fqn_pattern),
+            ("params", self.params or (), param_pattern),
+        ):
+            for pattern in patterns:
+                try:
+                    compiler(pattern)
+                except ConfigError as error:
+                    raise ConfigError(f"{self.origin}.{key}: {error}", origin=f"{self.origin}.{key}") from error
+
+    def _reaches(self, param: str) -> bool:
+        return any(param_pattern(pattern)(param) for pattern in self.params or DEFAULT_PARAMS)
+
+    @cached_property
+    def _bias_is_companion(self) -> bool:
+        # A rule for weights writes the bias beside them with a value of its own; a rule that reaches no weight
+        # ("params": "bias") is about what it names.
+        return self._reaches("weight") and self._reaches("bias")
+
+    def scheme_for(self, param: str) -> Initializer | None:
+        """What this rule gives to a parameter of that name in a module that it selects, or None.
+
+        Example:
+            >>> from autoinit.initializers import Normal
+            >>> Rule(initializer=Normal(std=0.02), layer="Linear", bias=0.5).scheme_for("bias")
+            Constant(val=0.5)
+            >>> Rule(initializer=Normal(std=0.02), layer="Linear", params="bias").scheme_for("bias")
+            Normal(mean=0.0, std=0.02)
+        """
+        if not isinstance(self.initializer, Initializer) or not self._reaches(param):
+            return None
+        if param == "bias" and self._bias_is_companion:
+            return None if self.bias is None else Constant(val=0.0 if self.bias is UNSET else self.bias)
+        return self.initializer
+
+    @property
+    def selects_by_itself(self) -> bool:
+        """Whether it selects anything besides what its overrides name."""
+        return bool(self.layer or self.name or self.params is not None)
+
+    def describe(self) -> str:
+        """Where it was written and what it selects, for messages.
+
+        Example:
+            >>> from autoinit.initializers import Normal
+            >>> Rule(initializer=Normal(), layer="Linear", origin="init_cfg[1]").describe()
+            "init_cfg[1] (layer='Linear')"
+        """
+        shown = ((key, getattr(self, key)) for key in ("layer", "name", "params") if getattr(self, key))
+        text = ", ".join(f"{key}={_compact(value)}" for key, value in shown)
+        return f"{self.origin} ({text})" if text else self.origin
+
+
+def _compact(values: Sequence[str | type]) -> str:
+    spelled = [value if isinstance(value, str) else value.__qualname__ for value in values]
+    return repr(spelled[0]) if len(spelled) == 1 else repr(spelled)

@@ -1,0 +1,17 @@
+"""Counter-based random values: element i of a parameter is `transform(bits(key, i))`.
+
+Nothing here is sequential: any range of any parameter can be drawn alone, by any thread, rank or device.
+`docs/sampling.md` is the definition; `VERSION` names it.
+"""
+
+from .keys import VERSION as VERSION
+from .keys import Key as Key
+from .keys import derive_key as derive_key
+from .keys import fresh_seed as fresh_seed
+from .sampler import Sampler as Sampler
+from .transforms import NormalTransform as NormalTransform
+from .transforms import TailTransform as TailTransform
+from .transforms import Transform as Transform
+from .transforms import TruncNormalTransform as TruncNormalTransform
+from .transforms import UniformTransform as UniformTransform
+from .transforms import truncated_normal as truncated_normal

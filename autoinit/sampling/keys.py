@@ -1,0 +1,64 @@
+"""From (seed, root, FQN) to the key of a parameter's stream of bits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+
+VERSION = 1
+"""The definition of the values. A release that changes any value raises it and keeps the earlier ones."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """128 bits that select one stream: where its counter starts, and which function it goes through.
+
+    Two words, because with the first alone all parameters would share one sequence of 2**64 words and differ
+    only in where they start in it.
+    """
+
+    offset: int
+    twist: int
+
+
+def derive_key(seed: int, root: int, fqn: str, stream: int = 0) -> Key:
+    """The key of one stream of one parameter.
+
+    Args:
+        seed: any integer.
+        root: index of the parameter's root module among those of its block.
+        fqn: the parameter's fully qualified name in that root.
+        stream: a scheme that needs several independent streams numbers them from 0.
+
+    Example:
+        >>> derive_key(0, 0, "weight") == derive_key(0, 0, "weight")
+        True
+        >>> derive_key(0, 0, "weight") == derive_key(0, 1, "weight")
+        False
+    """
+    # JSON delimits the parts unambiguously: no (seed, fqn) can spell another pair.
+    text = json.dumps(["autoinit", VERSION, seed, root, fqn, stream])
+    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return Key(int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
+
+
+def fresh_seed() -> int:
+    """A seed drawn from torch's default generator; with torch.distributed initialized, the one of rank 0.
+
+    Example:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> first = fresh_seed()
+        >>> _ = torch.manual_seed(0)
+        >>> fresh_seed() == first
+        True
+    """
+    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=torch.default_generator))
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        box = [seed]
+        torch.distributed.broadcast_object_list(box, src=0)
+        seed = box[0]
+    return seed

@@ -1,0 +1,52 @@
+"""A table of strings, as plain text or, on a terminal, through rich."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under a title; prints as aligned text, and as a rich table where rich renders it.
+
+    Example:
+        >>> print(
+        ...     Table(
+        ...         title="Fills",
+        ...         columns=("name", "fill"),
+        ...         rows=(("a.weight", "Zero"), ("b", "One")),
+        ...     )
+        ... )
+        Fills
+        name      fill
+        --------  ----
+        a.weight  Zero
+        b         One
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    caption: str = ""
+
+    def __str__(self) -> str:
+        widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
+        lines = [self.columns, tuple("-" * width for width in widths), *self.rows]
+        text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
+        return "\n".join(part for part in (self.title, *text, self.caption) if part)
+
+    def __rich__(self) -> RichTable:
+        from rich.markup import escape
+        from rich.table import Table as RichTable
+
+        table = RichTable(title=self.title, caption=self.caption or None, title_justify="left")
+        for column in self.columns:
+            table.add_column(column, overflow="fold")
+        for row in self.rows:
+            table.add_row(*map(escape, row))
+        return table

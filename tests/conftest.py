@@ -1,0 +1,40 @@
+"""What holds for every test: hypothesis profiles, no network, and no trace of the hook afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+# Read when the libraries are imported. Models are built from configs; nothing may wait for a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from torch.nn.modules import module as torch_module
+
+# Building models is slow by hypothesis's measure, and on a shared machine at times very slow.
+settings.register_profile("base", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("base"), max_examples=60, derandomize=True)
+settings.load_profile("ci")
+
+if examples := os.environ.get("AUTOINIT_EXAMPLES"):
+    settings.register_profile("many", settings.get_profile("base"), max_examples=int(examples))
+    settings.load_profile("many")
+
+
+@pytest.fixture(autouse=True)
+def no_trace_of_the_hook(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Contract I3, held by every test: `nn.Module` is afterwards what it was before."""
+    init = torch.nn.Module.__init__
+    yield
+    leaked_init = torch.nn.Module.__init__
+    leaked_hooks = list(torch_module._global_forward_pre_hooks.values())
+    # A leak is this test's failure, not that of every test after it.
+    torch_module._global_forward_pre_hooks.clear()
+    if request.node.get_closest_marker("compiles") is None and leaked_init is not init:
+        torch.nn.Module.__init__ = init
+        pytest.fail(f"nn.Module.__init__ was left replaced by {leaked_init!r}", pytrace=False)
+    if leaked_hooks:
+        pytest.fail(f"global forward pre-hooks were left behind: {leaked_hooks}", pytrace=False)

@@ -1,0 +1,199 @@
+"""Whatever the documentation shows is run: the snippets of each page in order, and every docstring's example.
+
+A page is one program. Its fences mean:
+    ```python              run, after the fences above it
+    ```python no-run       shown only
+    ```text expect         what the python fence right above it printed; `...` stands for anything
+    ```yaml, ```toml       a file, if its first line is `# file: NAME`
+    ```json title="NAME"   a file
+Files are written, into an empty folder, before the first snippet runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import importlib
+import io
+import re
+import sys
+import textwrap
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+import autoinit
+
+from .zoo.conftest import torchvision_operators
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))) if page.exists()]
+PACKAGE = Path(autoinit.__file__).parent
+MODULES = sorted(
+    ".".join(("autoinit", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+    for path in PACKAGE.rglob("*.py")
+    if path.stem != "__main__"
+)
+FENCE = re.compile(r"^ *(?P<ticks>`{3,})(?P<info>[^`\n]*)\n(?P<body>.*?)^ *(?P=ticks) *$", re.M | re.S)
+FILE = re.compile(r"# file: (\S+)")
+TITLE = re.compile(r'title="([^"]+)"')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fence:
+    info: str
+    body: str
+    line: int
+
+    @property
+    def runs(self) -> bool:
+        return self.info.split()[:1] == ["python"] and "no-run" not in self.info.split()
+
+    @property
+    def is_expected_output(self) -> bool:
+        return self.info.split() == ["text", "expect"]
+
+    @property
+    def file(self) -> str | None:
+        language = self.info.split()[:1]
+        if language in (["yaml"], ["toml"]) and (match := FILE.match(self.body)):
+            return match[1]
+        if language == ["json"] and (match := TITLE.search(self.info)):
+            return match[1]
+        return None
+
+
+def fences(text: str) -> Iterator[Fence]:
+    for match in FENCE.finditer(text):
+        first_line = text.count("\n", 0, match.start("body")) + 1
+        yield Fence(info=match["info"], body=textwrap.dedent(match["body"]), line=first_line)
+
+
+def write_files(page: list[Fence], folder: Path) -> None:
+    for fence in page:
+        if fence.file is not None:
+            target = folder / fence.file
+            assert not target.exists(), f"two fences of one page write {fence.file}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(fence.body)
+
+
+def run_snippet(fence: Fence, path: Path, namespace: dict[str, object]) -> str:
+    # The empty lines in front make tracebacks, and what `trace` reports, point into the page.
+    code = compile("\n" * (fence.line - 1) + fence.body, str(path), "exec")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, namespace)
+    return printed.getvalue()
+
+
+def printed_as_expected(want: str, got: str) -> bool:
+    # Tables are padded with spaces that no editor keeps.
+    want, got = ("".join(f"{line.rstrip()}\n" for line in text.strip("\n").split("\n")) for text in (want, got))
+    return doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS)
+
+
+def run_page(path: Path, folder: Path, namespace: dict[str, object]) -> None:
+    page = list(fences(path.read_text()))
+    write_files(page, folder)
+    printed: str | None = None
+    for fence in page:
+        if fence.is_expected_output:
+            assert printed is not None, f"{path}:{fence.line}: no snippet right above this output"
+            if not printed_as_expected(fence.body, printed):
+                pytest.fail(f"{path}:{fence.line}: expected\n{fence.body}\nbut it printed\n{printed}", pytrace=False)
+        printed = run_snippet(fence, path, namespace) if fence.runs else None
+
+
+@pytest.fixture
+def namespace(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """The globals of a module that exists, so that snippets' classes can be pickled."""
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    return vars(module)
+
+
+@pytest.fixture(autouse=True)
+def a_readers_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    torchvision_operators()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def test_snippets_of_a_page_run(path: Path, tmp_path: Path, namespace: dict[str, object]) -> None:
+    run_page(path, tmp_path, namespace)
+
+
+def test_no_snippet_goes_by_another_name() -> None:
+    languages = {word for path in PAGES for fence in fences(path.read_text()) for word in fence.info.split()[:1]}
+    assert not languages & {"py", "py3", "python3", "pycon"}
+
+
+def test_snippets_are_found() -> None:
+    assert not PAGES or sum(fence.runs for path in PAGES for fence in fences(path.read_text())) > 0
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name: str) -> None:
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    with contextlib.redirect_stdout(io.StringIO()) as complaint:
+        result = doctest.testmod(importlib.import_module(name), optionflags=options)
+    if result.failed:
+        pytest.fail(complaint.getvalue(), pytrace=False)
+
+
+PAGE = """\
+```yaml
+# file: cfg/init.yaml
+type: Kaiming
+```
+
+1.  A list:
+
+    ```python
+    from pathlib import Path
+    print(Path("cfg/init.yaml").read_text())
+    ```
+
+    ```text expect
+    # file: ...
+    type: SCHEME
+    ```
+
+```python no-run
+raise SystemExit
+```
+"""
+
+
+def test_a_page_is_one_program_with_its_files(tmp_path: Path, namespace: dict[str, object]) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(PAGE.replace("SCHEME", "Kaiming"))
+    run_page(path, tmp_path, namespace)
+    assert (tmp_path / "cfg" / "init.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (PAGE.replace("SCHEME", "Xavier"), pytest.fail.Exception, r"page\.md:14: expected\n.*Xavier"),
+        ("```python\n\n1 / 0\n```\n", ZeroDivisionError, "division by zero"),
+        ("```text expect\nhello\n```\n", AssertionError, "no snippet right above"),
+        ('```json title="a"\n1\n```\n' * 2, AssertionError, "two fences of one page write a"),
+    ],
+)
+def test_the_check_of_pages_can_fail(
+    tmp_path: Path, namespace: dict[str, object], text: str, error: type[BaseException], message: str
+) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(text)
+    with pytest.raises(error, match=f"(?s){message}"):
+        run_page(path, tmp_path, namespace)
