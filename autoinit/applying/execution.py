@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ApplyError, AutoInitError, MatchError, StateError, nearest
+from ..errors import ApplyError, AutoInitError, StateError
 from ..planning import (
     FILLED,
     KEPT,
@@ -27,118 +25,11 @@ from ..planning import (
     Step,
     tensors_of,
     unwrapped,
-    walk,
 )
-from ..sampling import Key, Sampler, derive_key, fresh_seed
 from .log import log_report
+from .targets import Targets, bind_targets
+from .values import Values, being_initialized, running, values_for
 from .writes import WriteRecorder
-
-
-@dataclass(frozen=True, kw_only=True)
-class Targets:
-    """The parameters and modules of one model, under the names of its plan."""
-
-    params: Mapping[str, Tensor]
-    modules: Mapping[str, nn.Module]
-    fqns: Mapping[int, str]
-    """From the id of a module to its first FQN."""
-
-
-@dataclass(eq=False, kw_only=True)
-class Values:
-    """Where the random values of one application come from.
-
-    Args:
-        requested: the seed that the user gave.
-        root: index of the model among the roots of its block.
-        prefix: FQN, in that root, of the module that is being initialized.
-    """
-
-    requested: int | None
-    root: int = 0
-    prefix: str = ""
-    targets: Targets | None = field(default=None, repr=False)
-    samplers: dict[torch.device, Sampler] = field(default_factory=dict, repr=False)
-    used: bool = False
-
-    @cached_property
-    def seed(self) -> int:
-        """Drawn when the first random value is wanted, and only then (S2)."""
-        return fresh_seed() if self.requested is None else self.requested
-
-    def key(self, fqn: str, stream: int) -> Key:
-        """The key of a stream of a parameter."""
-        self.used = True
-        return derive_key(self.seed, self.root, f"{self.prefix}.{fqn}" if self.prefix else fqn, stream)
-
-    def sampler(self, device: torch.device) -> Sampler:
-        """One sampler a device, so that its buffers serve all parameters."""
-        found = self.samplers.get(device)
-        if found is None:
-            found = self.samplers[device] = Sampler(device)
-        return found
-
-
-# A module's own init_weights may call back into autoinit for a part of the model: its values then have to be those
-# of that part under its name in the whole, or all parts of one kind would get the same.
-_running: ContextVar[Values | None] = ContextVar("autoinit_running", default=None)
-
-
-def values_for(module: nn.Module, requested: int | None, root: int) -> Values:
-    """The values for a model, or for a part of one that is being initialized right now."""
-    outer = _running.get()
-    if outer is None or outer.targets is None or id(module) not in outer.targets.fqns or requested is not None:
-        return Values(requested=requested, root=root)
-    part = outer.targets.fqns[id(module)]
-    prefix = ".".join(filter(None, (outer.prefix, part)))
-    outer.used = True
-    return Values(requested=outer.seed, root=outer.root, prefix=prefix)
-
-
-def bind_targets(plan: Plan, module: nn.Module) -> Targets:
-    """Find a plan's parameters in a model.
-
-    Raises:
-        MatchError: one is missing, has another shape, or is none of the plan's.
-        StateError: one that will be written is on the meta device.
-    """
-    params: dict[str, Tensor] = {}
-    modules: dict[str, nn.Module] = {}
-    fqns: dict[int, str] = {}
-    seen: set[int] = set()
-    for node in walk(module):
-        modules[node.fqn] = node.module
-        fqns.setdefault(id(node.module), node.fqn)
-        for name, param in node.module._parameters.items():
-            if param is not None and id(param) not in seen:
-                seen.add(id(param))
-                params[node.name(name)] = param
-    for fqn, entry in plan.items():
-        _check_target(plan, entry, params.get(fqn), params)
-    extra = next((fqn for fqn in params if fqn not in plan), None)
-    if extra is not None:
-        raise MatchError(
-            f"{extra}: this {type(module).__name__} has it, and the plan of {plan.model} does not.", fqn=extra
-        )
-    return Targets(params=params, modules=modules, fqns=fqns)
-
-
-def _check_target(plan: Plan, entry: Entry, param: Tensor | None, params: Mapping[str, Tensor]) -> None:
-    if param is None:
-        hint = nearest(entry.fqn, params)
-        raise MatchError(f"{entry.fqn}: the plan of {plan.model} has it, and this model does not.{hint}", fqn=entry.fqn)
-    if entry.shape is not None and not torch.nn.parameter.is_lazy(param) and tuple(param.shape) != entry.shape:
-        raise MatchError(
-            f"{entry.fqn}: the plan of {plan.model} is for shape {entry.shape}, and here it is {tuple(param.shape)}.",
-            fqn=entry.fqn,
-        )
-    if param.is_meta and entry.rule is not None and not torch.nn.parameter.is_lazy(param):
-        raise StateError(
-            f"{entry.fqn} is on the meta device and has no memory to fill. Plan on meta; apply the plan to a model "
-            "with memory, for example after to_empty(device=...).",
-            fqn=entry.fqn,
-            origin=entry.origin,
-        )
 
 
 def apply_plan(
@@ -158,7 +49,8 @@ def apply_plan(
         ApplyError: a user's function or a module's own initialization failed.
     """
     report = execute(plan, module, seed, root, targets or bind_targets(plan, module))
-    log_report(report)
+    if running.get() is None:  # A part of a model is in the report of the whole.
+        log_report(report)
     return report
 
 
@@ -169,7 +61,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     values = values_for(module, seed, root)
     values.targets = targets
     outcomes = {entry.fqn: outcome_before(entry) for entry in plan.values()}
-    token = _running.set(values)
+    token = running.set(values)
     try:
         for phase, step in phases(plan):
             for entry in phase:
@@ -178,7 +70,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
             if step is not None:
                 _run(step, plan, targets, outcomes)
     finally:
-        _running.reset(token)
+        running.reset(token)
     for fqn in plan.initialized:
         # The original's own account of having run, without which its init_weights would start over.
         targets.modules[fqn].__dict__["_is_init"] = True
@@ -250,17 +142,36 @@ def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:
     what = f"{name}.init_weights()" if isinstance(step, OwnInit) else f"{step.rule.origin}: {step.scheme}"
     try:
         if isinstance(step, OwnInit):
-            module.init_weights()  # type: ignore[operator]
+            _init_weights(module)
         else:
-            if step.whole:
-                step.scheme.function.wholemodule = True  # type: ignore[attr-defined]
-            step.scheme.function(module)
+            _call_scheme(step, module)
     except AutoInitError:
         raise
     except Exception as error:
         text = f"{step.fqn or name}: {what} failed: {type(error).__name__}: {error}"
         origin = step.rule.origin if isinstance(step, ModuleCall) else None
         raise ApplyError(text, origin=origin, fqn=step.fqn) from error
+
+
+def _init_weights(module: nn.Module) -> None:
+    token = being_initialized.set(being_initialized.get() | {id(module)})
+    try:
+        module.init_weights()  # type: ignore[operator]
+    finally:
+        being_initialized.reset(token)
+
+
+def _call_scheme(step: ModuleCall, module: nn.Module) -> None:
+    # One object may serve a rule, its overrides and other plans: each call has to say which modules it means.
+    scheme: Any = step.scheme.function
+    if not hasattr(scheme, "wholemodule"):
+        scheme(module)
+        return
+    before, scheme.wholemodule = scheme.wholemodule, step.whole
+    try:
+        scheme(module)
+    finally:
+        scheme.wholemodule = before
 
 
 def _load(step: Load, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:

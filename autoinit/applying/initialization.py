@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
@@ -16,16 +17,17 @@ from ..planning import (
     Unmatched,
     check_policy,
     check_unmatched,
+    tally,
     warn_of_wiped_overrides,
 )
 from ..rules import Rule
 from .execution import apply_plan
+from .targets import targets_of
+from .values import being_initialized
 
 
 def make_plan(planner: Planner) -> Plan:
     """The plan of a planner, ready to be carried out."""
-    from dataclasses import replace
-
     return replace(planner.plan(), executor=apply_plan)
 
 
@@ -34,13 +36,13 @@ def decide(
     configs: Sequence[tuple[Rule, ...]],
     unmatched: Unmatched,
     surroundings: Surroundings | None = None,
-) -> Plan:
+) -> tuple[Plan, Planner]:
     """Plan one model and judge the rules that match nothing in it."""
-    planner = Planner(module, configs, surroundings or Surroundings())
+    planner = Planner(module, configs, surroundings or Surroundings(running=being_initialized.get()))
     made = make_plan(planner)
-    check_unmatched([planner], unmatched)
+    check_unmatched([tally(planner)], unmatched)
     warn_of_wiped_overrides([planner])
-    return made
+    return made, planner
 
 
 def check_module(module: object, caller: str) -> None:
@@ -92,7 +94,7 @@ def plan(
     """
     check_module(module, "plan")
     check_policy(unmatched)
-    made = decide(module, [parse_config(cfg)], unmatched)
+    made, _ = decide(module, [parse_config(cfg)], unmatched)
     if require_coverage and made.uncovered:
         shown = ", ".join(made.uncovered[:10]) + (", ..." if len(made.uncovered) > 10 else "")
         raise MatchError(
@@ -132,4 +134,5 @@ def initialize(
     """
     check_module(module, "initialize")
     check_policy(unmatched)
-    return apply_plan(decide(module, [parse_config(cfg)], unmatched), module, seed=seed)
+    made, planner = decide(module, [parse_config(cfg)], unmatched)
+    return apply_plan(made, module, seed=seed, targets=targets_of(planner, made))

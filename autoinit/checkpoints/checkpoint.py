@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import nearest
-from .contents import explained, looks_like_safetensors
+from .contents import explained, is_safetensors
 from .entries import Entries
 from .safetensors_format import read_safetensors
 from .selection import hint_for_prefix, normalized_prefix, select
@@ -73,7 +73,6 @@ class Checkpoint:
             yield from self._some_of(wanted)
 
     def _some_of(self, wanted: deque[str]) -> Iterator[tuple[str, Tensor]]:
-        self.source.check()
         entries = _read(self.source, values=True)
         named, mapped = select(entries.by_name, self.prefix), entries.mapped
         del entries  # what is popped below is to be the last reference
@@ -134,7 +133,7 @@ def open_checkpoint(
 
 def _read(source: Source, *, values: bool) -> Entries:
     with explained(source):
-        if source.path.lower().endswith(".safetensors") or looks_like_safetensors(source.head()):
+        if is_safetensors(source):
             return read_safetensors(source)
         return read_torch(source, values=values)
 

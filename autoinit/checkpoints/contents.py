@@ -38,6 +38,11 @@ def looks_like_safetensors(head: bytes) -> bool:
     return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100_000_000
 
 
+def is_safetensors(source: Source) -> bool:
+    """Whether the safetensors library is to read `source`: by its suffix or by its contents."""
+    return source.path.endswith(".safetensors") or looks_like_safetensors(source.head())
+
+
 @contextmanager
 def explained(source: Source) -> Iterator[None]:
     """Turn whatever reading `source` raises into a CheckpointError that says why."""
@@ -52,7 +57,7 @@ def explained(source: Source) -> Iterator[None]:
 def _verdict(source: Source, error: Exception) -> CheckpointError:
     source.check()  # it may have gone since
     head = source.head()
-    if source.path.lower().endswith(".safetensors") or looks_like_safetensors(head):
+    if is_safetensors(source):
         return _verdict_on_safetensors(source, head)
     return _verdict_on_pickle(source, error) or source.error(*_verdict_on_bytes(head))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Iterable, Iterator
 
@@ -18,6 +19,7 @@ class Census:
         self._born: list[weakref.ref[nn.Module]] = []
         self._index: dict[int, int] = {}
         self._indexed = 0
+        self._lock = threading.Lock()
         self._loaded: dict[int, set[str]] = {}
         self.called: set[int] = set()
         self.final: set[int] = set()
@@ -39,6 +41,11 @@ class Census:
             if id(original) in marks:
                 marks.add(id(copy))
 
+    @property
+    def total(self) -> int:
+        """How many modules were ever recorded."""
+        return len(self._born)
+
     def __iter__(self) -> Iterator[nn.Module]:
         for born in self._born:
             module = born()
@@ -46,21 +53,26 @@ class Census:
                 yield module
 
     def __contains__(self, module: object) -> bool:
-        while self._indexed < len(self._born):
-            born = self._born[self._indexed]()
-            if born is not None:
-                # An id is free again when its module is gone: the latest owner counts.
-                self._forget(id(born))
-                self._index[id(born)] = self._indexed
-            self._indexed += 1
+        with self._lock:
+            while self._indexed < len(self._born):
+                born = self._born[self._indexed]()
+                if born is not None:
+                    self._enter(born, self._indexed)
+                self._indexed += 1
         at = self._index.get(id(module))
         return at is not None and self._born[at]() is module
 
-    def _forget(self, key: int) -> None:
-        if key in self._index:
+    def _enter(self, module: nn.Module, position: int) -> None:
+        key = id(module)
+        known = self._index.get(key)
+        if known is not None and self._born[known]() is not module:
+            # An id is free again when its module is gone, and what happened to that one is none of this one's.
             self._loaded.pop(key, None)
             self.called.discard(key)
             self.final.discard(key)
+            known = None
+        if known is None:
+            self._index[key] = position
 
     def note_loaded(self, module: nn.Module, names: Iterable[str]) -> None:
         """Record that parameters of a module came from a checkpoint."""
@@ -78,8 +90,9 @@ class Census:
 
     def open_modules(self) -> list[nn.Module]:
         """The recorded modules that are still to be initialized, in the order of their construction."""
-        # A module whose constructor failed before it called nn.Module.__init__ again has no tables.
-        return [module for module in self if id(module) not in self.final and "_modules" in module.__dict__]
+        # By id, because nn.Module.__init__ runs twice for some, by way of two base classes.
+        modules = {id(module): module for module in self if "_modules" in module.__dict__}
+        return [module for key, module in modules.items() if key not in self.final]
 
     def roots(self) -> list[nn.Module]:
         """Those of them that are part of no other."""

@@ -7,10 +7,12 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
+from torch._guards import TracingContext
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
@@ -50,7 +52,8 @@ def _runs_of(module: nn.Module) -> Iterator[Run]:
 def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
     wrapped(*args, **kwargs)
     run = innermost(Run)
-    if run is None:
+    # What torch.compile builds while it traces is a picture of a model, not one.
+    if run is None or TracingContext.try_get() is not None:
         return
     run.notice(instance)
     if not _call_hook:
@@ -62,7 +65,8 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
 
 def _watch_init_weights(cls: type) -> None:
     for base in cls.__mro__:
-        if "init_weights" in base.__dict__ and base.__module__ not in ENGINES:
+        # A plain method: some classes have an option or a property of that name.
+        if isinstance(base.__dict__.get("init_weights"), FunctionType) and base.__module__ not in ENGINES:
             _patches.also(base, "init_weights", _on_init_weights)
 
 
@@ -140,8 +144,8 @@ def _on_call(module: nn.Module, args: Any) -> None:
     for run in _runs_of(module):
         if id(module) not in run.census.final and not _under_construction(run):
             run.settle_called(module)
-    with _lock:
-        _unhook_calls_if_idle()
+            with _lock:
+                _unhook_calls_if_idle()
 
 
 def _under_construction(run: Run) -> bool:

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from ..applying import apply_plan, bind_targets, make_plan
+from ..applying import apply_plan, make_plan, targets_of
 from ..errors import AutoInitWarning, StateError
 from ..planning import (
     FILLED,
@@ -22,9 +22,11 @@ from ..planning import (
     Report,
     ReportEntry,
     Surroundings,
+    Tally,
     Unmatched,
     can_reach,
     check_unmatched,
+    tally,
     walk,
     warn_of_wiped_overrides,
 )
@@ -32,6 +34,7 @@ from ..rules import Rule
 from ..sampling import fresh_seed
 from .census import Census
 from .context import Extent
+from .foreign import foreign_params
 
 
 class Run(Extent):
@@ -46,7 +49,7 @@ class Run(Extent):
         self._unmatched = unmatched
         self.outer = outer
         self._settled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
-        self._planners: list[Planner] = []
+        self._tallies: list[Tally] = []
         self._numbers: set[int] = set()
 
     def notice(self, module: nn.Module) -> None:
@@ -101,15 +104,20 @@ class Run(Extent):
             if judge:
                 self._judge()
             return
-        surroundings = self._surroundings()
-        planners = [Planner(root, [self._rules], surroundings) for root in roots]
-        plans = [make_plan(planner) for planner in planners]
-        self._planners += planners
+        taken: set[int] = set()
+        surroundings = self._surroundings(taken)
+        planners, plans = [], []
+        for root in roots:
+            planner = Planner(root, [self._rules], surroundings)
+            planners.append(planner)
+            plans.append(make_plan(planner))
+            taken.update(planner.records)
+        self._tallies += map(tally, planners)
         if judge:
             self._judge()
         warn_of_wiped_overrides(planners)
         # All found before any is written, so that an error leaves every root as it was.
-        targets = [bind_targets(plan, root) for plan, root in zip(plans, roots, strict=True)]
+        targets = [targets_of(planner, plan) for planner, plan in zip(planners, plans, strict=True)]
         for plan, root, target in zip(plans, roots, targets, strict=True):
             report = apply_plan(plan, root, seed=self._seed_of(plan.values()), root=numbered[id(root)], targets=target)
             self._reports.append(report)
@@ -117,23 +125,21 @@ class Run(Extent):
             self._remember(plan, report, target.params)
             if not judge:
                 self.census.final.update(id(node.module) for node in walk(root))
-        for planner in planners:
-            planner.records.clear()
 
     def _leave(self, roots: Sequence[nn.Module], numbered: Mapping[int, int]) -> None:
         """Leave models alone that no rule can reach; who wants their reports has them made then."""
         if roots:
-            tally = Planner(roots[0], [self._rules], Surroundings())
-            tally.census.update(map(type, self.census))
-            self._planners.append(tally)
+            planner = Planner(roots[0], [self._rules], Surroundings())
+            planner.census.update(map(type, self.census))
+            self._tallies.append(tally(planner))
         for root in roots:
             self._numbers.add(numbered[id(root)])
             self._reports.append(partial(_report_untouched, weakref.ref(root), type(root).__name__, numbered[id(root)]))
 
     def _judge(self) -> None:
-        if self._planners:
-            check_unmatched(self._planners, self._unmatched)
-        elif self._rules and self._unmatched != "ignore":
+        if self._tallies:
+            check_unmatched(self._tallies, self._unmatched)
+        elif self._rules and self._unmatched != "ignore" and not self.census.total:
             warnings.warn(
                 "No module was built in this autoinit block, so its rules did nothing. For a model that exists already "
                 "use autoinit.initialize(model, cfg).",
@@ -153,7 +159,7 @@ class Run(Extent):
             self._seed = fresh_seed()
         return self._seed
 
-    def _surroundings(self) -> Surroundings:
+    def _surroundings(self, taken: set[int]) -> Surroundings:
         census = self.census
         # An id is free again when its tensor is gone.
         settled = {key: entry for key, (param, entry) in self._settled.items() if param() is not None}
@@ -161,6 +167,8 @@ class Run(Extent):
             built={id(module) for module in census},
             final=census.final,
             loaded=census.loaded_params(),
+            foreign=foreign_params(census),
+            taken=taken,
             settled=settled,
             called=census.called,
         )

@@ -2,11 +2,11 @@
 
 from .binding import Rank as Rank
 from .binding import unwrapped as unwrapped
+from .claims import Surroundings as Surroundings
 from .entries import Entry as Entry
 from .loads import tensors_of as tensors_of
 from .own import ENGINES as ENGINES
 from .planner import Planner as Planner
-from .planner import Surroundings as Surroundings
 from .plans import Executor as Executor
 from .plans import Plan as Plan
 from .reach import can_reach as can_reach
@@ -22,8 +22,11 @@ from .steps import ModuleCall as ModuleCall
 from .steps import OwnInit as OwnInit
 from .steps import Step as Step
 from .tree import Node as Node
+from .tree import joined as joined
 from .tree import walk as walk
+from .unmatched import Tally as Tally
 from .unmatched import Unmatched as Unmatched
 from .unmatched import check_policy as check_policy
 from .unmatched import check_unmatched as check_unmatched
+from .unmatched import tally as tally
 from .unmatched import warn_of_wiped_overrides as warn_of_wiped_overrides

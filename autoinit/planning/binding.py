@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -45,12 +45,13 @@ class Bound:
     rule: Rule
     source: Source
     rank: Rank
+    heads: tuple[nn.Module, ...]
+    """The module that carries the config, or those that an override names."""
     targets: frozenset[int] | None = None
     """Modules an override is for, by id; None for a rule that selects for itself."""
     missing: tuple[TargetError, ...] = ()
     modules: int = 0
     params: int = 0
-    absent: dict[str | type, bool] = field(default_factory=dict)
 
     def selects_class(self, cls: type) -> bool:
         """What can be said of a class at large; the rest is `selects_node`."""
@@ -71,6 +72,11 @@ class Bound:
     def is_override(self) -> bool:
         return self.targets is not None
 
+    @property
+    def is_particular(self) -> bool:
+        """Whether it selects some modules of a class and not others."""
+        return self.targets is not None or bool(self.rule.name)
+
 
 def relative_name(fqn: str, base: str) -> str:
     """An FQN as seen from one of its ancestors."""
@@ -82,22 +88,21 @@ def bind(source: Source) -> Iterator[Bound]:
     for index, rule in enumerate(source.rules):
         loads = isinstance(rule.initializer, Pretrained)
         level, depth = (LOADS, -source.depth) if loads else (RULES, source.depth)
-        yield Bound(rule=rule, source=source, rank=(level, depth, index, 0))
+        yield Bound(rule=rule, source=source, rank=(level, depth, index, 0), heads=(source.node.module,))
         for number, override in enumerate(rule.override, 1):
             yield _bind_override(override, source, (level, depth, index, number))
 
 
 def _bind_override(rule: Rule, source: Source, rank: Rank) -> Bound:
-    targets: set[int] = set()
+    heads: list[nn.Module] = []
     missing = []
     for pattern in rule.name:
         try:
-            found = find_targets(source.node, pattern)
+            heads += find_targets(source.node, pattern)
         except TargetError as error:
             missing.append(TargetError(f"{rule.origin}.{error}", origin=f"{rule.origin}.name", fqn=pattern))
-            continue
-        targets.update(id(node.module) for target in found for node in walk(target))
-    return Bound(rule=rule, source=source, rank=rank, targets=frozenset(targets), missing=tuple(missing))
+    targets = frozenset(id(node.module) for head in heads for node in walk(head))
+    return Bound(rule=rule, source=source, rank=rank, heads=tuple(heads), targets=targets, missing=tuple(missing))
 
 
 def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:

@@ -13,7 +13,7 @@ from ..config import parse_config
 from ..errors import ConfigError
 from ..rules import Rule
 
-ENGINES = frozenset({"autoinit.compat.mmengine", "mmengine.model.base_module", "mmcv.runner.base_module"})
+ENGINES = frozenset({"autoinit.compat.mmengine.modules", "mmengine.model.base_module", "mmcv.runner.base_module"})
 """Modules whose `BaseModule.init_weights` does nothing of its own but carry out `init_cfg`, as planning does."""
 
 STARTERS = frozenset({"init_weights", "post_init"})
@@ -26,12 +26,10 @@ def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
     Raises:
         ConfigError: it cannot be parsed; `fqn` is that of the module.
     """
-    cfg = module.__dict__.get("init_cfg")
-    if cfg is None:
-        # Not getattr on the object: wrappers such as torch.compile's pass that on to the module inside.
-        cfg = getattr(type(module), "init_cfg", None)
+    # Not getattr on the object: wrappers such as torch.compile's pass that on to the module inside.
+    cfg = module.__dict__["init_cfg"] if "init_cfg" in module.__dict__ else getattr(type(module), "init_cfg", None)
     items = [cfg] if isinstance(cfg, Mapping) else cfg
-    if not isinstance(items, Sequence) or isinstance(items, str) or is_initialized(module):
+    if not isinstance(items, Sequence) or isinstance(items, str) or not cfg or is_initialized(module):
         return ()
     where = f"{fqn or type(module).__name__}.init_cfg"
     try:

@@ -20,10 +20,6 @@ class Node(NamedTuple):
     module: nn.Module
     depth: int
 
-    def name(self, member: str) -> str:
-        """The FQN of a parameter or child of this module."""
-        return f"{self.fqn}.{member}" if self.fqn else member
-
 
 def walk(root: nn.Module) -> Iterator[Node]:
     """Every path to every module, parents first, in the order of `named_modules`; a shared module comes once a path.
@@ -62,6 +58,11 @@ def walk(root: nn.Module) -> Iterator[Node]:
                 if child is not None:
                     child_fqn = fqn if name in strip else f"{fqn}.{name}" if fqn else name
                     stack.append(Node(child_fqn, child, depth + 1))
+
+
+def joined(base: str, name: str) -> str:
+    """The FQN of something below `base`, either of which may be the root's empty one."""
+    return f"{base}.{name}" if base and name else base or name
 
 
 def children_of(node: Node) -> dict[str, nn.Module | None]:

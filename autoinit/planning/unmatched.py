@@ -5,9 +5,10 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..errors import AutoInitWarning, ConfigError, MatchError, nearest
+from ..errors import AutoInitWarning, ConfigError, MatchError, TargetError, nearest
 from ..rules import Rule
 from .binding import Bound, Source
 from .layers import is_known, is_layer, suggestion
@@ -35,51 +36,92 @@ def check_policy(unmatched: str) -> None:
         )
 
 
-def check_unmatched(planners: Sequence[Planner], unmatched: Unmatched) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What the rules of one plan matched; holds classes and names, no modules."""
+
+    model: str
+    matches: tuple[Match, ...]
+    census: Counter[type]
+    param_names: Counter[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """How much of one model one rule matched."""
+
+    rule: Rule
+    passed: bool
+    is_override: bool
+    missing: TargetError | None
+    modules: int
+    params: int
+
+
+def tally(planner: Planner) -> Tally:
+    """What the rules of a plan matched."""
+    matches = tuple(
+        Match(
+            rule=bound.rule,
+            passed=bound.source.passed,
+            is_override=bound.is_override,
+            missing=bound.missing[0] if bound.missing else None,
+            modules=bound.modules,
+            params=bound.params,
+        )
+        for bound in planner.bounds
+    )
+    model = type(planner.root).__name__
+    return Tally(model=model, matches=matches, census=planner.census, param_names=planner.param_names)
+
+
+def check_unmatched(tallies: Sequence[Tally], unmatched: Unmatched) -> None:
     """Judge the rules of several plans together: a rule has to match in one of them.
 
     Raises:
         MatchError: a rule that can match nothing, unless the policy is milder.
     """
-    if unmatched == "ignore" or not planners:
+    if unmatched == "ignore" or not tallies:
         return
-    models = " or ".join(dict.fromkeys(type(planner.root).__name__ for planner in planners))
-    census: Counter[type] = sum((planner.census for planner in planners), Counter())
-    names: Counter[str] = sum((planner.param_names for planner in planners), Counter())
-    groups: dict[int, list[Bound]] = {}
-    for planner in planners:
-        for bound in planner.bounds:
-            groups.setdefault(id(bound.rule), []).append(bound)
-    for bounds in groups.values():
-        problem = _problem(bounds, models, census, names)
+    models = " or ".join(dict.fromkeys(tally.model for tally in tallies))
+    census: Counter[type] = Counter()
+    names: Counter[str] = Counter()
+    groups: dict[int, list[Match]] = {}
+    for each in tallies:
+        census.update(each.census)
+        names.update(each.param_names)
+        for match in each.matches:
+            groups.setdefault(id(match.rule), []).append(match)
+    for matches in groups.values():
+        problem = _problem(matches, models, census, names)
         if problem is None:
             continue
         error, certain = problem
-        fatal = certain and any(bound.source.passed for bound in bounds)
+        fatal = certain and any(match.passed for match in matches)
         if unmatched == "error" or (unmatched == "auto" and fatal):
             raise error
         warnings.warn(str(error), AutoInitWarning, stacklevel=3)
 
 
 def _problem(
-    bounds: Sequence[Bound], models: str, census: Counter[type], names: Counter[str]
+    matches: Sequence[Match], models: str, census: Counter[type], names: Counter[str]
 ) -> tuple[MatchError, bool] | None:
     """What is wrong with a rule, and whether it must be a mistake rather than a model without such a layer."""
-    rule = bounds[0].rule
-    if all(bound.missing for bound in bounds):
-        return bounds[0].missing[0], True
+    rule, missing = matches[0].rule, matches[0].missing
+    if missing is not None and all(match.missing for match in matches):
+        return missing, True
     typos = [layer for layer in rule.layer if not _present(layer, census) and not is_known(layer)]
     if typos:
         hint = suggestion(typos, census)
         what = rule.describe() if len(rule.layer) == 1 else f"{rule.origin} (layer={typos[0]!r})"
         return MatchError(f"{what} matches no module of {models}.{hint}", origin=rule.origin), True
-    if bounds[0].targets is None and not rule.selects_by_itself:
+    if not matches[0].is_override and not rule.selects_by_itself:
         return None
-    if not any(bound.modules for bound in bounds):
+    if not any(match.modules for match in matches):
         certain = bool(rule.name) and all(_present(layer, census) for layer in rule.layer)
         remedy = "" if certain else " The class exists; this model has none."
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
-    if not any(bound.params for bound in bounds):
+    if not any(match.params for match in matches):
         wanted = rule.params or ("weight", "bias")
         hint = next(filter(None, (nearest(param, names) for param in wanted)), "") if rule.params else ""
         text = (

@@ -1,0 +1,68 @@
+"""Where the random values of one application come from."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from ..planning import joined
+from ..sampling import Key, Sampler, derive_key, fresh_seed
+from .targets import Targets
+
+
+@dataclass(eq=False, kw_only=True)
+class Values:
+    """Where the random values of one application come from.
+
+    Args:
+        requested: the seed that the user gave.
+        root: index of the model among the roots of its block.
+        prefix: FQN, in that root, of the module that is being initialized.
+    """
+
+    requested: int | None
+    root: int = 0
+    prefix: str = ""
+    targets: Targets | None = field(default=None, repr=False)
+    samplers: dict[torch.device, Sampler] = field(default_factory=dict, repr=False)
+    used: bool = False
+
+    @cached_property
+    def seed(self) -> int:
+        """Drawn when the first random value is wanted, and only then (S2)."""
+        return fresh_seed() if self.requested is None else self.requested
+
+    def key(self, fqn: str, stream: int) -> Key:
+        """The key of a stream of a parameter."""
+        self.used = True
+        return derive_key(self.seed, self.root, joined(self.prefix, fqn), stream)
+
+    def sampler(self, device: torch.device) -> Sampler:
+        """One sampler a device, so that its buffers serve all parameters."""
+        found = self.samplers.get(device)
+        if found is None:
+            found = self.samplers[device] = Sampler(device)
+        return found
+
+
+# A module's own init_weights may call back into autoinit for a part of the model: its values then have to be those
+# of that part under its name in the whole, or all parts of one kind would get the same.
+running: ContextVar[Values | None] = ContextVar("autoinit_running", default=None)
+
+being_initialized: ContextVar[frozenset[int]] = ContextVar("autoinit_being_initialized", default=frozenset())
+"""Ids of the modules whose own `init_weights` is being run: if it asks autoinit for their rules, it is not run again."""
+
+
+def values_for(module: nn.Module, requested: int | None, root: int) -> Values:
+    """The values for a model, or for a part of one that is being initialized right now."""
+    outer = running.get()
+    if outer is None or outer.targets is None or id(module) not in outer.targets.fqns or requested is not None:
+        return Values(requested=requested, root=root)
+    part = outer.targets.fqns[id(module)]
+    prefix = joined(outer.prefix, part)
+    outer.used = True
+    return Values(requested=outer.seed, root=outer.root, prefix=prefix)

@@ -1,0 +1,123 @@
+"""Rules' wishes for parameters, while a model is walked."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ..initializers import Initializer
+from ..rules import Rule
+from .binding import Bound, Rank
+from .entries import Entry
+from .tree import Node
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What planning has to respect besides rules.
+
+    Args:
+        built: ids of the modules that were built in the block; None for a model that exists already.
+        final: ids of the modules whose values must not change any more.
+        loaded: ids of the parameters that a checkpoint filled.
+        foreign: ids of the parameters that belong to modules outside the block, too.
+        taken: ids of the parameters that belong to an earlier root of the block, too.
+        settled: by id, the entries of parameters that an inner block has filled already.
+        called: ids of the modules whose `init_weights` has run; None if nobody watched (the code is read instead).
+        running: ids of the modules whose `init_weights` is being run right now.
+        rules_only: whether what modules say themselves (`init_cfg`, `init_weights`) is left out.
+    """
+
+    built: Container[int] | None = None
+    final: Container[int] = ()
+    loaded: Container[int] = ()
+    foreign: Container[int] = ()
+    taken: Container[int] = ()
+    settled: Mapping[int, Entry] = field(default_factory=dict)
+    called: Container[int] | None = None
+    running: Container[int] = ()
+    rules_only: bool = False
+
+    def may_touch(self, module: nn.Module) -> bool:
+        """Whether a module is there to be initialized."""
+        return (self.built is None or id(module) in self.built) and id(module) not in self.final
+
+    def why_kept(self, module: nn.Module, param: torch.Tensor) -> str | None:
+        """Why a parameter must be left alone, if it must."""
+        if id(param) in self.loaded:
+            return "loaded"
+        if id(module) in self.final:
+            return "final since its first call"
+        if self.built is not None and id(module) not in self.built:
+            return "built outside the block"
+        if id(param) in self.foreign:
+            return "shared with a module outside the block"
+        if id(param) in self.taken:
+            return "shared with an earlier root of the block"
+        return None
+
+
+class Claim(NamedTuple):
+    """A rule's wish for one parameter; no scheme for what a checkpoint supplies."""
+
+    rank: Rank
+    rule: Rule
+    scheme: Initializer | None
+
+
+class Wish(NamedTuple):
+    """What one rule gives to parameters of one name in the modules it selects."""
+
+    bound: Bound
+    claim: Claim
+
+
+class Record:
+    """One parameter while claims on it are collected."""
+
+    __slots__ = ("aliases", "claims", "fqn", "kept", "layer", "param")
+
+    def __init__(self, fqn: str, param: torch.Tensor, layer: str) -> None:
+        self.fqn = fqn
+        self.param = param
+        self.layer = layer
+        self.kept: str | None = None
+        self.claims: list[Claim] = []
+        self.aliases: list[str] = []
+
+
+class Territory:
+    """What holds for a module and everything below it, because of the configs above."""
+
+    def __init__(self, bounds: tuple[Bound, ...], *, closed: bool = False, constructed: bool = False) -> None:
+        self.bounds = bounds
+        self.closed = closed
+        """A module's own `init_weights` is responsible for everything here, as in the original."""
+        self.constructed = constructed
+        """A constructor has initialized everything here."""
+        self._of_class: dict[type, tuple[Bound, ...]] = {}
+        self._wishes: dict[tuple[tuple[Bound, ...], str], tuple[Wish, ...]] = {}
+
+    def selected(self, node: Node) -> tuple[Bound, ...]:
+        """The rules that select a module, in rising precedence."""
+        cls = type(node.module)
+        of_class = self._of_class.get(cls)
+        if of_class is None:
+            of_class = self._of_class[cls] = tuple(bound for bound in self.bounds if bound.selects_class(cls))
+        for bound in of_class:
+            if bound.is_particular:
+                return tuple(bound for bound in of_class if bound.selects_node(node))
+        return of_class
+
+    def wishes(self, selected: tuple[Bound, ...], param: str) -> tuple[Wish, ...]:
+        """What rules that select a module give to a parameter of that name."""
+        found = self._wishes.get((selected, param))
+        if found is None:
+            schemes = ((bound, bound.rule.scheme_for(param)) for bound in selected)
+            found = tuple(Wish(b, Claim(b.rank, b.rule, scheme)) for b, scheme in schemes if scheme is not None)
+            self._wishes[selected, param] = found
+        return found

@@ -1,0 +1,140 @@
+"""The walk over a model that collects every rule's claims, and what runs besides."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+
+from ..initializers import ModuleFunction
+from ..rules import Rule
+from .binding import OWN, Bound, Source, bind, fills_parameters
+from .claims import Claim, Record, Surroundings, Territory
+from .loads import loads_rule, plan_load
+from .own import constructor_initializes, defines_init_weights, has_protocol, is_initialized, own_rules
+from .steps import ModuleCall, OwnInit, Step
+from .tree import Node, joined, walk
+
+
+class Collector:
+    """Everything that one walk over a model finds out.
+
+    Args:
+        root: the model, on any device, meta included.
+        configs: the rules of each config that was passed, outermost first.
+        surroundings: what else to respect.
+    """
+
+    def __init__(self, root: nn.Module, configs: Sequence[tuple[Rule, ...]], surroundings: Surroundings) -> None:
+        self.root = root
+        self.surroundings = surroundings
+        self.own_depth = len(configs)
+        self.bounds: list[Bound] = []
+        self.records: dict[int, Record] = {}
+        self.modules: dict[str, nn.Module] = {}
+        self.steps: list[Step] = []
+        self.initialized: list[str] = []
+        self.census: Counter[type] = Counter()
+        self.param_names: Counter[str] = Counter()
+        self._seen: set[int] = set()
+        top = Node("", root, 0)
+        sources = [Source(rules=rules, node=top, depth=depth, passed=True) for depth, rules in enumerate(configs)]
+        self._top = tuple(bound for source in sources for bound in self._bind(source))
+
+    def collect(self) -> None:
+        """Walk the model, then read what checkpoints have for it."""
+        above: list[Territory] = [Territory(self._top, closed=self.surroundings.rules_only)]
+        for node in walk(self.root):
+            del above[node.depth + 1 :]
+            territory = self._enter(node, above[-1])
+            above.append(territory)
+            self._visit(node, territory)
+        for bound in self.bounds:
+            if loads_rule(bound.rule) and not bound.is_override:
+                self._load(bound)
+
+    def _bind(self, source: Source) -> tuple[Bound, ...]:
+        bounds = tuple(bind(source))
+        self.bounds += bounds
+        for bound in bounds:
+            if isinstance(bound.rule.initializer, ModuleFunction):
+                self.steps += self._calls(bound, bound.rule.initializer)
+        return tuple(bound for bound in bounds if fills_parameters(bound))
+
+    def _calls(self, bound: Bound, scheme: ModuleFunction) -> Iterator[ModuleCall]:
+        base, heads = bound.source.node, set(map(id, bound.heads))
+        for node in walk(base.module):
+            if id(node.module) in heads:
+                bound.modules += 1
+                bound.params += 1
+                fqn = joined(base.fqn, node.fqn)
+                yield ModuleCall(fqn=fqn, scheme=scheme, whole=bound.is_override, rule=bound.rule, rank=bound.rank)
+
+    def _load(self, bound: Bound) -> None:
+        load, tensors = plan_load(bound)
+        bound.modules, bound.params = 1, len(tensors)
+        self.steps.append(load)
+        claim = Claim(bound.rank, bound.rule, None)
+        for tensor in tensors.values():
+            if id(tensor) in self.records:
+                self.records[id(tensor)].claims.append(claim)
+
+    def _enter(self, node: Node, above: Territory) -> Territory:
+        """The territory of a module: its parent's, unless it has something to say itself."""
+        if above.closed:
+            return above
+        module = node.module
+        cls: type = type(module)
+        constructed = above.constructed or (self.surroundings.called is None and constructor_initializes(cls))
+        touchable = self.surroundings.may_touch(module)
+        if touchable and self._runs_own(module, cls, constructed):
+            if id(module) not in self._seen:
+                self.steps.append(OwnInit(fqn=node.fqn, rank=(OWN, node.depth, 0, 0)))
+            return Territory(above.bounds, closed=True)
+        if has_protocol(module):
+            if is_initialized(module):
+                return Territory(above.bounds, closed=True)
+            if touchable:
+                self.initialized.append(node.fqn)
+        rules = own_rules(module, node.fqn) if touchable else ()
+        if rules:
+            source = Source(rules=rules, node=node, depth=self.own_depth + node.depth, passed=False)
+            return Territory(above.bounds + self._bind(source), constructed=constructed)
+        return above if constructed == above.constructed else Territory(above.bounds, constructed=constructed)
+
+    def _runs_own(self, module: nn.Module, cls: type, constructed: bool) -> bool:
+        if not defines_init_weights(cls) or is_initialized(module) or id(module) in self.surroundings.running:
+            return False
+        if self.surroundings.called is not None:
+            return id(module) not in self.surroundings.called
+        return not constructed or (has_protocol(module) and not constructor_initializes(cls))
+
+    def _visit(self, node: Node, territory: Territory) -> None:
+        module = node.module
+        self.modules[node.fqn] = module
+        selected = territory.selected(node)
+        first_visit = id(module) not in self._seen
+        if first_visit:
+            self._seen.add(id(module))
+            self.census[type(module)] += 1
+            for bound in selected:
+                bound.modules += 1
+        for name, param in module._parameters.items():
+            if param is None:
+                continue
+            record = self._record(node, name, param)
+            for bound, claim in territory.wishes(selected, name):
+                bound.params += first_visit
+                record.claims.append(claim)
+
+    def _record(self, node: Node, name: str, param: nn.Parameter) -> Record:
+        fqn = f"{node.fqn}.{name}" if node.fqn else name
+        record = self.records.get(id(param))
+        if record is None:
+            self.param_names[name] += 1
+            record = self.records[id(param)] = Record(fqn, param, type(node.module).__name__)
+        elif fqn != record.fqn:
+            record.aliases.append(fqn)
+        record.kept = self.surroundings.why_kept(node.module, param) or record.kept
+        return record

@@ -1,0 +1,370 @@
+"""What is noticed while a block is open: loads, first calls, own `init_weights`; and torch.compile around it (I2-I5)."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+from autoinit import autoinit, initialize
+
+SEVEN = dict(type="Constant", val=7, layer="Linear")
+
+
+def is_seven(layer: nn.Linear) -> bool:
+    return bool((layer.weight == 7).all() and (layer.bias == 0).all())
+
+
+# --- loaded is sacred --------------------------------------------------------------------------------------------
+
+
+def test_what_was_loaded_inside_is_kept() -> None:
+    donor = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with autoinit(SEVEN) as run:
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
+        model.load_state_dict(donor.state_dict(), strict=False)
+    assert torch.equal(model[0].weight, donor[0].weight)
+    assert torch.equal(model[1].bias, donor[1].bias)
+    assert is_seven(model[2])
+    assert run.report["0.weight"].outcome == "kept: loaded"
+    assert run.report["0.weight"].beat[0].origin == "init_cfg"
+
+
+@pytest.mark.parametrize("assign", [False, True])
+def test_partly_loaded_modules_and_their_copies(assign: bool) -> None:
+    weight = torch.full((2, 2), 3.0)
+    with autoinit(SEVEN):
+        layer = nn.Linear(2, 2)
+        layer.load_state_dict({"weight": weight}, strict=False, assign=assign)
+        clone = copy.deepcopy(layer)
+        fresh = nn.Linear(2, 2)
+    for each in (layer, clone):
+        assert torch.equal(each.weight, weight)
+        assert (each.bias == 0).all()
+    assert is_seven(fresh)
+
+
+def test_a_key_of_the_wrong_shape_was_not_loaded() -> None:
+    with autoinit(SEVEN):
+        layer = nn.Linear(2, 2)
+        with pytest.raises(RuntimeError, match="size mismatch"):
+            layer.load_state_dict({"weight": torch.zeros(3, 3), "bias": torch.ones(2)})
+    assert (layer.weight == 7).all()
+    assert (layer.bias == 1).all()
+
+
+# --- first calls -------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_called_inside_has_its_values_then_and_keeps_what_it_learns() -> None:
+    with autoinit(SEVEN) as run:
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        other = nn.Linear(2, 2)
+        output = model(torch.ones(1, 2))
+        assert is_seven(model[0])
+        assert not is_seven(other), "it has not been called"
+        torch.optim.SGD(model.parameters(), lr=0.5).zero_grad()
+        output.sum().backward()
+        with torch.no_grad():
+            for param in model.parameters():
+                param.sub_(param.grad)
+        trained = copy.deepcopy(model.state_dict())
+    assert all(torch.equal(trained[name], value) for name, value in model.state_dict().items())
+    assert is_seven(other)
+    assert len(run.reports) == 2
+
+
+def test_calling_a_part_settles_the_whole_model() -> None:
+    with autoinit(SEVEN):
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        model[0](torch.ones(1, 2))
+        assert is_seven(model[1])
+
+
+def test_a_forward_pass_in_a_constructor_does_not_settle_anything() -> None:
+    class Probing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Linear(3, 5)
+            size = self.features(torch.zeros(1, 3)).shape[1]
+            self.head = nn.Linear(size, 2)
+
+    with autoinit(dict(type="Normal", layer="Linear"), seed=2) as run:
+        model = Probing()
+    with autoinit(dict(type="Normal", layer="Linear"), seed=2):
+        plain = nn.Module()
+        plain.features, plain.head = nn.Linear(3, 5), nn.Linear(5, 2)
+    assert len(run.reports) == 1
+    assert torch.equal(model.features.weight, plain.features.weight), "values go by the name in the whole model"
+
+
+def test_a_head_that_replaces_another_after_the_first_call() -> None:
+    with autoinit(SEVEN):
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        model(torch.ones(1, 2))
+        with torch.no_grad():
+            model[0].weight.zero_()
+        model[1] = nn.Linear(2, 3)
+    assert (model[0].weight == 0).all()
+    assert is_seven(model[1])
+
+
+def test_values_do_not_depend_on_whether_a_root_was_called_early() -> None:
+    def build(call: bool) -> list[torch.Tensor]:
+        with autoinit(dict(type="Normal", layer="Linear"), seed=4):
+            models = [nn.Linear(2, 2) for _ in range(3)]
+            if call:
+                models[1](torch.ones(1, 2))
+        return [model.weight.detach() for model in models]
+
+    assert all(torch.equal(a, b) for a, b in zip(build(False), build(True), strict=True))
+
+
+def test_the_call_hook_is_there_only_while_something_waits_for_its_values() -> None:
+    hooks = torch_module._global_forward_pre_hooks
+    with autoinit(SEVEN):
+        assert not hooks
+        model = nn.Linear(2, 2)
+        assert len(hooks) == 1
+        model(torch.ones(1, 2))
+        assert not hooks
+        second = nn.Linear(2, 2)
+        assert len(hooks) == 1
+    assert not hooks
+    assert is_seven(second)
+
+
+def test_no_values_in_nested_blocks_are_lost_by_a_call() -> None:
+    with autoinit([SEVEN, dict(type="Constant", val=2, layer="Conv2d")]):
+        with autoinit(dict(type="Constant", val=3, layer="Linear")):
+            model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 1, 1))
+            model(torch.ones(1, 4))
+            assert (model[1].weight == 3).all()
+            assert model[3].weight.item() == 2
+    assert (model[1].weight == 3).all()
+
+
+# --- init_weights ------------------------------------------------------------------------------------------------
+
+
+class Own(nn.Module):
+    """Has an `init_weights` that its constructor calls or not."""
+
+    def __init__(self, *, call: bool) -> None:
+        super().__init__()
+        self.a = nn.Linear(2, 2)
+        self.b = nn.Linear(2, 2)
+        if call:
+            self.init_weights()
+
+    def init_weights(self) -> None:
+        self.a.weight.data.fill_(1)
+        nn.init.constant_(self.a.bias, 1)
+
+
+def test_own_init_weights_beats_rules_and_is_credited_with_what_it_wrote() -> None:
+    method = Own.__dict__["init_weights"]
+    with autoinit(SEVEN) as run:
+        model = Own(call=False)
+    assert (model.a.weight == 1).all() and (model.a.bias == 1).all()
+    assert is_seven(model.b)
+    outcomes = {fqn: entry.outcome for fqn, entry in run.report.items()}
+    assert outcomes == {
+        "a.weight": "own init_weights",
+        "a.bias": "own init_weights",
+        "b.weight": "filled",
+        "b.bias": "filled",
+    }
+    assert Own.__dict__["init_weights"] is method
+
+
+def test_an_init_weights_that_the_constructor_ran_is_not_run_again() -> None:
+    with autoinit(SEVEN) as run:
+        model = Own(call=True)
+    assert is_seven(model.a) and is_seven(model.b)
+    assert set(run.report.outcomes) == {"filled"}
+    existing = Own(call=False)
+    initialize(existing, SEVEN)
+    assert is_seven(existing.a), "the code of the constructor contains the call"
+
+
+def test_an_init_weights_that_somebody_called_inside_is_not_run_again() -> None:
+    with autoinit(SEVEN):
+        model = Own(call=False)
+        model.init_weights()
+    assert is_seven(model.a)
+
+
+def test_an_option_called_init_weights_is_no_method() -> None:
+    class Option(nn.Module):
+        init_weights = True
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+            assert self.init_weights is True
+
+    with autoinit(SEVEN):
+        model = Option()
+    assert is_seven(model.layer)
+    assert Option.init_weights is True
+
+
+# --- other libraries' patches ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["before", "inside", "after"])
+def test_torch_compile(when: str) -> None:
+    # The first torch.compile of a process patches nn.Module for good, so each order needs a process of its own.
+    script = f"""
+    import torch
+    from torch import nn
+    from torch.nn.modules import module as torch_module
+    from autoinit import autoinit
+
+    def compiled():
+        model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+        return model, torch.compile(model, backend="eager", fullgraph=True)
+
+    when = {when!r}
+    original = nn.Module.__init__
+    x = torch.ones(1, 2)
+    if when == "before":
+        compiled()[1](x)
+        patched = nn.Module.__init__
+    with autoinit(dict(type="Constant", val=7, layer="Linear")) as run:
+        model, fast = compiled()
+        if when == "inside":
+            result = fast(x)
+            assert (model[0].weight == 7).all()
+            assert torch.equal(result, model(x))
+    assert (model[0].weight == 7).all() and (model[2].weight == 7).all(), model[0].weight
+    assert list(run.report) == ["0.weight", "0.bias", "2.weight", "2.bias"], list(run.report)
+    if when == "before":
+        assert nn.Module.__init__ is patched
+    if when == "after":
+        assert nn.Module.__init__ is original
+        compiled()
+    assert torch.equal(fast(x), model(x))
+    after = nn.Module.__init__
+    for _ in range(3):
+        with autoinit(dict(type="Constant", val=5, layer="Linear")) as run:
+            layer = nn.Linear(2, 2)
+        assert (layer.weight == 5).all() and len(run.reports) == 1
+    assert nn.Module.__init__ is after, "blocks after a torch.compile leave its patch alone"
+    assert not torch_module._global_forward_pre_hooks and "__reduce_ex__" not in nn.Module.__dict__
+    outside = nn.Linear(2, 2)
+    assert (outside.weight != 5).all()
+    assert torch.equal(compiled()[1](x).detach() * 0, torch.zeros(1, 2))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*jit.*:FutureWarning")
+def test_script_export_and_fx_afterwards() -> None:
+    with autoinit(SEVEN):
+        model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    x = torch.ones(1, 2)
+    assert torch.equal(torch.jit.script(model)(x), model(x))
+    assert torch.equal(torch.fx.symbolic_trace(model)(x), model(x))
+    exported = torch.export.export(model, (x,))
+    assert torch.equal(exported.module()(x), model(x))
+
+
+def test_a_patch_that_another_library_put_on_meanwhile_survives() -> None:
+    original = nn.Module.__init__
+    calls = []
+    try:
+        with autoinit(SEVEN):
+            ours = nn.Module.__init__
+
+            def theirs(self: nn.Module, *args: object, **kwargs: object) -> None:
+                calls.append(type(self).__name__)
+                ours(self, *args, **kwargs)
+
+            nn.Module.__init__ = theirs  # type: ignore[method-assign]
+            inside = nn.Linear(2, 2)
+        assert nn.Module.__init__ is theirs
+        outside = nn.Linear(2, 2)
+        with autoinit(SEVEN) as run:
+            again = nn.Linear(2, 2)
+        assert nn.Module.__init__ is theirs
+    finally:
+        nn.Module.__init__ = original  # type: ignore[method-assign]
+    assert is_seven(inside) and is_seven(again) and not is_seven(outside)
+    assert len(run.reports) == 1
+    assert calls == ["Linear"] * 3
+
+
+# --- copies ------------------------------------------------------------------------------------------------------
+
+
+def test_copies_made_in_their_own_ways() -> None:
+    class OwnDeepcopy(nn.Linear):
+        def __deepcopy__(self, memo: dict[int, object]) -> OwnDeepcopy:
+            new = type(self)(self.in_features, self.out_features)
+            new.load_state_dict(self.state_dict())
+            return new
+
+    class OwnState(nn.Linear):
+        def __getstate__(self) -> dict[str, object]:
+            return dict(self.__dict__, extra=1)
+
+        def __setstate__(self, state: dict[str, object]) -> None:
+            self.__dict__.update(state)
+
+    with autoinit(SEVEN):
+        first, second = OwnDeepcopy(2, 2), OwnState(2, 2)
+        copies = copy.deepcopy(first), copy.deepcopy(second)
+        shallow = copy.copy(second)
+    assert is_seven(first) and is_seven(second)
+    assert is_seven(copies[1]), "a copy without a constructor"
+    assert not is_seven(copies[0]), "its weights were loaded"
+    assert shallow.weight is second.weight
+
+
+def test_shared_parameters_are_not_touched_through_new_modules() -> None:
+    old = nn.Linear(2, 2)
+    weight = old.weight.detach().clone()
+    with autoinit(SEVEN) as run:
+        new = nn.Linear(2, 2)
+        new.weight = old.weight
+    assert torch.equal(old.weight, weight)
+    assert run.report["weight"].kept == "shared with a module outside the block"
+    assert run.report["bias"].outcome == "filled"
+
+
+def test_two_base_classes_that_both_initialize_the_module() -> None:
+    class Left(nn.Module):
+        def __init__(self) -> None:
+            nn.Module.__init__(self)
+
+    class Both(Left, nn.Linear):
+        def __init__(self) -> None:
+            Left.__init__(self)
+            nn.Linear.__init__(self, 2, 2)
+
+    with autoinit(SEVEN) as run:
+        model = Both()
+    assert is_seven(model)
+    assert len(run.reports) == 1
+
+
+def test_a_layer_in_two_roots_is_filled_once_under_its_name_in_the_first() -> None:
+    with autoinit(dict(type="Normal", layer="Linear"), seed=0) as run:
+        shared = nn.Linear(2, 2)
+        first, second = nn.Sequential(shared), nn.Sequential(nn.ReLU(), shared)
+    assert run.reports[0]["0.weight"].outcome == "filled"
+    assert run.reports[1]["1.weight"].kept == "shared with an earlier root of the block"
+    with autoinit(dict(type="Normal", layer="Linear"), seed=0):
+        alone = nn.Sequential(nn.Linear(2, 2))
+    assert torch.equal(first[0].weight, alone[0].weight)
+    assert first[0] is second[1]
