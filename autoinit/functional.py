@@ -8,8 +8,9 @@ from __future__ import annotations
 from torch import nn
 
 from .applying import Targets, execute
+from .errors import ConfigTypeError, ShapeError
 from .fans import torch_fans
-from .fills import TensorSpec
+from .fills import Fill, TensorSpec
 from .initializers import Caffe2Xavier, Constant, Initializer, Kaiming, Normal, TruncNormal, Uniform, Xavier
 from .planning import Entry, Plan
 from .rules import Rule
@@ -97,13 +98,15 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
     Raises:
         ShapeError: the scheme is not defined for the weight's shape; nothing is changed.
     """
+    if not isinstance(module, nn.Module):
+        raise ConfigTypeError(f"{origin}(): {module!r} is a {type(module).__name__}, not a torch.nn.Module.")
     rule = Rule(initializer=scheme, bias=bias, origin=origin)
     params = {name: param for name in ("weight", "bias") if (param := module._parameters.get(name)) is not None}
     entries = {}
     for name, param in params.items():
         given = rule.scheme_for(name)
         shape = tuple(param.shape)
-        fill = given.fill(TensorSpec(shape=shape, dtype=param.dtype, fans=torch_fans(shape))) if given else None
+        fill = _fill(given, TensorSpec(shape=shape, dtype=param.dtype, fans=torch_fans(shape)), name, origin)
         entries[name] = Entry(
             fqn=name,
             shape=shape,
@@ -114,3 +117,15 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
         )
     plan = Plan(model=type(module).__name__, entries=entries)
     execute(plan, module, None, 0, Targets(params=params, modules={"": module}, fqns={id(module): ""}))
+
+
+def _fill(scheme: Initializer | None, spec: TensorSpec, name: str, origin: str) -> Fill | None:
+    if scheme is None:
+        return None
+    try:
+        fill = scheme.fill(spec)
+    except ShapeError as error:
+        raise ShapeError(f"{origin}: {name}: {error}", origin=origin, fqn=name) from error
+    if fill.is_random and not spec.dtype.is_floating_point:
+        raise ShapeError(f"{origin}: {name} of dtype {spec.dtype} cannot get {fill}.", origin=origin, fqn=name)
+    return fill

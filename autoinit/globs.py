@@ -10,6 +10,8 @@ from functools import lru_cache
 from .errors import ConfigError
 
 WILDCARDS = frozenset("*?[")
+TRANSLATED = re.compile(r"^\(\?s:(.*)\)\\[zZ]$", re.DOTALL)
+TOKENS = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 Predicate = Callable[[str], bool]
 
 
@@ -44,7 +46,9 @@ def fqn_pattern(pattern: str) -> Predicate:
     """
     if pattern.startswith("re:"):
         return _regex(pattern, pattern[3:])
-    parts = pattern.split(".")
+    written = pattern.split(".")
+    # A `**` right after another has nothing left to stand for.
+    parts = [part for part, before in zip(written, ["", *written], strict=False) if not part == before == "**"]
     expression = ""
     for index, part in enumerate(parts):
         last = index == len(parts) - 1
@@ -77,11 +81,20 @@ def param_pattern(pattern: str) -> Predicate:
 
 def _component(part: str) -> str:
     """A glob over one component as a regular expression whose wildcards cannot cross a dot."""
-    if part == "*":
+    if part and set(part) == {"*"}:
         return "[^.]+"
-    translated = fnmatch.translate(part)
-    body = re.sub(r"^\(\?s:(.*)\)\\[zZ]$", r"\1", translated, flags=re.DOTALL)
-    return body.replace(".*", "[^.]*") if "*" in part else body
+    return "".join(map(_wildcard, TOKENS.findall(part)))
+
+
+def _wildcard(token: str) -> str:
+    if token.startswith("*"):
+        return "[^.]*"
+    if token == "?":
+        return "[^.]"
+    if token.startswith("[") and len(token) > 1:
+        # fnmatch knows what may stand in a class; the lookahead keeps "[!a]" and ranges from taking a dot.
+        return r"(?!\.)" + TRANSLATED.sub(r"\1", fnmatch.translate(token))
+    return re.escape(token)
 
 
 def _regex(pattern: str, expression: str) -> Predicate:

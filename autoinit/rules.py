@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+import numbers
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -70,13 +71,26 @@ class Rule:
         object.__setattr__(self, "name", self._tuple("name", self.name, (str,)))
         if self.params is not None:
             object.__setattr__(self, "params", self._tuple("params", self.params, (str,)))
+            if not self.params:
+                raise ConfigError(
+                    f"{self.origin}.params: an empty list reaches nothing. Name a parameter, or remove the key.",
+                    origin=f"{self.origin}.params",
+                )
         object.__setattr__(self, "override", self._tuple("override", self.override, (Rule,)))
+        for index, override in enumerate(self.override):
+            if not override.name:
+                origin = f"{self.origin}.override[{index}]"
+                raise ConfigError(f"{origin}: no 'name'. Say which submodule it is for.", origin=origin)
         self._check_bias()
         self._check_layers()
         self._check_patterns()
 
     def _tuple(self, key: str, value: object, types: tuple[type, ...]) -> tuple[object, ...]:
-        items = (value,) if isinstance(value, types) else tuple(value) if isinstance(value, Iterable) else None
+        items: tuple[object, ...] | None = None
+        if isinstance(value, types):
+            items = (value,)
+        elif isinstance(value, Iterable) and not isinstance(value, Mapping):
+            items = tuple(value)
         if items is None or not all(isinstance(item, types) for item in items):
             names = " or ".join(t.__name__ for t in types)
             raise ConfigTypeError(
@@ -89,12 +103,15 @@ class Rule:
         if self.bias is None or self.bias is UNSET:
             return
         origin = f"{self.origin}.bias"
-        if isinstance(self.bias, bool) or not isinstance(self.bias, (int, float)):
+        if isinstance(self.bias, bool) or not isinstance(self.bias, numbers.Real):
             raise ConfigTypeError(
                 f"{origin}: {self.bias!r} must be a number, or None to leave the bias alone.", origin=origin
             )
-        if math.isnan(self.bias):
-            raise ConfigError(f"{origin}: NaN is not a value for a bias.", origin=origin)
+        try:
+            if math.isnan(self.bias):
+                raise ConfigError(f"{origin}: NaN is not a value for a bias.", origin=origin)
+        except OverflowError as error:
+            raise ConfigError(f"{origin}: {self.bias!r} is beyond any float.", origin=origin) from error
         if not self._reaches("bias"):
             raise ConfigError(
                 f"{origin}: bias={self.bias} has no effect, because params={self.params} does not reach 'bias'. "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,6 +36,17 @@ class Table:
     caption: str = ""
 
     def __str__(self) -> str:
+        return self._colored() if sys.stdout.isatty() else self._plain()
+
+    def _colored(self) -> str:
+        from rich.console import Console
+
+        console = Console(file=sys.stdout)
+        with console.capture() as capture:
+            console.print(self)
+        return capture.get().rstrip("\n")
+
+    def _plain(self) -> str:
         widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
         lines = [self.columns, tuple("-" * width for width in widths), *self.rows]
         text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
@@ -44,9 +56,9 @@ class Table:
         from rich.markup import escape
         from rich.table import Table as RichTable
 
-        table = RichTable(title=self.title, caption=self.caption or None, title_justify="left")
+        table = RichTable(title=escape(self.title), caption=escape(self.caption) or None, title_justify="left")
         for column in self.columns:
-            table.add_column(column, overflow="fold")
+            table.add_column(escape(column), overflow="fold")
         for row in self.rows:
             table.add_row(*map(escape, row))
         return table

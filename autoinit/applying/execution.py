@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import ApplyError, AutoInitError, StateError
 from ..planning import (
@@ -26,9 +26,10 @@ from ..planning import (
     tensors_of,
     unwrapped,
 )
+from .filling import fill_in
 from .log import log_report
 from .targets import Targets, bind_targets
-from .values import Values, being_initialized, running, values_for
+from .values import being_initialized, running, values_for
 from .writes import WriteRecorder
 
 
@@ -64,8 +65,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     token = running.set(values)
     try:
         for phase, step in phases(plan):
-            for entry in phase:
-                _fill(entry, targets.params[entry.fqn], values)
+            for entry in fill_in(phase, targets.params, values):
                 outcomes[entry.fqn] = FILLED
             if step is not None:
                 _run(step, plan, targets, outcomes)
@@ -98,26 +98,6 @@ def phases(plan: Plan) -> Iterator[tuple[list[Entry], Step | None]]:
         waiting = [entry for entry in waiting if entry.rank >= step.rank]
         yield due, step
     yield waiting, None
-
-
-def _fill(entry: Entry, param: Tensor, values: Values) -> None:
-    if entry.fill is None:
-        return
-    try:
-        with torch.no_grad():
-            entry.fill.write(param.data, lambda stream: values.key(entry.fqn, stream), values.sampler(param.device))
-    except AutoInitError:
-        raise
-    except Exception as error:
-        raise ApplyError(
-            f"{entry.origin}: {entry.fill} failed on {entry.fqn} of shape {entry.shape}: "
-            f"{type(error).__name__}: {error}",
-            origin=entry.origin,
-            fqn=entry.fqn,
-        ) from error
-    if not param.is_inference():
-        # Written through .data in many pieces; autograd has to see one write, as after torch.nn.init.
-        torch.autograd.graph.increment_version(param)
 
 
 def _run(step: Step, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:

@@ -54,7 +54,7 @@ class Values:
 running: ContextVar[Values | None] = ContextVar("autoinit_running", default=None)
 
 being_initialized: ContextVar[frozenset[int]] = ContextVar("autoinit_being_initialized", default=frozenset())
-"""Ids of the modules whose own `init_weights` is being run: if it asks autoinit for their rules, it is not run again."""
+"""Ids of the modules whose own `init_weights` is being run: if it asks autoinit for its rules, it is not run again."""
 
 
 def values_for(module: nn.Module, requested: int | None, root: int) -> Values:

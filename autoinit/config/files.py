@@ -13,6 +13,8 @@ from typing import Any
 from ..errors import ConfigError, nearest
 
 KEY = "init_cfg"
+LARGEST = 100_000
+"""How many values a file may stand for once its aliases are written out."""
 
 
 def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
@@ -25,13 +27,13 @@ def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
     Raises:
         ConfigError: no such file, another suffix, a syntax error, a duplicate key, a tag that would build an object.
     """
-    path = Path(location).expanduser()
     readers: dict[str, Callable[[str], object]] = {
         ".yaml": _yaml,
         ".yml": _yaml,
         ".json": _json,
         ".toml": _toml,
     }
+    path = Path(location)
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(
@@ -40,12 +42,16 @@ def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
             origin=KEY,
         )
     try:
-        text = path.read_text(encoding="utf-8")
+        path = path.expanduser()
+        # A byte order mark, which some editors write, is no part of the text.
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        siblings = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
+        siblings = [entry.name for entry in path.parent.glob("*") if entry.is_file()]
         raise ConfigError(f"{path}: {error.strerror}.{nearest(path.name, siblings)}", origin=str(path)) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: {error}.", origin=str(path)) from error
+    except (ValueError, RuntimeError) as error:  # A null byte, or the home of an unknown user.
+        raise ConfigError(f"{os.fspath(location)!r} is not a path: {error}", origin=KEY) from error
     try:
         content = reader(text)
     except (ValueError, RecursionError) as error:
@@ -56,12 +62,14 @@ def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
 
 
 def _unique(pairs: list[tuple[object, Any]]) -> dict[object, Any]:
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        keys = [key for key, _ in pairs]
+    _check_unique([key for key, _ in pairs])
+    return dict(pairs)
+
+
+def _check_unique(keys: list[Any]) -> None:
+    if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"key {twice!r} is written twice in one mapping; remove one of them.")
-    return result
 
 
 def _json(text: str) -> object:
@@ -82,12 +90,18 @@ def _yaml(text: str) -> object:
     class Loader(yaml.SafeLoader):
         """SafeLoader builds no objects; this one also refuses duplicate keys and reads 1e-3 as a number."""
 
+        def get_single_node(self) -> yaml.Node | None:
+            node = super().get_single_node()
+            _check_size(node, {})
+            return node
+
         def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, Any]:
+            # Before merge keys (`<<`) are resolved: what is written beside one replaces what comes from it.
+            own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+            _check_unique([self.construct_object(key, True) for key in own])
             self.flatten_mapping(node)
-            # Deep, because a key that is built later could not be compared now.
-            return _unique(
-                [(self.construct_object(key, True), self.construct_object(value, True)) for key, value in node.value]
-            )
+            # Deep, because a list that is filled later could not be compared now.
+            return {self.construct_object(key, True): self.construct_object(value, True) for key, value in node.value}
 
     Loader.add_constructor("tag:yaml.org,2002:map", Loader.construct_mapping)
     # YAML 1.1, which PyYAML implements, wants a dot in a float: `std: 1e-3` would be a string.
@@ -99,3 +113,22 @@ def _yaml(text: str) -> object:
         raise ValueError(f"not YAML that a config may use: {error}") from error
     except TypeError as error:  # A mapping as the key of a mapping.
         raise ValueError(f"a key must be a string: {error}") from error
+    except (AttributeError, LookupError) as error:  # PyYAML's own, for `!!timestamp soon`, `!!bool maybe`, `!!int ''`.
+        raise ValueError("a value is not of the type that its tag says") from error
+
+
+def _check_size(node: Any, sizes: dict[int, int]) -> int:
+    """How many values a YAML node stands for once its aliases are written out.
+
+    Raises:
+        ValueError: more than any config has. Ten lines of aliases can stand for billions.
+    """
+    known = sizes.get(id(node))
+    if known is None:
+        sizes[id(node)] = 0  # What contains itself is refused when it is constructed.
+        inner = node.value if isinstance(getattr(node, "value", None), list) else []
+        parts = [part for item in inner for part in (item if isinstance(item, tuple) else (item,))]
+        known = sizes[id(node)] = 1 + sum(_check_size(part, sizes) for part in parts)
+        if known > LARGEST:
+            raise ValueError(f"its aliases stand for more than {LARGEST:,} values.")
+    return known

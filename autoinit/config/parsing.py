@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import AutoInitWarning, ConfigError, ConfigTypeError, nearest
 from ..initializers import Initializer, Pretrained, Scheme
 from ..rules import UNSET, Rule, Unset
+from .containers import plain
 from .files import read_config
 from .schemes import RULE_KEYS, acts_on_modules, build_scheme, known_arguments, resolve_type
 from .values import bias_init_with_prob
@@ -39,6 +40,7 @@ def parse_config(cfg: object, where: str = "init_cfg") -> tuple[Rule, ...]:
         return ()
     if isinstance(cfg, (str, os.PathLike)):
         cfg, where = read_config(cfg)
+    cfg = plain(cfg, where)
     if isinstance(cfg, (Mapping, Rule)):
         return (_item(cfg, where),)
     if isinstance(cfg, Sequence) and not isinstance(cfg, (str, bytes)):
@@ -87,13 +89,8 @@ def _rule(keys: dict[str, Any], origin: str, layer_matters: bool = True) -> Rule
             stacklevel=2,
         )
     bias = _bias(keys, origin)
-    selectors = {key: _listed(keys[key]) for key in ("layer", "name", "params") if keys.get(key) is not None}
+    selectors = {key: keys[key] for key in ("layer", "name", "params") if keys.get(key) is not None}
     return Rule(initializer=scheme, bias=bias, origin=origin, **selectors)
-
-
-def _listed(value: Any) -> Any:
-    # Lists of other libraries (omegaconf's ListConfig) are no tuples, and equality of rules is that of tuples.
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _bias(keys: dict[str, Any], origin: str) -> float | Unset | None:
@@ -129,7 +126,7 @@ def _override(item: object, parent: Rule, origin: str) -> Rule:
     if isinstance(item, Rule):
         return item
     keys = _string_keys(item, origin, "a dict or a list of dicts")
-    if keys.get("name") is None:
+    if not keys.get("name"):
         raise ConfigError(f"{origin}: no 'name' in {keys}. Say which submodule it is for.", origin=origin)
     if "type" in keys:
         return _rule(keys, origin, layer_matters=False)

@@ -76,6 +76,8 @@ def build_scheme(factory: object, arguments: Mapping[str, Any], origin: str) -> 
         if isinstance(factory, (Initializer, Pretrained)):
             return factory
         if isinstance(factory, type) and is_dataclass(factory):
+            if inspect.isabstract(factory):
+                raise ConfigTypeError(f"class {factory.__qualname__} is abstract. Use one of its subclasses.")
             _need_all(factory, arguments)
             return cast(Scheme, factory(**arguments))
         if acts_on_modules(factory):

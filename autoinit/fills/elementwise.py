@@ -144,7 +144,8 @@ class TruncNormal(Elementwise):
     def cdf(self, x: Tensor) -> Tensor:
         """P(element <= x), precise in both tails."""
         alpha, beta = self._bounds
-        z = ((x.double() - self.loc) / self.scale).clamp(alpha, beta)
+        # At minus infinity the shares below would be infinity less infinity.
+        z = ((x.double() - self.loc) / self.scale).clamp(alpha, beta).clamp(-1e100, 1e100)
         if alpha + beta > 0:
             return 1 - _share(-z, -beta, -alpha)
         return _share(z, alpha, beta)

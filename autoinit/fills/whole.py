@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -39,7 +40,7 @@ class Orthogonal(Fill):
     @property
     def std(self) -> float:
         """The square root of the mean square of the elements, which is the same in every draw."""
-        return self.gain / math.sqrt(max(self.rows, self.columns))
+        return abs(self.gain) / math.sqrt(max(self.rows, self.columns))
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         normal = scratch(tensor, self.rows, self.columns)
@@ -109,6 +110,21 @@ class Sparse(Fill):
         tensor.copy_(values.scatter_(0, zeros, 0.0))
 
 
+@contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """torch's generators for a device start from `seed` inside, and are afterwards as they were."""
+    if device.type in ("cpu", "meta"):
+        with torch.random.fork_rng(devices=[]):
+            # torch.manual_seed would seed accelerators too, at once or when they are first used.
+            torch.default_generator.manual_seed(seed)
+            yield
+        return
+    every = range(torch.get_device_module(device).device_count())
+    with torch.random.fork_rng(every, device_type=device.type):
+        torch.manual_seed(seed)
+        yield
+
+
 @dataclass(frozen=True)
 class Custom(Fill):
     """What a user's function writes in place. It sees torch's generators seeded from the parameter's key.
@@ -123,9 +139,7 @@ class Custom(Fill):
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         copy = tensor.clone()
-        devices = [tensor.device] if tensor.device.type not in ("cpu", "meta") else []
-        with torch.random.fork_rng(devices, device_type=tensor.device.type if devices else "cuda"):
-            torch.manual_seed(key_of(0).offset >> 1)
+        with seeded(tensor.device, key_of(0).offset >> 1):
             self.function(copy, **self.arguments)
         tensor.copy_(copy)
 

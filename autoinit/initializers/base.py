@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 
 from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
 from ..fills import Fill, TensorSpec
+from ..sampling.transforms import float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +43,34 @@ def check_number(
 
     Raises:
         ConfigTypeError: not a number; a bool and a string of digits are not.
-        ConfigError: NaN, infinite where it must be finite, or out of bounds.
+        ConfigError: NaN, infinite where it must be finite, finite but beyond float32, or out of bounds.
     """
     value = getattr(scheme, name)
     label = f"{type(scheme).__name__}: {name}={value!r}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
-    value = float(value)
+    value = real(value, label)
     if math.isnan(value) or (finite and math.isinf(value)):
         raise ConfigError(f"{label} must be a finite number.")
+    if math.isfinite(value) and math.isinf(float32(value)):
+        raise ConfigError(f"{label} is beyond float32, in which values are drawn.")
     if not low <= value <= high:
         bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
         raise ConfigError(f"{label} must be {bounds}.")
     object.__setattr__(scheme, name, value)
+
+
+def real(value: object, label: str) -> float:
+    """A number as a float.
+
+    Raises:
+        ConfigTypeError: not a number; a bool and a string of digits are not.
+        ConfigError: an integer that no float can hold.
+    """
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ConfigError(f"{label} is beyond any float.") from error
 
 
 def check_choice(scheme: object, name: str, choices: Sequence[str]) -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import torch
+
 from .. import fills
-from ..errors import ConfigError
+from ..errors import ConfigError, ShapeError
 from ..fills import Fill, TensorSpec
-from .base import Initializer, check_number
+from .base import Initializer, check_number, real
 from .registry import register_initializer
+
+FAR = 1e6
+"""Bounds this many standard deviations out leave a value on the nearer bound, with a spread of 1e-6 of one."""
+
+FLAT = 2.0**-32
+"""Over an interval this narrow, in standard deviations, the density of a normal is even to this relative error."""
 
 
 @register_initializer("Constant")
@@ -25,9 +34,16 @@ class Constant(Initializer):
     val: float
 
     def __post_init__(self) -> None:
-        check_number(self, "val", finite=False)
+        # Nothing is drawn, so that a float64 parameter may get any float.
+        value = real(self.val, f"Constant: val={self.val!r}")
+        if math.isnan(value):
+            raise ConfigError("Constant: val=nan is not a value for a parameter.")
+        object.__setattr__(self, "val", value)
 
     def fill(self, spec: TensorSpec) -> Fill:
+        numeric = spec.dtype.is_floating_point or spec.dtype.is_complex
+        if numeric and torch.finfo(spec.dtype).max < abs(self.val) < math.inf:
+            raise ShapeError(f"Constant: val={self.val!r} is beyond {spec.dtype}.")
         return fills.Constant(self.val)
 
 
@@ -77,6 +93,11 @@ class TruncNormal(Initializer):
     def fill(self, spec: TensorSpec) -> Fill:
         if self.std == 0 or self.a == self.b:
             return fills.Constant(min(max(self.mean, self.a), self.b))
+        alpha, beta = (self.a - self.mean) / self.std, (self.b - self.mean) / self.std
+        if alpha > FAR or beta < -FAR:
+            return fills.Constant(self.a if alpha > 0 else self.b)
+        if (beta - alpha) * max(1.0, abs(alpha), abs(beta)) < FLAT:
+            return fills.Uniform(self.a, self.b)
         return fills.TruncNormal(self.mean, self.std, self.a, self.b)
 
 
@@ -105,5 +126,7 @@ def check_bounds(scheme: TruncNormal | Uniform, *, finite: bool) -> None:
     """Require numbers `a` <= `b`."""
     check_number(scheme, "a", finite=finite)
     check_number(scheme, "b", finite=finite)
+    if math.inf in (scheme.a, -scheme.b):
+        raise ConfigError(f"{type(scheme).__name__}: no number lies between a={scheme.a} and b={scheme.b}.")
     if scheme.a > scheme.b:
         raise ConfigError(f"{type(scheme).__name__}: a={scheme.a} is above b={scheme.b}. Swap them.")

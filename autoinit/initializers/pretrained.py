@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+import torch
+
 from ..errors import ConfigTypeError
 from .registry import register_initializer
 
@@ -27,7 +29,7 @@ class Pretrained:
 
     checkpoint: str
     prefix: str | None = None
-    map_location: str = "cpu"
+    map_location: str | torch.device | None = "cpu"
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -36,6 +38,8 @@ class Pretrained:
         object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
         if not isinstance(self.prefix, (str, type(None))):
             raise ConfigTypeError(f"Pretrained: prefix={self.prefix!r} must be a string.")
+        if not isinstance(self.map_location, (str, torch.device, type(None))):
+            raise ConfigTypeError(f"Pretrained: map_location={self.map_location!r} must be the name of a device.")
         if not isinstance(self.strict, bool):
             raise ConfigTypeError(f"Pretrained: strict={self.strict!r} must be true or false.")
 

@@ -27,11 +27,12 @@ def canonical_name(name: str) -> str:
     return name.removesuffix("Init") if name != "Init" else name
 
 
-def register_initializer(name: str) -> Callable[[F], F]:
+def register_initializer(name: str, *, force: bool = False) -> Callable[[F], F]:
     """Give a scheme a name that configs can use as `type`.
 
     Args:
         name: without dots; `Init` at its end is not part of it.
+        force: take the name from whoever has it.
 
     Returns:
         A decorator for a subclass of `autoinit.initializers.Initializer`, or for a function that fills a tensor
@@ -56,8 +57,10 @@ def register_initializer(name: str) -> Callable[[F], F]:
     key = canonical_name(name)
 
     def register(factory: F) -> F:
+        if not callable(factory):
+            raise ConfigTypeError(f"register_initializer({name!r}): {factory!r} is neither a class nor a function.")
         known = _REGISTRY.get(key)
-        if known is not None and _identity(known) != _identity(factory):
+        if not force and known is not None and _identity(known) != _identity(factory):
             raise ConfigError(
                 f"register_initializer: {key!r} is the name of {_identity(known)} already. Choose another."
             )
@@ -69,4 +72,6 @@ def register_initializer(name: str) -> Callable[[F], F]:
 
 def _identity(factory: Factory) -> str:
     # By name, so that a module that is imported again (a notebook, importlib.reload) may register again.
+    if not hasattr(factory, "__qualname__"):  # A callable object, such as functools.partial makes.
+        return repr(factory)
     return f"{factory.__module__}.{factory.__qualname__}"

@@ -7,7 +7,7 @@ import numbers
 from dataclasses import dataclass
 
 from .. import fills
-from ..errors import ConfigTypeError, ShapeError
+from ..errors import ConfigError, ConfigTypeError, ShapeError
 from ..fills import Fill, TensorSpec
 from .base import Initializer, check_number, need_dimensions
 from .registry import register_initializer
@@ -54,13 +54,18 @@ class Dirac(Initializer):
     groups: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.groups, bool) or not isinstance(self.groups, numbers.Integral) or self.groups < 1:
-            raise ConfigTypeError(f"Dirac: groups={self.groups!r} must be a positive integer.")
+        label = f"Dirac: groups={self.groups!r}"
+        if isinstance(self.groups, bool) or not isinstance(self.groups, numbers.Integral):
+            raise ConfigTypeError(f"{label} must be an integer, not {type(self.groups).__name__}.")
+        if self.groups < 1:
+            raise ConfigError(f"{label} must be at least 1.")
 
     def fill(self, spec: TensorSpec) -> Fill:
         need_dimensions(self, spec, (3, 4, 5))
         if spec.shape[0] % self.groups:
             raise ShapeError(f"Dirac: {spec.shape[0]} output channels do not divide into groups={self.groups}.")
+        if not spec.numel:
+            return fills.Constant(0.0)
         return fills.Dirac(self.groups)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from .. import fills
-from ..errors import ConfigError, ShapeError, nearest
+from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
 from ..fans import Fans
 from ..fills import Fill, TensorSpec
 from .base import Initializer, check_choice, check_number
@@ -162,13 +162,18 @@ class Kaiming(Initializer):
         check_number(self, "a")
         check_choice(self, "mode", ("fan_in", "fan_out"))
         check_choice(self, "distribution", ("normal", "uniform"))
+        if not isinstance(self.nonlinearity, str):
+            raise ConfigTypeError(
+                f"{type(self).__name__}: nonlinearity={self.nonlinearity!r} must be a string, "
+                f"not {type(self.nonlinearity).__name__}."
+            )
         self._gain()
 
     def _gain(self) -> float:
         try:
             return float(torch.nn.init.calculate_gain(self.nonlinearity, self.a))  # type: ignore[arg-type]
         except ValueError as error:
-            hint = nearest(str(self.nonlinearity), NONLINEARITIES)
+            hint = nearest(self.nonlinearity, NONLINEARITIES)
             known = ", ".join(NONLINEARITIES)
             raise ConfigError(
                 f"{type(self).__name__}: nonlinearity={self.nonlinearity!r} has no known gain.{hint} Known: {known}."

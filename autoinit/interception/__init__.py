@@ -4,3 +4,4 @@ from .block import Block as Block
 from .block import autoinit as autoinit
 from .context import paused as paused
 from .run import Run as Run
+from .run import remember as remember

@@ -33,7 +33,7 @@ from ..planning import (
 from ..rules import Rule
 from ..sampling import fresh_seed
 from .census import Census
-from .context import Extent
+from .context import Extent, innermost
 from .foreign import foreign_params
 
 
@@ -122,7 +122,8 @@ class Run(Extent):
             report = apply_plan(plan, root, seed=self._seed_of(plan.values()), root=numbered[id(root)], targets=target)
             self._reports.append(report)
             self._numbers.add(report.root)
-            self._remember(plan, report, target.params)
+            if self.outer is not None:
+                self.outer.remember(plan, report, target.params)
             if not judge:
                 self.census.final.update(id(node.module) for node in walk(root))
 
@@ -173,14 +174,22 @@ class Run(Extent):
             called=census.called,
         )
 
-    def _remember(self, plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
-        """Keep for the outer blocks what is filled: their rules come after this block's (P2)."""
+    def remember(self, plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
+        """Keep, here and in the blocks around, what rules have filled that beat this block's (P2)."""
         for fqn, entry in report.items():
             if entry.outcome in (FILLED, OWN):
-                param, run = params[fqn], self.outer
+                param = params[fqn]
+                run: Run | None = self
                 while run is not None:
                     run._settled[id(param)] = (weakref.ref(param), plan[fqn])
                     run = run.outer
+
+
+def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
+    """Tell the open block, if there is one, what a module's own rules have filled."""
+    run = innermost(Run)
+    if run is not None:
+        run.remember(plan, report, params)
 
 
 def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> Report:

@@ -15,7 +15,7 @@ from .layers import is_layer
 from .tree import Node, walk, wraps
 
 Rank = tuple[int, int, int, int]
-"""Order of precedence, higher wins: (level, depth of the config, index of the rule, index of its override + 1)."""
+"""Order of precedence, higher wins: (level, order of the config, index of the rule, index of its override + 1)."""
 
 RULES, OWN, SETTLED, LOADS = range(4)
 """Levels: configs' rules; modules' own `init_weights`; what an inner block filled; checkpoints (P1-P4)."""
@@ -28,12 +28,14 @@ class Source:
     Args:
         rules: in the config's order.
         node: the carrier.
-        depth: 0 for the outermost config; a deeper one wins (P2), except for checkpoints, where it loses (P4).
+        order: of the walk, in which parents come before children: a later config wins (P2).
+        depth: 0 for the outermost config: of two checkpoints the outer one wins (P4).
         passed: whether the user passed it, rather than a module carrying it as its own `init_cfg`.
     """
 
     rules: tuple[Rule, ...]
     node: Node
+    order: int
     depth: int
     passed: bool
 
@@ -51,6 +53,7 @@ class Bound:
     """Modules an override is for, by id; None for a rule that selects for itself."""
     missing: tuple[TargetError, ...] = ()
     modules: int = 0
+    """How many paths to modules it has selected, and to parameters of theirs."""
     params: int = 0
 
     def selects_class(self, cls: type) -> bool:
@@ -87,10 +90,10 @@ def bind(source: Source) -> Iterator[Bound]:
     """The rules of a source and their overrides, in rising precedence within each level."""
     for index, rule in enumerate(source.rules):
         loads = isinstance(rule.initializer, Pretrained)
-        level, depth = (LOADS, -source.depth) if loads else (RULES, source.depth)
-        yield Bound(rule=rule, source=source, rank=(level, depth, index, 0), heads=(source.node.module,))
+        level, order = (LOADS, -source.depth) if loads else (RULES, source.order)
+        yield Bound(rule=rule, source=source, rank=(level, order, index, 0), heads=(source.node.module,))
         for number, override in enumerate(rule.override, 1):
-            yield _bind_override(override, source, (level, depth, index, number))
+            yield _bind_override(override, source, (level, order, index, number))
 
 
 def _bind_override(rule: Rule, source: Source, rank: Rank) -> Bound:

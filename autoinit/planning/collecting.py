@@ -39,8 +39,10 @@ class Collector:
         self.param_names: Counter[str] = Counter()
         self._seen: set[int] = set()
         top = Node("", root, 0)
-        sources = [Source(rules=rules, node=top, depth=depth, passed=True) for depth, rules in enumerate(configs)]
-        self._top = tuple(bound for source in sources for bound in self._bind(source))
+        self._own_rules: dict[int, tuple[Rule, ...]] = {}
+        self._top = tuple(
+            bound for depth, rules in enumerate(configs) for bound in self._bind(rules, top, depth, passed=True)
+        )
 
     def collect(self) -> None:
         """Walk the model, then read what checkpoints have for it."""
@@ -54,7 +56,9 @@ class Collector:
             if loads_rule(bound.rule) and not bound.is_override:
                 self._load(bound)
 
-    def _bind(self, source: Source) -> tuple[Bound, ...]:
+    def _bind(self, rules: tuple[Rule, ...], node: Node, depth: int, *, passed: bool) -> tuple[Bound, ...]:
+        # The number of rules so far grows with every config: the order of the walk.
+        source = Source(rules=rules, node=node, order=len(self.bounds), depth=depth, passed=passed)
         bounds = tuple(bind(source))
         self.bounds += bounds
         for bound in bounds:
@@ -90,18 +94,27 @@ class Collector:
         touchable = self.surroundings.may_touch(module)
         if touchable and self._runs_own(module, cls, constructed):
             if id(module) not in self._seen:
-                self.steps.append(OwnInit(fqn=node.fqn, rank=(OWN, node.depth, 0, 0)))
+                self.steps.append(OwnInit(fqn=node.fqn, rank=(OWN, len(self.steps), 0, 0)))
             return Territory(above.bounds, closed=True)
         if has_protocol(module):
             if is_initialized(module):
                 return Territory(above.bounds, closed=True)
             if touchable:
                 self.initialized.append(node.fqn)
-        rules = own_rules(module, node.fqn) if touchable else ()
+        rules = self._rules_of(node) if touchable else ()
         if rules:
-            source = Source(rules=rules, node=node, depth=self.own_depth + node.depth, passed=False)
-            return Territory(above.bounds + self._bind(source), constructed=constructed)
+            own = self._bind(rules, node, self.own_depth + node.depth, passed=False)
+            return Territory(above.bounds + own, constructed=constructed)
         return above if constructed == above.constructed else Territory(above.bounds, constructed=constructed)
+
+    def _rules_of(self, node: Node) -> tuple[Rule, ...]:
+        """A module's own rules, the same objects on every path to it."""
+        rules = self._own_rules.get(id(node.module))
+        if rules is None:
+            rules = own_rules(node.module, node.fqn)
+            if rules:
+                self._own_rules[id(node.module)] = rules
+        return rules
 
     def _runs_own(self, module: nn.Module, cls: type, constructed: bool) -> bool:
         if not defines_init_weights(cls) or is_initialized(module) or id(module) in self.surroundings.running:
@@ -114,18 +127,17 @@ class Collector:
         module = node.module
         self.modules[node.fqn] = module
         selected = territory.selected(node)
-        first_visit = id(module) not in self._seen
-        if first_visit:
+        if id(module) not in self._seen:
             self._seen.add(id(module))
             self.census[type(module)] += 1
-            for bound in selected:
-                bound.modules += 1
+        for bound in selected:
+            bound.modules += 1
         for name, param in module._parameters.items():
             if param is None:
                 continue
             record = self._record(node, name, param)
             for bound, claim in territory.wishes(selected, name):
-                bound.params += first_visit
+                bound.params += 1
                 record.claims.append(claim)
 
     def _record(self, node: Node, name: str, param: nn.Parameter) -> Record:

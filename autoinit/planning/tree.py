@@ -48,8 +48,8 @@ def walk(root: nn.Module) -> Iterator[Node]:
                 "have no finite names. Keep the reference to a parent out of the module graph, for example in a tuple.",
                 fqn=fqn,
             )
-        yield item
         children = children_of(item)
+        yield item
         if children:
             path[key] = fqn
             stack.append(key)

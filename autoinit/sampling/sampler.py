@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -65,15 +65,19 @@ class Sampler:
         words = ((start + count + 1) >> 1) - first
         if words > self._words:
             self._grow(min(max(words, 4 * self._words), max(words, self.piece // 2 + 1)))
-        state, shifted = self._state[:words], self._shifted[:words]
+        state = self._state[:words]
         torch.add(self._ramp[:words], signed(key.offset + GAMMA * first), out=state)
+        self._mix(state, signed(key.twist))
+        odd = start & 1
+        return state.view(torch.int32)[odd : odd + count]
+
+    def _mix(self, state: Tensor, twist: int | Tensor) -> None:
+        shifted = self._shifted[: state.numel()]
         self._xor_shift(state, shifted, 30)
-        state.mul_(signed(FIRST_MULTIPLIER)).bitwise_xor_(signed(key.twist))
+        state.mul_(signed(FIRST_MULTIPLIER)).bitwise_xor_(twist)
         self._xor_shift(state, shifted, 27)
         state.mul_(signed(SECOND_MULTIPLIER))
         self._xor_shift(state, shifted, 31)
-        odd = start & 1
-        return state.view(torch.int32)[odd : odd + count]
 
     @staticmethod
     def _xor_shift(state: Tensor, shifted: Tensor, by: int) -> None:
@@ -97,6 +101,33 @@ class Sampler:
             floats = self._floats[: slab.numel()]
             transform(bits, floats)
             slab.copy_(floats.view(slab.shape))
+
+    def draw_small(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
+        """`draw_into` for many small tensors at once, each from its own stream: the same values, far fewer calls."""
+        first, words = 0, 0
+        for index, out in enumerate(outs):
+            if words and 2 * (words + out.numel()) > self.piece:
+                self._draw_together(outs[first:index], keys[first:index], transform)
+                first, words = index, 0
+            words += (out.numel() + 1) // 2
+        self._draw_together(outs[first:], keys[first:], transform)
+
+    def _draw_together(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
+        counts = torch.tensor([(out.numel() + 1) // 2 for out in outs])
+        ends = counts.cumsum(0)
+        words = int(ends[-1])
+        self._grow(words)
+        # Each tensor's counter starts at 0: the running number of a word, less that of its tensor's first.
+        starts = [signed(key.offset - GAMMA * start) for key, start in zip(keys, (ends - counts).tolist(), strict=True)]
+        of_words = torch.tensor([starts, [signed(key.twist) for key in keys]]).repeat_interleave(counts, dim=1)
+        offsets, twists = of_words.to(self.device)
+        state = self._state[:words]
+        torch.add(self._ramp[:words], offsets, out=state)
+        self._mix(state, twists)
+        floats = self._floats[: 2 * words]
+        transform(state.view(torch.int32), floats)
+        for out, values in zip(outs, torch.split(floats, (2 * counts).tolist()), strict=True):
+            out.copy_(values[: out.numel()].view(out.shape))
 
 
 def slabs(tensor: Tensor, limit: int, start: int = 0) -> Iterator[tuple[int, Tensor]]:

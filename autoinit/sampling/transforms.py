@@ -35,23 +35,29 @@ class Transform(ABC):
         """Write one float32 into `out` for each int32 of `bits`."""
 
 
-def symmetric_units(bits: Tensor, out: Tensor, scale: float, shift: float) -> None:
-    """`k * scale + shift` for k, the upper 24 bits as a signed integer: exact in float32 up to the two roundings."""
+def symmetric_units(bits: Tensor, out: Tensor, half: float, shift: float) -> None:
+    """`k * 2**-23 * half + shift` for k, the upper 24 bits as a signed integer: exact up to two float32 roundings."""
     out.copy_(bits.bitwise_right_shift_(8))
-    out.mul_(scale).add_(shift)
+    if half < 2.0**-103:
+        # The product of the two factors would be subnormal, and short of digits.
+        out.mul_(2.0**-23).mul_(half)
+    else:
+        out.mul_(half * 2.0**-23)
+    out.add_(shift)
 
 
 def within(low: float, high: float) -> tuple[float, float]:
-    """Scale and shift that spread k evenly over [low, high], never outside it after rounding to float32."""
+    """Half the width, and the shift, that spread k evenly over [low, high], never outside it after rounding."""
     low, high = float32(low), float32(high)
     half, middle = float32((high - low) / 2), low / 2 + high / 2
     while True:
-        scale, shift = float32(half * 2.0**-23), float32(middle + half * 2.0**-24)
-        top = float32(float32(LARGEST * scale) + shift)
-        bottom = float32(float32(SMALLEST * scale) + shift)
+        shift = float32(middle + half * 2.0**-24)
+        top = float32(float32(LARGEST * 2.0**-23 * half) + shift)
+        bottom = float32(float32(SMALLEST * 2.0**-23 * half) + shift)
         if low <= bottom and top <= high:
-            return scale, shift
-        half = float32(half * (1 - 2.0**-23))
+            return half, shift
+        # Where float32 is subnormal the relative step rounds to nothing.
+        half = min(float32(half * (1 - 2.0**-23)), max(half - 2.0**-149, 0.0))
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ class NormalTransform(Transform):
     std: float
 
     def __call__(self, bits: Tensor, out: Tensor) -> None:
-        symmetric_units(bits, out, 2.0**-23, 2.0**-24)
+        symmetric_units(bits, out, 1.0, 2.0**-24)
         out.erfinv_().mul_(self.std * SQRT2)
         if self.mean:
             out.add_(self.mean)

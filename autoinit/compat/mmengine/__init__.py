@@ -1,0 +1,39 @@
+"""The names of `mmengine.model` that are about initialization.
+
+Example:
+    >>> import torch
+    >>> from autoinit.compat.mmengine import BaseModule
+    >>> class Head(BaseModule):
+    ...     def __init__(self, init_cfg=dict(type="Constant", val=1, layer="Linear")):
+    ...         super().__init__(init_cfg)
+    ...         self.fc = torch.nn.Linear(1, 1)
+    >>> head = Head()
+    >>> head.init_weights()
+    >>> head.fc.weight.item(), head.is_init
+    (1.0, True)
+"""
+
+from ...config import bias_init_with_prob as bias_init_with_prob
+from ...functional import caffe2_xavier_init as caffe2_xavier_init
+from ...functional import constant_init as constant_init
+from ...functional import kaiming_init as kaiming_init
+from ...functional import normal_init as normal_init
+from ...functional import trunc_normal_init as trunc_normal_init
+from ...functional import uniform_init as uniform_init
+from ...functional import xavier_init as xavier_init
+from .base_init import BaseInit as BaseInit
+from .carrying_out import initialize as initialize
+from .carrying_out import update_init_info as update_init_info
+from .modules import BaseModule as BaseModule
+from .modules import ModuleDict as ModuleDict
+from .modules import ModuleList as ModuleList
+from .modules import Sequential as Sequential
+from .registry import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS
+from .schemes import Caffe2XavierInit as Caffe2XavierInit
+from .schemes import ConstantInit as ConstantInit
+from .schemes import KaimingInit as KaimingInit
+from .schemes import NormalInit as NormalInit
+from .schemes import PretrainedInit as PretrainedInit
+from .schemes import TruncNormalInit as TruncNormalInit
+from .schemes import UniformInit as UniformInit
+from .schemes import XavierInit as XavierInit

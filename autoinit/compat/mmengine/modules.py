@@ -1,0 +1,120 @@
+"""Modules that carry an `init_cfg`, and carry it out when `init_weights` is called."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from abc import ABCMeta
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from ...applying import apply_plan, being_initialized, decide, targets_of
+from ...errors import AutoInitWarning
+from ...interception import remember
+from ...planning import Surroundings
+
+InitCfg = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+
+class BaseModule(nn.Module, metaclass=ABCMeta):
+    """A module with a config for itself and everything below it.
+
+    Args:
+        init_cfg: a dict or a list of dicts; a copy is kept as an attribute.
+
+    Example:
+        >>> class Net(BaseModule):
+        ...     def __init__(self, init_cfg=None):
+        ...         super().__init__(init_cfg)
+        ...         self.head = Sequential(
+        ...             nn.Linear(1, 1), init_cfg=dict(type="Constant", val=2, layer="Linear")
+        ...         )
+        >>> net = Net(init_cfg=dict(type="Constant", val=1, layer="Linear"))
+        >>> net.init_weights()
+        >>> net.head[0].weight.item()
+        2.0
+    """
+
+    def __init__(self, init_cfg: InitCfg = None) -> None:
+        super().__init__()
+        self._carry(init_cfg)
+
+    def _carry(self, init_cfg: InitCfg) -> None:
+        self._is_init = False
+        self.init_cfg = copy.deepcopy(init_cfg)
+
+    @property
+    def is_init(self) -> bool:
+        """Whether `init_weights` has run, or need not; a parent does not call it then."""
+        return self._is_init
+
+    @is_init.setter
+    def is_init(self, value: bool) -> None:
+        self._is_init = value
+
+    def init_weights(self) -> None:
+        """Carry out the `init_cfg` of this module and of those below it, whose own `init_weights` are called.
+
+        From low to high: this module's rules and their overrides, a child's rules, a child's own `init_weights`,
+        a child's checkpoint, this module's checkpoint. A second call only warns.
+
+        Raises:
+            ConfigError, MatchError, ShapeError, CheckpointError: nothing was changed.
+            ApplyError: the `init_weights` of a module below failed.
+        """
+        if self._is_init:
+            warnings.warn(
+                f"init_weights of {type(self).__name__} has been called more than once.", AutoInitWarning, stacklevel=2
+            )
+            return
+        plan, planner = decide(self, [], "auto", Surroundings(running=being_initialized.get() | {id(self)}))
+        targets = targets_of(planner, plan)
+        report = apply_plan(plan, self, targets=targets)
+        remember(plan, report, targets.params)
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return f"{text}\ninit_cfg={self.init_cfg}" if self.init_cfg else text
+
+
+class Sequential(BaseModule, nn.Sequential):
+    """`torch.nn.Sequential` with an `init_cfg`.
+
+    Args:
+        modules: as of `torch.nn.Sequential`.
+        init_cfg: a dict or a list of dicts.
+    """
+
+    def __init__(self, *modules: Any, init_cfg: InitCfg = None) -> None:
+        nn.Sequential.__init__(self, *modules)
+        self._carry(init_cfg)
+
+
+class ModuleList(BaseModule, nn.ModuleList):
+    """`torch.nn.ModuleList` with an `init_cfg`.
+
+    Args:
+        modules: as of `torch.nn.ModuleList`.
+        init_cfg: a dict or a list of dicts.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module] | None = None, init_cfg: InitCfg = None) -> None:
+        nn.ModuleList.__init__(self, modules)
+        self._carry(init_cfg)
+
+
+class ModuleDict(BaseModule, nn.ModuleDict):
+    """`torch.nn.ModuleDict` with an `init_cfg`.
+
+    Args:
+        modules: as of `torch.nn.ModuleDict`.
+        init_cfg: a dict or a list of dicts.
+    """
+
+    def __init__(
+        self, modules: Mapping[str, nn.Module] | Iterable[tuple[str, nn.Module]] | None = None, init_cfg: InitCfg = None
+    ) -> None:
+        nn.ModuleDict.__init__(self, modules)  # type: ignore[arg-type]
+        self._carry(init_cfg)

@@ -1,0 +1,69 @@
+"""`python -m benchmarks`: every benchmark beside its reference, in one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from . import building, construction, initialization, memory, planning, sampling
+from .machine import describe_machine
+from .rows import Row, tabulate
+
+BENCHES: dict[str, Callable[[bool], Iterator[Row]]] = {
+    "building": building.rows,
+    "construction": construction.rows,
+    "initialization": initialization.rows,
+    "planning": planning.rows,
+    "sampling": sampling.rows,
+    "memory": memory.rows,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, and write it down where that was asked for."""
+    options = parse(arguments)
+    rows = list(measured(options.only or BENCHES, options.quick))
+    machine = describe_machine()
+    show(rows, machine)
+    if options.json:
+        result = {"machine": machine, "quick": options.quick, "rows": [row.to_dict() for row in rows]}
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def measured(names: Iterable[str], quick: bool) -> Iterator[Row]:
+    """The rows of some benchmarks, with a sign of life for each."""
+    with warnings.catch_warnings():
+        # Of layers that are absent and scripts that are deprecated: nothing that a reader of the table can act upon.
+        warnings.simplefilter("ignore")
+        for name in names:
+            for row in BENCHES[name](quick):
+                print(f"{name}: {row.case}", file=sys.stderr, flush=True)
+                yield row
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", metavar="NAME", action="append", choices=BENCHES, help=", ".join(BENCHES))
+    parser.add_argument("--quick", action="store_true", help="sizes at which nothing can be told from the figures")
+    parser.add_argument("--json", metavar="PATH", type=Path, help="write the rows there too")
+    return parser.parse_args(arguments)
+
+
+def show(rows: Sequence[Row], machine: str) -> None:
+    """Through rich on a terminal, as plain text into a file."""
+    table = tabulate(rows, machine)
+    if sys.stdout.isatty():
+        import rich
+
+        rich.print(table)
+    else:
+        print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""How far the process's memory rises, each case in a process of its own: `python -m benchmarks.memory CASE`."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import nn
+
+from autoinit import autoinit, initialize, plan
+
+from .planning import meta_model
+from .rows import Row
+from .subjects import VIT_CFG, vit
+
+MIB = 1 << 20
+# Over the model's own bytes.
+GOAL_SHARE, GOAL_MIB = 0.02, 64.0
+
+
+class Rise(NamedTuple):
+    """Bytes that a call took at its peak, beside bytes to compare them with."""
+
+    peak: int
+    own: int
+
+
+def rows(quick: bool = False) -> Iterator[Row]:
+    """What initialization takes over the model's own bytes, and a plan over the model's Python objects."""
+    for case, (label, reference, has_goal) in CASES.items():
+        rise = in_a_process(case, quick)
+        yield Row(
+            bench="memory",
+            case=label,
+            ours=max(rise.peak, 1) / MIB,
+            reference=reference,
+            theirs=rise.own / MIB,
+            unit="MiB",
+            at_most=GOAL_SHARE * rise.own / MIB + GOAL_MIB if has_goal else None,
+            goal_for_ours=has_goal,
+        )
+
+
+CASES = {
+    "initialize": ("initialize(vit_b_16), peak beyond the model", "the model's own bytes", True),
+    "block": ("with autoinit(cfg): vit_b_16(), peak beyond the model", "the model's own bytes", True),
+    "plan": ("plan of 1,000,000 parameters on meta", "the model, which is all objects", False),
+}
+
+
+def in_a_process(case: str, quick: bool) -> Rise:
+    """Measure a case where nothing else has used memory before."""
+    command = [sys.executable, "-m", "benchmarks.memory", case, *(["--quick"] if quick else [])]
+    repository = Path(__file__).parents[1]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=repository).stdout
+    return Rise(**json.loads(printed.splitlines()[-1]))
+
+
+def measure(case: str, quick: bool) -> Rise:
+    """Measure a case in this process."""
+    warm_up()
+    if case == "initialize":
+        model = vit("vit_b_16", quick)
+        return Rise(risen(lambda: initialize(model, VIT_CFG)), own_bytes(model))
+    if case == "block":
+        vit("vit_b_16", quick=True)
+        kept: list[nn.Module] = []
+
+        def build() -> None:
+            with autoinit(VIT_CFG):
+                kept.append(vit("vit_b_16", quick))
+
+        rise = risen(build)
+        return Rise(rise - own_bytes(kept[0]), own_bytes(kept[0]))
+    before = status("VmRSS")
+    model = meta_model(1_000 if quick else 1_000_000)
+    own = status("VmRSS") - before
+    return Rise(risen(lambda: plan(model, VIT_CFG, unmatched="ignore")), max(own, 1))
+
+
+def warm_up() -> None:
+    """Have everything imported, and torch's threads running."""
+    model = nn.Sequential(nn.Linear(1024, 1024), nn.Conv2d(1, 1, 1), nn.LayerNorm(1))
+    initialize(model, VIT_CFG)
+
+
+def own_bytes(model: nn.Module) -> int:
+    """What the parameters hold."""
+    return sum(param.numel() * param.element_size() for param in model.parameters())
+
+
+def risen(run: Callable[[], object]) -> int:
+    """How many bytes more than before are resident at the highest point of a call."""
+    gc.collect()
+    trim()
+    before = status("VmRSS")
+    # "5" lowers the high-water mark to what is resident now.
+    Path("/proc/self/clear_refs").write_text("5")
+    result = run()
+    peak = status("VmHWM") - before
+    del result
+    return peak
+
+
+def status(field: str) -> int:
+    """Bytes, from what Linux says of this process."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == field:
+            return int(value.split()[0]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}: memory is measured on Linux.")
+
+
+def trim() -> None:
+    """Hand freed memory back, so that it is not taken for free space of the model's."""
+    trim_ = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim_ is not None:
+        trim_(0)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(sys.argv[1], "--quick" in sys.argv)._asdict()))

@@ -1,0 +1,55 @@
+"""How long a decision takes a parameter, and whether that stays so as models grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from torch import nn
+
+from autoinit import plan
+
+from .rows import Row
+from .stopwatch import medians
+from .subjects import VIT_CFG
+
+GOAL_US = 20.0
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+
+
+class Unfilled(nn.Linear):
+    """A Linear whose construction is not what is measured: on the meta device its fills take most of the time."""
+
+    def reset_parameters(self) -> None:
+        """Leave the parameters as they are."""
+
+
+def meta_model(parameters: int) -> nn.Sequential:
+    """A model on the meta device with this many parameters, in pairs."""
+    return nn.Sequential(*(Unfilled(4, 4, device="meta") for _ in range(parameters // 2)))
+
+
+def rows(quick: bool = False) -> Iterator[Row]:
+    """Microseconds a parameter, over those at the smallest size."""
+    sizes = (100, 1_000) if quick else SIZES
+    whole = meta_model(sizes[-1])
+    reference = None
+    for size in sizes:
+        part = nn.Sequential(*list(whole)[: size // 2])
+        rounds = 3 if quick or size > 10_000 else 15
+        per_parameter = medians({"plan": planner(part)}, rounds, warm_up=size <= 10_000)["plan"] / size * 1e6
+        reference = reference or per_parameter
+        yield Row(
+            bench="planning",
+            case=f"{size:,} parameters on meta, each",
+            ours=per_parameter,
+            reference=f"{sizes[0]:,} parameters",
+            theirs=reference,
+            unit="us",
+            at_most=GOAL_US,
+            goal_for_ours=True,
+        )
+
+
+def planner(model: nn.Module) -> Callable[[], object]:
+    """A call that plans three rules on a model."""
+    return lambda: plan(model, VIT_CFG, unmatched="ignore")

@@ -1,0 +1,78 @@
+"""One large tensor, drawn by us and by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from autoinit import initialize
+
+from .rows import Row
+from .stopwatch import medians
+
+STD = 0.02
+BOUND = 2 * STD
+# Goals of design.md: 3, 2.5 and 40 times as fast.
+FAMILIES: dict[str, tuple[dict[str, Any], Callable[[Tensor], object], float]] = {
+    "normal": (dict(type="Normal", std=STD), lambda t: nn.init.normal_(t, std=STD), 1 / 3),
+    "uniform": (dict(type="Uniform", a=-1, b=1), lambda t: nn.init.uniform_(t, -1, 1), 1 / 2.5),
+    "trunc normal": (
+        dict(type="TruncNormal", std=STD, a=-BOUND, b=BOUND),
+        lambda t: nn.init.trunc_normal_(t, std=STD, a=-BOUND, b=BOUND),
+        1 / 40,
+    ),
+}
+
+
+class Holder(nn.Module):
+    """One parameter."""
+
+    def __init__(self, numel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(numel))
+
+
+def rows(quick: bool = False) -> Iterator[Row]:
+    """Each family over torch's, and over itself on one thread."""
+    exponent = 12 if quick else 26
+    holder = Holder(1 << exponent)
+    for family, (cfg, rival, goal) in FAMILIES.items():
+        ours, on_one_thread = drawing(holder, cfg), alone(drawing(holder, cfg))
+        contenders = {
+            "ours": ours,
+            "torch.nn.init": lambda rival=rival: rival(holder.weight),
+            "autoinit on 1 thread": on_one_thread,
+        }
+        measured = medians(contenders, rounds=3 if quick else 5)
+        case = f"{family}, 2^{exponent} values"
+        for reference, at_most in (("torch.nn.init", goal), ("autoinit on 1 thread", None)):
+            yield Row(
+                bench="sampling",
+                case=case,
+                ours=measured["ours"],
+                reference=reference,
+                theirs=measured[reference],
+                at_most=at_most,
+            )
+
+
+def drawing(holder: Holder, cfg: dict[str, Any]) -> Callable[[], object]:
+    """A call that fills the parameter."""
+    return lambda: initialize(holder, dict(cfg, params="weight"))
+
+
+def alone(run: Callable[[], object]) -> Callable[[], object]:
+    """The same with one of torch's threads."""
+
+    def run_alone() -> object:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return run()
+        finally:
+            torch.set_num_threads(threads)
+
+    return run_alone

@@ -1,0 +1,395 @@
+"""Plans carried out: values by name and seed, one write each, atomicity (A), own code, checkpoints, report and log."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from autoinit import (
+    ApplyError,
+    AutoInitWarning,
+    CheckpointError,
+    MatchError,
+    ShapeError,
+    StateError,
+    constant_init,
+    initialize,
+    plan,
+)
+from autoinit.applying.writes import WriteRecorder
+from autoinit.sampling import NormalTransform, Sampler, derive_key
+
+NORMAL = dict(type="Normal", layer="Linear", std=0.02)
+
+
+def net(*sizes: int) -> nn.Sequential:
+    return nn.Sequential(*(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: param.detach().clone() for name, param in model.named_parameters()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- values (S1, S2) ---------------------------------------------------------------------------------------------
+
+
+def test_a_value_is_a_function_of_seed_root_name_and_index() -> None:
+    model = net(3, 5)
+    initialize(model, NORMAL, seed=42)
+    expected = torch.empty(5, 3)
+    Sampler(torch.device("cpu")).draw_into(expected, derive_key(42, 0, "0.weight"), NormalTransform(0.0, 0.02))
+    assert torch.equal(model[0].weight, expected)
+
+
+@given(order=st.permutations(["a", "b", "c", "d"]), dropped=st.sampled_from(["a", "b", "c", "d"]))
+def test_layers_added_removed_or_reordered_change_no_other_parameter(order: list[str], dropped: str) -> None:
+    def build(names: list[str]) -> dict[str, torch.Tensor]:
+        model = nn.ModuleDict({name: nn.Linear(3, 2) for name in names})
+        initialize(model, NORMAL, seed=7)
+        return weights(model)
+
+    reference = build(["a", "b", "c", "d"])
+    for name, value in build([name for name in order if name != dropped]).items():
+        assert torch.equal(value, reference[name])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_do_not_matter(threads: int) -> None:
+    reference = nn.Linear(600, 700)
+    initialize(reference, NORMAL, seed=1)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        model = nn.Linear(600, 700)
+        initialize(model, NORMAL, seed=1)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(model.weight, reference.weight)
+
+
+def test_seed_none_draws_one_seed_and_says_which() -> None:
+    torch.manual_seed(0)
+    first = net(4, 4)
+    seed = initialize(first, NORMAL).seed
+    assert isinstance(seed, int)
+    again = net(4, 4)
+    initialize(again, NORMAL, seed=seed)
+    assert same(weights(first), weights(again))
+    other = net(4, 4)
+    assert initialize(other, NORMAL).seed != seed
+    state = torch.random.get_rng_state()
+    assert initialize(other, dict(type="Constant", val=1, layer="Linear")).seed is None
+    assert torch.equal(state, torch.random.get_rng_state())
+    with pytest.raises(StateError, match="seed='x'"):
+        initialize(other, NORMAL, seed="x")  # type: ignore[arg-type]
+
+
+# --- writing -----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_parameter_is_stays_and_its_version_moves_by_one() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(700, 600)).to(memory_format=torch.channels_last)
+    model[0].weight.requires_grad_(False)
+    model[1].weight.grad = torch.ones_like(model[1].weight)
+    params = dict(model.named_parameters())
+    before = {name: (p.stride(), p.requires_grad, p._version, p.data_ptr(), p.grad) for name, p in params.items()}
+    initialize(model, [dict(type="Kaiming", layer="Conv2d"), dict(type="Normal", layer="Linear")], seed=0)
+    for name, param in model.named_parameters():
+        stride, grad_wanted, version, pointer, grad = before[name]
+        assert param is params[name]
+        assert (param.stride(), param.requires_grad, param._version) == (stride, grad_wanted, version + 1)
+        assert param.data_ptr() == pointer
+        assert param.grad is grad
+
+
+def test_memory_format_does_not_change_values() -> None:
+    first = nn.Conv2d(3, 8, 3)
+    second = nn.Conv2d(3, 8, 3).to(memory_format=torch.channels_last)
+    for model in (first, second):
+        initialize(model, dict(type="Kaiming", layer="Conv2d"), seed=3)
+    assert torch.equal(first.weight, second.weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_other_dtypes_get_the_float32_values_rounded_once(dtype: torch.dtype) -> None:
+    reference, model = nn.Linear(40, 30), nn.Linear(40, 30).to(dtype)
+    for each in (reference, model):
+        initialize(each, dict(type="TruncNormal", std=0.02, a=-0.04, b=0.04, layer="Linear"), seed=3)
+    assert torch.equal(model.weight.float(), reference.weight.to(dtype).float())
+
+
+def test_autograd_notices_the_write() -> None:
+    layer = nn.Linear(2, 2)
+    output = layer(torch.ones(1, 2, requires_grad=True)).sum()
+    initialize(layer, dict(type="Constant", val=1, layer="Linear"))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.backward()
+
+
+def test_lazy_parameters_are_pending() -> None:
+    model = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 3))
+    report = initialize(model, dict(type="Constant", val=1, layer="Linear"))
+    assert [entry.outcome for entry in report.values()] == ["pending", "pending", "filled", "filled"]
+
+
+def test_empty_tensors_and_scalars() -> None:
+    model = nn.Module()
+    model.weight, model.scale = nn.Parameter(torch.empty(0, 3)), nn.Parameter(torch.tensor(0.0))
+    report = initialize(model, [dict(type="Kaiming", params="weight"), dict(type="Normal", params="scale")], seed=0)
+    assert report["weight"].outcome == "filled"
+    assert model.scale.item() != 0
+
+
+# --- a plan on another model -------------------------------------------------------------------------------------
+
+
+def test_a_plan_fits_another_instance_and_no_other_architecture() -> None:
+    decided = plan(net(3, 4), NORMAL)
+    twin = net(3, 4)
+    assert decided.apply(twin, seed=0)["0.weight"].outcome == "filled"
+    before = weights(other := net(3, 5))
+    with pytest.raises(MatchError, match=r"for shape \(4, 3\), and here it is \(5, 3\)") as caught:
+        decided.apply(other)
+    assert caught.value.fqn == "0.weight"
+    with pytest.raises(MatchError, match=r"1.weight: this Sequential has it, and the plan of Sequential does not"):
+        decided.apply(net(3, 4, 5))
+    with pytest.raises(MatchError, match=r"0.weight: the plan of Sequential has it, and this model does not"):
+        decided.apply(nn.Sequential())
+    assert same(before, weights(other))
+
+
+# --- errors while it is carried out ------------------------------------------------------------------------------
+
+
+def test_a_function_that_raises_leaves_its_parameter_and_is_named() -> None:
+    def half_(tensor: torch.Tensor) -> None:
+        tensor.view(-1)[0] = 5
+        raise ValueError("boom")
+
+    model = nn.Linear(2, 2)
+    before = weights(model)
+    with pytest.raises(ApplyError, match=r"init_cfg: half_\(\) failed on weight .*ValueError: boom") as caught:
+        initialize(model, dict(type=half_, layer="Linear"))
+    assert (caught.value.origin, caught.value.fqn) == ("init_cfg", "weight")
+    assert same(before, weights(model))
+
+
+@given(st.integers(0, 3), st.booleans())
+def test_any_planning_error_leaves_every_parameter(position: int, checkpoint: bool) -> None:
+    good: list[dict[str, object]] = [dict(type="Constant", val=value, layer="Linear") for value in range(3)]
+    bad = dict(type="Pretrained", checkpoint="/nowhere.pth") if checkpoint else dict(type="Dirac", layer="Linear")
+    model = net(2, 2, 2)
+    before = weights(model)
+    with pytest.raises((ShapeError, CheckpointError)):
+        # A Dirac that loses need not be defined; the last one cannot lose.
+        initialize(model, [*good[:position], bad] if not checkpoint else [*good[:position], bad, *good[position:]])
+    assert same(before, weights(model))
+
+
+# --- own code ----------------------------------------------------------------------------------------------------
+
+
+class OwnInit(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.other = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.seen: float | None = None
+
+    def init_weights(self) -> None:
+        self.seen = self.layer.weight[0, 0].item()
+        self.layer.weight.data[0] = 1
+        self.layer.weight.data[1] *= 2
+
+
+def test_own_init_weights_finds_the_rules_values_and_has_the_last_word() -> None:
+    model = nn.Sequential(OwnInit(), OwnInit())
+    report = initialize(model, dict(type="Constant", val=3, layer="Linear"))
+    assert model[0].seen == 3
+    assert model[0].layer.weight.tolist() == [[1, 1], [6, 6]]
+    assert report["0.layer.weight"].outcome == "own init_weights"
+    assert report["0.layer.bias"].outcome == "filled"
+
+
+def test_own_init_weights_that_needs_arguments_or_fails() -> None:
+    class NeedsArguments(nn.Linear):
+        def init_weights(self, device: str) -> None:
+            raise AssertionError
+
+    class Fails(nn.Linear):
+        def init_weights(self) -> None:
+            raise ValueError("boom")
+
+    report = initialize(NeedsArguments(2, 2), dict(type="Constant", val=3, layer="Linear"))
+    assert set(report.outcomes) == {"filled"}
+    with pytest.raises(ApplyError, match=r"0: Fails.init_weights\(\) failed: ValueError: boom") as caught:
+        initialize(nn.Sequential(Fails(2, 2)), [])
+    assert caught.value.fqn == "0"
+
+
+def test_own_init_weights_may_use_autoinit_and_parts_of_a_kind_still_differ() -> None:
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 4)
+
+        def init_weights(self) -> None:
+            initialize(self.layer, NORMAL)
+
+    first, second = nn.Sequential(Part(), Part()), nn.Sequential(Part(), Part())
+    for model in (first, second):
+        initialize(model, dict(type="Normal", layer="Conv2d"), seed=5, unmatched="ignore")
+    assert same(weights(first), weights(second)), "the seed of the whole governs its parts"
+    assert not torch.equal(first[0].layer.weight, first[1].layer.weight)
+    plain = nn.Sequential(nn.ModuleDict(dict(layer=nn.Linear(4, 4))))
+    initialize(plain, NORMAL, seed=5)
+    assert torch.equal(plain[0]["layer"].weight, first[0].layer.weight)
+
+
+def test_own_init_weights_may_use_module_functions() -> None:
+    class Part(nn.Linear):
+        def init_weights(self) -> None:
+            constant_init(self, 4, bias=5)
+
+    model = nn.Sequential(Part(1, 1))
+    assert set(initialize(model, []).outcomes) == {"own init_weights"}
+    assert model[0].weight.item() == 4
+
+
+def test_the_write_recorder_sees_every_way_to_write() -> None:
+    a, b, c, d, e, untouched = (nn.Parameter(torch.zeros(3)) for _ in range(6))
+    with WriteRecorder() as recorder, torch.no_grad():
+        a.fill_(0)
+        b.data.copy_(torch.zeros(3))
+        c[1:].detach().zero_()
+        torch.add(d, 1, out=d)
+        torch._foreach_add_([e], 1)
+        untouched.add(1)
+    assert [recorder.wrote(p) for p in (a, b, c, d, e, untouched)] == [True] * 5 + [False]
+
+
+# --- checkpoints -------------------------------------------------------------------------------------------------
+
+
+def save(path: Path, state: dict[str, torch.Tensor]) -> dict[str, object]:
+    torch.save(state, path)
+    return dict(type="Pretrained", checkpoint=str(path))
+
+
+def test_pretrained_loads_counts_and_casts(tmp_path: Path) -> None:
+    donor, model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3)), nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 3))
+    donor[0].running_mean.fill_(4)
+    state = donor.state_dict()
+    state["1.weight"] = state["1.weight"].double()
+    state["extra"] = torch.zeros(1)
+    state["1.bias"] = torch.zeros(7)
+    del state["0.bias"]
+    with pytest.warns(AutoInitWarning, match="1 missing .0.bias.; 1 unexpected .extra.; 1 mis-shaped .1.bias."):
+        report = initialize(model, [dict(type="Constant", val=5, params="*"), save(tmp_path / "c.pth", state)])
+    assert torch.equal(model[1].weight, donor[1].weight)
+    assert model[1].weight.dtype == torch.float32
+    assert (model[0].running_mean == 4).all()
+    assert (model[0].bias == 0).all() and (model[1].bias == 0).all(), "what the checkpoint lacks goes by the rules"
+    [load] = report.loads
+    assert (load.missing, load.unexpected, load.mismatched) == (("0.bias",), ("extra",), ("1.bias",))
+    assert report.to_dict()["loads"][0]["missing"] == ["0.bias"]
+    assert "4 loaded" not in report.caption and "5 loaded, 1 missing" in report.caption
+
+
+def test_pretrained_strict_prefix_and_nothing_in_common(tmp_path: Path) -> None:
+    model = net(2, 2)
+    good = {f"backbone.{name}": torch.ones_like(p) for name, p in model.named_parameters()}
+    cfg = save(tmp_path / "good.pth", good)
+    before = weights(model)
+    with pytest.raises(CheckpointError, match="nothing in .* fits Sequential.*prefix="):
+        initialize(model, cfg)
+    assert same(before, weights(model))
+    initialize(model, dict(cfg, prefix="backbone", strict=True))
+    assert (model[0].weight == 1).all()
+    partial = save(tmp_path / "partial.pth", {"0.weight": torch.zeros(2, 2)})
+    before = weights(model)
+    with pytest.raises(CheckpointError, match="strict=True .* 1 missing"):
+        initialize(model, dict(partial, strict=True))
+    assert same(before, weights(model))
+
+
+def test_pretrained_with_an_override_of_its_own(tmp_path: Path) -> None:
+    model = net(2, 2, 2)
+    state = {name: torch.full_like(p, 3) for name, p in model.named_parameters()}
+    cfg = dict(save(tmp_path / "c.pth", state), override=dict(name="1", type="Constant", val=8))
+    report = initialize(model, [cfg, dict(type="Constant", val=1, layer="Linear")])
+    assert (model[0].weight == 3).all()
+    assert (model[1].weight == 8).all()
+    assert [rule.origin for rule in report["1.weight"].beat] == ["init_cfg[1]", "init_cfg[0]"]
+
+
+def test_a_tied_weight_is_there_under_any_of_its_names(tmp_path: Path) -> None:
+    model = nn.ModuleDict(dict(embed=nn.Embedding(3, 2), head=nn.Linear(2, 3, bias=False)))
+    model["head"].weight = model["embed"].weight
+    initialize(model, dict(save(tmp_path / "c.pth", {"head.weight": torch.ones(3, 2)}), strict=True))
+    assert (model["embed"].weight == 1).all()
+
+
+# --- report and log ----------------------------------------------------------------------------------------------
+
+
+def test_report_as_table_dict_json_and_pickle() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.PReLU())
+    report = initialize(model, NORMAL, seed=0)
+    assert str(report).splitlines()[0] == "Report of Sequential"
+    assert report.outcomes == {"filled": 2, "kept": 1}
+    data = json.loads(report.to_json(indent=1))
+    assert data == report.to_dict()
+    assert data["parameters"]["0.weight"]["fill"] == "Normal(mean=0.0, std=0.02)"
+    assert data["parameters"]["1.weight"]["rule"] is None
+    assert (data["seed"], data["version"]) == (0, 1)
+    assert pickle.loads(pickle.dumps(report)) == report
+    assert report != initialize(model, NORMAL, seed=1)
+    assert repr(report) == "Report(Sequential: 2 filled, 1 kept; seed 0)"
+
+
+def test_one_info_line_a_model_and_one_debug_line_a_parameter(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, logger="autoinit"):
+        initialize(net(2, 2), NORMAL, seed=0)
+    assert [record.levelname for record in caplog.records] == ["INFO", "DEBUG", "DEBUG"]
+    assert caplog.records[0].getMessage() == "Sequential: 2 filled; seed 0"
+    assert "0.weight - (2, 2): filled [init_cfg] Normal(mean=0, std=0.02)" in caplog.records[1].getMessage()
+    caplog.clear()
+    with caplog.at_level(logging.DEBUG, logger="autoinit"):
+        constant_init(nn.Linear(1, 1), 1)
+    assert not caplog.records, "one module at a time is not a model"
+
+
+def test_nothing_is_printed_unless_logging_is_configured(capfd: pytest.CaptureFixture[str]) -> None:
+    initialize(net(2, 2), NORMAL)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_callers_config_is_never_changed() -> None:
+    cfg = [dict(type="Normal", layer=["Linear"], std=0.02, override=[dict(name="0")])]
+    before = copy.deepcopy(cfg)
+    initialize(net(2, 2), cfg)
+    assert cfg == before
+
+
+def test_many_small_parameters_get_the_values_they_would_get_alone() -> None:
+    model = nn.ModuleDict({str(size): nn.Linear(size, 3) for size in range(1, 60)})
+    model["big"] = nn.Linear(300, 200)
+    initialize(model, [dict(type="Uniform", a=-1, b=1, layer="Linear"), dict(type="Normal", name="7")], seed=9)
+    for name in ("1", "2", "7", "59", "big"):
+        alone = nn.ModuleDict({name: nn.Linear(model[name].in_features, model[name].out_features)})
+        cfg = dict(type="Normal", name="7") if name == "7" else dict(type="Uniform", a=-1, b=1, layer="Linear")
+        initialize(alone, cfg, seed=9)
+        assert torch.equal(alone[name].weight, model[name].weight), name

@@ -1,0 +1,75 @@
+"""Counted patches of class methods."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoinit.interception.patches import Patches
+
+
+class Base:
+    def method(self) -> str:
+        return "method"
+
+    def inherited(self) -> str:
+        return "inherited"
+
+
+class Child(Base):
+    pass
+
+
+def louder(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> str:
+    return str(wrapped(*args, **kwargs)).upper()
+
+
+def test_installed_with_the_first_and_undone_with_the_last() -> None:
+    patches, original = Patches(), Base.__dict__["method"]
+    patches.want(Base, "method", louder)
+    patches.acquire()
+    patches.acquire()
+    assert Base().method() == "METHOD"
+    patches.release()
+    assert Base().method() == "METHOD"
+    patches.release()
+    assert Base().method() == "method"
+    assert Base.__dict__["method"] is original
+
+
+def test_an_inherited_method_is_patched_in_the_class_and_deleted_again() -> None:
+    patches = Patches()
+    patches.want(Child, "inherited", louder)
+    patches.acquire()
+    assert (Child().inherited(), Base().inherited()) == ("INHERITED", "inherited")
+    patches.release()
+    assert "inherited" not in Child.__dict__
+
+
+def test_more_methods_while_it_is_installed_each_once() -> None:
+    patches, original = Patches(), Base.__dict__["method"]
+    patches.also(Base, "method", louder)
+    assert Base.__dict__["method"] is original, "no block is open"
+    patches.acquire()
+    patches.also(Base, "method", louder)
+    wrapper = Base.__dict__["method"]
+    patches.also(Base, "method", louder)
+    assert Base.__dict__["method"] is wrapper
+    patches.release()
+    assert Base.__dict__["method"] is original
+
+
+def test_a_method_that_somebody_else_replaced_meanwhile_is_theirs() -> None:
+    patches, original = Patches(), Base.__dict__["method"]
+    patches.want(Base, "method", louder)
+    patches.acquire()
+    ours = Base.__dict__["method"]
+
+    def theirs(self: Base) -> str:
+        return f"<{ours(self)}>"
+
+    Base.method = theirs  # type: ignore[method-assign]
+    try:
+        patches.release()
+        assert Base.__dict__["method"] is theirs
+    finally:
+        Base.method = original  # type: ignore[method-assign]

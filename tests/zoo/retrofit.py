@@ -1,0 +1,181 @@
+"""Somebody else's model, built by its own unedited code: plainly, and again inside a block.
+
+Each file of the zoo lists three cases and inherits these tests for them.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoinit import Report, autoinit
+from autoinit.fills import Fill
+
+from ..closed_form import bitwise_equal, deviations
+
+SEED = 2013
+# Deferred, a covered parameter's default is never drawn, and what is drawn after it comes from earlier in the stream.
+UNDEFERRED = {"defer": False} if "defer" in inspect.signature(autoinit).parameters else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A model of the zoo and what becomes of it.
+
+    Args:
+        build: builds it, without pretrained weights.
+        longer: builds it with one layer more.
+        cfg: leaves some parameters uncovered, random ones among them.
+        fills: what some of its parameters must get, written down by hand from the definition of the scheme.
+        uncovered: a few FQNs that the config is not about.
+    """
+
+    build: Callable[[], nn.Module]
+    longer: Callable[[], nn.Module]
+    cfg: list[dict[str, Any]]
+    fills: Mapping[str, Fill]
+    uncovered: tuple[str, ...]
+
+    @cached_property
+    def plain(self) -> nn.Module:
+        return self.plainly()[0]
+
+    @cached_property
+    def retrofitted(self) -> tuple[nn.Module, Report]:
+        return retrofit(self.build, self.cfg)
+
+    @cached_property
+    def undeferred(self) -> tuple[nn.Module, Report]:
+        return retrofit(self.build, self.cfg, **UNDEFERRED) if UNDEFERRED else self.retrofitted
+
+    def plainly(self) -> tuple[nn.Module, Tensor]:
+        """The model, and the state of torch's generator after it."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            return self.build(), torch.get_rng_state()
+
+
+def retrofit(build: Callable[[], nn.Module], cfg: object, **options: Any) -> tuple[nn.Module, Report]:
+    """Build a model inside a block, where torch's generator is as for the plain one."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        with autoinit(cfg, seed=SEED, **options) as run:
+            model = build()
+    return model, run.report
+
+
+def state_of(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers, those included that are not saved."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+def differing(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
+    """Names of what is not bitwise the same in both, or only in one."""
+    common = one.keys() & other.keys()
+    return sorted(one.keys() ^ other.keys()) + [name for name in common if not bitwise_equal(one[name], other[name])]
+
+
+def same_fill(one: Fill | None, other: Fill) -> bool:
+    """Equality but for the last digits of their numbers."""
+    return type(one) is type(other) and vars(one) == pytest.approx(vars(other), rel=1e-12)
+
+
+def covered(model: nn.Module, report: Report) -> dict[str, Tensor]:
+    return {fqn: param for fqn, param in model.named_parameters() if report[fqn].outcome == "filled"}
+
+
+def members(model: nn.Module) -> dict[str, tuple[type, dict[str, int | None]]]:
+    """Class and attributes of every module; of those with a length, such as tables of hooks, the length too."""
+    return {
+        name: (
+            type(module),
+            {key: len(value) if isinstance(value, dict) else None for key, value in vars(module).items()},
+        )
+        for name, module in model.named_modules()
+    }
+
+
+def classes(model: nn.Module) -> dict[type, dict[str, object]]:
+    """What every class of a model, and of their ancestors, consists of."""
+    return {cls: dict(vars(cls)) for module in model.modules() for cls in type(module).__mro__ if cls is not object}
+
+
+class RetrofitTests:
+    """What holds for every model of the zoo; a subclass parametrizes the fixture `case`."""
+
+    def test_covered_parameters_have_their_closed_form(self, case: Case) -> None:
+        model, report = case.retrofitted
+        values = covered(model, report)
+        fills = {fqn: report[fqn].fill for fqn in values}
+        assert {fqn: fills[fqn] for fqn, fill in case.fills.items() if not same_fill(fills[fqn], fill)} == {}
+        assert deviations(values, fills) == []
+
+    def test_other_parameters_are_those_of_plain_construction(self, case: Case) -> None:
+        model, report = case.undeferred
+        others = state_of(model).keys() - covered(model, report).keys()
+        assert others >= set(case.uncovered)
+        plain, retrofitted = state_of(case.plain), state_of(model)
+        assert plain.keys() == retrofitted.keys()
+        assert differing({name: plain[name] for name in others}, {name: retrofitted[name] for name in others}) == []
+
+    def test_covered_parameters_are_not_those_of_plain_construction(self, case: Case) -> None:
+        model, report = case.retrofitted
+        random = {fqn: p for fqn, p in covered(model, report).items() if report[fqn].fill.is_random}
+        plain = state_of(case.plain)
+        assert len(random) > 5
+        assert len(differing(random, {fqn: plain[fqn] for fqn in random})) == len(random)
+
+    def test_constructors_own_initialization_is_not_run_again(self, case: Case) -> None:
+        _, report = case.retrofitted
+        assert set(report.outcomes) == {"filled", "kept"}
+        assert report.seed == SEED
+
+    def test_an_explicit_seed_draws_nothing_from_torchs_generator(self, case: Case) -> None:
+        _, after_plain = case.plainly()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            with autoinit(case.cfg, seed=0, **UNDEFERRED):
+                case.build()
+            assert torch.equal(torch.get_rng_state(), after_plain)
+
+    def test_no_trace_is_left(self, case: Case) -> None:
+        before, init = classes(case.plain), nn.Module.__init__
+        model, _ = retrofit(case.build, case.cfg)
+        assert nn.Module.__init__ is init
+        assert classes(model) == before
+        assert members(model) == members(case.plain)
+
+    def test_the_model_is_copied_and_saved_as_any_other(self, case: Case) -> None:
+        model, _ = case.retrofitted
+        pickled = pickle.dumps(model)
+        assert b"autoinit" not in pickled
+        assert differing(state_of(pickle.loads(pickled)), state_of(model)) == []
+        assert differing(state_of(copy.deepcopy(model)), state_of(model)) == []
+        saved = io.BytesIO()
+        torch.save(model.state_dict(), saved)
+        saved.seek(0)
+        assert model.state_dict().keys() == case.plain.state_dict().keys()
+        twin = copy.deepcopy(case.plain)
+        twin.load_state_dict(torch.load(saved, weights_only=True))
+        assert differing(twin.state_dict(), model.state_dict()) == []
+
+    def test_the_same_config_and_seed_give_the_same_model(self, case: Case) -> None:
+        model, report = case.retrofitted
+        again, report_again = retrofit(case.build, case.cfg)
+        assert report_again == report
+        assert differing(state_of(again), state_of(model)) == []
+
+    def test_a_layer_more_changes_no_other_covered_parameter(self, case: Case) -> None:
+        short, long = covered(*case.retrofitted), covered(*retrofit(case.longer, case.cfg))
+        assert long.keys() > short.keys()
+        assert differing(short, {fqn: long[fqn] for fqn in short}) == []
