@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import subprocess
 import sys
 import textwrap
@@ -368,3 +369,21 @@ def test_a_layer_in_two_roots_is_filled_once_under_its_name_in_the_first() -> No
         alone = nn.Sequential(nn.Linear(2, 2))
     assert torch.equal(first[0].weight, alone[0].weight)
     assert first[0] is second[1]
+
+
+def test_a_dropped_model_that_waits_for_the_garbage_collector_is_no_root() -> None:
+    def build(cycle: bool) -> torch.Tensor:
+        with autoinit(dict(type="Normal", layer="Linear"), seed=0) as run:
+            dropped = nn.Linear(2, 2)
+            if cycle:
+                dropped.__dict__["itself"] = dropped
+            del dropped
+            model = nn.Linear(2, 2)
+        assert run.report.root == 0
+        return model.weight
+
+    gc.disable()
+    try:
+        assert torch.equal(build(cycle=True), build(cycle=False))
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,6 +35,7 @@ from ..rules import Rule
 from ..sampling import fresh_seed
 from .census import Census
 from .context import Extent, innermost
+from .cycles import refers_to_itself
 from .foreign import foreign_params
 
 
@@ -86,16 +88,25 @@ class Run(Extent):
         Raises:
             AutoInitError: nothing was changed.
         """
-        self._settle(self.census.roots(), judge=True)
+        self._settle(self._roots(), judge=True)
 
     def settle_so_far(self) -> None:
         """Give the modules built so far their values; rules that match nothing may match what is built later."""
-        self._settle(self.census.roots(), judge=False)
+        self._settle(self._roots(), judge=False)
 
     def settle_called(self, module: nn.Module) -> None:
         """Give the models that a module is part of their values, because it is about to be used (I5)."""
-        roots = self.census.roots()
+        roots = self._roots()
         self._settle([root for root in roots if any(node.module is module for node in walk(root))], judge=False)
+
+    def _roots(self) -> list[nn.Module]:
+        roots = self.census.roots()
+        # Whether the garbage collector has come by must not decide the index of a root, by which its values go.
+        if len(roots) > 1 and any(map(refers_to_itself, roots)):
+            del roots
+            gc.collect()
+            roots = self.census.roots()
+        return roots
 
     def _settle(self, roots: Sequence[nn.Module], *, judge: bool) -> None:
         numbered = self._number(self.census.roots())

@@ -1,0 +1,49 @@
+"""Models that nothing but themselves refers to any more: dropped, and waiting for the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+from types import FunctionType, ModuleType
+
+from torch import Tensor, nn
+
+LIMIT = 200_000
+"""Objects to look at before the answer is a careful yes."""
+
+
+def refers_to_itself(root: nn.Module) -> bool:
+    """Whether references lead from a model back to it, by way of containers, objects, methods and closures.
+
+    A model that is there is referred to from outside, or by itself. One that is not in a cycle of references is thus in
+    use; and to look for a cycle costs what walking the model costs, where a collection walks the whole heap.
+
+    Example:
+        >>> model = nn.Linear(1, 1)
+        >>> refers_to_itself(model)
+        False
+        >>> model.hook = model.forward
+        >>> refers_to_itself(model)
+        True
+    """
+    seen = {id(root)}
+    waiting: list[object] = [root]
+    while waiting:
+        for referent in _referents(waiting.pop()):
+            if referent is root:
+                return True
+            if id(referent) not in seen and gc.is_tracked(referent) and not isinstance(referent, _ENDS):
+                seen.add(id(referent))
+                waiting.append(referent)
+        if len(seen) > LIMIT:
+            return True
+    return False
+
+
+# Beyond these lies the whole program, or nothing that could refer to a module.
+_ENDS = (type, ModuleType, Tensor)
+
+
+def _referents(thing: object) -> list[object]:
+    if isinstance(thing, FunctionType):
+        return [thing.__closure__, thing.__defaults__, thing.__kwdefaults__, thing.__dict__]
+    return gc.get_referents(thing)
