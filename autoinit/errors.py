@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
+import warnings
 from collections.abc import Iterable
+
+PACKAGE = os.path.dirname(__file__) + os.sep
 
 
 class AutoInitError(Exception):
@@ -72,6 +77,23 @@ class StateError(AutoInitError, RuntimeError):
 
 class AutoInitWarning(UserWarning):
     """Something that is probably not what the user meant, but has a meaning."""
+
+
+def warn(message: str) -> None:
+    """Issue an `AutoInitWarning` at the line of the user's code that called autoinit.
+
+    Example:
+        >>> import warnings
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     warn("Something is odd.")
+        >>> caught[0].category.__name__, str(caught[0].message)
+        ('AutoInitWarning', 'Something is odd.')
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, AutoInitWarning, stacklevel=level)
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

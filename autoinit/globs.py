@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from .errors import ConfigError
 
 WILDCARDS = frozenset("*?[")
-TRANSLATED = re.compile(r"^\(\?s:(.*)\)\\[zZ]$", re.DOTALL)
-TOKENS = re.compile(r"\*+|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
 Predicate = Callable[[str], bool]
 
 
@@ -45,24 +43,9 @@ def fqn_pattern(pattern: str) -> Predicate:
         False
     """
     if pattern.startswith("re:"):
-        return _regex(pattern, pattern[3:])
-    written = pattern.split(".")
-    # A `**` right after another has nothing left to stand for.
-    parts = [part for part, before in zip(written, ["", *written], strict=False) if not part == before == "**"]
-    expression = ""
-    for index, part in enumerate(parts):
-        last = index == len(parts) - 1
-        if part == "**":
-            # The dot belongs to the wildcard, so that it vanishes along with the components.
-            if not last:
-                expression += r"(?:[^.]+\.)*"
-            elif index:
-                expression = expression.removesuffix(r"\.") + r"(?:\.[^.]+)*"
-            else:
-                expression += r".*"
-        else:
-            expression += _component(part) + ("" if last else r"\.")
-    return _regex(pattern, expression)
+        return _regex(pattern)
+    parts = [None if part == "**" else _component(part) for part in components(pattern)]
+    return lambda name: _matches(parts, components(name))
 
 
 @lru_cache(maxsize=4096)
@@ -76,30 +59,47 @@ def param_pattern(pattern: str) -> Predicate:
         >>> param_pattern("*_embed")("pos_embed"), param_pattern("weight")("weight_g")
         (True, False)
     """
-    return _regex(pattern, pattern[3:] if pattern.startswith("re:") else _component(pattern))
+    return _regex(pattern) if pattern.startswith("re:") else _component(pattern)
 
 
-def _component(part: str) -> str:
-    """A glob over one component as a regular expression whose wildcards cannot cross a dot."""
-    if part and set(part) == {"*"}:
-        return "[^.]+"
-    return "".join(map(_wildcard, TOKENS.findall(part)))
+def components(name: str) -> list[str]:
+    """The parts of a dotted name; the name of a root is empty and has none."""
+    return name.split(".") if name else []
 
 
-def _wildcard(token: str) -> str:
-    if token.startswith("*"):
-        return "[^.]*"
-    if token == "?":
-        return "[^.]"
-    if token.startswith("[") and len(token) > 1:
-        # fnmatch knows what may stand in a class; the lookahead keeps "[!a]" and ranges from taking a dot.
-        return r"(?!\.)" + TRANSLATED.sub(r"\1", fnmatch.translate(token))
-    return re.escape(token)
+def _component(part: str) -> Predicate:
+    if is_plain(part):
+        return part.__eq__
+    matcher = re.compile(fnmatch.translate(part)).match
+    return lambda name: matcher(name) is not None
 
 
-def _regex(pattern: str, expression: str) -> Predicate:
+def _matches(parts: Sequence[Predicate | None], names: Sequence[str]) -> bool:
+    """Match component by component; None stands for any number. Only the latest of those is ever taken back."""
+    at, reached, latest, resume = 0, 0, None, 0
+    while reached < len(names):
+        part = parts[at] if at < len(parts) else _nothing
+        if part is None:
+            latest, resume = at, reached
+            at += 1
+        elif part(names[reached]):
+            at += 1
+            reached += 1
+        elif latest is not None:
+            resume += 1
+            at, reached = latest + 1, resume
+        else:
+            return False
+    return all(part is None for part in parts[at:])
+
+
+def _nothing(name: str) -> bool:
+    return False
+
+
+def _regex(pattern: str) -> Predicate:
     try:
-        compiled = re.compile(expression)
+        compiled = re.compile(pattern.removeprefix("re:"))
     except re.error as error:
         raise ConfigError(f"{pattern!r} is not a regular expression: {error}.") from error
     return lambda name: compiled.fullmatch(name) is not None

@@ -92,17 +92,25 @@ class Rule:
         elif isinstance(value, Iterable) and not isinstance(value, Mapping):
             items = tuple(value)
         if items is None or not all(isinstance(item, types) for item in items):
-            names = " or ".join(t.__name__ for t in types)
+            names = " or ".join({str: "a string", type: "a class"}.get(t, f"a {t.__name__}") for t in types)
             raise ConfigTypeError(
-                f"{self.origin}.{key}: {value!r} must be a {names} or a list of those.",
+                f"{self.origin}.{key}: {value!r} must be {names}, or a list of those.",
                 origin=f"{self.origin}.{key}",
             )
         return items
 
     def _check_bias(self) -> None:
-        if self.bias is None or self.bias is UNSET:
+        if self.bias is UNSET:
             return
         origin = f"{self.origin}.bias"
+        if self._reaches("bias") and not self._reaches("weight"):
+            raise ConfigError(
+                f"{origin}: bias={self.bias} has no effect, because params={self.params} gives the bias what it gives "
+                "a weight elsewhere. Remove the key, or use type='Constant'.",
+                origin=origin,
+            )
+        if self.bias is None:
+            return
         if isinstance(self.bias, bool) or not isinstance(self.bias, numbers.Real):
             raise ConfigTypeError(
                 f"{origin}: {self.bias!r} must be a number, or None to leave the bias alone.", origin=origin

@@ -53,12 +53,15 @@ class Table:
         return "\n".join(part for part in (self.title, *text, self.caption) if part)
 
     def __rich__(self) -> RichTable:
+        from rich import box
         from rich.markup import escape
         from rich.table import Table as RichTable
 
-        table = RichTable(title=escape(self.title), caption=escape(self.caption) or None, title_justify="left")
-        for column in self.columns:
-            table.add_column(escape(column), overflow="fold")
+        caption = escape(self.caption) or None
+        table = RichTable(title=escape(self.title), caption=caption, title_justify="left", box=box.SIMPLE_HEAD)
+        shown = [index for index in range(len(self.columns)) if any(row[index] for row in self.rows)]
+        for index in shown:
+            table.add_column(escape(self.columns[index]), overflow="fold")
         for row in self.rows:
-            table.add_row(*map(escape, row))
+            table.add_row(*(escape(row[index]) for index in shown))
         return table

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from autoinit.tables import Table
 
-COLUMNS = ("benchmark", "case", "autoinit", "reference", "", "ratio", "goal", "reached")
+COLUMNS = ("benchmark", "case", "autoinit", "theirs", "reference", "ratio", "goal", "reached")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,9 +18,9 @@ from autoinit import (
     ApplyError,
     AutoInitWarning,
     CheckpointError,
+    ConfigTypeError,
     MatchError,
     ShapeError,
-    StateError,
     constant_init,
     initialize,
     plan,
@@ -93,7 +93,7 @@ def test_seed_none_draws_one_seed_and_says_which() -> None:
     state = torch.random.get_rng_state()
     assert initialize(other, dict(type="Constant", val=1, layer="Linear")).seed is None
     assert torch.equal(state, torch.random.get_rng_state())
-    with pytest.raises(StateError, match="seed='x'"):
+    with pytest.raises(ConfigTypeError, match="seed='x'"):
         initialize(other, NORMAL, seed="x")  # type: ignore[arg-type]
 
 

@@ -15,14 +15,17 @@ def test_order_membership_and_roots() -> None:
     census = Census()
     inner = nn.Linear(1, 1)
     outer = nn.Sequential(inner)
-    alone = nn.ReLU()
-    for module in (outer, inner, alone):
+    alone, activation = nn.LayerNorm(2), nn.ReLU()
+    for module in (outer, inner, alone, activation):
         census.add(module)
-    assert list(census) == [outer, inner, alone]
+    assert list(census) == [outer, inner, alone, activation]
     assert inner in census and nn.ReLU() not in census
     assert census.roots() == [outer, alone]
     census.final.add(id(outer))
     assert census.roots() == [inner, alone], "what is final is no parent any more"
+    buffers = nn.BatchNorm1d(2, affine=False)
+    census.add(buffers)
+    assert census.roots() == [inner, alone, buffers]
 
 
 def test_it_keeps_nothing_alive() -> None:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import mmengine.model
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.logging import MMLogger
@@ -26,21 +25,9 @@ import autoinit
 from autoinit import AutoInitWarning
 from autoinit.compat import mmengine as compat
 
-from .module_trees import (
-    BLOCKS,
-    CONTAINERS,
-    LEAVES,
-    SENTINEL,
-    Config,
-    Kinds,
-    Library,
-    Plain,
-    Tree,
-    child_names,
-    configs,
-    overridable_names,
-    trees,
-)
+from .random_configs import Checkpoints, loading
+from .random_trees import BLOCKS, CONTAINERS, Config, Kinds, Tree, trees, with_config
+from .tree_libraries import SENTINEL, Library
 
 ORIGINAL, OURS = Library(mmengine.model), Library(compat)
 
@@ -56,6 +43,11 @@ def silent_original() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL)
     yield
     logger.setLevel(before)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
+    return Checkpoints(tmp_path_factory.mktemp("checkpoints"))
 
 
 @contextmanager
@@ -74,31 +66,41 @@ def for_the_original(cfg: Any, model: nn.Module) -> Any:
     """The config with every class of the model in `layer` that one of its names is an ancestor of."""
     classes = {type(module) for module in model.modules()}
 
-    def written_out(layer: str | list[str]) -> list[str]:
+    def write_out(layer: str | list[str]) -> list[str]:
         names = [layer] if isinstance(layer, str) else layer
         return [cls.__name__ for cls in classes if any(base.__name__ in names for base in bases(cls))]
 
     cfg = copy.deepcopy(cfg)
     for item in [cfg] if isinstance(cfg, dict) else cfg or []:
         if item.get("layer") is not None:
-            item["layer"] = written_out(item["layer"])
+            item["layer"] = write_out(item["layer"])
     return cfg
 
 
+def written_out(model: nn.Module) -> nn.Module:
+    """The model with that done to the configs of its modules."""
+    for module in model.modules():
+        if hasattr(module, "init_cfg"):
+            module.init_cfg = for_the_original(module.init_cfg, model)
+    return model
+
+
 def build_pair(tree: Tree) -> tuple[nn.Module, nn.Module]:
-    original, ours = ORIGINAL.build(tree), OURS.build(tree)
-    for module in original.modules():
-        if isinstance(module, mmengine.model.BaseModule):
-            module.init_cfg = for_the_original(module.init_cfg, original)
-    return original, ours
+    return written_out(ORIGINAL.build(tree)), OURS.build(tree)
 
 
 def values(model: nn.Module) -> dict[str, list[float]]:
-    return {name: param.flatten().tolist() for name, param in model.named_parameters()}
+    """Parameters and buffers; floats as they are, so that equal means bitwise."""
+    return {name: tensor.flatten().tolist() for name, tensor in model.state_dict().items()}
 
 
-def touched(model: nn.Module) -> dict[str, bool]:
-    return {name: any(value != SENTINEL for value in value_list) for name, value_list in values(model).items()}
+def kinds(model: nn.Module) -> dict[str, str | float]:
+    """Of each parameter whether it was left alone, the constant that it was set to, or that it is random."""
+    found: dict[str, str | float] = {}
+    for name, param in model.named_parameters():
+        distinct = set(param.flatten().tolist())
+        found[name] = "untouched" if distinct == {SENTINEL} else distinct.pop() if len(distinct) == 1 else "random"
+    return found
 
 
 def states(model: nn.Module) -> dict[str, bool]:
@@ -106,12 +108,16 @@ def states(model: nn.Module) -> dict[str, bool]:
     return {name: module.is_init for name, module in model.named_modules() if hasattr(module, "is_init")}
 
 
-@given(trees(WITH_OWN_INIT))
-def test_init_weights(tree: Tree) -> None:
-    original, ours = build_pair(tree)
+def initialize_both(original: nn.Module, ours: nn.Module) -> None:
     original.init_weights()
     with whatever_matches_nothing():
         ours.init_weights()
+
+
+@given(trees(WITH_OWN_INIT))
+def test_init_weights(tree: Tree) -> None:
+    original, ours = build_pair(tree)
+    initialize_both(original, ours)
     assert values(ours) == values(original)
     assert states(ours) == states(original)
 
@@ -119,8 +125,91 @@ def test_init_weights(tree: Tree) -> None:
 @given(trees(WITH_SHARED))
 def test_init_weights_of_shared_modules(tree: Tree) -> None:
     original, ours = build_pair(tree)
-    original.init_weights()
+    initialize_both(original, ours)
+    assert values(ours) == values(original)
+    assert states(ours) == states(original)
+
+
+@given(trees(replace(WITH_OWN_INIT, random=True)))
+def test_init_weights_at_random(tree: Tree) -> None:
+    original, ours = build_pair(tree)
+    initialize_both(original, ours)
+    assert kinds(ours) == kinds(original)
+
+
+@given(trees(WITH_OWN_INIT), st.data())
+def test_checkpoints(checkpoints: Checkpoints, tree: Tree, data: st.DataObject) -> None:
+    original, ours = build_pair(tree)
+    for name, module in original.named_modules():
+        if isinstance(module, mmengine.model.BaseModule) and module.state_dict() and data.draw(st.booleans()):
+            item = data.draw(loading(checkpoints, module))
+            at = data.draw(st.integers(0, 3))
+            for model, library in ((module, ORIGINAL), (ours.get_submodule(name), OURS)):
+                rules = model.init_cfg if isinstance(model.init_cfg, list) else [model.init_cfg]
+                model.init_cfg = [*filter(None, rules[:at]), library.localized(item), *filter(None, rules[at:])]
+    initialize_both(original, ours)
+    assert values(ours) == values(original)
+    assert states(ours) == states(original)
+
+
+@given(with_config(Kinds(branches=("Plain",), shared=True)), st.booleans())
+def test_initialize_of_any_model(case: tuple[Tree, Config], by_compat: bool) -> None:
+    tree, cfg = case
+    original, ours = build_pair(tree)
+    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
+    before = copy.deepcopy(ours_cfg := OURS.localized(cfg))
     with whatever_matches_nothing():
-        ours.init_weights()
+        (compat if by_compat else autoinit).initialize(ours, ours_cfg)
+    assert values(ours) == values(original)
+    assert ours_cfg == before
+
+
+@given(with_config(Kinds(branches=("Plain",), shared=True, random=True)))
+def test_initialize_at_random(case: tuple[Tree, Config]) -> None:
+    tree, cfg = case
+    original, ours = build_pair(tree)
+    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
+    with whatever_matches_nothing():
+        autoinit.initialize(ours, OURS.localized(cfg))
+    assert kinds(ours) == kinds(original)
+
+
+@given(with_config(WITH_OWN_INIT))
+def test_the_function_initialize_asks_no_module(case: tuple[Tree, Config]) -> None:
+    tree, cfg = case
+    original, ours = build_pair(tree)
+    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
+    with whatever_matches_nothing():
+        compat.initialize(ours, OURS.localized(cfg))
+    assert values(ours) == values(original)
+    assert states(ours) == states(original)
+
+
+@given(with_config(WITH_OWN_INIT), st.sampled_from((ORIGINAL, OURS)))
+def test_a_block_is_the_outermost_config(case: tuple[Tree, Config], library: Library) -> None:
+    """Ours around our modules, and around those of the original."""
+    tree, cfg = case
+    original = written_out(ORIGINAL.build(tree))
+    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
+    original.init_weights()
+    with whatever_matches_nothing(), autoinit.autoinit(library.localized(cfg)):
+        ours = library.build(tree)
+        if library is ORIGINAL:  # Below an `init_weights` that calls super() they carry out configs by themselves.
+            written_out(ours)
+    assert values(ours) == values(original)
+    assert states(ours) == states(original)
+
+
+@given(with_config(WITH_OWN_INIT), st.sampled_from((ORIGINAL, OURS)))
+def test_initialize_is_the_outermost_config(case: tuple[Tree, Config], library: Library) -> None:
+    tree, cfg = case
+    original = written_out(ORIGINAL.build(tree))
+    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
+    original.init_weights()
+    ours = library.build(tree)
+    if library is ORIGINAL:
+        written_out(ours)
+    with whatever_matches_nothing():
+        autoinit.initialize(ours, library.localized(cfg))
     assert values(ours) == values(original)
     assert states(ours) == states(original)

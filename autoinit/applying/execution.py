@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import ApplyError, AutoInitError, StateError
+from ..errors import ApplyError, AutoInitError
 from ..planning import (
     FILLED,
     KEPT,
@@ -26,6 +26,7 @@ from ..planning import (
     tensors_of,
     unwrapped,
 )
+from ..sampling import check_seed
 from .filling import fill_in
 from .log import log_report
 from .targets import Targets, bind_targets
@@ -57,9 +58,7 @@ def apply_plan(
 
 def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets: Targets) -> Report:
     """`apply_plan` on targets that have been found, without a word to the log."""
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise StateError(f"seed={seed!r} must be an integer or None.")
-    values = values_for(module, seed, root)
+    values = values_for(module, check_seed(seed), root)
     values.targets = targets
     outcomes = {entry.fqn: outcome_before(entry) for entry in plan.values()}
     token = running.set(values)

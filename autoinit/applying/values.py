@@ -22,11 +22,13 @@ class Values:
         requested: the seed that the user gave.
         root: index of the model among the roots of its block.
         prefix: FQN, in that root, of the module that is being initialized.
+        whole: the values of the model of which this is a part.
     """
 
     requested: int | None
     root: int = 0
     prefix: str = ""
+    whole: Values | None = field(default=None, repr=False)
     targets: Targets | None = field(default=None, repr=False)
     samplers: dict[torch.device, Sampler] = field(default_factory=dict, repr=False)
     used: bool = False
@@ -34,6 +36,9 @@ class Values:
     @cached_property
     def seed(self) -> int:
         """Drawn when the first random value is wanted, and only then (S2)."""
+        if self.whole is not None:
+            self.whole.used = True
+            return self.whole.seed
         return fresh_seed() if self.requested is None else self.requested
 
     def key(self, fqn: str, stream: int) -> Key:
@@ -63,6 +68,4 @@ def values_for(module: nn.Module, requested: int | None, root: int) -> Values:
     if outer is None or outer.targets is None or id(module) not in outer.targets.fqns or requested is not None:
         return Values(requested=requested, root=root)
     part = outer.targets.fqns[id(module)]
-    prefix = joined(outer.prefix, part)
-    outer.used = True
-    return Values(requested=outer.seed, root=outer.root, prefix=prefix)
+    return Values(requested=None, root=outer.root, prefix=joined(outer.prefix, part), whole=outer)

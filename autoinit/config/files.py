@@ -37,8 +37,8 @@ def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
     reader = readers.get(path.suffix.lower())
     if reader is None:
         raise ConfigError(
-            f"{os.fspath(location)!r} is not the path of a config file. Use a dict, a list of dicts, or a file that "
-            f"ends in {', '.join(readers)}.",
+            f"{KEY}: {os.fspath(location)!r} is not the path of a config file. Use a dict, a list of dicts, or a "
+            f"file that ends in {', '.join(readers)}.",
             origin=KEY,
         )
     try:
@@ -51,7 +51,7 @@ def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text: {error}.", origin=str(path)) from error
     except (ValueError, RuntimeError) as error:  # A null byte, or the home of an unknown user.
-        raise ConfigError(f"{os.fspath(location)!r} is not a path: {error}", origin=KEY) from error
+        raise ConfigError(f"{KEY}: {os.fspath(location)!r} is not a path: {error}", origin=KEY) from error
     try:
         content = reader(text)
     except (ValueError, RecursionError) as error:

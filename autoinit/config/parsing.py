@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import AutoInitWarning, ConfigError, ConfigTypeError, nearest
+from ..errors import ConfigError, ConfigTypeError, nearest, warn
 from ..initializers import Initializer, Pretrained, Scheme
 from ..rules import UNSET, Rule, Unset
 from .containers import plain
@@ -46,7 +45,7 @@ def parse_config(cfg: object, where: str = "init_cfg") -> tuple[Rule, ...]:
     if isinstance(cfg, Sequence) and not isinstance(cfg, (str, bytes)):
         return tuple(_item(item, f"{where}[{index}]") for index, item in enumerate(cfg))
     raise ConfigTypeError(
-        f"{where}: {cfg!r} is a {type(cfg).__name__}; a config is a dict, a list of dicts, or the path of a file.",
+        f"{where}: a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}.",
         origin=where,
     )
 
@@ -61,10 +60,9 @@ def _item(item: object, origin: str) -> Rule:
     rule = _rule(keys, origin)
     children = () if overrides is None else _overrides(overrides, rule, f"{origin}.override")
     if not rule.selects_by_itself and not children and isinstance(rule.initializer, Initializer):
-        warnings.warn(
-            f"{origin} can match nothing: it has neither layer, name, params nor override.",
-            AutoInitWarning,
-            stacklevel=2,
+        warn(
+            f"{origin} can match nothing: it has neither layer, name, params nor override. "
+            "For every layer write name='**'."
         )
     return replace(rule, override=children)
 
@@ -81,13 +79,9 @@ def _rule(keys: dict[str, Any], origin: str, layer_matters: bool = True) -> Rule
     scheme = build_scheme(factory, arguments, origin)
     for key in keys:
         if key not in RULE_KEYS or isinstance(scheme, Pretrained):
-            _refuse_key(key, scheme, scheme_keys or (), origin)
+            _refuse_key(key, scheme, scheme_keys or (), origin, is_made=scheme is factory)
     if not layer_matters and keys.pop("layer", None) is not None:
-        warnings.warn(
-            f"{origin}: 'layer' is ignored in an override, which is for all of its target.",
-            AutoInitWarning,
-            stacklevel=2,
-        )
+        warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
     bias = _bias(keys, origin)
     selectors = {key: keys[key] for key in ("layer", "name", "params") if keys.get(key) is not None}
     return Rule(initializer=scheme, bias=bias, origin=origin, **selectors)
@@ -104,12 +98,13 @@ def _bias(keys: dict[str, Any], origin: str) -> float | Unset | None:
         raise type(error)(f"{origin}.{error}", origin=f"{origin}.bias_prob") from error
 
 
-def _refuse_key(key: str, scheme: Scheme, scheme_keys: Sequence[str], origin: str) -> None:
+def _refuse_key(key: str, scheme: Scheme, scheme_keys: Sequence[str], origin: str, *, is_made: bool) -> None:
     name = type(scheme).__name__
     also = () if isinstance(scheme, Pretrained) else RULE_KEYS
     known = ", ".join(scheme_keys) or "no arguments of its own"
+    remedy = f"The object {scheme} has its arguments already." if is_made else f"{name} takes: {known}."
     raise ConfigTypeError(
-        f"{origin}.{key}: {name} has no argument {key!r}.{nearest(key, [*scheme_keys, *also])} {name} takes: {known}.",
+        f"{origin}.{key}: {name} has no argument {key!r}.{nearest(key, [*scheme_keys, *also])} {remedy}",
         origin=f"{origin}.{key}",
     )
 
@@ -119,17 +114,25 @@ def _overrides(overrides: object, parent: Rule, origin: str) -> tuple[Rule, ...]
         return (_override(overrides, parent, origin),)
     if isinstance(overrides, Sequence) and not isinstance(overrides, (str, bytes)):
         return tuple(_override(item, parent, f"{origin}[{index}]") for index, item in enumerate(overrides))
-    raise ConfigTypeError(f"{origin}: {overrides!r} must be a dict or a list of dicts.", origin=origin)
+    raise ConfigTypeError(
+        f"{origin}: {overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}.", origin=origin
+    )
 
 
 def _override(item: object, parent: Rule, origin: str) -> Rule:
     if isinstance(item, Rule):
         return item
-    keys = _string_keys(item, origin, "a dict or a list of dicts")
+    keys = _string_keys(item, origin, "a dict")
+    if "override" in keys:
+        raise ConfigError(
+            f"{origin}.override: an override has none of its own. Write it beside this one.",
+            origin=f"{origin}.override",
+        )
     if not keys.get("name"):
         raise ConfigError(f"{origin}: no 'name' in {keys}. Say which submodule it is for.", origin=origin)
     if "type" in keys:
-        return _rule(keys, origin, layer_matters=False)
+        target = keys.pop("name")  # Of a checkpoint, too.
+        return replace(_rule(keys, origin, layer_matters=False), name=target)
     others = sorted(set(keys) - {"name"})
     if others:
         raise ConfigError(
@@ -142,7 +145,7 @@ def _override(item: object, parent: Rule, origin: str) -> Rule:
 
 def _string_keys(item: object, origin: str, expected: str) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        raise ConfigTypeError(f"{origin}: {item!r} is a {type(item).__name__}; it must be {expected}.", origin=origin)
+        raise ConfigTypeError(f"{origin}: {item!r} must be {expected}, not {type(item).__name__}.", origin=origin)
     for key in item:
         if not isinstance(key, str):
             raise ConfigTypeError(f"{origin}: key {key!r} must be a string.", origin=origin)

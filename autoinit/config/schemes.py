@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, cast
@@ -33,12 +34,10 @@ def resolve_type(value: object, origin: str) -> object:
         ConfigTypeError: neither a name, a class, an initializer nor a callable.
     """
     if isinstance(value, str):
-        factory = registered.get(canonical_name(value))
+        factory = registered.get(canonical_name(value)) or _registered_with_the_original(value)
         if factory is None:
-            raise ConfigError(
-                f"{origin}.type: no initializer named {value!r}.{nearest(canonical_name(value), registered)}",
-                origin=f"{origin}.type",
-            )
+            hint = nearest(canonical_name(value), registered) or f" Known: {', '.join(sorted(registered))}."
+            raise ConfigError(f"{origin}.type: no initializer named {value!r}.{hint}", origin=f"{origin}.type")
         return factory
     if isinstance(value, type) and not issubclass(value, (Initializer, Pretrained)):
         known = registered.get(canonical_name(value.__name__))
@@ -47,10 +46,16 @@ def resolve_type(value: object, origin: str) -> object:
     if isinstance(value, (Initializer, Pretrained)) or callable(value):
         return value
     raise ConfigTypeError(
-        f"{origin}.type: {value!r} is a {type(value).__name__}; it must be a name, an initializer, or a function that "
-        "fills a tensor in place.",
+        f"{origin}.type: {value!r} must be a name, an initializer, or a function that fills a tensor in place, "
+        f"not {type(value).__name__}.",
         origin=f"{origin}.type",
     )
+
+
+def _registered_with_the_original(name: str) -> object:
+    """What a codebase on mmengine has registered there."""
+    registry = sys.modules.get("mmengine.registry")
+    return registry.WEIGHT_INITIALIZERS.get(name) if registry is not None else None
 
 
 def acts_on_modules(factory: object) -> bool:

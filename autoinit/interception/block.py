@@ -13,6 +13,7 @@ from ..config import Config, parse_config
 from ..errors import ConfigTypeError, StateError
 from ..planning import Unmatched, check_policy
 from ..rules import Rule
+from ..sampling import check_seed
 from .context import innermost
 from .hook import close, open_
 from .run import Run
@@ -51,9 +52,7 @@ def autoinit(cfg: Config = None, *, seed: int | None = None, unmatched: Unmatche
         2.0
     """
     check_policy(unmatched)
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise ConfigTypeError(f"seed={seed!r} must be an integer or None.")
-    return Block(parse_config(cfg), seed, unmatched)
+    return Block(parse_config(cfg), check_seed(seed), unmatched)
 
 
 class Block:

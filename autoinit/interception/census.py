@@ -95,7 +95,25 @@ class Census:
         return [module for key, module in modules.items() if key not in self.final]
 
     def roots(self) -> list[nn.Module]:
-        """Those of them that are part of no other."""
+        """Those of them that are part of no other and hold, somewhere, a parameter or buffer: not activations."""
         modules = self.open_modules()
         children = {id(child) for module in modules for child in module._modules.values() if child is not None}
-        return [module for module in modules if id(module) not in children]
+        return [module for module in modules if id(module) not in children and holds_tensors(module)]
+
+
+def holds_tensors(module: nn.Module) -> bool:
+    """Whether a module, or one inside it, has a parameter or buffer.
+
+    Example:
+        >>> holds_tensors(nn.ReLU()), holds_tensors(nn.Sequential(nn.ReLU(), nn.Linear(1, 1)))
+        (False, True)
+    """
+    waiting, seen = [module], {id(module)}
+    while waiting:
+        part = waiting.pop()
+        if part._parameters or part._buffers:
+            return True
+        new = [child for child in part._modules.values() if child is not None and id(child) not in seen]
+        seen.update(map(id, new))
+        waiting += new
+    return False

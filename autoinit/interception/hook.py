@@ -25,6 +25,8 @@ _patches = Patches()
 _open: list[Run] = []
 _lock = threading.RLock()
 _call_hook: list[RemovableHandle] = []
+_classes: set[type] = set()
+"""Those whose `init_weights` is being watched, or which have none."""
 
 
 def open_(run: Run) -> None:
@@ -40,6 +42,8 @@ def close(run: Run) -> None:
     run.end()
     with _lock:
         _open.remove(run)
+        if not _open:
+            _classes.clear()
         _unhook_calls_if_idle()
     _patches.release()
 
@@ -53,17 +57,17 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
     wrapped(*args, **kwargs)
     run = innermost(Run)
     # What torch.compile builds while it traces is a picture of a model, not one.
-    if run is None or TracingContext.try_get() is not None:
+    if run is None or ("torch._dynamo" in sys.modules and TracingContext.try_get() is not None):
         return
     run.notice(instance)
     if not _call_hook:
         _hook_calls()
-    cls = type(instance)
-    if hasattr(cls, "init_weights"):
-        _watch_init_weights(cls)
+    if type(instance) not in _classes:
+        _watch_init_weights(type(instance))
 
 
 def _watch_init_weights(cls: type) -> None:
+    _classes.add(cls)
     for base in cls.__mro__:
         # A plain method: some classes have an option or a property of that name.
         if isinstance(base.__dict__.get("init_weights"), FunctionType) and base.__module__ not in ENGINES:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -12,7 +11,7 @@ import torch
 from torch import nn
 
 from ..applying import apply_plan, make_plan, targets_of
-from ..errors import AutoInitWarning, StateError
+from ..errors import StateError, warn
 from ..planning import (
     FILLED,
     KEPT,
@@ -152,11 +151,9 @@ class Run(Extent):
         if self._tallies:
             check_unmatched(self._tallies, self._unmatched)
         elif self._rules and self._unmatched != "ignore" and not self.census.total:
-            warnings.warn(
+            warn(
                 "No module was built in this autoinit block, so its rules did nothing. For a model that exists already "
-                "use autoinit.initialize(model, cfg).",
-                AutoInitWarning,
-                stacklevel=4,
+                "use autoinit.initialize(model, cfg)."
             )
 
     def _number(self, roots: Sequence[nn.Module]) -> dict[int, int]:

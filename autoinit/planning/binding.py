@@ -12,7 +12,7 @@ from ..globs import fqn_pattern, is_plain
 from ..initializers import Initializer, Pretrained
 from ..rules import Rule
 from .layers import is_layer
-from .tree import Node, walk, wraps
+from .tree import Node, joined, walk, wraps
 
 Rank = tuple[int, int, int, int]
 """Order of precedence, higher wins: (level, order of the config, index of the rule, index of its override + 1)."""
@@ -71,6 +71,16 @@ class Bound:
         relative = relative_name(node.fqn, self.source.node.fqn)
         return any(fqn_pattern(pattern)(relative) for pattern in self.rule.name)
 
+    def head_nodes(self) -> Iterator[Node]:
+        """The module that carries the config, or those that an override names, each under its first name."""
+        base, wanted = self.source.node, set(map(id, self.heads))
+        for node in walk(base.module):
+            if id(node.module) in wanted:
+                wanted.remove(id(node.module))
+                yield node._replace(fqn=joined(base.fqn, node.fqn))
+            if not wanted:
+                return
+
     @property
     def is_override(self) -> bool:
         return self.targets is not None
@@ -93,6 +103,8 @@ def bind(source: Source) -> Iterator[Bound]:
         level, order = (LOADS, -source.depth) if loads else (RULES, source.order)
         yield Bound(rule=rule, source=source, rank=(level, order, index, 0), heads=(source.node.module,))
         for number, override in enumerate(rule.override, 1):
+            if isinstance(override.initializer, Pretrained):
+                level, order = LOADS, -source.depth
             yield _bind_override(override, source, (level, order, index, number))
 
 

@@ -12,9 +12,9 @@ from ..rules import Rule
 from .binding import OWN, Bound, Source, bind, fills_parameters
 from .claims import Claim, Record, Surroundings, Territory
 from .loads import loads_rule, plan_load
-from .own import constructor_initializes, defines_init_weights, has_protocol, is_initialized, own_rules
+from .own import constructor_initializes, has_own_init_weights, has_protocol, is_initialized, own_rules
 from .steps import ModuleCall, OwnInit, Step
-from .tree import Node, joined, walk
+from .tree import Node, walk
 
 
 class Collector:
@@ -53,7 +53,7 @@ class Collector:
             above.append(territory)
             self._visit(node, territory)
         for bound in self.bounds:
-            if loads_rule(bound.rule) and not bound.is_override:
+            if loads_rule(bound.rule):
                 self._load(bound)
 
     def _bind(self, rules: tuple[Rule, ...], node: Node, depth: int, *, passed: bool) -> tuple[Bound, ...]:
@@ -67,22 +67,21 @@ class Collector:
         return tuple(bound for bound in bounds if fills_parameters(bound))
 
     def _calls(self, bound: Bound, scheme: ModuleFunction) -> Iterator[ModuleCall]:
-        base, heads = bound.source.node, set(map(id, bound.heads))
-        for node in walk(base.module):
-            if id(node.module) in heads:
-                bound.modules += 1
-                bound.params += 1
-                fqn = joined(base.fqn, node.fqn)
-                yield ModuleCall(fqn=fqn, scheme=scheme, whole=bound.is_override, rule=bound.rule, rank=bound.rank)
+        for node in bound.head_nodes():
+            bound.modules += 1
+            bound.params += 1
+            yield ModuleCall(fqn=node.fqn, scheme=scheme, whole=bound.is_override, rule=bound.rule, rank=bound.rank)
 
     def _load(self, bound: Bound) -> None:
-        load, tensors = plan_load(bound)
-        bound.modules, bound.params = 1, len(tensors)
-        self.steps.append(load)
         claim = Claim(bound.rank, bound.rule, None)
-        for tensor in tensors.values():
-            if id(tensor) in self.records:
-                self.records[id(tensor)].claims.append(claim)
+        for node in bound.head_nodes():
+            load, tensors = plan_load(bound, node)
+            bound.modules += 1
+            bound.params += len(tensors)
+            self.steps.append(load)
+            for tensor in tensors.values():
+                if id(tensor) in self.records:
+                    self.records[id(tensor)].claims.append(claim)
 
     def _enter(self, node: Node, above: Territory) -> Territory:
         """The territory of a module: its parent's, unless it has something to say itself."""
@@ -117,7 +116,7 @@ class Collector:
         return rules
 
     def _runs_own(self, module: nn.Module, cls: type, constructed: bool) -> bool:
-        if not defines_init_weights(cls) or is_initialized(module) or id(module) in self.surroundings.running:
+        if not has_own_init_weights(module) or is_initialized(module) or id(module) in self.surroundings.running:
             return False
         if self.surroundings.called is not None:
             return id(module) not in self.surroundings.called

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from ..fills import Fill
 from ..rules import Rule
 from ..tables import Table
 from .binding import Rank
+
+NO_RULE = "(no rule)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +51,11 @@ class Entry:
 
     @property
     def gets(self) -> str:
-        """The fill in words."""
-        if self.fill is not None:
-            return str(self.fill)
+        """What it gets, in words."""
         if self.kept:
             return f"kept: {self.kept}"
+        if self.fill is not None:
+            return str(self.fill)
         return str(self.rule.initializer) if self.rule else ""
 
 
@@ -68,12 +71,22 @@ def summarize(title: str, entries: Iterable[Entry]) -> Table:
     lost: Counter[str] = Counter()
     shown: dict[str, str] = {}
     for entry in entries:
-        origin = entry.origin or "(no rule)"
+        origin = entry.origin or NO_RULE
         shown.setdefault(origin, str(entry.rule.initializer) if entry.rule else "")
         params[origin] += 1
         values[origin] += torch.Size(entry.shape or (0,)).numel()
         for rule in entry.beat:
             shown.setdefault(rule.origin, str(rule.initializer))
             lost[rule.origin] += 1
-    rows = [(o, text, str(params[o]), f"{values[o]:,}", str(lost[o] or "")) for o, text in shown.items()]
+    rows = [
+        (origin, shown[origin], str(params[origin]), f"{values[origin]:,}", str(lost[origin] or ""))
+        for origin in sorted(shown, key=_reading_order)
+    ]
     return Table(title=title, columns=("rule", "initializer", "parameters", "values", "beaten"), rows=rows)
+
+
+def _reading_order(origin: str) -> list[tuple[int, int, str]]:
+    """Origins as they stand in a config: `init_cfg[2]` before `init_cfg[10]`, and no rule last."""
+    if origin == NO_RULE:
+        return [(2, 0, "")]
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", origin)]

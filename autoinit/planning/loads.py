@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from ..checkpoints import open_checkpoint
-from ..errors import AutoInitWarning, CheckpointError
+from ..errors import CheckpointError, warn
 from ..initializers import Pretrained
 from ..rules import Rule
 from .binding import Bound, unwrapped
 from .steps import Load
+from .tree import Node
 
 SHOWN = 5
 
 
-def plan_load(bound: Bound) -> tuple[Load, Mapping[str, Tensor]]:
-    """The load that a `Pretrained` rule means, and the tensors of the module that it will overwrite, by key.
+def plan_load(bound: Bound, node: Node) -> tuple[Load, Mapping[str, Tensor]]:
+    """The load that a `Pretrained` rule means for a module, and the tensors of it that it will overwrite, by key.
 
     Raises:
         CheckpointError: the file cannot be used, nothing in it fits, or `strict` and anything does not.
@@ -29,14 +29,14 @@ def plan_load(bound: Bound) -> tuple[Load, Mapping[str, Tensor]]:
     checkpoint = open_checkpoint(
         scheme.checkpoint, prefix=scheme.prefix, map_location=scheme.map_location, origin=rule.origin
     )
-    module = unwrapped(bound.source.node.module)
+    module = unwrapped(node.module)
     wanted = tensors_of(module)
     given = checkpoint.shapes
     fitting = tuple(key for key, tensor in wanted.items() if key in given and given[key] == tensor.shape)
     # A tied weight is there if it is there under any of its names.
     loaded = {id(wanted[key]) for key in fitting}
     load = Load(
-        fqn=bound.source.node.fqn,
+        fqn=node.fqn,
         checkpoint=checkpoint,
         keys=fitting,
         missing=tuple(key for key in wanted if key not in given and id(wanted[key]) not in loaded),
@@ -77,7 +77,7 @@ def _judge(load: Load, module: nn.Module, wanted: Mapping[str, Tensor], *, stric
             f"{origin}: strict=True and {load.checkpoint.location} does not fit: {problems}.", origin=origin
         )
     if problems:
-        warnings.warn(f"{load}: {problems}", AutoInitWarning, stacklevel=2)
+        warn(f"{origin}: {load.checkpoint.location}: {len(load.keys)} loaded; {problems}.")
 
 
 def loads_rule(rule: Rule) -> bool:

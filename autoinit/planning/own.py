@@ -41,7 +41,7 @@ def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
 
 def is_initialized(module: nn.Module) -> bool:
     """Whether it says, in OpenMMLab's protocol, that `init_weights` has run."""
-    return module.__dict__.get("_is_init", False) is True
+    return any(module.__dict__.get(name) is True for name in ("_is_init", "is_init"))
 
 
 def has_protocol(module: nn.Module) -> bool:
@@ -54,6 +54,12 @@ def has_protocol(module: nn.Module) -> bool:
 def engine_of(cls: type) -> type | None:
     """The base class that carries out `init_cfg` in `init_weights`, if the class has one."""
     return next((base for base in cls.__mro__ if base.__module__ in ENGINES and "init_weights" in base.__dict__), None)
+
+
+def has_own_init_weights(module: nn.Module) -> bool:
+    """Whether `init_weights` is the module's own business: by its class, or replaced on the object to opt out."""
+    cls: type = type(module)
+    return defines_init_weights(cls) or callable(module.__dict__.get("init_weights"))
 
 
 @lru_cache(maxsize=8192)

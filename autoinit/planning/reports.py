@@ -27,6 +27,13 @@ class ReportEntry(Entry):
 
     outcome: str
 
+    @property
+    def gets(self) -> str:
+        """What it got, in words."""
+        if self.outcome == OWN:
+            return "by its module"
+        return "" if self.outcome == LOADED else super().gets
+
     @classmethod
     def of(cls, entry: Entry, outcome: str) -> ReportEntry:
         """An entry of a plan with its outcome."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from ..errors import AutoInitWarning, ConfigError, MatchError, TargetError, nearest
+from ..errors import ConfigError, MatchError, TargetError, nearest, warn
+from ..globs import is_plain
 from ..rules import Rule
-from .binding import Bound, Source
+from .binding import Bound, Source, relative_name
 from .layers import is_known, is_layer, suggestion
+from .loads import loads_rule
 from .planner import Planner
 
 Unmatched = Literal["auto", "error", "warn", "ignore"]
@@ -56,6 +57,8 @@ class Match:
     missing: TargetError | None
     modules: int
     params: int
+    hint: str
+    """The module whose name is nearest to a `name` that matches none, or whose children were perhaps meant."""
 
 
 def tally(planner: Planner) -> Tally:
@@ -68,11 +71,23 @@ def tally(planner: Planner) -> Tally:
             missing=bound.missing[0] if bound.missing else None,
             modules=bound.modules,
             params=bound.params,
+            hint=_nearest_module(bound, planner),
         )
         for bound in planner.bounds
     )
     model = type(planner.root).__name__
     return Tally(model=model, matches=matches, census=planner.census, param_names=planner.param_names)
+
+
+def _nearest_module(bound: Bound, planner: Planner) -> str:
+    if bound.is_override or bound.params or not bound.rule.name:
+        return ""
+    if bound.modules:
+        return f" For all that is below it: {bound.rule.name[0] + '.**'!r}."
+    fqns = [relative_name(fqn, bound.source.node.fqn) for fqn in planner.modules if fqn]
+    found = next(filter(None, (nearest(name, fqns) for name in bound.rule.name if is_plain(name))), "")
+    top = list(dict.fromkeys(fqn.partition(".")[0] for fqn in fqns))
+    return found or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
 
 
 def check_unmatched(tallies: Sequence[Tally], unmatched: Unmatched) -> None:
@@ -100,7 +115,7 @@ def check_unmatched(tallies: Sequence[Tally], unmatched: Unmatched) -> None:
         fatal = certain and any(match.passed for match in matches)
         if unmatched == "error" or (unmatched == "auto" and fatal):
             raise error
-        warnings.warn(str(error), AutoInitWarning, stacklevel=3)
+        warn(str(error))
 
 
 def _problem(
@@ -119,11 +134,11 @@ def _problem(
         return None
     if not any(match.modules for match in matches):
         certain = bool(rule.name) and all(_present(layer, census) for layer in rule.layer)
-        remedy = "" if certain else " The class exists; this model has none."
+        remedy = matches[0].hint if certain else " The class exists; this model has none."
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
     if not any(match.params for match in matches):
         wanted = rule.params or ("weight", "bias")
-        hint = next(filter(None, (nearest(param, names) for param in wanted)), "") if rule.params else ""
+        hint = next(filter(None, (nearest(param, names) for param in wanted)), "") if rule.params else matches[0].hint
         text = (
             f"{rule.describe()} matches modules of {models} but none of their parameters ({', '.join(wanted)}).{hint}"
         )
@@ -164,15 +179,13 @@ def _warn_of(
     told: set[tuple[str, str]],
     fqn: str,
 ) -> None:
-    if id(winner) in overrides:
+    if id(winner) in overrides or loads_rule(winner):
         return
     for loser in losers:
         pair = (loser.origin, winner.origin)
         if id(loser) in overrides and sources[id(loser)] is sources[id(winner)] and pair not in told:
             told.add(pair)
-            warnings.warn(
+            warn(
                 f"{loser.origin} loses {fqn} to {winner.origin}, which comes later. Move {winner.origin} up if the "
-                "override should win.",
-                AutoInitWarning,
-                stacklevel=4,
+                "override should win."
             )

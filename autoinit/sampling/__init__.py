@@ -6,6 +6,7 @@ Nothing here is sequential: any range of any parameter can be drawn alone, by an
 
 from .keys import VERSION as VERSION
 from .keys import Key as Key
+from .keys import check_seed as check_seed
 from .keys import derive_key as derive_key
 from .keys import fresh_seed as fresh_seed
 from .sampler import Sampler as Sampler

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import operator
+from contextlib import suppress
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 
 import torch
+
+from ..errors import ConfigTypeError
 
 VERSION = 1
 """The definition of the values. A release that changes any value raises it and keeps the earlier ones."""
@@ -39,10 +43,28 @@ def derive_key(seed: int, root: int, fqn: str, stream: int = 0) -> Key:
         >>> derive_key(0, 0, "weight") == derive_key(0, 1, "weight")
         False
     """
-    # JSON delimits the parts unambiguously: no (seed, fqn) can spell another pair.
-    text = json.dumps(["autoinit", VERSION, seed, root, fqn, stream])
+    # A JSON list delimits its parts unambiguously: no (seed, fqn) can spell another pair.
+    text = f'["autoinit", {VERSION}, {seed}, {root}, {encode_basestring_ascii(fqn)}, {stream}]'
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return Key(int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
+
+
+def check_seed(seed: object) -> int | None:
+    """A seed as a Python integer; NumPy's integers and tensors of one integer count as such.
+
+    Raises:
+        ConfigTypeError: anything but an integer or None.
+
+    Example:
+        >>> check_seed(3), check_seed(None)
+        (3, None)
+    """
+    if seed is None:
+        return None
+    if not isinstance(seed, bool):
+        with suppress(TypeError):
+            return operator.index(seed)  # type: ignore[arg-type]
+    raise ConfigTypeError(f"seed={seed!r} must be an integer or None.", origin="seed")
 
 
 def fresh_seed() -> int:
@@ -50,6 +72,8 @@ def fresh_seed() -> int:
 
     Example:
         >>> import torch
+
+    from ..errors import ConfigTypeError
         >>> _ = torch.manual_seed(0)
         >>> first = fresh_seed()
         >>> _ = torch.manual_seed(0)

@@ -110,17 +110,19 @@ class Sampler:
                 self._draw_together(outs[first:index], keys[first:index], transform)
                 first, words = index, 0
             words += (out.numel() + 1) // 2
-        self._draw_together(outs[first:], keys[first:], transform)
+        if outs:
+            self._draw_together(outs[first:], keys[first:], transform)
 
     def _draw_together(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
-        counts = torch.tensor([(out.numel() + 1) // 2 for out in outs])
+        # On the CPU whatever torch's default device is.
+        counts = torch.tensor([(out.numel() + 1) // 2 for out in outs], dtype=torch.int64, device="cpu")
         ends = counts.cumsum(0)
         words = int(ends[-1])
         self._grow(words)
         # Each tensor's counter starts at 0: the running number of a word, less that of its tensor's first.
         starts = [signed(key.offset - GAMMA * start) for key, start in zip(keys, (ends - counts).tolist(), strict=True)]
-        of_words = torch.tensor([starts, [signed(key.twist) for key in keys]]).repeat_interleave(counts, dim=1)
-        offsets, twists = of_words.to(self.device)
+        of_tensors = torch.tensor([starts, [signed(key.twist) for key in keys]], dtype=torch.int64, device="cpu")
+        offsets, twists = of_tensors.repeat_interleave(counts, dim=1).to(self.device)
         state = self._state[:words]
         torch.add(self._ramp[:words], offsets, out=state)
         self._mix(state, twists)

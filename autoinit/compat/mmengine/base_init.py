@@ -24,14 +24,14 @@ class BaseInit:
         >>> import torch
         >>> from autoinit import initialize
         >>> from autoinit.compat.mmengine import WEIGHT_INITIALIZERS, BaseInit
-        >>> @WEIGHT_INITIALIZERS.register_module(name="Ramp")
-        ... class RampInit(BaseInit):
+        >>> @WEIGHT_INITIALIZERS.register_module(name="Counting")
+        ... class CountingInit(BaseInit):
         ...     def __call__(self, module):
         ...         for m in module.modules():
         ...             if type(m).__name__ in self.layer or self.wholemodule:
         ...                 m.weight.data.copy_(torch.arange(m.weight.numel()).view_as(m.weight))
         >>> layer = torch.nn.Linear(3, 1)
-        >>> _ = initialize(layer, dict(type="Ramp", layer="Linear"))
+        >>> _ = initialize(layer, dict(type="Counting", layer="Linear"))
         >>> layer.weight.tolist()
         [[0.0, 1.0, 2.0]]
     """

@@ -38,7 +38,7 @@ def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Mapping[str
     """
     if not isinstance(init_cfg, (Mapping, list)):
         raise ConfigTypeError(
-            f"initialize(): init_cfg={init_cfg!r} is a {type(init_cfg).__name__}; it must be a dict or a list of dicts.",
+            f"initialize(): init_cfg={init_cfg!r} is a {type(init_cfg).__name__}, not a dict or a list of dicts.",
             origin="init_cfg",
         )
     carry_out(module, parse_config(init_cfg), "warn")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from abc import ABCMeta
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from ...applying import apply_plan, being_initialized, decide, targets_of
-from ...errors import AutoInitWarning
+from ...errors import warn
 from ...interception import remember
 from ...planning import Surroundings
 
@@ -65,9 +64,7 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
             ApplyError: the `init_weights` of a module below failed.
         """
         if self._is_init:
-            warnings.warn(
-                f"init_weights of {type(self).__name__} has been called more than once.", AutoInitWarning, stacklevel=2
-            )
+            warn(f"init_weights of {type(self).__name__} has been called more than once.")
             return
         plan, planner = decide(self, [], "auto", Surroundings(running=being_initialized.get() | {id(self)}))
         targets = targets_of(planner, plan)

@@ -1,0 +1,150 @@
+"""Patterns over dotted names, against a definition of the globs in plain recursion."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoinit.errors import ConfigError
+from autoinit.globs import fqn_pattern, is_plain, param_pattern
+
+NAMES = ["", "stem", "layer1", "layer1.0", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "layer10.1.conv1"]
+NAMES += ["blocks.0.attn", "blocks.0.attn.qkv", "attn", "head"]
+
+
+def matches(pattern: str) -> list[str]:
+    return [name for name in NAMES if fqn_pattern(pattern)(name)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("stem", ["stem"]),
+        ("layer1", ["layer1"]),
+        ("layer1.0.conv1", ["layer1.0.conv1"]),
+        ("*", ["stem", "layer1", "attn", "head"]),
+        ("*.*", ["layer1.0"]),
+        ("layer*", ["layer1"]),
+        ("layer*.conv1", []),
+        ("layer*.*.conv1", ["layer1.0.conv1", "layer2.0.conv1", "layer10.1.conv1"]),
+        ("layer?.0.conv?", ["layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1"]),
+        ("layer[12].*.conv1", ["layer1.0.conv1", "layer2.0.conv1"]),
+        ("layer[!1].*.conv1", ["layer2.0.conv1"]),
+        ("**", NAMES),
+        ("***", ["stem", "layer1", "attn", "head"]),
+        ("**.attn", ["blocks.0.attn", "attn"]),
+        ("**.conv1", ["layer1.0.conv1", "layer2.0.conv1", "layer10.1.conv1"]),
+        ("blocks.**", ["blocks.0.attn", "blocks.0.attn.qkv"]),
+        ("blocks.**.qkv", ["blocks.0.attn.qkv"]),
+        ("layer1.**", ["layer1", "layer1.0", "layer1.0.conv1", "layer1.0.conv2"]),
+        ("layer1.**.conv1", ["layer1.0.conv1"]),
+        (
+            "**.0.**",
+            ["layer1.0", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "blocks.0.attn", "blocks.0.attn.qkv"],
+        ),
+        ("**.**", NAMES),
+        ("attn.**.**", ["attn"]),
+        ("**.**.qkv", ["blocks.0.attn.qkv"]),
+        ("**.*", NAMES[1:]),
+        ("", [""]),
+        ("Stem", []),
+        (
+            "re:layer[12].*",
+            ["layer1", "layer1.0", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "layer10.1.conv1"],
+        ),
+        ("re:.*conv1", ["layer1.0.conv1", "layer2.0.conv1", "layer10.1.conv1"]),
+        ("re:conv1", []),
+        ("re:", [""]),
+    ],
+)
+def test_fqn_patterns(pattern: str, names: list[str]) -> None:
+    assert sorted(matches(pattern)) == sorted(names)
+
+
+@pytest.mark.parametrize("pattern", ["a?b", "a[!x]b", "a[!a-z]b", "a[+-0]b", "a*b", "*?*", "a[.]b", "?*?"])
+def test_no_wildcard_crosses_a_dot(pattern: str) -> None:
+    assert not fqn_pattern(pattern)("a.b")
+
+
+def defined(pattern: list[str], name: list[str]) -> bool:
+    """What a glob means, one component at a time."""
+    if not pattern:
+        return not name
+    if pattern[0] == "**":
+        return any(defined(pattern[1:], name[skipped:]) for skipped in range(len(name) + 1))
+    return bool(name) and fnmatch.fnmatchcase(name[0], pattern[0]) and defined(pattern[1:], name[1:])
+
+
+components = st.text("ab1_", min_size=1, max_size=4)
+globs = st.lists(
+    st.just("*") | st.just("?") | st.sampled_from(["[ab]", "[!a]", "[a-z]"]) | components, min_size=1, max_size=3
+)
+parts = st.just("**") | globs.map("".join).filter(lambda part: "**" not in part)
+
+
+@given(pattern=st.lists(parts, min_size=1, max_size=5), name=st.lists(components, min_size=1, max_size=5))
+def test_globs_mean_what_they_say(pattern: list[str], name: list[str]) -> None:
+    assert fqn_pattern(".".join(pattern))(".".join(name)) == defined(pattern, name)
+
+
+@given(name=st.lists(components, min_size=1, max_size=5), data=st.data())
+def test_a_glob_made_from_a_name_matches_it(name: list[str], data: st.DataObject) -> None:
+    pattern = [
+        data.draw(st.sampled_from([part, "*", f"{part[0]}*", f"*{part[-1]}", "?" * len(part), "**"])) for part in name
+    ]
+    assert fqn_pattern(".".join(pattern))(".".join(name))
+
+
+@given(text=st.text(max_size=12), name=st.text(max_size=12))
+def test_any_text_is_a_pattern(text: str, name: str) -> None:
+    if not text.startswith("re:"):
+        assert fqn_pattern(text)(name) in (True, False)
+        assert param_pattern(text)(name) in (True, False)
+
+
+@given(
+    name=st.text(st.characters(blacklist_characters="*?["), max_size=12).filter(lambda name: not name.startswith("re:"))
+)
+def test_a_plain_name_matches_itself_alone(name: str) -> None:
+    assert is_plain(name)
+    assert fqn_pattern(name)(name)
+    assert not fqn_pattern(name)(name + "x")
+
+
+@pytest.mark.parametrize("pattern", ["a*", "a?", "a[b]", "[", "re:a", "**"])
+def test_patterns_that_are_not_plain(pattern: str) -> None:
+    assert not is_plain(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("weight", ["weight"], ["weight_g", "Weight", "weigh", ""]),
+        ("*", ["weight", "bias", "in_proj_weight"], []),
+        ("*_embed", ["pos_embed", "_embed"], ["embed", "pos_embedding"]),
+        ("weight_?h_l0", ["weight_ih_l0", "weight_hh_l0"], ["weight_h_l0"]),
+        ("weight_[ih]h_l*", ["weight_ih_l0", "weight_hh_l12"], ["bias_ih_l0"]),
+        ("**", ["weight"], []),
+        ("a[", ["a["], ["a"]),
+        ("re:weight|bias", ["weight", "bias"], ["weight_g"]),
+    ],
+)
+def test_param_patterns(pattern: str, yes: list[str], no: list[str]) -> None:
+    assert [param_pattern(pattern)(name) for name in yes + no] == [True] * len(yes) + [False] * len(no)
+
+
+@pytest.mark.parametrize("compiler", [fqn_pattern, param_pattern])
+def test_a_regular_expression_that_does_not_compile(compiler: object) -> None:
+    with pytest.raises(ConfigError, match=re.escape("'re:(' is not a regular expression: missing )")) as caught:
+        compiler("re:(")
+    assert isinstance(caught.value.__cause__, re.error)
+
+
+def test_many_wildcards_do_not_explode() -> None:
+    # Nested repetition would take years for a name that just fails.
+    assert not fqn_pattern(".".join(["**"] * 12 + ["x"]))(".".join(["a"] * 60))
+    assert not fqn_pattern("*a" * 8 + "x")("a" * 60)

@@ -1,0 +1,665 @@
+"""Schemes against the formulas of torch.nn.init, Keras and mmengine; their checks; the registry."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+import math
+import pickle
+from collections.abc import Callable, Iterator
+from dataclasses import FrozenInstanceError, dataclass, fields
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mmengine.model import weight_init as theirs
+from scipy import stats
+from torch import Tensor, nn
+
+from autoinit import fills, initialize
+from autoinit import initializers as schemes
+from autoinit.errors import ConfigError, ConfigTypeError, ShapeError
+from autoinit.fans import Fans, torch_fans
+from autoinit.fills import Fill, TensorSpec
+from autoinit.initializers import Initializer, canonical_name, register_initializer, registered
+from autoinit.initializers.registry import _REGISTRY
+from autoinit.initializers.variance import NONLINEARITIES
+from autoinit.sampling import Sampler, derive_key
+
+INF = math.inf
+
+
+def spec(*shape: int, dtype: torch.dtype = torch.float32) -> TensorSpec:
+    return TensorSpec(shape=shape, dtype=dtype, fans=torch_fans(shape))
+
+
+shapes = st.lists(st.integers(1, 12), min_size=2, max_size=5)
+
+
+# The formulas of torch.nn.init
+
+
+def recorded(call: Callable[[], object]) -> tuple[str, float, float]:
+    """The name and arguments of the one random fill that some code asks a tensor for."""
+    calls: list[tuple[str, float, float]] = []
+    with (
+        mock.patch.object(Tensor, "normal_", lambda self, mean, std, **_: calls.append(("normal", mean, std))),
+        mock.patch.object(Tensor, "uniform_", lambda self, low, high, **_: calls.append(("uniform", low, high))),
+    ):
+        call()
+    [only] = calls
+    return only
+
+
+def asked_of_torch(function: Callable[..., Tensor], shape: list[int], **arguments: object) -> tuple[str, float, float]:
+    return recorded(lambda: function(torch.empty(shape, device="meta"), **arguments))
+
+
+def asked_of(fill: Fill) -> tuple[str, float, float]:
+    if isinstance(fill, fills.Normal):
+        return "normal", fill.mean, fill.std
+    assert isinstance(fill, fills.Uniform)
+    return "uniform", fill.low, fill.high
+
+
+def same(one: tuple[str, float, float], other: tuple[str, float, float]) -> bool:
+    return one[0] == other[0] and one[1:] == pytest.approx(other[1:], rel=1e-14)
+
+
+@given(
+    shape=shapes,
+    a=st.floats(-2, 2),
+    mode=st.sampled_from(["fan_in", "fan_out"]),
+    nonlinearity=st.sampled_from(NONLINEARITIES),
+    distribution=st.sampled_from(["normal", "uniform"]),
+)
+def test_kaiming(shape: list[int], a: float, mode: str, nonlinearity: str, distribution: str) -> None:
+    fill = schemes.Kaiming(a=a, mode=mode, nonlinearity=nonlinearity, distribution=distribution).fill(spec(*shape))
+    function = nn.init.kaiming_normal_ if distribution == "normal" else nn.init.kaiming_uniform_
+    assert same(asked_of(fill), asked_of_torch(function, shape, a=a, mode=mode, nonlinearity=nonlinearity))
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(torch.empty(shape, device="meta"))
+    gain = nn.init.calculate_gain(nonlinearity, a)
+    assert fill.std == pytest.approx(gain / math.sqrt(fan_in if mode == "fan_in" else fan_out), rel=1e-12)
+
+
+@given(shape=shapes, gain=st.floats(0.01, 10), distribution=st.sampled_from(["normal", "uniform"]))
+def test_xavier(shape: list[int], gain: float, distribution: str) -> None:
+    fill = schemes.Xavier(gain=gain, distribution=distribution).fill(spec(*shape))
+    function = nn.init.xavier_normal_ if distribution == "normal" else nn.init.xavier_uniform_
+    assert same(asked_of(fill), asked_of_torch(function, shape, gain=gain))
+
+
+@given(shape=shapes)
+def test_caffe2_xavier_is_kaiming_uniform_with_a_1(shape: list[int]) -> None:
+    expected = asked_of_torch(nn.init.kaiming_uniform_, shape, a=1, mode="fan_in", nonlinearity="leaky_relu")
+    assert same(asked_of(schemes.Caffe2Xavier().fill(spec(*shape))), expected)
+
+
+@given(shape=shapes, mean=st.floats(-5, 5), std=st.floats(1e-3, 5))
+def test_normal_and_uniform(shape: list[int], mean: float, std: float) -> None:
+    assert asked_of(schemes.Normal(mean=mean, std=std).fill(spec(*shape))) == ("normal", mean, std)
+    assert asked_of(schemes.Uniform(a=mean, b=mean + std).fill(spec(*shape))) == ("uniform", mean, mean + std)
+
+
+def test_every_gain_of_torch_is_known() -> None:
+    listed = inspect.getsource(nn.init.calculate_gain)
+    assert all(f'"{name}"' in listed for name in NONLINEARITIES)
+    assert {*NONLINEARITIES} == {*nn.init._NonlinearityType.__args__}
+
+
+# The formulas of Keras and JAX
+
+
+@given(
+    shape=shapes,
+    scale=st.floats(0.01, 10),
+    mode=st.sampled_from(["fan_in", "fan_out", "fan_avg"]),
+    distribution=st.sampled_from(["truncated_normal", "normal", "uniform"]),
+)
+def test_variance_scaling(shape: list[int], scale: float, mode: str, distribution: str) -> None:
+    fill = schemes.VarianceScaling(scale=scale, mode=mode, distribution=distribution).fill(spec(*shape))
+    fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(torch.empty(shape, device="meta"))
+    # jax.nn.initializers.variance_scaling; keras.initializers.VarianceScaling has the same lines.
+    variance = scale / {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+    if distribution == "uniform":
+        limit = math.sqrt(3 * variance)
+        assert asked_of(fill) == pytest.approx(("uniform", -limit, limit))
+    elif distribution == "normal":
+        assert asked_of(fill) == pytest.approx(("normal", 0.0, math.sqrt(variance)))
+    else:
+        stddev = math.sqrt(variance) / 0.87962566103423978
+        assert isinstance(fill, fills.TruncNormal)
+        assert (fill.loc, fill.scale, fill.low, fill.high) == pytest.approx((0, stddev, -2 * stddev, 2 * stddev))
+        assert fill.std**2 == pytest.approx(stats.truncnorm.var(-2, 2, scale=stddev), rel=1e-9)
+    assert fill.std**2 == pytest.approx(variance, rel=1e-9)
+
+
+@given(shape=shapes)
+def test_named_cases_of_variance_scaling(shape: list[int]) -> None:
+    scaling = functools.partial(schemes.VarianceScaling, distribution="uniform")
+    at = spec(*shape)
+    assert schemes.LeCun(distribution="uniform").fill(at) == scaling(mode="fan_in").fill(at)
+    assert schemes.LeCun().fill(at) == schemes.VarianceScaling().fill(at)
+    for named, general in [
+        (schemes.Xavier(distribution="uniform"), scaling(mode="fan_avg")),
+        (schemes.Kaiming(mode="fan_in", distribution="uniform"), scaling(scale=2.0)),
+        (schemes.Caffe2Xavier(), scaling()),
+    ]:
+        assert same(asked_of(named.fill(at)), asked_of(general.fill(at)))
+
+
+def test_fans_may_be_others_than_those_of_the_shape() -> None:
+    described = TensorSpec(shape=(8, 64, 128), fans=Fans(fan_in=64, fan_out=128, convention="expert,in,out"))
+    assert schemes.Kaiming(mode="fan_in").fill(described).std == pytest.approx(math.sqrt(2 / 64))
+    assert schemes.Kaiming(mode="fan_out").fill(described).std == pytest.approx(math.sqrt(2 / 128))
+    one_dimensional = TensorSpec(shape=(8,), fans=Fans(fan_in=4, fan_out=2, convention="numbers"))
+    assert schemes.LeCun(distribution="normal").fill(one_dimensional).std == 0.5
+
+
+# Parity of names, arguments and defaults with mmengine
+
+ORIGINALS = ["Constant", "Xavier", "Normal", "TruncNormal", "Uniform", "Kaiming", "Caffe2Xavier", "Pretrained"]
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_arguments_and_defaults_are_those_of_mmengine(name: str) -> None:
+    original = inspect.signature(getattr(theirs, f"{name}Init"))
+    required = inspect.Parameter.empty
+    wanted = {key: p.default for key, p in original.parameters.items() if p.kind is not p.VAR_KEYWORD}
+    ours = inspect.signature(getattr(schemes, name)).parameters
+    given = {key: ours[key].default for key in wanted}
+    assert given == wanted
+    extra = set(ours) - set(wanted)
+    # What we add has a default that does as the original does.
+    assert extra == ({"strict"} if name == "Pretrained" else set())
+    assert all(ours[key].default is not required for key in extra)
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_both_names_of_the_original_are_known(name: str) -> None:
+    for spelled in (name, f"{name}Init", f"mmengine.{name}", f"mmcv.cnn.{name}Init"):
+        assert registered[canonical_name(spelled)] is getattr(schemes, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("Normal", dict(mean=0.5, std=2)),
+        ("Uniform", dict(a=-1, b=3)),
+        ("Xavier", dict(gain=2, distribution="uniform")),
+        ("Xavier", {}),
+        ("Kaiming", {}),
+        ("Kaiming", dict(a=0.5, mode="fan_in", nonlinearity="leaky_relu", distribution="uniform")),
+        ("Caffe2Xavier", {}),
+    ],
+)
+def test_distributions_are_those_of_mmengine(name: str, arguments: dict) -> None:
+    layer = nn.Linear(30, 20)
+    original = getattr(theirs, f"{name}Init")(layer="Linear", **arguments)
+
+    fill = getattr(schemes, name)(**arguments).fill(spec(20, 30))
+    assert same(asked_of(fill), recorded(lambda: original(layer)))
+
+
+def test_truncated_normals_have_the_bounds_of_mmengine_as_values() -> None:
+    fill = schemes.TruncNormal(std=0.02).fill(spec(3))
+    assert (fill.loc, fill.scale, fill.low, fill.high) == (0.0, 0.02, -2.0, 2.0)
+
+
+# Degenerate cases
+
+
+@pytest.mark.parametrize(
+    ("scheme", "value"),
+    [
+        (schemes.Normal(mean=0.3, std=0), 0.3),
+        (schemes.Uniform(a=0.5, b=0.5), 0.5),
+        (schemes.TruncNormal(mean=1, std=0), 1.0),
+        (schemes.TruncNormal(mean=3, std=0), 2.0),
+        (schemes.TruncNormal(mean=-3, std=0), -2.0),
+        (schemes.TruncNormal(a=0.5, b=0.5), 0.5),
+        (schemes.Xavier(gain=0), 0.0),
+        (schemes.VarianceScaling(scale=0), 0.0),
+        (schemes.TruncNormal(std=1e-300, a=1, b=2), 1.0),
+        (schemes.TruncNormal(std=1e-160, a=-INF, b=-2), -2.0),
+        (schemes.TruncNormal(std=5e-324, a=1, b=2), 1.0),
+        (schemes.TruncNormal(mean=1e30), 2.0),
+        (schemes.Constant(val=INF), INF),
+        (schemes.Constant(val=1e300), None),
+    ],
+    ids=str,
+)
+def test_distributions_without_width_are_constants(scheme: Initializer, value: float | None) -> None:
+    if value is None:
+        assert scheme.fill(spec(3, 4, dtype=torch.float64)) == fills.Constant(1e300)
+    else:
+        assert scheme.fill(spec(3, 4)) == fills.Constant(value)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        schemes.TruncNormal(std=3e38, a=-1, b=1),
+        schemes.TruncNormal(std=1, a=0, b=1e-30),
+        schemes.TruncNormal(std=1, a=0.5, b=0.5 + 1e-12),
+    ],
+    ids=str,
+)
+def test_a_truncated_normal_over_an_interval_in_which_it_is_flat_is_uniform(scheme: schemes.TruncNormal) -> None:
+    assert scheme.fill(spec(3, 4)) == fills.Uniform(scheme.a, scheme.b)
+
+
+@given(
+    mean=st.floats(-1e3, 1e3),
+    std=st.floats(0, 1e3) | st.sampled_from([1e-300, 1e-30, 1e30, 3e38]),
+    a=st.floats(-1e3, 1e3) | st.sampled_from([-INF, -3e38]),
+    b=st.floats(-1e3, 1e3) | st.sampled_from([INF, 3e38]),
+)
+def test_every_truncated_normal_can_be_drawn(mean: float, std: float, a: float, b: float) -> None:
+    a, b = min(a, b), max(a, b)
+    fill = schemes.TruncNormal(mean=mean, std=std, a=a, b=b).fill(spec(20))
+    values = torch.full((20,), math.nan)
+    fill.write(values, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu")))
+    assert not values.isnan().any()
+    assert np.float32(a) <= values.min() <= values.max() <= np.float32(b)
+    assert not math.isnan(fill.mean + fill.std)
+    assert fill.cdf(torch.tensor([a, b], dtype=torch.float64)).isfinite().all()
+
+
+EMPTY = [(0, 3), (3, 0), (0, 0), (2, 0, 3), (0, 2, 3, 3), (2, 2, 0)]
+CLASSES = [
+    scheme
+    for scheme in registered.values()
+    if isinstance(scheme, type) and issubclass(scheme, Initializer) and scheme.__module__.startswith("autoinit.")
+]
+EXAMPLES = {"Constant": dict(val=1), "Sparse": dict(sparsity=0.5)}
+
+
+@pytest.mark.parametrize("shape", EMPTY, ids=str)
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_tensors_without_elements(cls: type[Initializer], shape: tuple[int, ...]) -> None:
+    scheme = cls(**EXAMPLES.get(cls.__name__, {}))
+    dimensions = {"Eye": (2,), "Sparse": (2,), "Dirac": (3, 4, 5)}.get(cls.__name__, (2, 3, 4))
+    if len(shape) not in dimensions:
+        with pytest.raises(ShapeError):
+            scheme.fill(spec(*shape))
+        return
+    tensor = torch.empty(shape)
+    scheme.fill(spec(*shape)).write(tensor, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu")))
+    assert tensor.shape == shape
+
+
+# What a scheme is
+
+
+SCHEMES = [
+    schemes.Constant(val=0.5),
+    schemes.Normal(std=0.02),
+    schemes.TruncNormal(a=-1),
+    schemes.Uniform(b=2),
+    schemes.Xavier(gain=2),
+    schemes.Kaiming(mode="fan_in"),
+    schemes.Caffe2Xavier(),
+    schemes.LeCun(),
+    schemes.VarianceScaling(scale=2),
+    schemes.Orthogonal(gain=2),
+    schemes.Dirac(groups=2),
+    schemes.Eye(),
+    schemes.Sparse(sparsity=0.1),
+    schemes.Pretrained(checkpoint="a.pth", prefix="backbone"),
+    schemes.Function(function=nn.init.normal_, arguments={"std": 2.0}),
+]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_schemes_are_values(scheme: Initializer) -> None:
+    assert pickle.loads(pickle.dumps(scheme)) == scheme
+    assert copy.deepcopy(scheme) == scheme
+    assert [other for other in SCHEMES if other == scheme] == [scheme]
+    with pytest.raises(FrozenInstanceError):
+        scheme.gain = 1
+    if not isinstance(scheme, schemes.Function):
+        assert eval(repr(scheme), vars(schemes)) == scheme
+    with pytest.raises(TypeError):
+        type(scheme)(1)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "text"),
+    list(
+        zip(
+            SCHEMES,
+            [
+                "Constant(val=0.5)",
+                "Normal(std=0.02)",
+                "TruncNormal(a=-1.0)",
+                "Uniform(b=2.0)",
+                "Xavier(gain=2.0)",
+                "Kaiming(mode='fan_in')",
+                "Caffe2Xavier()",
+                "LeCun()",
+                "VarianceScaling(scale=2.0)",
+                "Orthogonal(gain=2.0)",
+                "Dirac(groups=2)",
+                "Eye()",
+                "Sparse(sparsity=0.1)",
+                "Pretrained(a.pth, prefix=backbone)",
+                "normal_(std=2.0)",
+            ],
+            strict=True,
+        )
+    ),
+    ids=str,
+)
+def test_schemes_print_what_differs_from_the_default(scheme: Initializer, text: str) -> None:
+    assert str(scheme) == text
+
+
+@pytest.mark.parametrize("number", [2, np.float32(2), np.float64(2), np.int64(2), Fraction(2)], ids=repr)
+def test_any_real_number_is_stored_as_a_float(number: object) -> None:
+    scheme = schemes.Normal(std=number)
+    assert scheme == schemes.Normal(std=2.0)
+    assert type(scheme.std) is float
+
+
+# Checks
+
+NUMBERS = {
+    "Constant": ["val"],
+    "Normal": ["mean", "std"],
+    "TruncNormal": ["mean", "std", "a", "b"],
+    "Uniform": ["a", "b"],
+    "Xavier": ["gain"],
+    "Kaiming": ["a"],
+    "VarianceScaling": ["scale"],
+    "Orthogonal": ["gain"],
+    "Sparse": ["sparsity", "std"],
+}
+INFINITE = {("Constant", "val"), ("TruncNormal", "a"), ("TruncNormal", "b")}
+NOT_NEGATIVE = {("Normal", "std"), ("TruncNormal", "std"), ("Xavier", "gain"), ("VarianceScaling", "scale")}
+NOT_NEGATIVE |= {("Sparse", "std"), ("Sparse", "sparsity")}
+CHOICES = {
+    "Xavier": ["distribution"],
+    "Kaiming": ["mode", "nonlinearity", "distribution"],
+    "LeCun": ["distribution"],
+    "VarianceScaling": ["mode", "distribution"],
+}
+
+
+def made(name: str, **arguments: object) -> Initializer:
+    return getattr(schemes, name)(**{**EXAMPLES.get(name, {}), **arguments})
+
+
+def test_the_tables_of_checks_are_complete() -> None:
+    for cls in CLASSES:
+        checked = {*NUMBERS.get(cls.__name__, []), *CHOICES.get(cls.__name__, [])}
+        assert {field.name for field in fields(cls)} - {"groups"} == checked
+
+
+@pytest.mark.parametrize(("name", "argument"), [(name, x) for name, all_of in NUMBERS.items() for x in all_of])
+def test_numbers(name: str, argument: str) -> None:
+    where = rf"^{name}: {argument}="
+    for wrong in ("1", "1e-2", None, True, [1], 1j, torch.tensor(1.0), Decimal(1)):
+        with pytest.raises(ConfigTypeError, match=where):
+            made(name, **{argument: wrong})
+    with pytest.raises(ConfigError, match=where) as caught:
+        made(name, **{argument: math.nan})
+    assert not isinstance(caught.value, ConfigTypeError)
+    with pytest.raises(ConfigError, match=rf"{where}1000*\d* is beyond any float\."):
+        made(name, **{argument: 10**400})
+    if (name, argument) not in INFINITE:
+        for infinite in (INF, -INF):
+            with pytest.raises(ConfigError, match=where + "-?inf must be a finite number"):
+                made(name, **{argument: infinite})
+    if name != "Constant":
+        with pytest.raises(ConfigError, match=where + r"1e\+39 is beyond float32"):
+            made(name, **{argument: 1e39})
+    if (name, argument) in NOT_NEGATIVE:
+        with pytest.raises(ConfigError, match=where + "-0.1 must be (at least 0|between 0 and 1)"):
+            made(name, **{argument: -0.1})
+
+
+@pytest.mark.parametrize(("name", "argument"), [(name, x) for name, all_of in CHOICES.items() for x in all_of])
+def test_choices(name: str, argument: str) -> None:
+    for wrong in (1, None, True, ["normal"], b"normal"):
+        with pytest.raises(ConfigTypeError, match=rf"^{name}: {argument}=.* must be a string, not "):
+            made(name, **{argument: wrong})
+    near = {"distribution": ("unifrom", "uniform"), "mode": ("fan-in", "fan_in"), "nonlinearity": ("Relu", "relu")}
+    typo, meant = near[argument]
+    with pytest.raises(
+        ConfigError, match=rf"^{name}: {argument}='{typo}' .*Did you mean '{meant}'\? Known: "
+    ) as caught:
+        made(name, **{argument: typo})
+    assert not isinstance(caught.value, ConfigTypeError)
+    with pytest.raises(ConfigError, match="Known: "):
+        made(name, **{argument: ""})
+
+
+@pytest.mark.parametrize("wrong", [1.5, "2", True, None, 2.0])
+def test_groups_are_integers(wrong: object) -> None:
+    with pytest.raises(ConfigTypeError, match=r"^Dirac: groups=.* must be an integer"):
+        schemes.Dirac(groups=wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -1])
+def test_groups_are_positive(wrong: int) -> None:
+    with pytest.raises(ConfigError, match=f"^Dirac: groups={wrong} must be at least 1"):
+        schemes.Dirac(groups=wrong)
+
+
+@pytest.mark.parametrize("cls", [schemes.Uniform, schemes.TruncNormal])
+def test_bounds_are_in_order(cls: type[Initializer]) -> None:
+    with pytest.raises(ConfigError, match=rf"^{cls.__name__}: a=1.0 is above b=0.5. Swap them\.$"):
+        cls(a=1, b=0.5)
+
+
+@pytest.mark.parametrize(("a", "b"), [(INF, INF), (-INF, -INF)])
+def test_bounds_have_something_between_them(a: float, b: float) -> None:
+    with pytest.raises(ConfigError, match="no number lies between"):
+        schemes.TruncNormal(a=a, b=b)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(checkpoint=None),
+        dict(checkpoint=5),
+        dict(checkpoint="a", prefix=5),
+        dict(checkpoint="a", map_location=0),
+        dict(checkpoint="a", strict="yes"),
+        dict(checkpoint="a", strict=1),
+    ],
+)
+def test_pretrained(arguments: dict) -> None:
+    with pytest.raises(ConfigTypeError, match=f"^Pretrained: {list(arguments)[-1]}="):
+        schemes.Pretrained(**arguments)
+
+
+def test_pretrained_takes_any_path_and_device() -> None:
+    assert schemes.Pretrained(checkpoint=Path("a/b.pth")).checkpoint == str(Path("a/b.pth"))
+    schemes.Pretrained(checkpoint="a", map_location=torch.device("cpu"))
+    schemes.Pretrained(checkpoint="a", map_location=None)
+
+
+# Shapes that a scheme is not for
+
+
+@pytest.mark.parametrize(
+    ("scheme", "shape", "needs"),
+    [
+        (schemes.Kaiming(), (3,), "Kaiming needs fan_in and fan_out, and shape (3,) has none"),
+        (schemes.Xavier(), (), "Xavier needs fan_in and fan_out, and shape () has none"),
+        (schemes.LeCun(), (3,), "LeCun needs"),
+        (schemes.Caffe2Xavier(), (3,), "Caffe2Xavier needs"),
+        (schemes.VarianceScaling(), (3,), "VarianceScaling needs"),
+        (schemes.Orthogonal(), (3,), "Orthogonal needs at least 2 dimensions, and shape (3,) has 1"),
+        (schemes.Dirac(), (3, 3), "Dirac needs 3 or 4 or 5 dimensions, and shape (3, 3) has 2"),
+        (schemes.Dirac(), (2,) * 6, "Dirac needs 3 or 4 or 5 dimensions"),
+        (schemes.Eye(), (3, 3, 3), "Eye needs 2 dimensions, and shape (3, 3, 3) has 3"),
+        (schemes.Sparse(sparsity=0.5), (3,), "Sparse needs 2 dimensions"),
+        (schemes.Dirac(groups=2), (3, 3, 3), "Dirac: 3 output channels do not divide into groups=2."),
+    ],
+    ids=str,
+)
+def test_shapes(scheme: Initializer, shape: tuple[int, ...], needs: str) -> None:
+    with pytest.raises(ShapeError) as caught:
+        scheme.fill(spec(*shape))
+    assert str(caught.value).startswith(needs)
+    if "needs" in needs:
+        assert "narrow the rule with layer=, name= or params=" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [(torch.float16, 7e4), (torch.float32, 1e39), (torch.float8_e4m3fn, 500.0), (torch.complex64, -1e39)],
+    ids=str,
+)
+def test_a_constant_beyond_the_dtype(dtype: torch.dtype, value: float) -> None:
+    with pytest.raises(ShapeError, match=rf"^Constant: val={value!r} is beyond torch\.".replace("+", r"\+")):
+        schemes.Constant(val=value).fill(spec(2, dtype=dtype))
+    assert schemes.Constant(val=value / 1e30).fill(spec(2, dtype=dtype)) == fills.Constant(value / 1e30)
+
+
+# Functions
+
+
+def test_a_function_must_take_its_arguments() -> None:
+    with pytest.raises(
+        ConfigTypeError, match=r"^normal_\(.*cannot be called with a tensor and .*keyword argument 'sdt'\.$"
+    ):
+        schemes.Function(function=nn.init.normal_, arguments={"sdt": 1})
+    with pytest.raises(ConfigTypeError, match=r"cannot be called with a tensor and \{\}"):
+        schemes.Function(function=lambda: None)
+    # A builtin has no signature to ask.
+    assert str(schemes.Function(function=torch.Tensor.zero_)) == "zero_()"
+
+
+def test_a_function_keeps_arguments_of_its_own() -> None:
+    arguments = {"std": 2.0}
+    scheme = schemes.Function(function=nn.init.normal_, arguments=arguments)
+    arguments["std"] = 3.0
+    assert scheme.fill(spec(2)) == fills.Custom(nn.init.normal_, {"std": 2.0})
+
+
+# The registry
+
+
+@pytest.fixture
+def registry() -> Iterator[dict]:
+    before = dict(_REGISTRY)
+    yield _REGISTRY
+    _REGISTRY.clear()
+    _REGISTRY.update(before)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_registered_class_is_a_type() -> None:
+    @register_initializer("Ramp")
+    @dataclass(frozen=True, kw_only=True)
+    class RampScheme(Initializer):
+        top: float = 1.0
+
+        def fill(self, spec: TensorSpec) -> Fill:
+            return fills.Uniform(0.0, self.top * spec.shape[0])
+
+    layer = nn.Linear(3, 4)
+    for name in ("Ramp", "RampInit", "mine.Ramp"):
+        report = initialize(layer, dict(type=name, layer="Linear", top=2))
+        assert report["weight"].fill == fills.Uniform(0.0, 8.0)
+        assert str(report["weight"].rule.initializer) == "RampScheme(top=2)"
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_registered_function_is_a_type() -> None:
+    @register_initializer("StripesInit")
+    def stripes_(tensor: Tensor, *, high: float = 1.0) -> None:
+        tensor.zero_()[::2] = high
+
+    layer = nn.Linear(2, 4)
+    initialize(layer, dict(type="Stripes", layer="Linear", high=2.0))
+    assert layer.weight.tolist() == [[2, 2], [0, 0], [2, 2], [0, 0]]
+    with pytest.raises(ConfigTypeError, match=r"cannot be called with a tensor and .*'hihg'"):
+        initialize(layer, dict(type="Stripes", layer="Linear", hihg=2.0))
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_taken_name_is_refused() -> None:
+    for taken in ("Kaiming", "KaimingInit"):
+        with pytest.raises(
+            ConfigError, match=r"'Kaiming' is the name of autoinit\.initializers\.variance\.Kaiming alr"
+        ):
+            register_initializer(taken)(lambda tensor: None)
+    assert registered["Kaiming"] is schemes.Kaiming
+    mine = lambda tensor: None  # noqa: E731
+    register_initializer("Kaiming", force=True)(mine)
+    assert registered["Kaiming"] is mine
+
+
+@pytest.mark.usefixtures("registry")
+def test_the_same_code_may_be_registered_again() -> None:
+    def define() -> object:
+        @register_initializer("Again")
+        def again_(tensor: Tensor) -> None: ...
+
+        return again_
+
+    first, second = define(), define()
+    assert first is not second
+    assert registered["Again"] is second
+    with pytest.raises(ConfigError, match=r"'Again' is the name of .*again_ already"):
+        register_initializer("Again")(functools.partial(nn.init.normal_, std=2))
+
+
+@pytest.mark.usefixtures("registry")
+def test_callable_objects_may_be_registered() -> None:
+    small = functools.partial(nn.init.constant_, val=3.0)
+    register_initializer("Small")(small)
+    register_initializer("Small")(small)
+    layer = nn.Linear(1, 1)
+    initialize(layer, dict(type="Small", layer="Linear"))
+    assert layer.weight.item() == 3.0
+    with pytest.raises(ConfigError, match=r"'Small' is the name of functools\.partial"):
+        register_initializer("Small")(functools.partial(nn.init.constant_, val=4.0))
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("name", ["", "a.b", 5, None])
+def test_names_that_are_none(name: object) -> None:
+    with pytest.raises(ConfigTypeError, match="must be a string without dots"):
+        register_initializer(name)
+
+
+@pytest.mark.usefixtures("registry")
+def test_what_cannot_be_called_is_no_scheme() -> None:
+    with pytest.raises(ConfigTypeError, match="5 is neither a class nor a function"):
+        register_initializer("Five")(5)
+    assert "Five" not in registered
+
+
+def test_the_list_of_names_is_read_only() -> None:
+    with pytest.raises(TypeError):
+        registered["Mine"] = schemes.Normal
+    assert {*ORIGINALS, "LeCun", "VarianceScaling", "Orthogonal", "Dirac", "Eye", "Sparse"} <= set(registered)
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("Kaiming", "Kaiming"),
+        ("KaimingInit", "Kaiming"),
+        ("mmengine.KaimingInit", "Kaiming"),
+        ("Init", "Init"),
+        ("a.Init", "Init"),
+        ("InitSomething", "InitSomething"),
+        ("", ""),
+    ],
+)
+def test_canonical_names(name: str, canonical: str) -> None:
+    assert canonical_name(name) == canonical

@@ -1,0 +1,275 @@
+"""Precedence (P1-P5) on random plain modules, against a reading of the contracts that shares no code with planning.
+
+The oracle writes, in order of rising precedence, into a dict: whatever is written last stands.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+import autoinit
+from autoinit import AutoInitWarning
+
+SENTINEL = 9.0
+
+
+class Node(nn.Module):
+    """May carry an `init_cfg`, and parameters of its own."""
+
+    def __init__(self, children: list[nn.Module], own: list[str]) -> None:
+        super().__init__()
+        for index, child in enumerate(children):
+            self.add_module(f"c{index}", child)
+        for name in own:
+            self.register_parameter(name, nn.Parameter(torch.empty(2)))
+
+
+class OwnInit(Node):
+    value = 0.0
+
+    def init_weights(self) -> None:
+        for child in self.children():
+            for param in child._parameters.values():
+                if param is not None:
+                    param.data.fill_(self.value)
+
+
+class SubLinear(nn.Linear):
+    pass
+
+
+class SubSubLinear(SubLinear):
+    pass
+
+
+LEAVES = [
+    *(lambda: nn.Linear(2, 2), lambda: SubSubLinear(2, 2, bias=False), lambda: nn.Conv2d(2, 2, 1)),
+    *(lambda: nn.BatchNorm1d(2), lambda: nn.MultiheadAttention(2, 1), lambda: nn.ReLU()),
+]
+LAYERS = [
+    *("Linear", "SubLinear", "torch.nn.Linear", "_ConvNd", "_NormBase", "MultiheadAttention", "Node"),
+    *(nn.Linear, nn.Conv2d, nn.modules.batchnorm._BatchNorm, Node, nn.Module),
+]
+PARAMS = ["weight", "bias", "*", "w*", "*_embed", ["weight", "pos_embed"], ["*_weight", "in_proj_*"], "re:.*s"]
+
+
+# ---------------------------------------------------------------- the oracle
+
+
+def paths(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
+    yield name, module
+    for child_name, child in module._modules.items():
+        yield from paths(child, f"{name}.{child_name}" if name else child_name)
+
+
+def matches(patterns: Any, name: str) -> bool:
+    return any(
+        re.fullmatch(pattern[3:], name) is not None
+        if pattern.startswith("re:")
+        else components_match(pattern.split("."), name.split(".") if name else [])
+        for pattern in as_list(patterns)
+    )
+
+
+def components_match(pattern: list[str], name: list[str]) -> bool:
+    if not pattern:
+        return not name
+    if pattern[0] == "**":
+        return any(components_match(pattern[1:], name[skipped:]) for skipped in range(len(name) + 1))
+    return bool(name) and fnmatch.fnmatchcase(name[0], pattern[0]) and components_match(pattern[1:], name[1:])
+
+
+def as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def is_a(module: nn.Module, layer: Any) -> bool:
+    if isinstance(layer, type):
+        return isinstance(module, layer)
+    ancestors = [cls for cls in type(module).__mro__ if cls not in (nn.Module, object)]
+    return any(layer in (cls.__name__, f"torch.nn.{cls.__name__}") for cls in ancestors)
+
+
+class Oracle:
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.values: dict[int, float] = {id(param): SENTINEL for param in root.parameters()}
+
+    def write(self, item: dict[str, Any], module: nn.Module, value: float) -> None:
+        params = as_list(item.get("params", ["weight", "bias"]))
+        together = matches(params, "weight") and matches(params, "bias")
+        for name, param in module._parameters.items():
+            if param is None or not matches(params, name):
+                continue
+            if name != "bias" or not together:
+                self.values[id(param)] = value
+            elif item.get("bias", 0) is not None:
+                self.values[id(param)] = item.get("bias", 0)
+
+    def rule(self, item: dict[str, Any], carrier: nn.Module) -> None:
+        if item["type"] == "Pretrained":
+            state = torch.load(item["checkpoint"])
+            own = carrier.state_dict(keep_vars=True)
+            self.values |= {id(own[key]): state[key].flatten()[0].item() for key in own if key in state}
+        elif item.keys() & {"layer", "name", "params"}:
+            for name, module in paths(carrier):
+                layers = as_list(item.get("layer", nn.Module))
+                if matches(item.get("name", "**"), name) and any(is_a(module, layer) for layer in layers):
+                    self.write(item, module, item["val"])
+        for override in as_list(item.get("override", [])):
+            meant = override if "type" in override else item
+            for name, head in paths(carrier):
+                if name and matches(override["name"], name):
+                    for _, module in paths(head):
+                        self.write(meant, module, meant["val"])
+
+    def run(self, passed: Iterable[list[dict[str, Any]]]) -> dict[int, float]:
+        configs: list[tuple[int, nn.Module, list[dict[str, Any]]]] = []  # Outermost first.
+        own: list[OwnInit] = []
+        configs += [(depth, self.root, cfg) for depth, cfg in enumerate(passed)]
+
+        def visit(module: nn.Module, depth: int) -> None:
+            if isinstance(module, OwnInit):
+                own.append(module)
+                return
+            configs.append((depth, module, as_list(getattr(module, "init_cfg", []))))
+            for child in module._modules.values():
+                visit(child, depth + 1)
+
+        visit(self.root, len(configs))
+        for _, module, cfg in configs:  # P1, P2
+            for item in cfg:
+                if item["type"] != "Pretrained":
+                    self.rule(item, module)
+        for module in own:  # P3
+            for child in module.children():
+                self.values |= {id(p): module.value for p in child._parameters.values() if p is not None}
+        for _, module, cfg in sorted(configs, key=lambda entry: -entry[0]):  # P4
+            for item in cfg:
+                if item["type"] == "Pretrained":
+                    self.rule(item, module)
+        return self.values
+
+
+# ---------------------------------------------------------------- what it is asked
+
+
+@st.composite
+def models(draw: st.DrawFn) -> Node:
+    values = itertools.count(100)
+    built: list[nn.Module] = []
+
+    def node(depth: int) -> Node:
+        children: list[nn.Module] = []
+        for _ in range(draw(st.integers(1, 3))):
+            choice = draw(st.integers(0, 9))
+            if choice < 4 and depth < 3:
+                children.append(node(depth + 1))
+            elif choice == 9 and built:
+                children.append(draw(st.sampled_from(built)))
+            else:
+                children.append(draw(st.sampled_from(LEAVES))())
+        cls = OwnInit if depth and draw(st.integers(0, 5)) == 0 else Node
+        made = cls(children, draw(st.lists(st.sampled_from(["weight", "bias", "pos_embed"]), unique=True)))
+        if cls is OwnInit:
+            made.value = float(next(values))
+        elif draw(st.booleans()):
+            made.init_cfg = draw(st.lists(rules(made, values), min_size=1, max_size=3))
+        built.append(made)
+        return made
+
+    root = node(0)
+    owners = [module for module in root.modules() if module._parameters.get("weight") is not None]
+    for source, target in draw(st.lists(st.tuples(*[st.sampled_from(owners)] * 2), max_size=2)) if owners else []:
+        if source.weight.shape == target.weight.shape:
+            target.weight = source.weight
+    return root
+
+
+@st.composite
+def rules(draw: st.DrawFn, carrier: nn.Module, values: Iterator[int]) -> dict[str, Any]:
+    item: dict[str, Any] = {"type": "Constant", "val": float(next(values))}
+    if draw(st.booleans()):
+        item["layer"] = draw(st.sampled_from(LAYERS) | st.lists(st.sampled_from(LAYERS), min_size=1, max_size=3))
+    if draw(st.integers(0, 2)) == 0:
+        item["name"] = draw(globs(carrier) | st.lists(globs(carrier), min_size=1, max_size=2))
+    if draw(st.integers(0, 2)) == 0:
+        item["params"] = draw(st.sampled_from(PARAMS))
+    if draw(st.booleans()) and matches(item.get("params", "bias"), "bias"):
+        item["bias"] = draw(st.sampled_from([None, 1.5, -3.0]))
+    if draw(st.booleans()):
+        item["override"] = draw(st.lists(overrides(carrier, values), min_size=1, max_size=2))
+    return item
+
+
+@st.composite
+def overrides(draw: st.DrawFn, carrier: nn.Module, values: Iterator[int]) -> dict[str, Any]:
+    override: dict[str, Any] = {"name": draw(globs(carrier))}
+    if draw(st.booleans()):
+        override |= {"type": "Constant", "val": float(next(values))}
+        if draw(st.booleans()):
+            override |= {"params": draw(st.sampled_from(PARAMS))}
+    return override
+
+
+@st.composite
+def globs(draw: st.DrawFn, carrier: nn.Module) -> str:
+    names = [name for name, _ in paths(carrier) if name]
+    parts = draw(st.sampled_from(names)).split(".")
+    for index in range(len(parts)):
+        parts[index] = draw(st.sampled_from([parts[index]] * 4 + ["*", "**", f"{parts[index][0]}*", "c[01]", "c?"]))
+    return draw(st.sampled_from([".".join(parts)] * 5 + ["**", f"re:.*{re.escape(parts[-1][:1])}.", f"**.{parts[-1]}"]))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("checkpoints")
+
+
+NUMBERS = itertools.count(1000)
+
+
+@st.composite
+def loads(draw: st.DrawFn, carrier: nn.Module, folder: Path) -> dict[str, Any]:
+    state, number = carrier.state_dict(), next(NUMBERS)
+    keys = draw(st.lists(st.sampled_from(sorted(state)), min_size=1, unique=True))
+    torch.save({key: torch.full_like(state[key], number) for key in keys}, path := str(folder / f"{number}.pth"))
+    item = {"type": "Pretrained", "checkpoint": path}
+    if draw(st.booleans()):
+        item["override"] = [draw(overrides(carrier, NUMBERS)) | {"type": "Constant", "val": float(next(NUMBERS))}]
+    return item
+
+
+def fresh(model: nn.Module) -> nn.Module:
+    with torch.no_grad():
+        for param in model.parameters():
+            param.fill_(SENTINEL)
+    return model
+
+
+@given(st.data())
+def test_precedence(folder: Path, data: st.DataObject) -> None:
+    model = fresh(data.draw(models(), label="model"))
+    passed = data.draw(st.lists(rules(model, itertools.count(500)), max_size=3), label="cfg")
+    carriers = [module for module in model.modules() if isinstance(getattr(module, "init_cfg", None), list)]
+    for cfg, carrier in ((passed, model), *((module.init_cfg, module) for module in carriers[:1])):
+        if carrier.state_dict() and data.draw(st.integers(0, 3)) == 0:
+            cfg.insert(data.draw(st.integers(0, len(cfg))), data.draw(loads(carrier, folder)))
+    expected = Oracle(model).run([passed])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AutoInitWarning)
+        autoinit.initialize(model, passed, unmatched="ignore")
+    found = {name: set(param.flatten().tolist()) for name, param in model.named_parameters()}
+    assert found == {name: {expected[id(param)]} for name, param in model.named_parameters()}
