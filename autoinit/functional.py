@@ -99,7 +99,7 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
         ShapeError: the scheme is not defined for the weight's shape; nothing is changed.
     """
     if not isinstance(module, nn.Module):
-        raise ConfigTypeError(f"{origin}(): {module!r} is a {type(module).__name__}, not a torch.nn.Module.")
+        raise ConfigTypeError(f"{origin}(): {module!r} must be a torch.nn.Module, not {type(module).__name__}.")
     rule = Rule(initializer=scheme, bias=bias, origin=origin)
     params = {name: param for name in ("weight", "bias") if (param := module._parameters.get(name)) is not None}
     entries = {}

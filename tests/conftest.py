@@ -14,6 +14,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.nn.modules import module as torch_module
 
+from autoinit.initializers import registry
+
 # Building models is slow by hypothesis's measure, and on a shared machine at times very slow.
 settings.register_profile("base", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("base"), max_examples=60, derandomize=True)
@@ -22,6 +24,15 @@ settings.load_profile("ci")
 if examples := os.environ.get("AUTOINIT_EXAMPLES"):
     settings.register_profile("many", settings.get_profile("base"), max_examples=int(examples))
     settings.load_profile("many")
+
+
+@pytest.fixture(autouse=True)
+def registered_for_one_test() -> Iterator[None]:
+    """What a test registers is gone after it: two tests may call their own scheme by the same name."""
+    before = dict(registry._REGISTRY)
+    yield
+    registry._REGISTRY.clear()
+    registry._REGISTRY.update(before)
 
 
 @pytest.fixture(autouse=True)

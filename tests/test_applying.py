@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import logging
 import pickle
@@ -32,7 +33,7 @@ NORMAL = dict(type="Normal", layer="Linear", std=0.02)
 
 
 def net(*sizes: int) -> nn.Sequential:
-    return nn.Sequential(*(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False)))
+    return nn.Sequential(*(nn.Linear(a, b) for a, b in itertools.pairwise(sizes)))
 
 
 def weights(model: nn.Module) -> dict[str, torch.Tensor]:

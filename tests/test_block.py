@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import copy
 import io
 import pickle
@@ -93,6 +94,16 @@ def test_two_roots_have_two_reports_and_different_values() -> None:
     assert not torch.equal(first.weight, second.weight)
     with pytest.raises(StateError, match="2 root modules"):
         _ = run.report
+
+
+def test_all_roots_of_a_block_share_one_seed_that_reproduces_them() -> None:
+    cfg = dict(type="Normal", layer="Linear")
+    with autoinit(cfg) as run:
+        first = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    [seed] = {report.seed for report in run.reports}
+    with autoinit(cfg, seed=seed):
+        second = [nn.Linear(2, 2), nn.Linear(2, 2)]
+    assert all(torch.equal(a.weight, b.weight) for a, b in zip(first, second, strict=True))
 
 
 def test_the_report_is_not_there_before_the_end() -> None:
@@ -233,7 +244,9 @@ def test_what_is_pickled_inside_a_block_needs_no_autoinit_to_be_read() -> None:
 
 
 def test_the_inner_block_beats_the_outer_where_it_matches() -> None:
-    with autoinit([dict(type="Constant", val=1, layer="Linear"), dict(type="Constant", val=2, layer="Conv2d")]) as outer:
+    with autoinit(
+        [dict(type="Constant", val=1, layer="Linear"), dict(type="Constant", val=2, layer="Conv2d")]
+    ) as outer:
         with autoinit(SEVEN) as inner:
             part = nn.Sequential(nn.Linear(2, 2), nn.Conv2d(1, 1, 1))
         assert is_seven(part[0]), "final when the inner block ends"
@@ -438,6 +451,18 @@ def test_tasks_and_threads_started_inside_a_block_are_not_in_it() -> None:
     assert is_seven(awaited)
     assert not is_seven(as_task)
     assert not is_seven(in_thread)
+
+
+def test_a_thread_that_inherits_the_context_is_not_in_the_block() -> None:
+    built: list[nn.Linear] = []
+    with autoinit(SEVEN):
+        context = contextvars.copy_context()
+        thread = threading.Thread(target=lambda: context.run(lambda: built.append(nn.Linear(1, 1))))
+        thread.start()
+        thread.join()
+        here = context.run(nn.Linear, 1, 1)
+    assert is_seven(here)
+    assert not is_seven(built[0])
 
 
 def test_eight_threads_half_of_them_outside_any_block() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import linecache
 import pickle
 
 import pytest
+import torch
 
 import autoinit
 from autoinit import errors
@@ -63,6 +65,13 @@ def test_a_culprit_is_named_by_keyword() -> None:
 
 def test_warnings_can_be_filtered_as_one_class() -> None:
     assert issubclass(autoinit.AutoInitWarning, UserWarning)
+
+
+def test_a_warning_points_at_the_line_that_called_autoinit() -> None:
+    with pytest.warns(autoinit.AutoInitWarning, match="can match nothing") as caught:
+        autoinit.initialize(torch.nn.Linear(1, 1), dict(type="Normal"))
+    assert caught[0].filename == __file__
+    assert "autoinit.initialize(" in linecache.getline(__file__, caught[0].lineno)
 
 
 @pytest.mark.parametrize(

@@ -245,11 +245,11 @@ def test_moments_are_those_of_the_cdf(fill: Elementwise) -> None:
     assert 0 <= fill.std <= (high - low) / 2
     if fill.std:
         # E[X] and E[X^2] as integrals of the survival function over a grid.
-        x = fill.mean + fill.std * torch.linspace(-40, 40, 200_001, dtype=torch.float64)
+        x = fill.mean + fill.std * torch.linspace(-40, 40, 40_001, dtype=torch.float64)
         step, cdf = float(x[1] - x[0]), fill.cdf(x)
         around = (1 - cdf - (x < fill.mean).double()) * step
-        assert float(around.sum()) == pytest.approx(0, abs=1e-3 * fill.std)
-        assert float((2 * (x - fill.mean) * around).sum()) == pytest.approx(fill.std**2, rel=2e-3)
+        assert float(around.sum()) == pytest.approx(0, abs=2e-3 * fill.std)
+        assert float((2 * (x - fill.mean) * around).sum()) == pytest.approx(fill.std**2, rel=5e-3)
 
 
 # Drawn values
@@ -291,7 +291,7 @@ def test_drawn_values_are_of_the_distribution_in_tails_and_narrow_intervals(fill
 
 
 def test_the_comparison_with_the_distribution_can_fail() -> None:
-    values = written(Normal(0.0, 0.0202), 300, 500)
+    values = written(Normal(0.0, 0.0215), 100, 100)
     assert min(pvalues(values, Normal(0.0, 0.02)).values()) < 1e-5
 
 

@@ -1,4 +1,4 @@
-"""What is noticed while a block is open: loads, first calls, own `init_weights`; and torch.compile around it (I2-I5)."""
+"""What an open block notices: loads, first calls, own `init_weights`; and torch.compile around it (I2-I5)."""
 
 from __future__ import annotations
 
@@ -114,6 +114,18 @@ def test_a_head_that_replaces_another_after_the_first_call() -> None:
         model[1] = nn.Linear(2, 3)
     assert (model[0].weight == 0).all()
     assert is_seven(model[1])
+
+
+def test_a_part_that_was_trained_and_then_put_into_a_larger_model() -> None:
+    with autoinit(SEVEN) as run:
+        backbone = nn.Linear(2, 2)
+        backbone(torch.ones(1, 2))
+        with torch.no_grad():
+            backbone.weight.fill_(3)
+        model = nn.Sequential(backbone, nn.Linear(2, 2))
+    assert (backbone.weight == 3).all()
+    assert is_seven(model[1])
+    assert run.reports[1]["0.weight"].kept == "final since its first call"
 
 
 def test_values_do_not_depend_on_whether_a_root_was_called_early() -> None:

@@ -197,7 +197,8 @@ def test_a_block_is_the_outermost_config(case: tuple[Tree, Config], library: Lib
         if library is ORIGINAL:  # Below an `init_weights` that calls super() they carry out configs by themselves.
             written_out(ours)
     assert values(ours) == values(original)
-    assert states(ours) == states(original)
+    if values(ours):  # A block leaves models that hold nothing to initialize as they are.
+        assert states(ours) == states(original)
 
 
 @given(with_config(WITH_OWN_INIT), st.sampled_from((ORIGINAL, OURS)))

@@ -72,7 +72,9 @@ def values(model: nn.Module, cfg: object, **options: object) -> dict[str, float]
 # --- selection ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", ["Linear", "SubLinear", "GrandLinear", "torch.nn.Linear", nn.Linear, ["Conv9", nn.Linear]])
+@pytest.mark.parametrize(
+    "layer", ["Linear", "SubLinear", "GrandLinear", "torch.nn.Linear", nn.Linear, ["Conv9", nn.Linear]]
+)
 def test_layer_means_a_class_and_everything_below_it(layer: object) -> None:
     assert "head.weight" in values(Net(), constant(1, layer=layer), unmatched="ignore")
 
@@ -240,7 +242,7 @@ def test_p4_pretrained_beats_all_but_its_own_overrides_and_the_outermost_wins(tm
 @pytest.mark.parametrize(
     ("cfg", "kind", "text"),
     [
-        (constant(1, layer="Conv2D"), MatchError, r"init_cfg \(layer='Conv2D'\) matches no module of Net. Did you mean 'Conv2d' \(3 modules\)\?"),
+        (constant(1, layer="Conv2D"), MatchError, r"\(layer='Conv2D'\) matches no .* mean 'Conv2d' \(3 modules\)\?"),
         (constant(1, layer=["Linear", "Batchnorm2d"]), MatchError, r"layer='Batchnorm2d'.*'BatchNorm2d' \(3 modules\)"),
         (constant(1, layer="Qwerty"), MatchError, "The model has: "),
         (constant(1, name="haed"), MatchError, "matches no module of Net"),

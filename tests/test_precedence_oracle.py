@@ -10,6 +10,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,7 @@ class Oracle:
 
         def visit(module: nn.Module, depth: int) -> None:
             if isinstance(module, OwnInit):
-                own.append(module)
+                own.extend([module] if module not in own else [])
                 return
             configs.append((depth, module, as_list(getattr(module, "init_cfg", []))))
             for child in module._modules.values():
@@ -177,11 +178,11 @@ def models(draw: st.DrawFn) -> Node:
             choice = draw(st.integers(0, 9))
             if choice < 4 and depth < 3:
                 children.append(node(depth + 1))
-            elif choice == 9 and built:
+            elif choice > 7 and built:
                 children.append(draw(st.sampled_from(built)))
             else:
                 children.append(draw(st.sampled_from(LEAVES))())
-        cls = OwnInit if depth and draw(st.integers(0, 5)) == 0 else Node
+        cls = OwnInit if depth and draw(st.integers(0, 3)) == 0 else Node
         made = cls(children, draw(st.lists(st.sampled_from(["weight", "bias", "pos_embed"]), unique=True)))
         if cls is OwnInit:
             made.value = float(next(values))
@@ -207,7 +208,7 @@ def rules(draw: st.DrawFn, carrier: nn.Module, values: Iterator[int]) -> dict[st
         item["name"] = draw(globs(carrier) | st.lists(globs(carrier), min_size=1, max_size=2))
     if draw(st.integers(0, 2)) == 0:
         item["params"] = draw(st.sampled_from(PARAMS))
-    if draw(st.booleans()) and matches(item.get("params", "bias"), "bias"):
+    if draw(st.booleans()) and all(matches(item.get("params", [name]), name) for name in ("weight", "bias")):
         item["bias"] = draw(st.sampled_from([None, 1.5, -3.0]))
     if draw(st.booleans()):
         item["override"] = draw(st.lists(overrides(carrier, values), min_size=1, max_size=2))
@@ -259,6 +260,18 @@ def fresh(model: nn.Module) -> nn.Module:
     return model
 
 
+@contextmanager
+def whatever_matches_nothing() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AutoInitWarning)
+        yield
+
+
+def check(model: nn.Module, expected: dict[int, float]) -> None:
+    found = {name: set(param.flatten().tolist()) for name, param in model.named_parameters()}
+    assert found == {name: {expected[id(param)]} for name, param in model.named_parameters()}
+
+
 @given(st.data())
 def test_precedence(folder: Path, data: st.DataObject) -> None:
     model = fresh(data.draw(models(), label="model"))
@@ -267,9 +280,19 @@ def test_precedence(folder: Path, data: st.DataObject) -> None:
     for cfg, carrier in ((passed, model), *((module.init_cfg, module) for module in carriers[:1])):
         if carrier.state_dict() and data.draw(st.integers(0, 3)) == 0:
             cfg.insert(data.draw(st.integers(0, len(cfg))), data.draw(loads(carrier, folder)))
-    expected = Oracle(model).run([passed])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AutoInitWarning)
+    with whatever_matches_nothing():
         autoinit.initialize(model, passed, unmatched="ignore")
-    found = {name: set(param.flatten().tolist()) for name, param in model.named_parameters()}
-    assert found == {name: {expected[id(param)]} for name, param in model.named_parameters()}
+    check(model, Oracle(model).run([passed]))
+
+
+@given(st.data())
+def test_precedence_of_blocks(data: st.DataObject) -> None:
+    """Written for one model, and met by another, so that many rules match parts only."""
+    sketch = data.draw(models(), label="another model")
+    outer, inner = (
+        data.draw(st.lists(rules(sketch, itertools.count(start)), max_size=2), label="cfg") for start in (500, 700)
+    )
+    with whatever_matches_nothing():
+        with autoinit.autoinit(outer, unmatched="ignore"), autoinit.autoinit(inner, unmatched="ignore"):
+            model = fresh(data.draw(models(), label="model"))
+    check(model, Oracle(model).run([outer, inner]))

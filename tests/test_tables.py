@@ -57,6 +57,13 @@ def test_rich_takes_no_markup_from_names() -> None:
         assert cell in text
 
 
+def test_rich_leaves_out_a_column_in_which_nothing_stands() -> None:
+    rows = (("a", "", "1"), ("b", "", ""))
+    text = rendered(Table(title="t", columns=("name", "beat", "count"), rows=rows))
+    assert "beat" not in text
+    assert "count" in text
+
+
 def test_a_narrow_terminal_folds_and_loses_nothing() -> None:
     table = Table(title="t", columns=("name",), rows=(("abcdefghijklmnopqrstuvwxyz" * 3,),))
     letters = [character for character in rendered(table, width=20) if character.isalpha()]

@@ -23,6 +23,7 @@ from ..planning import (
     Report,
     ReportEntry,
     Step,
+    is_initialized,
     tensors_of,
     unwrapped,
 )
@@ -121,7 +122,8 @@ def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:
     what = f"{name}.init_weights()" if isinstance(step, OwnInit) else f"{step.rule.origin}: {step.scheme}"
     try:
         if isinstance(step, OwnInit):
-            _init_weights(module)
+            if not is_initialized(module):  # By the step of another module that has it, too.
+                _init_weights(module)
         else:
             _call_scheme(step, module)
     except AutoInitError:

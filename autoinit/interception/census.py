@@ -22,15 +22,14 @@ class Census:
         self._lock = threading.Lock()
         self._loaded: dict[int, set[str]] = {}
         self.called: set[int] = set()
+        self.carried_out: set[int] = set()
         self.final: set[int] = set()
 
     def add(self, module: nn.Module) -> None:
         """Record that a module is being built."""
-        born = self._born
-        # A torch.compile inside the block leaves a wrapper of ours inside torch's: one construction, two calls.
-        if born and born[-1]() is module:
-            return
-        born.append(weakref.ref(module))
+        # Perhaps again: a torch.compile inside a block leaves a wrapper of ours inside torch's, and some classes have
+        # two bases that both call nn.Module.__init__. Whoever reads goes by identity.
+        self._born.append(weakref.ref(module))
 
     def add_copy(self, copy: nn.Module, original: nn.Module) -> None:
         """Record a copy of a recorded module; what was loaded into the original was loaded into the copy."""
@@ -69,6 +68,7 @@ class Census:
             # An id is free again when its module is gone, and what happened to that one is none of this one's.
             self._loaded.pop(key, None)
             self.called.discard(key)
+            self.carried_out.discard(key)
             self.final.discard(key)
             known = None
         if known is None:

@@ -128,12 +128,13 @@ class Run(Extent):
         warn_of_wiped_overrides(planners)
         # All found before any is written, so that an error leaves every root as it was.
         targets = [targets_of(planner, plan) for planner, plan in zip(planners, plans, strict=True)]
-        for plan, root, target in zip(plans, roots, targets, strict=True):
+        for plan, planner, root, target in zip(plans, planners, roots, targets, strict=True):
             report = apply_plan(plan, root, seed=self._seed_of(plan.values()), root=numbered[id(root)], targets=target)
             self._reports.append(report)
             self._numbers.add(report.root)
             if self.outer is not None:
                 self.outer.remember(plan, report, target.params)
+                self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
             if not judge:
                 self.census.final.update(id(node.module) for node in walk(root))
 
@@ -179,6 +180,7 @@ class Run(Extent):
             foreign=foreign_params(census),
             taken=taken,
             settled=settled,
+            carried_out=census.carried_out,
             called=census.called,
         )
 
@@ -191,6 +193,14 @@ class Run(Extent):
                 while run is not None:
                     run._settled[id(param)] = (weakref.ref(param), plan[fqn])
                     run = run.outer
+
+    def leave_to_inner(self, modules: Iterable[nn.Module]) -> None:
+        """Note, here and in the blocks around, that an inner block has carried out what these modules say."""
+        keys = set(map(id, modules))
+        run: Run | None = self
+        while run is not None:
+            run.census.carried_out |= keys
+            run = run.outer
 
 
 def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:

@@ -6,6 +6,7 @@ from .claims import Surroundings as Surroundings
 from .entries import Entry as Entry
 from .loads import tensors_of as tensors_of
 from .own import ENGINES as ENGINES
+from .own import is_initialized as is_initialized
 from .planner import Planner as Planner
 from .plans import Executor as Executor
 from .plans import Plan as Plan

@@ -27,6 +27,7 @@ class Surroundings:
         foreign: ids of the parameters that belong to modules outside the block, too.
         taken: ids of the parameters that belong to an earlier root of the block, too.
         settled: by id, the entries of parameters that an inner block has filled already.
+        carried_out: ids of the modules whose own rules and `init_weights` an inner block has carried out.
         called: ids of the modules whose `init_weights` has run; None if nobody watched (the code is read instead).
         running: ids of the modules whose `init_weights` is being run right now.
         rules_only: whether what modules say themselves (`init_cfg`, `init_weights`) is left out.
@@ -38,6 +39,7 @@ class Surroundings:
     foreign: Container[int] = ()
     taken: Container[int] = ()
     settled: Mapping[int, Entry] = field(default_factory=dict)
+    carried_out: Container[int] = ()
     called: Container[int] | None = None
     running: Container[int] = ()
     rules_only: bool = False

@@ -38,6 +38,7 @@ class Collector:
         self.census: Counter[type] = Counter()
         self.param_names: Counter[str] = Counter()
         self._seen: set[int] = set()
+        self._called: set[int] = set()
         top = Node("", root, 0)
         self._own_rules: dict[int, tuple[Rule, ...]] = {}
         self._top = tuple(
@@ -85,14 +86,15 @@ class Collector:
 
     def _enter(self, node: Node, above: Territory) -> Territory:
         """The territory of a module: its parent's, unless it has something to say itself."""
-        if above.closed:
-            return above
         module = node.module
+        if above.closed or id(module) in self.surroundings.carried_out:
+            return above
         cls: type = type(module)
         constructed = above.constructed or (self.surroundings.called is None and constructor_initializes(cls))
         touchable = self.surroundings.may_touch(module)
         if touchable and self._runs_own(module, cls, constructed):
-            if id(module) not in self._seen:
+            if id(module) not in self._called:
+                self._called.add(id(module))
                 self.steps.append(OwnInit(fqn=node.fqn, rank=(OWN, len(self.steps), 0, 0)))
             return Territory(above.bounds, closed=True)
         if has_protocol(module):

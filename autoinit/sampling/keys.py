@@ -72,8 +72,6 @@ def fresh_seed() -> int:
 
     Example:
         >>> import torch
-
-    from ..errors import ConfigTypeError
         >>> _ = torch.manual_seed(0)
         >>> first = fresh_seed()
         >>> _ = torch.manual_seed(0)
