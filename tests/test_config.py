@@ -29,6 +29,12 @@ from autoinit.errors import AutoInitWarning, ConfigError, ConfigTypeError
 from autoinit.initializers import Constant, Function, Kaiming, ModuleFunction, Normal, Pretrained, Uniform, Xavier
 from autoinit.rules import UNSET, Rule
 
+
+def spelled(value: object) -> str:
+    """A value as a test's id: without addresses, which differ between the processes of pytest-xdist."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+
+
 INF = math.inf
 
 FULL = [
@@ -94,7 +100,7 @@ def test_rules_pass_through_and_mix_with_dicts() -> None:
         (dict(bias=2, bias_prob=0.5), 0.0),
         (dict(bias_prob=0.9), math.log(9)),
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_biases(keys: dict, bias: object) -> None:
     found = only(dict(type="Normal", layer="Linear", **keys)).bias
@@ -181,7 +187,7 @@ class RampInit(TheirBaseInit):
         (functools.partial(fill_ones_, value=2.0), None),
         (Tensor.zero_, Function(function=Tensor.zero_)),
     ],
-    ids=repr,
+    ids=spelled,
 )
 def test_types(written: object, scheme: object) -> None:
     cfg = dict(type=written) if isinstance(written, Pretrained) else dict(type=written, layer="Linear")
@@ -339,7 +345,7 @@ def test_interpolations_are_resolved() -> None:
         ([dict(type="Normal", layer=["${nope.x}"])], "init_cfg[0].layer[0]"),
         ([dict(type="Normal", layer="Linear", override=[dict(name="???")])], "init_cfg[0].override[0].name"),
     ],
-    ids=str,
+    ids=spelled,
 )
 def test_what_omegaconf_cannot_resolve(cfg: object, origin: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -360,7 +366,7 @@ def test_a_config_that_contains_itself() -> None:
 @pytest.mark.parametrize(
     "cfg",
     [5, 1.5, True, b"rules.yaml", {"a", "b"}, object(), (x for x in []), nn.Linear(1, 1), Normal(), Normal],
-    ids=str,
+    ids=spelled,
 )
 def test_what_is_no_config(cfg: object) -> None:
     with pytest.raises(
