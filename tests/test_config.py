@@ -365,7 +365,7 @@ def test_a_config_that_contains_itself() -> None:
 
 @pytest.mark.parametrize(
     "cfg",
-    [5, 1.5, True, b"rules.yaml", {"a", "b"}, object(), (x for x in []), nn.Linear(1, 1), Normal(), Normal],
+    [5, 1.5, True, b"rules.yaml", {"a"}, object(), (x for x in []), nn.Linear(1, 1), Normal(), Normal],
     ids=spelled,
 )
 def test_what_is_no_config(cfg: object) -> None:
