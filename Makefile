@@ -32,7 +32,7 @@ check: $(VENV)/with-dev $(VENV)/with-zoo ## format, lint, types and the fast tes
 	$(PYTEST) -m "not slow"
 
 corpus oracle: $(VENV)/with-test $(VENV)/with-zoo ## parity with mmengine on EXAMPLES (1000) random models per property
-	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_mmengine_oracle.py tests/test_corpus.py
+	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_mmengine_oracle.py tests/test_precedence_oracle.py tests/test_corpus.py
 
 bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals
 	$(PY) -m benchmarks

@@ -71,21 +71,25 @@ def overrides(draw: st.DrawFn, names: list[str], schemes: st.SearchStrategy[Any]
 
 
 @st.composite
-def items(draw: st.DrawFn, names: list[str], values: Iterator[int], random: bool) -> dict[str, Any]:
+def items(
+    draw: st.DrawFn, names: list[str], values: Iterator[int], random: bool, known: Sequence[str]
+) -> dict[str, Any]:
     schemes = constants(values) | random_schemes() if random else constants(values)
     # These need two dimensions: not for whatever a target may have below it.
     by_fan = random and draw(st.booleans())
     item = draw(schemes_by_fan() if by_fan else schemes) | draw(biases())
     if draw(st.integers(0, 4)):
-        item["layer"] = draw(layers(MATRICES) if by_fan else layers())
+        item["layer"] = draw(layers(MATRICES if by_fan else known))
     if names and draw(st.booleans()):
         one = overrides(names, schemes, not by_fan)
         item["override"] = draw(st.one_of(one, st.lists(one, max_size=3)))
     return item
 
 
-def configs(names: list[str], values: Iterator[int], random: bool = False) -> st.SearchStrategy[Any]:
-    item = items(names, values, random)
+def configs(
+    names: list[str], values: Iterator[int], random: bool = False, known: Sequence[str] = LAYERS
+) -> st.SearchStrategy[Any]:
+    item = items(names, values, random, known)
     return st.one_of(item, st.lists(item, min_size=1, max_size=4))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from .random_configs import configs
+from .random_configs import LAYERS, configs
 
 Config = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
@@ -69,6 +69,8 @@ class Kinds:
     """What a tree may be made of."""
 
     branches: tuple[str, ...]
+    leaves: tuple[str, ...] = LEAVES
+    layers: tuple[str, ...] = LAYERS
     shared: bool = False
     random: bool = False
 
@@ -81,14 +83,14 @@ def branches(draw: st.DrawFn, kind: str, depth: int, kinds: Kinds, values: Itera
         choice = draw(st.integers(0, 9))
         if choice < 4 and depth < 3:
             children.append(draw(branches(draw(st.sampled_from(inner)), depth + 1, kinds, values)))
-        elif choice == 9 and kinds.shared:
+        elif choice > 6 and kinds.shared:
             children.append(Again(draw(st.integers(0, 5))))
         else:
-            children.append(draw(st.builds(Leaf, st.sampled_from(LEAVES), st.booleans())))
+            children.append(draw(st.builds(Leaf, st.sampled_from(kinds.leaves), st.booleans())))
     carries = kind not in ("Plain", "Head")
     names = overridable_names(kind, len(children))
     empty = st.sampled_from((None, {}, []))
-    init_cfg = draw(st.one_of(empty, configs(names, values, kinds.random))) if carries else None
+    init_cfg = draw(st.one_of(empty, configs(names, values, kinds.random, kinds.layers))) if carries else None
     return Branch(
         kind=kind,
         children=tuple(children),
@@ -106,7 +108,7 @@ def trees(draw: st.DrawFn, kinds: Kinds) -> Tree:
     roots = [kind for kind in kinds.branches if kind not in ("Plain", "Head")] or ["Plain"]
     tree = draw(branches(draw(st.sampled_from(roots)), 0, kinds, values))
     leaf = st.integers(0, 5)
-    ties = draw(st.lists(st.tuples(leaf, leaf), max_size=2)) if kinds.shared else []
+    ties = draw(st.lists(st.tuples(leaf, leaf), max_size=3)) if kinds.shared else []
     return Tree(root=tree, ties=tuple(ties))
 
 
@@ -115,4 +117,4 @@ def with_config(draw: st.DrawFn, kinds: Kinds) -> tuple[Tree, Config]:
     """A tree, and a config for its root."""
     tree = draw(trees(kinds))
     names = overridable_names(tree.root.kind, len(tree.root.children))
-    return tree, draw(configs(names, itertools.count(1000), kinds.random))
+    return tree, draw(configs(names, itertools.count(1000), kinds.random, kinds.layers))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import builtins
 import copy
 import json
-import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ from typing import Any
 import mmengine.model
 import pytest
 import torch
-from mmengine.logging import MMLogger
 from torch import nn
 
 import autoinit
@@ -29,6 +27,7 @@ from autoinit.compat import mmengine as compat
 from autoinit.config import parse_config
 from autoinit.initializers import Pretrained
 
+from .compat_models import silence
 from .data.zoo_model import Zoo
 
 Entry = dict[str, Any]
@@ -101,11 +100,8 @@ def touched(model: nn.Module, expected: dict[str, str]) -> dict[str, str]:
 
 @pytest.fixture(autouse=True, scope="module")
 def silent_original() -> Iterator[None]:
-    logger = MMLogger.get_current_instance()
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    yield
-    logger.setLevel(before)
+    with silence():
+        yield
 
 
 RUNNERS: dict[str, tuple[Callable[..., object], ModuleType]] = {

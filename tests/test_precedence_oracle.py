@@ -182,6 +182,7 @@ def models(draw: st.DrawFn) -> Node:
                 children.append(draw(st.sampled_from(built)))
             else:
                 children.append(draw(st.sampled_from(LEAVES))())
+                built.append(children[-1])
         cls = OwnInit if depth and draw(st.integers(0, 3)) == 0 else Node
         made = cls(children, draw(st.lists(st.sampled_from(["weight", "bias", "pos_embed"]), unique=True)))
         if cls is OwnInit:
@@ -193,7 +194,7 @@ def models(draw: st.DrawFn) -> Node:
 
     root = node(0)
     owners = [module for module in root.modules() if module._parameters.get("weight") is not None]
-    for source, target in draw(st.lists(st.tuples(*[st.sampled_from(owners)] * 2), max_size=2)) if owners else []:
+    for source, target in draw(st.lists(st.tuples(*[st.sampled_from(owners)] * 2), max_size=3)) if owners else []:
         if source.weight.shape == target.weight.shape:
             target.weight = source.weight
     return root

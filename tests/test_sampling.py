@@ -449,7 +449,7 @@ def test_uniform_values_never_leave_the_interval_and_reach_its_ends(interval: tu
     bottom, top = tensor_range(UniformTransform(*interval))
     assert low <= bottom <= top <= high
     # Short of the ends by no more than a few units in the last place, of the bounds or of the 24 bits.
-    slack = 4 * float(np.spacing(np.float32(max(abs(low), abs(high))))) + (high - low) * 2.0**-21
+    slack = 2.0**-21 * max(abs(low), abs(high)) + 2.0**-147
     assert bottom - low <= slack
     assert high - top <= slack
 
