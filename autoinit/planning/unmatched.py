@@ -138,12 +138,18 @@ def _problem(
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
     if not any(match.params for match in matches):
         wanted = rule.params or ("weight", "bias")
-        hint = next(filter(None, (nearest(param, names) for param in wanted)), "") if rule.params else matches[0].hint
+        hint = _nearest_param(rule.params, names) if rule.params else matches[0].hint
         text = (
             f"{rule.describe()} matches modules of {models} but none of their parameters ({', '.join(wanted)}).{hint}"
         )
         return MatchError(text, origin=rule.origin), rule.params is not None
     return None
+
+
+def _nearest_param(wanted: Sequence[str], names: Counter[str]) -> str:
+    if any(param in names for param in wanted):
+        return " Other layers of the model have it: remove layer= or name=."
+    return next(filter(None, (nearest(param, names) for param in wanted)), "")
 
 
 def _present(layer: str | type, census: Counter[type]) -> bool:
