@@ -24,11 +24,10 @@ from ..planning import (
     ReportEntry,
     Step,
     is_initialized,
-    tensors_of,
-    unwrapped,
 )
 from ..sampling import check_seed
 from .filling import fill_in
+from .loading import load
 from .log import log_report
 from .targets import Targets, bind_targets
 from .values import being_initialized, running, values_for
@@ -102,7 +101,8 @@ def phases(plan: Plan) -> Iterator[tuple[list[Entry], Step | None]]:
 
 def _run(step: Step, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:
     if isinstance(step, Load):
-        _load(step, plan, targets, outcomes)
+        for fqn in load(step, plan, targets):
+            outcomes[fqn] = FILLED
         return
     module = targets.modules[step.fqn]
     before = [entry.fqn for entry in plan.values() if entry.kept is not None]
@@ -153,17 +153,3 @@ def _call_scheme(step: ModuleCall, module: nn.Module) -> None:
         scheme(module)
     finally:
         scheme.wholemodule = before
-
-
-def _load(step: Load, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:
-    module = unwrapped(targets.modules[step.fqn])
-    winners = {
-        id(targets.params[fqn]): fqn for fqn, entry in plan.items() if entry.rule is step.rule and not entry.kept
-    }
-    ours = {id(param) for param in targets.params.values()}
-    wanted = tensors_of(module)
-    keys = [key for key in step.keys if id(wanted[key]) in winners or id(wanted[key]) not in ours]
-    module.load_state_dict(dict(step.checkpoint.tensors(keys)), strict=False)
-    for key in keys:
-        if id(wanted[key]) in winners:
-            outcomes[winners[id(wanted[key])]] = FILLED
