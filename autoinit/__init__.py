@@ -9,11 +9,14 @@ from .errors import AutoInitWarning as AutoInitWarning
 from .errors import CheckpointError as CheckpointError
 from .errors import ConfigError as ConfigError
 from .errors import ConfigTypeError as ConfigTypeError
+from .errors import CoverageError as CoverageError
 from .errors import MatchError as MatchError
 from .errors import ModuleGraphError as ModuleGraphError
+from .errors import ParametrizationError as ParametrizationError
 from .errors import ShapeError as ShapeError
 from .errors import StateError as StateError
 from .errors import TargetError as TargetError
+from .fans import register_fan as register_fan
 from .functional import caffe2_xavier_init as caffe2_xavier_init
 from .functional import constant_init as constant_init
 from .functional import kaiming_init as kaiming_init

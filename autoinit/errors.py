@@ -59,6 +59,14 @@ class ShapeError(AutoInitError, ValueError):
     """A scheme is not defined for the shape or dtype of a parameter that a rule gives it."""
 
 
+class ParametrizationError(AutoInitError, ValueError):
+    """A weight that is computed from stored tensors cannot be set to what a rule gives it."""
+
+
+class CoverageError(MatchError):
+    """A parameter that no rule covers, where every one has to be."""
+
+
 class ModuleGraphError(AutoInitError, ValueError):
     """A model cannot be walked: a module contains itself, or was never initialized as a module."""
 

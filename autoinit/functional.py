@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from .applying import Targets, execute
-from .errors import ConfigTypeError, ShapeError
-from .fans import torch_fans
-from .fills import Fill, TensorSpec
+from .applying import execute, make_plan, targets_of
+from .errors import ConfigTypeError
 from .initializers import Caffe2Xavier, Constant, Initializer, Kaiming, Normal, TruncNormal, Uniform, Xavier
-from .planning import Entry, Plan
+from .planning import Planner, Surroundings
 from .rules import Rule
 
 
@@ -100,32 +98,7 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
     """
     if not isinstance(module, nn.Module):
         raise ConfigTypeError(f"{origin}(): {module!r} must be a torch.nn.Module, not {type(module).__name__}.")
-    rule = Rule(initializer=scheme, bias=bias, origin=origin)
-    params = {name: param for name in ("weight", "bias") if (param := module._parameters.get(name)) is not None}
-    entries = {}
-    for name, param in params.items():
-        given = rule.scheme_for(name)
-        shape = tuple(param.shape)
-        fill = _fill(given, TensorSpec(shape=shape, dtype=param.dtype, fans=torch_fans(shape)), name, origin)
-        entries[name] = Entry(
-            fqn=name,
-            shape=shape,
-            dtype=param.dtype,
-            layer=type(module).__name__,
-            fill=fill,
-            rule=rule if given else None,
-        )
-    plan = Plan(model=type(module).__name__, entries=entries)
-    execute(plan, module, None, 0, Targets(params=params, modules={"": module}, fqns={id(module): ""}))
-
-
-def _fill(scheme: Initializer | None, spec: TensorSpec, name: str, origin: str) -> Fill | None:
-    if scheme is None:
-        return None
-    try:
-        fill = scheme.fill(spec)
-    except ShapeError as error:
-        raise ShapeError(f"{origin}: {name}: {error}", origin=origin, fqn=name) from error
-    if fill.is_random and not spec.dtype.is_floating_point:
-        raise ShapeError(f"{origin}: {name} of dtype {spec.dtype} cannot get {fill}.", origin=origin, fqn=name)
-    return fill
+    rule = Rule(initializer=scheme, bias=bias, layer=(type(module),), origin=origin)
+    planner = Planner(module, [(rule,)], Surroundings(rules_only=True, shallow=True))
+    plan = make_plan(planner)
+    execute(plan, module, None, 0, targets_of(planner, plan))

@@ -11,9 +11,10 @@ from functools import cached_property
 
 from torch import nn
 
-from .errors import ConfigError, ConfigTypeError
+from .errors import ConfigError, ConfigTypeError, nearest
+from .fans import Reading, as_layout
 from .globs import fqn_pattern, param_pattern
-from .initializers import Constant, Initializer, ModuleFunction, Pretrained, Scheme
+from .initializers import Constant, Initializer, Keep, ModuleFunction, Pretrained, Scheme
 
 
 class Unset(Enum):
@@ -27,6 +28,8 @@ class Unset(Enum):
 
 UNSET = Unset.UNSET
 DEFAULT_PARAMS = ("weight", "bias")
+CONVENTIONS = ("torch", "layer")
+"""Whose reading of a weight's axes a rule can ask for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,8 @@ class Rule:
             In an `override`: the target, and with it everything below.
         params: globs over parameter names; None for weight and bias.
         bias: value of a `bias` that is reached together with a `weight` (0 if it is not given); None leaves it alone.
+        fan: how fans are read: `"torch"` as `torch.nn.init` does, `"layer"` by the layer's convention, axes such as
+            `"expert,in,out"`, or the arguments of an `autoinit.fans.Layout`; None for what is usual for the scheme.
         override: rules for parts of the same model that beat this one.
         origin: where it was written; not part of equality.
 
@@ -57,6 +62,7 @@ class Rule:
     name: Sequence[str] = ()
     params: Sequence[str] | None = None
     bias: float | Unset | None = UNSET
+    fan: Reading | None = None
     override: Sequence[Rule] = ()
     origin: str = field(default="Rule", compare=False)
 
@@ -82,6 +88,7 @@ class Rule:
                 origin = f"{self.origin}.override[{index}]"
                 raise ConfigError(f"{origin}: no 'name'. Say which submodule it is for.", origin=origin)
         self._check_bias()
+        self._check_fan()
         self._check_layers()
         self._check_patterns()
 
@@ -127,6 +134,21 @@ class Rule:
                 origin=origin,
             )
 
+    def _check_fan(self) -> None:
+        origin = f"{self.origin}.fan"
+        if self.fan is None:
+            return
+        if getattr(self.initializer, "reads", "nothing") == "nothing":
+            name = type(self.initializer).__name__
+            raise ConfigError(f"{origin}: {name} takes no notice of fans. Remove the key.", origin=origin)
+        if self.fan in CONVENTIONS:
+            return
+        try:
+            object.__setattr__(self, "fan", as_layout(self.fan))
+        except ConfigError as error:
+            hint = nearest(self.fan, CONVENTIONS) if isinstance(self.fan, str) else ""
+            raise type(error)(f"{origin}: {error}{hint}", origin=origin) from error
+
     def _check_layers(self) -> None:
         for layer in self.layer:
             if isinstance(layer, type) and not issubclass(layer, nn.Module):
@@ -168,8 +190,27 @@ class Rule:
         if not isinstance(self.initializer, Initializer) or not self._reaches(param):
             return None
         if param == "bias" and self._bias_is_companion:
-            return None if self.bias is None else Constant(val=0.0 if self.bias is UNSET else self.bias)
+            return self._companion
         return self.initializer
+
+    @cached_property
+    def _companion(self) -> Initializer | None:
+        if self.bias is UNSET:
+            return self.initializer if isinstance(self.initializer, Keep) else Constant(val=0.0)
+        return None if self.bias is None else Constant(val=self.bias)
+
+    def names(self, param: str) -> bool:
+        """Whether it names a parameter as such, and does not just reach it by a pattern or by default.
+
+        Example:
+            >>> from autoinit.initializers import Normal
+            >>> rule = Rule(
+            ...     initializer=Normal(), layer="BatchNorm2d", params=["running_mean", "running_v*"]
+            ... )
+            >>> rule.names("running_mean"), rule.names("running_var")
+            (True, False)
+        """
+        return self.params is not None and param in self.params
 
     @property
     def selects_by_itself(self) -> bool:

@@ -42,11 +42,11 @@ def test_an_id_that_is_used_again_inherits_nothing() -> None:
         module = nn.Linear(1, 1)
         census.add(module)
         assert module in census
-        assert census.loaded_params() == set()
+        assert census.loaded_tensors() == set()
         assert id(module) not in census.final
         census.note_loaded(module, ["weight"])
         census.final.add(id(module))
-        assert census.loaded_params() == {id(module.weight)}
+        assert census.loaded_tensors() == {id(module.weight)}
         del module
 
 
@@ -64,7 +64,7 @@ def test_copies_inherit_what_was_loaded() -> None:
     census.add(original)
     census.note_loaded(original, ["bias"])
     census.add_copy(copy, original)
-    assert census.loaded_params() == {id(original.bias), id(copy.bias)}
+    assert census.loaded_tensors() == {id(original.bias), id(copy.bias)}
 
 
 def test_membership_is_asked_from_many_threads_while_it_grows() -> None:

@@ -8,6 +8,7 @@ import logging
 import pickle
 from abc import abstractmethod
 from collections import OrderedDict
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,8 @@ def test_a_layer_in_two_places_gets_what_comes_later(names: Any) -> None:
     shared = linear()
     deep = names.Sequential(names.Sequential(names.Sequential(shared, init_cfg=constant(3, layer="Linear"))))
     model = names.Sequential(deep, names.Sequential(shared, init_cfg=constant(2, layer="Linear")), init_cfg=LINEAR)
-    with silence():
+    told = nullcontext() if names is mmengine.model else pytest.warns(AutoInitWarning, match="are one parameter")
+    with silence(), told:
         model.init_weights()
     assert weight(shared) == 2
 

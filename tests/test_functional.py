@@ -196,8 +196,9 @@ def test_a_module_used_as_a_function_of_apply() -> None:
         (
             lambda m: autoinit.kaiming_init(nn.LayerNorm(4)),
             ShapeError,
-            "kaiming_init: weight: Kaiming needs fan_in and fan_out, and shape (4,) has none: narrow the rule with "
-            "layer=, name= or params=, or use Constant, Normal or Uniform for this parameter.",
+            "kaiming_init (layer='LayerNorm'): weight of LayerNorm: Kaiming needs fan_in and fan_out, and shape (4,) "
+            "has none: narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this "
+            "parameter.",
         ),
     ],
 )
@@ -210,18 +211,16 @@ def test_what_is_refused(call: Callable[[nn.Module], None], error: type[Exceptio
     assert touched(layer) == set()
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.complex64], ids=str)
-def test_what_is_no_real_number_cannot_be_drawn(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64], ids=str)
+def test_integers_cannot_be_drawn(dtype: torch.dtype) -> None:
     layer = Empty()
     layer.weight = nn.Parameter(torch.full((3, 3), 7, dtype=dtype), requires_grad=False)
     layer.bias = nn.Parameter(torch.full((3,), 7.0))
     before = copy.deepcopy(layer.state_dict())
-    with pytest.raises(ShapeError, match=rf"^normal_init: weight of dtype {dtype} cannot get Normal") as caught:
+    with pytest.raises(ShapeError, match=rf"weight of Empty: a parameter of dtype {dtype} holds integers") as caught:
         autoinit.normal_init(layer)
     assert (caught.value.origin, caught.value.fqn) == ("normal_init", "weight")
     assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
-    autoinit.constant_init(layer, 3)
-    assert layer.weight.eq(3).all()
 
 
 def test_an_lstm_has_neither_weight_nor_bias() -> None:

@@ -22,6 +22,7 @@ from autoinit import (
     CheckpointError,
     ConfigError,
     ConfigTypeError,
+    CoverageError,
     MatchError,
     ModuleGraphError,
     Rule,
@@ -379,8 +380,8 @@ SHAPES = [
         "params='index'",
         "index",
         "ResNet",
-        "a parameter of dtype torch.int64 cannot get Normal(mean=0, std=1): narrow the rule with name= or params= to "
-        "leave it out.",
+        "a parameter of dtype torch.int64 holds integers; it cannot get Normal(mean=0, std=1). Narrow the rule with "
+        "name= or params= to leave it out, or write a rule of type 'Keep' for it.",
     ),
 ]
 
@@ -519,11 +520,13 @@ def test_a_module_that_contains_itself() -> None:
 
 
 def test_coverage() -> None:
-    with pytest.raises(MatchError) as caught:
+    with pytest.raises(CoverageError) as caught:
         plan(ResNet(), normal(), require_coverage=True)
     assert str(caught.value) == (
         "ResNet: no rule covers 9 parameters: pos_embed, scale, index, stem.weight, stem.bias, layer1.0.conv.weight, "
-        "layer1.0.conv.bias, layer1.0.norm.weight, layer1.0.norm.bias."
+        "layer1.0.conv.bias, layer1.0.norm.weight, layer1.0.norm.bias "
+        "(4 of Conv2d, 3 of ResNet, 2 of BatchNorm2d). Add rules for them, of type 'Keep' for what should "
+        "stay as it is, or name them in allow_uncovered=."
     )
 
 

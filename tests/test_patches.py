@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoinit.interception.patches import Patches
+from autoinit.patches import Patches
 
 
 class Base:

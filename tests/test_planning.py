@@ -196,12 +196,15 @@ def test_p5_a_tied_parameter_is_filled_once_by_the_winner_over_all_its_names() -
     net = nn.Module()
     net.embed, net.head = nn.Embedding(4, 3), nn.Linear(3, 4, bias=False)
     net.head.weight = net.embed.weight
-    decided = plan(net, [constant(1, name="head"), constant(2, layer="Embedding")])
+    with pytest.warns(AutoInitWarning, match="are one parameter: init_cfg.0. gives"):
+        decided = plan(net, [constant(1, name="head"), constant(2, layer="Embedding")])
     assert list(decided) == ["embed.weight"]
     entry = decided["embed.weight"]
     assert entry.aliases == ("head.weight",)
     assert (entry.fill.mean, [rule.origin for rule in entry.beat]) == (2.0, ["init_cfg[0]"])  # type: ignore[union-attr]
-    assert plan(net, [constant(2, layer="Embedding"), constant(1, name="head")])["embed.weight"].fill.mean == 1.0  # type: ignore[union-attr]
+    with pytest.warns(AutoInitWarning, match="are one parameter"):
+        decided = plan(net, [constant(2, layer="Embedding"), constant(1, name="head")])
+    assert decided["head.weight"].fill.mean == 1.0  # type: ignore[union-attr]
 
 
 def test_a_shared_module_is_reached_by_each_of_its_names() -> None:
@@ -320,7 +323,7 @@ def test_dtypes_that_no_scheme_is_defined_for() -> None:
         plan(model, dict(type="Normal", params="weight"))
     model.weight = nn.Parameter(torch.zeros(2, 2, dtype=torch.complex64))
     with pytest.raises(ShapeError, match="complex64"):
-        plan(model, dict(type="Normal", params="weight"))
+        plan(model, dict(type="Uniform", params="weight"))
     assert values(model, constant(2, params="weight")) == {"weight": 2.0}
 
 

@@ -10,3 +10,4 @@ from .targets import Targets as Targets
 from .targets import bind_targets as bind_targets
 from .targets import targets_of as targets_of
 from .values import being_initialized as being_initialized
+from .writes import WriteRecorder as WriteRecorder

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..errors import ApplyError, AutoInitError
 from ..planning import (
@@ -29,6 +30,7 @@ from ..sampling import check_seed
 from .filling import fill_in
 from .loading import load
 from .log import log_report
+from .pending import materialized, may_draw, wait
 from .targets import Targets, bind_targets
 from .values import being_initialized, running, values_for
 from .writes import WriteRecorder
@@ -60,11 +62,12 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     """`apply_plan` on targets that have been found, without a word to the log."""
     values = values_for(module, check_seed(seed), root)
     values.targets = targets
+    plan = _with_shapes(plan, targets)
     outcomes = {entry.fqn: outcome_before(entry) for entry in plan.values()}
     token = running.set(values)
     try:
         for phase, step in phases(plan):
-            for entry in fill_in(phase, targets.params, values):
+            for entry in fill_in(phase, targets, values):
                 outcomes[entry.fqn] = FILLED
             if step is not None:
                 _run(step, plan, targets, outcomes)
@@ -73,18 +76,31 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     for fqn in plan.initialized:
         # The original's own account of having run, without which its init_weights would start over.
         targets.modules[fqn].__dict__["_is_init"] = True
-    return Report(
+    values.used = values.used or any(map(may_draw, plan.values()))
+    report = Report(
         model=plan.model,
         entries={fqn: ReportEntry.of(entry, outcomes[fqn]) for fqn, entry in plan.items()},
         seed=values.seed if values.used else None,
         root=values.root,
         loads=plan.loads,
     )
+    wait(report, values, targets)
+    return report
+
+
+def _with_shapes(plan: Plan, targets: Targets) -> Plan:
+    """The plan of a model that was lazy, for one that is not any more."""
+    known = {
+        fqn: materialized(entry, tuple(targets.params[fqn].shape))
+        for fqn, entry in plan.items()
+        if entry.deferred is not None and not is_lazy(targets.params[fqn])
+    }
+    return replace(plan, entries={**plan.entries, **known}) if known else plan
 
 
 def outcome_before(entry: Entry) -> str:
     """What becomes of a parameter that nothing writes to."""
-    if entry.shape is None and entry.kept:
+    if entry.deferred is not None:
         return PENDING
     return LOADED if entry.kept == "loaded" else KEPT
 
@@ -105,16 +121,22 @@ def _run(step: Step, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> 
             outcomes[fqn] = FILLED
         return
     module = targets.modules[step.fqn]
-    before = [entry.fqn for entry in plan.values() if entry.kept is not None]
-    kept = {fqn: targets.params[fqn].detach().clone() for fqn in before if outcomes[fqn] != PENDING}
+    kept = {
+        tensor: tensor.detach().clone()
+        for entry in plan.values()
+        if entry.kept is not None
+        for tensor in targets.tensors(entry.fqn)
+        if not is_lazy(tensor)
+    }
     with WriteRecorder() as recorder:
         _call(step, module)
-    for fqn, param in targets.params.items():
-        if fqn in kept:
-            if recorder.wrote(param):
-                param.data.copy_(kept[fqn])
-        elif not torch.nn.parameter.is_lazy(param) and recorder.wrote(param):
-            outcomes[fqn] = OWN if isinstance(step, OwnInit) else FILLED
+    for fqn in plan:
+        written = [tensor for tensor in targets.tensors(fqn) if not is_lazy(tensor) and recorder.wrote(tensor)]
+        for tensor in written:
+            if tensor in kept:
+                tensor.data.copy_(kept[tensor])
+            else:
+                outcomes[fqn] = OWN if isinstance(step, OwnInit) else FILLED
 
 
 def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:

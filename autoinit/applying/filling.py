@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from ..errors import ApplyError, AutoInitError
-from ..fills import Constant, Elementwise, Fill
+from ..fills import Constant, Elementwise, Fill, seeded
 from ..planning import Entry
-from ..sampling import Sampler
+from ..sampling import Sampler, derive_key
+from .targets import Targets
 from .values import Values
 
 SMALL = 1 << 12
 """Below so many values the time of a draw is that of its calls, which many parameters can share."""
 
 
-def fill_in(entries: Iterable[Entry], params: Mapping[str, Tensor], values: Values) -> Iterator[Entry]:
+def fill_in(entries: Iterable[Entry], targets: Targets, values: Values) -> Iterator[Entry]:
     """Write the fills of some entries; gives each entry when it is written.
 
     Raises:
@@ -26,23 +27,34 @@ def fill_in(entries: Iterable[Entry], params: Mapping[str, Tensor], values: Valu
     """
     together: dict[tuple[Fill, torch.device], list[Entry]] = {}
     for entry in entries:
-        param = params[entry.fqn]
-        if isinstance(entry.fill, (Elementwise, Constant)) and param.numel() <= SMALL:
+        param = targets.params[entry.fqn]
+        shared = isinstance(entry.fill, (Elementwise, Constant)) and entry.fqn not in targets.weights
+        if shared and param.numel() <= SMALL and entry.fill is not None:
             together.setdefault((entry.fill, param.device), []).append(entry)
             continue
-        with _writing([entry], [param]):
-            _write(entry, param, values)
+        with _writing([entry], targets):
+            _write(entry, targets, values)
         yield entry
     for (fill, device), group in together.items():
-        outs = [params[entry.fqn] for entry in group]
-        with _writing(group, outs):
-            _write_together(fill, group, [out.data for out in outs], values.sampler(device), values)
+        outs = [targets.params[entry.fqn].data for entry in group]
+        with _writing(group, targets):
+            _write_together(fill, group, outs, values.sampler(device), values)
         yield from group
 
 
-def _write(entry: Entry, param: Tensor, values: Values) -> None:
-    if entry.fill is not None:
-        entry.fill.write(param.data, lambda stream: values.key(entry.fqn, stream), values.sampler(param.device))
+def _write(entry: Entry, targets: Targets, values: Values) -> None:
+    if entry.fill is None:
+        return
+    param, weight = targets.params[entry.fqn], targets.weights.get(entry.fqn)
+    out = param.data if weight is None else torch.empty_like(weight.picture(), device=param.device)
+    if isinstance(entry.fill, Constant):
+        distinct(out).fill_(entry.fill.value)
+    else:
+        entry.fill.write(out, lambda stream: values.key(entry.fqn, stream), values.sampler(param.device))
+    if weight is not None:
+        # Some inverses draw random numbers: from no generator of the user's, and the same everywhere.
+        with seeded(param.device, derive_key(0, 0, entry.fqn).offset >> 1):
+            weight.set(out)
 
 
 def _write_together(
@@ -52,11 +64,24 @@ def _write_together(
         sampler.draw_small(outs, [values.key(entry.fqn, 0) for entry in entries], fill.transform())
     elif isinstance(fill, Constant):
         for out in outs:
-            out.fill_(fill.value)
+            distinct(out).fill_(fill.value)
+
+
+def distinct(tensor: Tensor) -> Tensor:
+    """A view with each element of memory once, where an expanded tensor has it many times.
+
+    Example:
+        >>> distinct(torch.zeros(2, 1).expand(2, 3)).shape
+        torch.Size([2, 1])
+    """
+    for axis, stride in enumerate(tensor.stride()):
+        if stride == 0 and tensor.shape[axis] > 1:
+            tensor = tensor.narrow(axis, 0, 1)
+    return tensor
 
 
 @contextmanager
-def _writing(entries: Sequence[Entry], params: Sequence[Tensor]) -> Iterator[None]:
+def _writing(entries: Sequence[Entry], targets: Targets) -> Iterator[None]:
     first = entries[0]
     try:
         with torch.no_grad():
@@ -71,7 +96,8 @@ def _writing(entries: Sequence[Entry], params: Sequence[Tensor]) -> Iterator[Non
             origin=first.origin,
             fqn=first.fqn,
         ) from error
-    for param in params:
-        if not param.is_inference():
-            # Written through .data in many pieces; autograd has to see one write, as after torch.nn.init.
-            torch.autograd.graph.increment_version(param)
+    for entry in entries:
+        for tensor in targets.tensors(entry.fqn):
+            if not tensor.is_inference():
+                # Written through .data in many pieces; autograd has to see one write, as after torch.nn.init.
+                torch.autograd.graph.increment_version(tensor)

@@ -8,17 +8,19 @@ from dataclasses import replace
 from torch import nn
 
 from ..config import Config, parse_config
-from ..errors import ConfigTypeError, MatchError
+from ..errors import ConfigTypeError
 from ..planning import (
+    Fan,
     Plan,
     Planner,
+    Policy,
     Report,
     Surroundings,
     Unmatched,
-    check_policy,
+    check_coverage,
     check_unmatched,
     tally,
-    warn_of_wiped_overrides,
+    warn_of_conflicts,
 )
 from ..rules import Rule
 from .execution import apply_plan
@@ -34,14 +36,16 @@ def make_plan(planner: Planner) -> Plan:
 def decide(
     module: nn.Module,
     configs: Sequence[tuple[Rule, ...]],
-    unmatched: Unmatched,
+    policy: Policy,
     surroundings: Surroundings | None = None,
 ) -> tuple[Plan, Planner]:
-    """Plan one model and judge the rules that match nothing in it."""
-    planner = Planner(module, configs, surroundings or Surroundings(running=being_initialized.get()))
+    """Plan one model and judge the rules that match nothing in it, and what none of them covers."""
+    given = surroundings or Surroundings(running=being_initialized.get())
+    planner = Planner(module, configs, replace(given, fan=policy.fan))
     made = make_plan(planner)
-    check_unmatched([tally(planner)], unmatched)
-    warn_of_wiped_overrides([planner])
+    check_unmatched([tally(planner)], policy.unmatched)
+    check_coverage([made], policy)
+    warn_of_conflicts([planner])
     return made, planner
 
 
@@ -56,7 +60,13 @@ def check_module(module: object, caller: str) -> None:
 
 
 def plan(
-    module: nn.Module, cfg: Config = None, *, unmatched: Unmatched = "auto", require_coverage: bool = False
+    module: nn.Module,
+    cfg: Config = None,
+    *,
+    unmatched: Unmatched = "auto",
+    fan: Fan = "auto",
+    require_coverage: bool = False,
+    allow_uncovered: Sequence[str] = (),
 ) -> Plan:
     """What `initialize(module, cfg)` would do, decided and not done. Works on the meta device.
 
@@ -65,10 +75,14 @@ def plan(
         cfg: a dict, a list of dicts, the path of a YAML, JSON or TOML file, or `Rule` objects; None for the modules'
             own `init_cfg` alone.
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
+        fan: how fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
+            each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
         require_coverage: make a parameter that no rule covers an error.
+        allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
     Raises:
-        ConfigError, MatchError, ShapeError, CheckpointError: see their texts; they carry `.origin` and `.fqn`.
+        ConfigError, MatchError, CoverageError, ShapeError, ParametrizationError, CheckpointError: see their texts;
+            they carry `.origin` and `.fqn`.
 
     Example:
         >>> import torch
@@ -84,27 +98,28 @@ def plan(
         ... )
         >>> print(decided)
         Plan of Sequential
-        parameter  shape          fill                          rule         beat
-        ---------  -------------  ----------------------------  -----------  ----
-        0.weight   8 x 3 x 3 x 3  Normal(mean=0, std=0.166667)  init_cfg[0]
-        0.bias     8              Constant(value=0)             init_cfg[0]
-        1.weight   8              Constant(value=1)             init_cfg[1]
-        1.bias     8              Constant(value=0)             init_cfg[1]
+        parameter  shape          fill                          fans                   rule         beat
+        ---------  -------------  ----------------------------  ---------------------  -----------  ----
+        0.weight   8 x 3 x 3 x 3  Normal(mean=0, std=0.166667)  in 27, out 72 (torch)  init_cfg[0]
+        0.bias     8              Constant(value=0)                                    init_cfg[0]
+        1.weight   8              Constant(value=1)                                    init_cfg[1]
+        1.bias     8              Constant(value=0)                                    init_cfg[1]
         4 of 4 parameters covered
     """
     check_module(module, "plan")
-    check_policy(unmatched)
-    made, _ = decide(module, [parse_config(cfg)], unmatched)
-    if require_coverage and made.uncovered:
-        shown = ", ".join(made.uncovered[:10]) + (", ..." if len(made.uncovered) > 10 else "")
-        raise MatchError(
-            f"{made.model}: no rule covers {len(made.uncovered)} parameters: {shown}.", fqn=made.uncovered[0]
-        )
-    return made
+    policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
+    return decide(module, [parse_config(cfg)], policy)[0]
 
 
 def initialize(
-    module: nn.Module, cfg: Config = None, *, seed: int | None = None, unmatched: Unmatched = "auto"
+    module: nn.Module,
+    cfg: Config = None,
+    *,
+    seed: int | None = None,
+    unmatched: Unmatched = "auto",
+    fan: Fan = "auto",
+    require_coverage: bool = False,
+    allow_uncovered: Sequence[str] = (),
 ) -> Report:
     """Initialize a model that exists already, in place.
 
@@ -113,12 +128,15 @@ def initialize(
         cfg: see `plan`.
         seed: any integer fixes every value; None draws one from torch's default generator, if anything is random.
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
+        fan: how fans are read where a rule does not say: "auto", "layer" or "torch"; see `plan`.
+        require_coverage: make a parameter that no rule covers an error.
+        allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
     Returns:
         The executed plan.
 
     Raises:
-        ConfigError, MatchError, ShapeError, CheckpointError: nothing was changed.
+        ConfigError, MatchError, ShapeError, ParametrizationError, CheckpointError: nothing was changed.
         ApplyError: a user's function or a module's own `init_weights` failed.
 
     Example:
@@ -133,6 +151,6 @@ def initialize(
         [[0.5, 0.5], [0.5, 0.5]]
     """
     check_module(module, "initialize")
-    check_policy(unmatched)
-    made, planner = decide(module, [parse_config(cfg)], unmatched)
+    policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
+    made, planner = decide(module, [parse_config(cfg)], policy)
     return apply_plan(made, module, seed=seed, targets=targets_of(planner, made))

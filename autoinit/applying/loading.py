@@ -12,9 +12,12 @@ def load(step: Load, plan: Plan, targets: Targets) -> Iterator[str]:
     """Copy what a step loads; gives the FQN of each parameter of the plan that was written."""
     module = unwrapped(targets.modules[step.fqn])
     winners = {
-        id(targets.params[fqn]): fqn for fqn, entry in plan.items() if entry.rule is step.rule and not entry.kept
+        id(tensor): fqn
+        for fqn, entry in plan.items()
+        if entry.rule is step.rule and not entry.kept
+        for tensor in targets.tensors(fqn)
     }
-    ours = {id(param) for param in targets.params.values()}
+    ours = {id(tensor) for fqn in plan for tensor in targets.tensors(fqn)}
     wanted = tensors_of(module)
     keys = [key for key in step.keys if id(wanted[key]) in winners or id(wanted[key]) not in ours]
     module.load_state_dict(dict(step.checkpoint.tensors(keys)), strict=False)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import MatchError, StateError, nearest
-from ..planning import Entry, Plan, Planner, joined, walk
+from ..parametrized import Effective
+from ..planning import Collector, Entry, Plan, Planner, Surroundings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +18,17 @@ class Targets:
     """The parameters and modules of one model, under the names of its plan."""
 
     params: Mapping[str, Tensor]
+    """Of a weight that is computed, the first that is stored."""
     modules: Mapping[str, nn.Module]
     fqns: Mapping[int, str]
     """From the id of a module to its first FQN."""
+    weights: Mapping[str, Effective]
+    """Those of the parameters that are computed from stored ones, and set through them."""
+
+    def tensors(self, fqn: str) -> tuple[Tensor, ...]:
+        """What holds the values of a parameter."""
+        weight = self.weights.get(fqn)
+        return (self.params[fqn],) if weight is None else tuple(weight.stored.values())
 
 
 def targets_of(planner: Planner, plan: Plan) -> Targets:
@@ -28,12 +37,11 @@ def targets_of(planner: Planner, plan: Plan) -> Targets:
     Raises:
         StateError: one that will be written is on the meta device.
     """
-    params = {record.fqn: record.param for record in planner.records.values()}
+    targets = _targets(planner)
     for fqn, entry in plan.items():
         if entry.rule is not None:
-            _check_memory(entry, params[fqn])
-    fqns = {id(module): fqn for fqn, module in reversed(planner.modules.items())}
-    return Targets(params=params, modules=planner.modules, fqns=fqns)
+            _check_memory(entry, targets.params[fqn])
+    return targets
 
 
 def bind_targets(plan: Plan, module: nn.Module) -> Targets:
@@ -43,34 +51,53 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
         MatchError: one is missing, has another shape, or is none of the plan's.
         StateError: one that will be written is on the meta device.
     """
-    params: dict[str, Tensor] = {}
-    modules: dict[str, nn.Module] = {}
-    fqns: dict[int, str] = {}
-    seen: set[int] = set()
-    for node in walk(module):
-        modules[node.fqn] = node.module
-        fqns.setdefault(id(node.module), node.fqn)
-        for name, param in node.module._parameters.items():
-            if param is not None and id(param) not in seen:
-                seen.add(id(param))
-                params[joined(node.fqn, name)] = param
+    collector = Collector(module, [], Surroundings(rules_only=True))
+    collector.collect()
+    found = _targets(collector)
+    shapes = {record.fqn: record.shape_and_dtype()[0] for record in collector.records}
+    params = {**found.params, **_named_tensors(plan, found)}
     for fqn, entry in plan.items():
-        _check_target(plan, entry, params.get(fqn), params)
-    extra = next((fqn for fqn in params if fqn not in plan), None)
+        param = params.get(fqn)
+        _check_target(plan, entry, param, shapes.get(fqn, None if param is None else tuple(param.shape)), params)
+    extra = next((fqn for fqn in found.params if fqn not in plan), None)
     if extra is not None:
         raise MatchError(
             f"{extra}: this {type(module).__name__} has it, and the plan of {plan.model} does not.", fqn=extra
         )
-    return Targets(params=params, modules=modules, fqns=fqns)
+    return replace(found, params=params)
 
 
-def _check_target(plan: Plan, entry: Entry, param: Tensor | None, params: Mapping[str, Tensor]) -> None:
+def _targets(collector: Collector) -> Targets:
+    return Targets(
+        params={record.fqn: record.param for record in collector.records},
+        modules=collector.modules,
+        fqns={id(module): fqn for fqn, module in reversed(collector.modules.items())},
+        weights={record.fqn: record.weight for record in collector.records if record.weight is not None},
+    )
+
+
+def _named_tensors(plan: Plan, found: Targets) -> dict[str, Tensor]:
+    """The buffers, and tensors that are stored for a computed weight, that rules of the plan asked for by name."""
+    tensors = {}
+    for fqn in plan:
+        path, _, name = fqn.rpartition(".")
+        module = found.modules.get(path)
+        if fqn not in found.params and module is not None:
+            tensor = module._buffers.get(name, module._parameters.get(name))
+            if tensor is not None:
+                tensors[fqn] = tensor
+    return tensors
+
+
+def _check_target(
+    plan: Plan, entry: Entry, param: Tensor | None, shape: tuple[int, ...] | None, params: Mapping[str, Tensor]
+) -> None:
     if param is None:
         hint = nearest(entry.fqn, params)
         raise MatchError(f"{entry.fqn}: the plan of {plan.model} has it, and this model does not.{hint}", fqn=entry.fqn)
-    if entry.shape is not None and not torch.nn.parameter.is_lazy(param) and tuple(param.shape) != entry.shape:
+    if entry.shape is not None and shape is not None and shape != entry.shape:
         raise MatchError(
-            f"{entry.fqn}: the plan of {plan.model} is for shape {entry.shape}, and here it is {tuple(param.shape)}.",
+            f"{entry.fqn}: the plan of {plan.model} is for shape {entry.shape}, and here it is {shape}.",
             fqn=entry.fqn,
         )
     if entry.rule is not None:
@@ -78,7 +105,7 @@ def _check_target(plan: Plan, entry: Entry, param: Tensor | None, params: Mappin
 
 
 def _check_memory(entry: Entry, param: Tensor) -> None:
-    if param.is_meta and not torch.nn.parameter.is_lazy(param):
+    if param.is_meta and entry.gets_values and not torch.nn.parameter.is_lazy(param):
         raise StateError(
             f"{entry.fqn} is on the meta device and has no memory to fill. Plan on meta; apply the plan to a model "
             "with memory, for example after to_empty(device=...).",

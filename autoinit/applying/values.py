@@ -46,6 +46,11 @@ class Values:
         self.used = True
         return derive_key(self.seed, self.root, joined(self.prefix, fqn), stream)
 
+    def fixed(self) -> Values:
+        """The same for later: of its seed only what has been drawn, and nothing of the model."""
+        seed = self.seed if self.used else self.requested
+        return Values(requested=seed, root=self.root, prefix=self.prefix)
+
     def sampler(self, device: torch.device) -> Sampler:
         """One sampler a device, so that its buffers serve all parameters."""
         found = self.samplers.get(device)

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class WriteRecorder(TorchDispatchMode):
-    """Notes the storage of every tensor that an operator writes to while it is entered.
+    """Notes the memory of every tensor that an operator writes to while it is entered.
 
     Version counters would miss what goes through `.data`, and comparing values would miss a weight that is set to
     what it was.
@@ -26,7 +26,7 @@ class WriteRecorder(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._storages: set[int] = set()
+        self._written: dict[int, set[tuple[int, int]]] = {}
 
     def __torch_dispatch__(
         self,
@@ -43,14 +43,29 @@ class WriteRecorder(TorchDispatchMode):
                     value = args[index] if index < len(args) else kwargs.get(argument.name)
                     for tensor in value if isinstance(value, (list, tuple)) else (value,):
                         if isinstance(tensor, Tensor):
-                            self._storages.add(storage_of(tensor))
+                            self._written.setdefault(storage_of(tensor), set()).add(extent_of(tensor))
         return func(*args, **kwargs)
 
     def wrote(self, tensor: Tensor) -> bool:
-        """Whether anything was written to the tensor's storage."""
-        return storage_of(tensor) in self._storages
+        """Whether anything was written to the tensor's memory."""
+        start, end = extent_of(tensor)
+        return any(first < end and start < last for first, last in self._written.get(storage_of(tensor), ()))
 
 
 def storage_of(tensor: Tensor) -> int:
     """What tensors that share memory have in common."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def extent_of(tensor: Tensor) -> tuple[int, int]:
+    """Where in its storage, in bytes, the elements of a tensor lie: the first, and past the last.
+
+    Example:
+        >>> import torch
+        >>> extent_of(torch.zeros(4, 4)[1:3, :2])
+        (16, 40)
+    """
+    start = int(tensor.storage_offset())
+    span = int(sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)))
+    width = tensor.element_size()
+    return start * width, (start + span + 1) * width if tensor.numel() else start * width

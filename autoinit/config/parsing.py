@@ -83,7 +83,7 @@ def _rule(keys: dict[str, Any], origin: str, layer_matters: bool = True) -> Rule
     if not layer_matters and keys.pop("layer", None) is not None:
         warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
     bias = _bias(keys, origin)
-    selectors = {key: keys[key] for key in ("layer", "name", "params") if keys.get(key) is not None}
+    selectors = {key: keys[key] for key in ("layer", "name", "params", "fan") if keys.get(key) is not None}
     return Rule(initializer=scheme, bias=bias, origin=origin, **selectors)
 
 

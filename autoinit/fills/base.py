@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -43,15 +43,17 @@ class Fill(ABC):
     the parameter's dtype) and `cdf(x)`.
     """
 
-    is_random: ClassVar[bool]
-    """Whether values depend on a seed."""
+    @property
+    @abstractmethod
+    def is_random(self) -> bool:
+        """Whether values depend on a seed."""
 
     @abstractmethod
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         """Overwrite every element of `tensor`, which requires no grad and is of the sampler's device.
 
         Args:
-            tensor: any floating dtype, any strides.
+            tensor: any floating or complex dtype, any strides.
             key_of: the keys of this parameter's streams.
             sampler: where random values come from.
         """
@@ -81,6 +83,11 @@ class Elementwise(Fill):
         @property
         def std(self) -> float:
             """Standard deviation of an element."""
+
+    @property
+    def largest(self) -> float | None:
+        """The largest magnitude that an element can have, if it is known: low precision may not reach so far."""
+        return None
 
     @abstractmethod
     def cdf(self, x: Tensor) -> Tensor:

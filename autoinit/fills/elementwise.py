@@ -12,6 +12,9 @@ from torch import Tensor
 from ..sampling import NormalTransform, Sampler, Transform, UniformTransform, truncated_normal
 from .base import Elementwise, Fill, KeyOf
 
+REACH = 5.42
+"""How many standard deviations from the mean a normal value can be, with 24 bits."""
+
 
 @dataclass(frozen=True)
 class Constant(Fill):
@@ -65,6 +68,10 @@ class Uniform(Elementwise):
     def std(self) -> float:
         return (self.high - self.low) / math.sqrt(12)
 
+    @property
+    def largest(self) -> float:
+        return max(abs(self.low), abs(self.high))
+
     def cdf(self, x: Tensor) -> Tensor:
         return ((x.double() - self.low) / (self.high - self.low)).clamp(0, 1)
 
@@ -84,6 +91,10 @@ class Normal(Elementwise):
 
     mean: float
     std: float
+
+    @property
+    def largest(self) -> float:
+        return abs(self.mean) + REACH * self.std
 
     def cdf(self, x: Tensor) -> Tensor:
         p: Tensor = torch.special.ndtr((x.double() - self.mean) / self.std)
@@ -140,6 +151,12 @@ class TruncNormal(Elementwise):
     @property
     def std(self) -> float:
         return self._moments[1]
+
+    @property
+    def largest(self) -> float:
+        # What of the interval can be reached from its most probable value.
+        peak, reach = min(max(self.loc, self.low), self.high), REACH * self.scale
+        return max(abs(max(self.low, peak - reach)), abs(min(self.high, peak + reach)))
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(element <= x), precise in both tails."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -12,11 +12,17 @@ from torch import Tensor
 
 from ..sampling import NormalTransform, Sampler
 from .base import Fill, KeyOf
+from .complex_normal import ComplexNormal
+from .elementwise import Normal
 
 
-def scratch(tensor: Tensor, *shape: int) -> Tensor:
-    """An uninitialized float32 tensor beside `tensor`: whole-tensor schemes cost one of these at least."""
-    return torch.empty(shape or tensor.shape, dtype=torch.float32, device=tensor.device)
+def normals(tensor: Tensor, shape: Sequence[int], std: float, key_of: KeyOf, sampler: Sampler) -> Tensor:
+    """Normals beside `tensor`, in float32 or complex64: whole-tensor schemes cost one such tensor at least."""
+    dtype = torch.complex64 if tensor.is_complex() else torch.float32
+    drawn = torch.empty(shape, dtype=dtype, device=tensor.device)
+    fill: Fill = ComplexNormal(0.0, std) if tensor.is_complex() else Normal(0.0, std)
+    fill.write(drawn, key_of, sampler)
+    return drawn
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,11 @@ class Orthogonal(Fill):
         return abs(self.gain) / math.sqrt(max(self.rows, self.columns))
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
-        normal = scratch(tensor, self.rows, self.columns)
-        sampler.draw_into(normal, key_of(0), NormalTransform(0.0, 1.0))
+        normal = normals(tensor, (self.rows, self.columns), 1.0, key_of, sampler)
         q, r = torch.linalg.qr(normal.t() if self.rows < self.columns else normal)
         # QR leaves the signs to the implementation; tying them to R's diagonal makes Q Haar distributed.
-        q *= torch.where(r.diagonal() < 0, -1.0, 1.0)
+        signs = r.diagonal().sgn()
+        q *= torch.where(signs == 0, 1, signs)
         tensor.copy_((q.t() if self.rows < self.columns else q).mul(self.gain).reshape(tensor.shape))
 
 
@@ -102,9 +108,9 @@ class Sparse(Fill):
         return self.scale * math.sqrt(1 - self.zeros_per_column / self.rows) if self.rows else 0.0
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
-        values, order = scratch(tensor), scratch(tensor)
-        sampler.draw_into(values, key_of(0), NormalTransform(0.0, self.scale))
+        values = normals(tensor, tensor.shape, self.scale, key_of, sampler)
         # Sorting independent normals gives each column a uniformly random order of its rows.
+        order = torch.empty(tensor.shape, dtype=torch.float32, device=tensor.device)
         sampler.draw_into(order, key_of(1), NormalTransform(0.0, 1.0))
         zeros = order.argsort(dim=0, stable=True)[: self.zeros_per_column]
         tensor.copy_(values.scatter_(0, zeros, 0.0))

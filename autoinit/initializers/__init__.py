@@ -6,12 +6,15 @@ from .basic import Normal as Normal
 from .basic import TruncNormal as TruncNormal
 from .basic import Uniform as Uniform
 from .function import Function as Function
+from .keep import Keep as Keep
 from .opaque import ModuleFunction as ModuleFunction
 from .opaque import Scheme as Scheme
 from .pretrained import Pretrained as Pretrained
 from .registry import canonical_name as canonical_name
 from .registry import register_initializer as register_initializer
 from .registry import registered as registered
+from .resolving import Resolved as Resolved
+from .resolving import resolve as resolve
 from .structured import Dirac as Dirac
 from .structured import Eye as Eye
 from .structured import Orthogonal as Orthogonal

@@ -7,10 +7,13 @@ import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import ClassVar, Literal
 
 from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
 from ..fills import Fill, TensorSpec
 from ..sampling.transforms import float32
+
+Reads = Literal["layer", "torch", "nothing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +24,17 @@ class Initializer(ABC):
     It must decide by the spec alone.
     """
 
+    reads: ClassVar[Reads] = "layer"
+    """Whose convention the axes of a weight are read by.
+
+    "layer": the layer's, and if the weight holds several maps (q, k and v; experts; groups) each is one by itself;
+    "torch": as `torch.nn.init` reads them, which the schemes of OpenMMLab do;
+    "nothing": the scheme takes no notice of axes.
+    """
+
     @abstractmethod
-    def fill(self, spec: TensorSpec) -> Fill:
-        """What a tensor of this description gets.
+    def fill(self, spec: TensorSpec) -> Fill | None:
+        """What a tensor of this description gets; None leaves it as it is.
 
         Raises:
             ShapeError: the scheme is not defined for such a tensor; the message says why and what to do instead.

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import torch
-
 from .. import fills
-from ..errors import ConfigError, ShapeError
+from ..errors import ConfigError
 from ..fills import Fill, TensorSpec
 from .base import Initializer, check_number, real
 from .registry import register_initializer
@@ -31,6 +29,8 @@ class Constant(Initializer):
         Constant(value=1.0)
     """
 
+    reads = "nothing"
+
     val: float
 
     def __post_init__(self) -> None:
@@ -41,9 +41,6 @@ class Constant(Initializer):
         object.__setattr__(self, "val", value)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        numeric = spec.dtype.is_floating_point or spec.dtype.is_complex
-        if numeric and torch.finfo(spec.dtype).max < abs(self.val) < math.inf:
-            raise ShapeError(f"Constant: val={self.val!r} is beyond {spec.dtype}.")
         return fills.Constant(self.val)
 
 
@@ -58,6 +55,8 @@ class Normal(Initializer):
         Normal(mean=0.0, std=0.02)
     """
 
+    reads = "nothing"
+
     mean: float = 0.0
     std: float = 1.0
 
@@ -66,7 +65,9 @@ class Normal(Initializer):
         check_number(self, "std", low=0)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        return fills.Normal(self.mean, self.std) if self.std else fills.Constant(self.mean)
+        if not self.std:
+            return fills.Constant(self.mean)
+        return fills.ComplexNormal(self.mean, self.std) if spec.dtype.is_complex else fills.Normal(self.mean, self.std)
 
 
 @register_initializer("TruncNormal")
@@ -79,6 +80,8 @@ class TruncNormal(Initializer):
         >>> TruncNormal(std=0.02, a=-0.04, b=0.04).fill(TensorSpec(shape=(3,)))
         TruncNormal(loc=0.0, scale=0.02, low=-0.04, high=0.04)
     """
+
+    reads = "nothing"
 
     mean: float = 0.0
     std: float = 1.0
@@ -111,6 +114,8 @@ class Uniform(Initializer):
         >>> Uniform(a=-0.1, b=0.1).fill(TensorSpec(shape=(3,)))
         Uniform(low=-0.1, high=0.1)
     """
+
+    reads = "nothing"
 
     a: float = 0.0
     b: float = 1.0

@@ -30,6 +30,8 @@ class Function(Initializer):
         constant_(val=2.0)
     """
 
+    reads = "nothing"
+
     function: Callable[..., object]
     arguments: Mapping[str, object] = field(default_factory=dict)
 

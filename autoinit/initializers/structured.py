@@ -51,6 +51,9 @@ class Dirac(Initializer):
         Dirac(groups=2)
     """
 
+    # Its `groups` are those of the layer.
+    reads = "torch"
+
     groups: int = 1
 
     def __post_init__(self) -> None:

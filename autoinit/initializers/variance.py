@@ -37,10 +37,10 @@ def fans_of(scheme: object, spec: TensorSpec) -> Fans:
     return spec.fans
 
 
-def spread(distribution: str, std: float) -> Fill:
+def spread(distribution: str, std: float, dtype: torch.dtype) -> Fill:
     """A zero-mean fill of a family with exactly this standard deviation."""
     if distribution == "normal":
-        return fills.Normal(0.0, std)
+        return fills.ComplexNormal(0.0, std) if dtype.is_complex else fills.Normal(0.0, std)
     if distribution == "uniform":
         bound = math.sqrt(3.0) * std
         return fills.Uniform(-bound, bound)
@@ -48,9 +48,9 @@ def spread(distribution: str, std: float) -> Fill:
     return fills.TruncNormal(0.0, scale, -2 * scale, 2 * scale)
 
 
-def scaled(distribution: str, gain: float, fan: float) -> Fill:
+def scaled(distribution: str, gain: float, fan: float, spec: TensorSpec) -> Fill:
     """A zero-mean fill with std gain / sqrt(fan); a tensor without elements has a fan of zero."""
-    return spread(distribution, gain / math.sqrt(fan)) if fan and gain else fills.Constant(0.0)
+    return spread(distribution, gain / math.sqrt(fan), spec.dtype) if fan and gain else fills.Constant(0.0)
 
 
 @register_initializer("VarianceScaling")
@@ -87,7 +87,7 @@ class VarianceScaling(Initializer):
         fans = fans_of(self, spec)
         average = (fans.fan_in + fans.fan_out) / 2
         fan = {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": average}[self.mode]
-        return scaled(self.distribution, math.sqrt(self.scale), fan)
+        return scaled(self.distribution, math.sqrt(self.scale), fan, spec)
 
 
 @register_initializer("LeCun")
@@ -108,7 +108,7 @@ class LeCun(Initializer):
         check_choice(self, "distribution", ("truncated_normal", "normal", "uniform"))
 
     def fill(self, spec: TensorSpec) -> Fill:
-        return scaled(self.distribution, 1.0, fans_of(self, spec).fan_in)
+        return scaled(self.distribution, 1.0, fans_of(self, spec).fan_in, spec)
 
 
 @register_initializer("Xavier")
@@ -123,6 +123,8 @@ class Xavier(Initializer):
         Normal(mean=0.0, std=0.1)
     """
 
+    reads = "torch"
+
     gain: float = 1.0
     distribution: str = "normal"
 
@@ -132,7 +134,7 @@ class Xavier(Initializer):
 
     def fill(self, spec: TensorSpec) -> Fill:
         fans = fans_of(self, spec)
-        return scaled(self.distribution, self.gain, (fans.fan_in + fans.fan_out) / 2)
+        return scaled(self.distribution, self.gain, (fans.fan_in + fans.fan_out) / 2, spec)
 
 
 @register_initializer("Kaiming")
@@ -152,6 +154,8 @@ class Kaiming(Initializer):
         >>> Kaiming(mode="fan_in").fill(TensorSpec(shape=(4, 200), fans=torch_fans((4, 200))))
         Normal(mean=0.0, std=0.1)
     """
+
+    reads = "torch"
 
     a: float = 0.0
     mode: str = "fan_out"
@@ -181,7 +185,8 @@ class Kaiming(Initializer):
 
     def fill(self, spec: TensorSpec) -> Fill:
         fans = fans_of(self, spec)
-        return scaled(self.distribution, self._gain(), fans.fan_in if self.mode == "fan_in" else fans.fan_out)
+        fan = fans.fan_in if self.mode == "fan_in" else fans.fan_out
+        return scaled(self.distribution, self._gain(), fan, spec)
 
 
 @register_initializer("Caffe2Xavier")
@@ -196,5 +201,7 @@ class Caffe2Xavier(Initializer):
         Uniform(low=-0.1, high=0.1)
     """
 
+    reads = "torch"
+
     def fill(self, spec: TensorSpec) -> Fill:
-        return scaled("uniform", 1.0, fans_of(self, spec).fan_in)
+        return scaled("uniform", 1.0, fans_of(self, spec).fan_in, spec)

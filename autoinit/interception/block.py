@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 from ..config import Config, parse_config
 from ..errors import ConfigTypeError, StateError
-from ..planning import Unmatched, check_policy
+from ..planning import Fan, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import check_seed
 from .context import innermost
@@ -21,7 +21,15 @@ from .run import Run
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def autoinit(cfg: Config = None, *, seed: int | None = None, unmatched: Unmatched = "auto") -> Block:
+def autoinit(
+    cfg: Config = None,
+    *,
+    seed: int | None = None,
+    unmatched: Unmatched = "auto",
+    fan: Fan = "auto",
+    require_coverage: bool = False,
+    allow_uncovered: Sequence[str] = (),
+) -> Block:
     """Initialize every model that is built in a block, or in a function that this decorates.
 
     Args:
@@ -29,6 +37,10 @@ def autoinit(cfg: Config = None, *, seed: int | None = None, unmatched: Unmatche
             own `init_cfg` alone. It is read now: what the caller does to it later changes nothing.
         seed: any integer fixes every value; None draws one from torch's default generator, if anything is random.
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
+        fan: how fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
+            each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
+        require_coverage: make a parameter that no rule covers an error.
+        allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
     Returns:
         A context manager, which may be entered any number of times, also nested; `as run` gives a `Run`. On a
@@ -36,7 +48,8 @@ def autoinit(cfg: Config = None, *, seed: int | None = None, unmatched: Unmatche
 
     Raises:
         ConfigError: at once, for what cannot mean anything.
-        MatchError, ShapeError, CheckpointError: at the end of the block; every parameter is as it was.
+        MatchError, CoverageError, ShapeError, ParametrizationError, CheckpointError: at the end of the block; every
+            parameter is as it was.
 
     Example:
         >>> import torch
@@ -51,17 +64,17 @@ def autoinit(cfg: Config = None, *, seed: int | None = None, unmatched: Unmatche
         >>> build().weight.item()
         2.0
     """
-    check_policy(unmatched)
-    return Block(parse_config(cfg), check_seed(seed), unmatched)
+    policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
+    return Block(parse_config(cfg), check_seed(seed), policy)
 
 
 class Block:
     """What `autoinit(...)` returns: a context manager and decorator that can be used again."""
 
-    def __init__(self, rules: tuple[Rule, ...], seed: int | None, unmatched: Unmatched) -> None:
+    def __init__(self, rules: tuple[Rule, ...], seed: int | None, policy: Policy) -> None:
         self._rules = rules
         self._seed = seed
-        self._unmatched = unmatched
+        self._policy = policy
         self._open: list[Run] = []
 
     def __enter__(self) -> Run:
@@ -82,7 +95,7 @@ class Block:
         self._finish(run, failed=kind is not None)
 
     def _new_run(self) -> Run:
-        return Run(self._rules, self._seed, self._unmatched, outer=innermost(Run))
+        return Run(self._rules, self._seed, self._policy, outer=innermost(Run))
 
     @staticmethod
     def _finish(run: Run, *, failed: bool) -> None:

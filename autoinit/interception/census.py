@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -34,8 +35,7 @@ class Census:
     def add_copy(self, copy: nn.Module, original: nn.Module) -> None:
         """Record a copy of a recorded module; what was loaded into the original was loaded into the copy."""
         self.add(copy)
-        if id(original) in self._loaded:
-            self._loaded[id(copy)] = set(self._loaded[id(original)])
+        self.note_loaded(copy, self._loaded_names(original))
         for marks in (self.called, self.final):
             if id(original) in marks:
                 marks.add(id(copy))
@@ -75,17 +75,32 @@ class Census:
             self._index[key] = position
 
     def note_loaded(self, module: nn.Module, names: Iterable[str]) -> None:
-        """Record that parameters of a module came from a checkpoint."""
+        """Record that parameters or buffers of a module came from a checkpoint."""
+        # By name, so that what is converted afterwards, perhaps to a new object, is loaded still.
         self._loaded.setdefault(id(module), set()).update(names)
 
-    def loaded_params(self) -> set[int]:
-        """The ids of the parameters that came from a checkpoint."""
+    def note_unpickled(self, module: nn.Module) -> None:
+        """Record a module that was read from a file as a whole: nothing of it is new, and nothing is left to run."""
+        self.add(module)
+        self.note_loaded(module, [*module._parameters, *module._buffers])
+        self.called.add(id(module))
+        self.carried_out.add(id(module))
+
+    def _loaded_names(self, module: nn.Module) -> set[str]:
+        names = set(self._loaded.get(id(module), ()))
+        if "transformers" in sys.modules:
+            # from_pretrained puts new parameters in place, and keeps account of them on the parameters themselves.
+            names.update(name for name, param in module._parameters.items() if hasattr(param, "_is_hf_initialized"))
+        return names
+
+    def loaded_tensors(self) -> set[int]:
+        """The ids of the parameters and buffers that came from a checkpoint."""
         found = set()
         for module in self:
-            for name in self._loaded.get(id(module), ()):
-                param = module._parameters.get(name)
-                if param is not None:
-                    found.add(id(param))
+            for name in self._loaded_names(module):
+                tensor = {**module._buffers, **module._parameters}.get(name)
+                if tensor is not None:
+                    found.add(id(tensor))
         return found
 
     def open_modules(self) -> list[nn.Module]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from torch import nn
@@ -14,8 +14,12 @@ T = TypeVar("T")
 Table = Mapping[str, "nn.Parameter | None"]
 
 
-def foreign_params(built: Iterable[nn.Module]) -> set[int]:
+def foreign_params(built: Iterable[nn.Module], known: Container[int] = ()) -> set[int]:
     """The ids of the parameters of these modules that some other module has registered, too.
+
+    Args:
+        built: the modules.
+        known: ids of parameters that need no answer, because they are left alone whatever it is.
 
     Nothing on a parameter says when it was made or who has it. But whoever has it holds a reference: one that is
     referred to just by these modules' own tables needs no further look, and only for the rest is the heap searched.
@@ -32,7 +36,7 @@ def foreign_params(built: Iterable[nn.Module]) -> set[int]:
         id(param): param
         for table in tables.values()
         for param, count in _references(table)
-        if param is not None and count > owners[id(param)]
+        if param is not None and count > owners[id(param)] and id(param) not in known
     }
     return _registered_elsewhere(suspects, tables) if suspects else set()
 

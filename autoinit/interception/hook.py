@@ -14,11 +14,13 @@ import torch
 from torch import nn
 from torch._guards import TracingContext
 from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
+from ..patches import Patches
 from ..planning import ENGINES
 from .context import innermost
-from .patches import Patches
+from .loading import LOADERS, on_load, on_loader, on_setstate
 from .run import Run
 
 _patches = Patches()
@@ -26,7 +28,7 @@ _open: list[Run] = []
 _lock = threading.RLock()
 _call_hook: list[RemovableHandle] = []
 _classes: set[type] = set()
-"""Those whose `init_weights` is being watched, or which have none."""
+"""Those whose methods are being watched, or which have none of interest."""
 
 
 def open_(run: Run) -> None:
@@ -63,15 +65,17 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
     if not _call_hook:
         _hook_calls()
     if type(instance) not in _classes:
-        _watch_init_weights(type(instance))
+        _watch(type(instance))
 
 
-def _watch_init_weights(cls: type) -> None:
+def _watch(cls: type) -> None:
+    """Patch what a class, or one of its ancestors, has of its own that the block has to know of."""
     _classes.add(cls)
     for base in cls.__mro__:
-        # A plain method: some classes have an option or a property of that name.
-        if isinstance(base.__dict__.get("init_weights"), FunctionType) and base.__module__ not in ENGINES:
-            _patches.also(base, "init_weights", _on_init_weights)
+        for name, wrapper in WATCHED.items():
+            # A plain method: some classes have an option or a property of that name.
+            if isinstance(base.__dict__.get(name), FunctionType) and base.__module__ not in ENGINES:
+                _patches.also(base, name, wrapper)
 
 
 def _on_init_weights(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -79,27 +83,6 @@ def _on_init_weights(wrapped: Callable[..., Any], instance: nn.Module, args: Any
         for run in _runs_of(instance):
             run.census.called.add(id(instance))
     return wrapped(*args, **kwargs)
-
-
-def _on_load(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
-    wrapped(*args, **kwargs)
-    runs = list(_runs_of(instance))
-    if not runs:
-        return
-    state, prefix = _load_arguments(*args, **kwargs)
-    names = []
-    for name, param in instance._parameters.items():
-        given = state.get(prefix + name)
-        if param is not None and given is not None and given.shape == param.shape:
-            names.append(name)
-    for run in runs:
-        run.census.note_loaded(instance, names)
-
-
-def _load_arguments(
-    state_dict: dict[str, torch.Tensor], prefix: str, *_: Any, **__: Any
-) -> tuple[dict[str, torch.Tensor], str]:
-    return state_dict, prefix
 
 
 class Remake:
@@ -127,6 +110,24 @@ def _on_reduce(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwar
     value = wrapped(*args, **kwargs)
     if isinstance(value, tuple) and value[0] is copyreg.__newobj__ and any(True for _ in _runs_of(instance)):  # type: ignore[attr-defined]
         return (Remake(instance), *value[1:])
+    return value
+
+
+def _on_deepcopy(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
+    made = wrapped(*args, **kwargs)
+    if isinstance(made, nn.Module) and made is not instance:
+        for run in _runs_of(instance):
+            if made not in run.census:
+                run.census.add_copy(made, instance)
+    return made
+
+
+def _on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """A module that gets its first parametrization gets a class of its own, which has its own way to be copied."""
+    value = wrapped(*args, **kwargs)
+    module: nn.Module = args[0] if args else kwargs["module"]
+    if any(True for _ in _runs_of(module)):
+        _watch(type(module))
     return value
 
 
@@ -165,6 +166,16 @@ def _under_construction(run: Run) -> bool:
     return False
 
 
+WATCHED = {
+    "init_weights": _on_init_weights,
+    "_load_from_state_dict": on_load(_runs_of),
+    **dict.fromkeys(LOADERS, on_loader(_runs_of)),
+    "__deepcopy__": _on_deepcopy,
+}
+"""Methods that classes have of their own, and what is told of their calls."""
+
 _patches.want(nn.Module, "__init__", _on_init)
-_patches.want(nn.Module, "_load_from_state_dict", _on_load)
+_patches.want(nn.Module, "_load_from_state_dict", WATCHED["_load_from_state_dict"])
+_patches.want(nn.Module, "__setstate__", on_setstate(lambda: innermost(Run)))
 _patches.want(nn.Module, "__reduce_ex__", _on_reduce)
+_patches.want(parametrize, "_inject_new_class", _on_new_class)

@@ -19,16 +19,17 @@ from ..planning import (
     Entry,
     Plan,
     Planner,
+    Policy,
     Report,
     ReportEntry,
     Surroundings,
     Tally,
-    Unmatched,
     can_reach,
+    check_coverage,
     check_unmatched,
     tally,
     walk,
-    warn_of_wiped_overrides,
+    warn_of_conflicts,
 )
 from ..rules import Rule
 from ..sampling import fresh_seed
@@ -41,13 +42,13 @@ from .foreign import foreign_params
 class Run(Extent):
     """One execution of a `with autoinit(...)` block; `as run` gives it."""
 
-    def __init__(self, rules: tuple[Rule, ...], seed: int | None, unmatched: Unmatched, outer: Run | None) -> None:
+    def __init__(self, rules: tuple[Rule, ...], seed: int | None, policy: Policy, outer: Run | None) -> None:
         super().__init__()
         self.census = Census()
         self._reports: list[Report | Callable[[], Report]] = []
         self._rules = rules
         self._seed = seed
-        self._unmatched = unmatched
+        self._policy = policy
         self.outer = outer
         self._settled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
         self._tallies: list[Tally] = []
@@ -58,6 +59,13 @@ class Run(Extent):
         run: Run | None = self
         while run is not None:
             run.census.add(module)
+            run = run.outer
+
+    def notice_unpickled(self, module: nn.Module) -> None:
+        """Record a module that is read from a file as a whole: here, and so in the blocks around this one."""
+        run: Run | None = self
+        while run is not None:
+            run.census.note_unpickled(module)
             run = run.outer
 
     @property
@@ -109,7 +117,7 @@ class Run(Extent):
 
     def _settle(self, roots: Sequence[nn.Module], *, judge: bool) -> None:
         numbered = self._number(self.census.roots())
-        if not can_reach(self._rules, self.census):
+        if not self._policy.require_coverage and not can_reach(self._rules, self.census):
             self._leave(roots, numbered)
             if judge:
                 self._judge()
@@ -121,11 +129,12 @@ class Run(Extent):
             planner = Planner(root, [self._rules], surroundings)
             planners.append(planner)
             plans.append(make_plan(planner))
-            taken.update(planner.records)
+            taken.update(planner.records.ids())
         self._tallies += map(tally, planners)
         if judge:
             self._judge()
-        warn_of_wiped_overrides(planners)
+        check_coverage(plans, self._policy)
+        warn_of_conflicts(planners)
         # All found before any is written, so that an error leaves every root as it was.
         targets = [targets_of(planner, plan) for planner, plan in zip(planners, plans, strict=True)]
         for plan, planner, root, target in zip(plans, planners, roots, targets, strict=True):
@@ -150,8 +159,8 @@ class Run(Extent):
 
     def _judge(self) -> None:
         if self._tallies:
-            check_unmatched(self._tallies, self._unmatched)
-        elif self._rules and self._unmatched != "ignore" and not self.census.total:
+            check_unmatched(self._tallies, self._policy.unmatched)
+        elif self._rules and self._policy.unmatched != "ignore" and not self.census.total:
             warn(
                 "No module was built in this autoinit block, so its rules did nothing. For a model that exists already "
                 "use autoinit.initialize(model, cfg)."
@@ -172,16 +181,18 @@ class Run(Extent):
     def _surroundings(self, taken: set[int]) -> Surroundings:
         census = self.census
         # An id is free again when its tensor is gone.
+        loaded = census.loaded_tensors()
         settled = {key: entry for key, (param, entry) in self._settled.items() if param() is not None}
         return Surroundings(
             built={id(module) for module in census},
             final=census.final,
-            loaded=census.loaded_params(),
-            foreign=foreign_params(census),
+            loaded=loaded,
+            foreign=foreign_params(census, known=loaded),
             taken=taken,
             settled=settled,
             carried_out=census.carried_out,
             called=census.called,
+            fan=self._policy.fan,
         )
 
     def remember(self, plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:

@@ -3,6 +3,10 @@
 from .binding import Rank as Rank
 from .binding import unwrapped as unwrapped
 from .claims import Surroundings as Surroundings
+from .collecting import Collector as Collector
+from .conflicts import warn_of_conflicts as warn_of_conflicts
+from .coverage import check_coverage as check_coverage
+from .entries import Deferred as Deferred
 from .entries import Entry as Entry
 from .loads import tensors_of as tensors_of
 from .own import ENGINES as ENGINES
@@ -10,6 +14,9 @@ from .own import is_initialized as is_initialized
 from .planner import Planner as Planner
 from .plans import Executor as Executor
 from .plans import Plan as Plan
+from .policy import Fan as Fan
+from .policy import Policy as Policy
+from .policy import Unmatched as Unmatched
 from .reach import can_reach as can_reach
 from .reports import FILLED as FILLED
 from .reports import KEPT as KEPT
@@ -26,8 +33,5 @@ from .tree import Node as Node
 from .tree import joined as joined
 from .tree import walk as walk
 from .unmatched import Tally as Tally
-from .unmatched import Unmatched as Unmatched
-from .unmatched import check_policy as check_policy
 from .unmatched import check_unmatched as check_unmatched
 from .unmatched import tally as tally
-from .unmatched import warn_of_wiped_overrides as warn_of_wiped_overrides

@@ -10,8 +10,8 @@ from torch import nn
 from ..errors import TargetError, nearest
 from ..globs import fqn_pattern, is_plain
 from ..initializers import Initializer, Pretrained
+from ..layers import is_layer
 from ..rules import Rule
-from .layers import is_layer
 from .tree import Node, joined, walk, wraps
 
 Rank = tuple[int, int, int, int]

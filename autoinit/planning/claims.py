@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from ..globs import is_plain
 from ..initializers import Initializer
 from ..rules import Rule
 from .binding import Bound, Rank
 from .entries import Entry
+from .policy import Fan
 from .tree import Node
 
 
@@ -31,11 +33,13 @@ class Surroundings:
         called: ids of the modules whose `init_weights` has run; None if nobody watched (the code is read instead).
         running: ids of the modules whose `init_weights` is being run right now.
         rules_only: whether what modules say themselves (`init_cfg`, `init_weights`) is left out.
+        shallow: whether the modules inside the model are left out.
+        fan: whose reading of a weight's axes counts where a rule does not say.
     """
 
     built: Container[int] | None = None
     final: Container[int] = ()
-    loaded: Container[int] = ()
+    loaded: Collection[int] = ()
     foreign: Container[int] = ()
     taken: Container[int] = ()
     settled: Mapping[int, Entry] = field(default_factory=dict)
@@ -43,22 +47,25 @@ class Surroundings:
     called: Container[int] | None = None
     running: Container[int] = ()
     rules_only: bool = False
+    shallow: bool = False
+    fan: Fan = "auto"
 
     def may_touch(self, module: nn.Module) -> bool:
         """Whether a module is there to be initialized."""
         return (self.built is None or id(module) in self.built) and id(module) not in self.final
 
-    def why_kept(self, module: nn.Module, param: torch.Tensor) -> str | None:
-        """Why a parameter must be left alone, if it must."""
-        if id(param) in self.loaded:
+    def why_kept(self, module: nn.Module, tensors: Iterable[torch.Tensor]) -> str | None:
+        """Why what these tensors hold must be left alone, if it must."""
+        keys = [id(tensor) for tensor in tensors]
+        if any(key in self.loaded for key in keys):
             return "loaded"
         if id(module) in self.final:
             return "final since its first call"
         if self.built is not None and id(module) not in self.built:
             return "built outside the block"
-        if id(param) in self.foreign:
+        if any(key in self.foreign for key in keys):
             return "shared with a module outside the block"
-        if id(param) in self.taken:
+        if any(key in self.taken for key in keys):
             return "shared with an earlier root of the block"
         return None
 
@@ -78,31 +85,22 @@ class Wish(NamedTuple):
     claim: Claim
 
 
-class Record:
-    """One parameter while claims on it are collected."""
-
-    __slots__ = ("aliases", "claims", "fqn", "kept", "layer", "param")
-
-    def __init__(self, fqn: str, param: torch.Tensor, layer: str) -> None:
-        self.fqn = fqn
-        self.param = param
-        self.layer = layer
-        self.kept: str | None = None
-        self.claims: list[Claim] = []
-        self.aliases: list[str] = []
-
-
 class Territory:
     """What holds for a module and everything below it, because of the configs above."""
 
-    def __init__(self, bounds: tuple[Bound, ...], *, closed: bool = False, constructed: bool = False) -> None:
+    def __init__(
+        self, bounds: tuple[Bound, ...], *, closed: bool = False, constructed: bool = False, own: str | None = None
+    ) -> None:
         self.bounds = bounds
         self.closed = closed
         """A module's own `init_weights` is responsible for everything here, as in the original."""
         self.constructed = constructed
         """A constructor has initialized everything here."""
+        self.own = own
+        """FQN of the module whose own `init_weights` will run over everything here."""
         self._of_class: dict[type, tuple[Bound, ...]] = {}
         self._wishes: dict[tuple[tuple[Bound, ...], str], tuple[Wish, ...]] = {}
+        self._named: dict[tuple[Bound, ...], frozenset[str]] = {}
 
     def selected(self, node: Node) -> tuple[Bound, ...]:
         """The rules that select a module, in rising precedence."""
@@ -122,4 +120,12 @@ class Territory:
             schemes = ((bound, bound.rule.scheme_for(param)) for bound in selected)
             found = tuple(Wish(b, Claim(b.rank, b.rule, scheme)) for b, scheme in schemes if scheme is not None)
             self._wishes[selected, param] = found
+        return found
+
+    def named(self, selected: tuple[Bound, ...]) -> frozenset[str]:
+        """The parameters that rules which select a module ask for by name, not by a pattern or by default."""
+        found = self._named.get(selected)
+        if found is None:
+            found = frozenset(name for bound in selected for name in bound.rule.params or () if is_plain(name))
+            self._named[selected] = found
         return found

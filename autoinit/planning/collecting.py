@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from torch import nn
 
+from ..fans import Layout, inner_layouts
 from ..initializers import ModuleFunction
+from ..parametrized import effective_weights
 from ..rules import Rule
-from .binding import OWN, Bound, Source, bind, fills_parameters
-from .claims import Claim, Record, Surroundings, Territory
+from .binding import OWN, Bound, Source, bind, fills_parameters, relative_name
+from .claims import Claim, Surroundings, Territory
 from .loads import loads_rule, plan_load
 from .own import constructor_initializes, has_own_init_weights, has_protocol, is_initialized, own_rules
+from .records import Record, Records
 from .steps import ModuleCall, OwnInit, Step
-from .tree import Node, walk
+from .tree import Node, joined, walk
+
+CONTAINERS = (nn.ParameterList, nn.ParameterDict)
+
+
+class Site(NamedTuple):
+    """One path to one module, with the rules that select it."""
+
+    node: Node
+    territory: Territory
+    selected: tuple[Bound, ...]
 
 
 class Collector:
@@ -31,12 +45,15 @@ class Collector:
         self.surroundings = surroundings
         self.own_depth = len(configs)
         self.bounds: list[Bound] = []
-        self.records: dict[int, Record] = {}
+        self.records = Records()
+        self.layouts: dict[int, Layout | None] = {}
+        """What outer layers say of how parameters inside them are read, by the parameter's id."""
         self.modules: dict[str, nn.Module] = {}
         self.steps: list[Step] = []
         self.initialized: list[str] = []
         self.census: Counter[type] = Counter()
         self.param_names: Counter[str] = Counter()
+        self._sites: list[Site] = []
         self._seen: set[int] = set()
         self._called: set[int] = set()
         top = Node("", root, 0)
@@ -47,12 +64,15 @@ class Collector:
 
     def collect(self) -> None:
         """Walk the model, then read what checkpoints have for it."""
-        above: list[Territory] = [Territory(self._top, closed=self.surroundings.rules_only)]
+        top = Territory(self._top, closed=self.surroundings.rules_only)
         for node in walk(self.root):
-            del above[node.depth + 1 :]
-            territory = self._enter(node, above[-1])
-            above.append(territory)
-            self._visit(node, territory)
+            del self._sites[node.depth :]
+            territory = self._enter(node, self._sites[-1].territory if self._sites else top)
+            site = Site(node, territory, territory.selected(node))
+            self._sites.append(site)
+            self._visit(site)
+            if self.surroundings.shallow:
+                break
         for bound in self.bounds:
             if loads_rule(bound.rule):
                 self._load(bound)
@@ -80,9 +100,10 @@ class Collector:
             bound.modules += 1
             bound.params += len(tensors)
             self.steps.append(load)
-            for tensor in tensors.values():
-                if id(tensor) in self.records:
-                    self.records[id(tensor)].claims.append(claim)
+            # Once for a weight that is computed from several.
+            found = {id(record): record for tensor in tensors.values() if (record := self.records.of(tensor))}
+            for record in found.values():
+                record.claim(record.fqn, claim)
 
     def _enter(self, node: Node, above: Territory) -> Territory:
         """The territory of a module: its parent's, unless it has something to say itself."""
@@ -96,7 +117,7 @@ class Collector:
             if id(module) not in self._called:
                 self._called.add(id(module))
                 self.steps.append(OwnInit(fqn=node.fqn, rank=(OWN, len(self.steps), 0, 0)))
-            return Territory(above.bounds, closed=True)
+            return Territory(above.bounds, closed=True, own=node.fqn)
         if has_protocol(module):
             if is_initialized(module):
                 return Territory(above.bounds, closed=True)
@@ -124,30 +145,61 @@ class Collector:
             return id(module) not in self.surroundings.called
         return not constructed or (has_protocol(module) and not constructor_initializes(cls))
 
-    def _visit(self, node: Node, territory: Territory) -> None:
-        module = node.module
+    def _visit(self, site: Site) -> None:
+        node, module = site.node, site.node.module
         self.modules[node.fqn] = module
-        selected = territory.selected(node)
         if id(module) not in self._seen:
             self._seen.add(id(module))
             self.census[type(module)] += 1
-        for bound in selected:
+            self._read_inner(module)
+        for bound in site.selected:
             bound.modules += 1
+        if module._forward_pre_hooks or "parametrizations" in module._modules:
+            for weight in effective_weights(module):
+                self._claim(site, weight.name, self.records.weight(node, weight))
         for name, param in module._parameters.items():
-            if param is None:
-                continue
-            record = self._record(node, name, param)
-            for bound, claim in territory.wishes(selected, name):
-                bound.params += 1
-                record.claims.append(claim)
+            if param is not None:
+                self._visit_param(site, name, param)
+        if site.selected:
+            for name in site.territory.named(site.selected):
+                buffer = module._buffers.get(name)
+                if buffer is not None:
+                    self._claim(site, name, self.records.named(node, name, buffer), named=True)
 
-    def _record(self, node: Node, name: str, param: nn.Parameter) -> Record:
-        fqn = f"{node.fqn}.{name}" if node.fqn else name
-        record = self.records.get(id(param))
-        if record is None:
-            self.param_names[name] += 1
-            record = self.records[id(param)] = Record(fqn, param, type(node.module).__name__)
-        elif fqn != record.fqn:
-            record.aliases.append(fqn)
-        record.kept = self.surroundings.why_kept(node.module, param) or record.kept
-        return record
+    def _visit_param(self, site: Site, name: str, param: nn.Parameter) -> None:
+        record = self.records.of(param)
+        if record is not None and record.weight is not None:
+            # It follows the weight that is computed from it, unless a rule asks for it by name.
+            if name in site.territory.named(site.selected):
+                self._claim(site, name, self.records.named(site.node, name, param, within=record), named=True)
+        elif isinstance(site.node.module, CONTAINERS):
+            # Also a part of the module that has the list: `scales.0` of a module with a list `scales`.
+            outer = next(above for above in reversed(self._sites) if not isinstance(above.node.module, CONTAINERS))
+            path = joined(relative_name(site.node.fqn, outer.node.fqn), name)
+            record = self.records.param(outer.node, path, param)
+            self._claim(outer, path, record)
+            self._claim(site, name, record)
+        else:
+            self._claim(site, name, self.records.param(site.node, name, param))
+
+    def _claim(self, site: Site, name: str, record: Record, *, named: bool = False) -> None:
+        """Add what the rules that select a module give to one of its tensors."""
+        fqn = f"{site.node.fqn}.{name}" if site.node.fqn else name
+        self.param_names[name] += 1
+        for bound, claim in site.territory.wishes(site.selected, name):
+            if not named or bound.rule.names(name):
+                bound.params += 1
+                record.claim(fqn, claim)
+        record.own = site.territory.own or record.own
+        record.kept = self.surroundings.why_kept(record.owner, record.tensors) or record.kept
+
+    def _read_inner(self, module: nn.Module) -> None:
+        """Note what a module's class says of how parameters inside it are read."""
+        for path, layout in inner_layouts(module):
+            owner: object = module
+            *parents, name = path.split(".")
+            for parent in parents:
+                owner = owner._modules.get(parent) if isinstance(owner, nn.Module) else None
+            param = owner._parameters.get(name) if isinstance(owner, nn.Module) else None
+            if param is not None:
+                self.layouts.setdefault(id(param), layout)

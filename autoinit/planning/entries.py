@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeVar
 
 import torch
 
+from ..fans import Fans, Layout
 from ..fills import Fill
+from ..initializers import Initializer, Keep
 from ..rules import Rule
 from ..tables import Table
 from .binding import Rank
 
 NO_RULE = "(no rule)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deferred:
+    """What is needed to resolve the fill of a lazy parameter when it has a shape."""
+
+    scheme: Initializer
+    layout: Layout | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +44,11 @@ class Entry:
         beat: the rules that lost, weakest first.
         aliases: the other names of a tied parameter.
         kept: why it is left alone although rules might match (`"loaded"`, `"built outside the block"`, ...).
+        fans: those that the rule's scheme was given, with the convention that they were read by; one for each kind of
+            map in the weight.
+        through: what forward computes the parameter with, if it is not stored as such (`"weight_norm"`).
+        stored: the parameters that it is then set through.
+        own: FQN of the module whose own `init_weights` will run over it and may write it; None if none will.
     """
 
     fqn: str
@@ -42,6 +60,11 @@ class Entry:
     beat: tuple[Rule, ...] = ()
     aliases: tuple[str, ...] = ()
     kept: str | None = None
+    fans: tuple[Fans, ...] = ()
+    through: str = ""
+    stored: tuple[str, ...] = ()
+    own: str | None = None
+    deferred: Deferred | None = field(default=None, repr=False, compare=False)
     rank: Rank = field(default=(0, 0, 0, 0), repr=False, compare=False)
 
     @property
@@ -55,13 +78,73 @@ class Entry:
         if self.kept:
             return f"kept: {self.kept}"
         if self.fill is not None:
-            return str(self.fill)
+            return f"{self.fill} through {self.through}" if self.through else str(self.fill)
+        if self.deferred is not None:
+            return str(self.deferred.scheme)
         return str(self.rule.initializer) if self.rule else ""
+
+    @property
+    def gets_values(self) -> bool:
+        """Whether its rule writes to it, rather than keep it as it is."""
+        return self.rule is not None and not isinstance(self.rule.initializer, Keep)
+
+    @property
+    def is_uncovered(self) -> bool:
+        """Whether no rule covers it, nothing else is known to keep or to write it, and it can be covered."""
+        return self.rule is None and self.kept is None and self.own is None
+
+    @property
+    def numel(self) -> int:
+        """How many values it has; 0 while a lazy one has no shape."""
+        return math.prod(self.shape) if self.shape is not None else 0
+
+
+E = TypeVar("E", bound=Entry)
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:
     """A shape for a table."""
     return "lazy" if shape is None else " x ".join(map(str, shape)) or "scalar"
+
+
+class ByName(Mapping[str, E]):
+    """Entries by FQN, in model order; any other name of a parameter, or of what it is stored as, finds it as well."""
+
+    entries: Mapping[str, E]
+
+    def __getitem__(self, name: str) -> E:
+        found = self.entries.get(name)
+        return self.entries[self._other_names[name]] if found is None else found
+
+    @cached_property
+    def _other_names(self) -> Mapping[str, str]:
+        return {name: fqn for fqn, entry in self.entries.items() for name in (*entry.stored, *entry.aliases)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def coverage(title: str, entries: Iterable[Entry], uncovered: Collection[str]) -> Table:
+    """One row a module type: how many of its parameters are covered, and the names of those that are not."""
+    rows: dict[str, list[Entry]] = {}
+    for entry in entries:
+        rows.setdefault(entry.layer, []).append(entry)
+    lines = []
+    for layer, group in sorted(rows.items()):
+        missing = [entry for entry in group if entry.fqn in uncovered]
+        names = ", ".join(dict.fromkeys(_last(entry.fqn) for entry in missing))
+        values = f"{sum(entry.numel for entry in missing):,}" if missing else ""
+        lines.append((layer, str(len(group)), str(len(missing) or ""), values, names))
+    return Table(title=title, columns=("layer", "parameters", "uncovered", "values", "names"), rows=lines)
+
+
+def _last(fqn: str) -> str:
+    """The name of a parameter in its module; numbers in a list of parameters are not worth telling apart."""
+    *above, name = fqn.split(".")
+    return f"{above[-1]}.*" if name.isdigit() and above else name
 
 
 def summarize(title: str, entries: Iterable[Entry]) -> Table:
@@ -74,7 +157,7 @@ def summarize(title: str, entries: Iterable[Entry]) -> Table:
         origin = entry.origin or NO_RULE
         shown.setdefault(origin, str(entry.rule.initializer) if entry.rule else "")
         params[origin] += 1
-        values[origin] += torch.Size(entry.shape or (0,)).numel()
+        values[origin] += entry.numel
         for rule in entry.beat:
             shown.setdefault(rule.origin, str(rule.initializer))
             lost[rule.origin] += 1

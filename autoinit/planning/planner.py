@@ -8,15 +8,17 @@ from typing import Any
 
 import torch
 
-from ..errors import ShapeError
-from ..fans import torch_fans
-from ..fills import Constant, Fill, TensorSpec
+from ..initializers import Resolved
 from ..rules import Rule
 from .binding import LOADS, SETTLED
-from .claims import Claim, Record
+from .claims import Claim
 from .collecting import Collector
 from .entries import Entry
 from .plans import Plan
+from .records import Record
+from .resolver import Resolver
+
+NOTHING = Resolved(fill=None)
 
 
 class Planner(Collector):
@@ -26,12 +28,13 @@ class Planner(Collector):
         """Walk, and decide.
 
         Raises:
-            ModuleGraphError, ConfigError, CheckpointError, ShapeError: the model or a rule is not fit for it.
+            ModuleGraphError, ConfigError, CheckpointError, ShapeError, ParametrizationError: the model or a rule is not
+                fit for it.
         """
         self.collect()
-        self._fills: dict[tuple[int, torch.Size, torch.dtype], Fill] = {}
+        self.resolver = Resolver(self.surroundings.fan, self.layouts)
         self._beaten: dict[tuple[tuple[int, ...], bool], tuple[Rule, ...]] = {}
-        entries = {record.fqn: self._decide(record) for record in self.records.values()}
+        entries = {record.fqn: self._decide(record) for record in self.records}
         self.steps.sort(key=lambda step: step.rank)
         return Plan(
             model=type(self.root).__name__,
@@ -41,28 +44,47 @@ class Planner(Collector):
         )
 
     def _decide(self, record: Record) -> Entry:
-        claims, param, kept = record.claims, record.param, record.kept
+        claims, kept = record.claims, record.kept
         if len(claims) > 1:
             claims.sort(key=lambda claim: claim.rank)
         settled = self.surroundings.settled
-        if settled and id(param) in settled:
-            return self._settled(record, settled[id(param)], claims)
-        lazy = torch.nn.parameter.is_lazy(param)
-        if lazy and claims and kept is None:
-            kept = "not materialized yet"
+        if settled and id(record.param) in settled:
+            return self._settled(record, settled[id(record.param)], claims)
+        if record.within is not None and claims and kept is None:
+            kept = self._against_weight(record, record.within)
         winner = claims[-1] if claims and kept is None else None
+        shape, dtype = record.shape_and_dtype()
+        gets = self._gets(winner, record, shape, dtype)
         return Entry(
             fqn=record.fqn,
-            shape=None if lazy else tuple(param.shape),
-            dtype=param.dtype,
+            shape=shape,
+            dtype=dtype,
             layer=record.layer,
-            fill=self._fill(winner, record) if winner is not None else None,
+            fill=gets.fill,
             rule=winner.rule if winner is not None else None,
             beat=self._losers(claims, winner) if claims else (),
             aliases=tuple(record.aliases),
             kept=kept,
+            fans=gets.fans,
+            through=record.weight.through if record.weight is not None else "",
+            stored=record.stored,
+            own=record.own,
+            deferred=self.resolver.defer(winner, record) if winner is not None and shape is None else None,
             rank=winner.rank if winner is not None else (0, 0, 0, 0),
         )
+
+    def _gets(
+        self, winner: Claim | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
+    ) -> Resolved:
+        if winner is None or shape is None:
+            return NOTHING
+        return self.resolver.resolve(winner, record, shape, dtype)
+
+    @staticmethod
+    def _against_weight(record: Record, weight: Record) -> str | None:
+        """Why a stored tensor that a rule names does not get it: a later rule sets the weight that it is a part of."""
+        later = max((claim.rank for claim in weight.claims), default=record.claims[-1].rank)
+        return f"set through {weight.fqn}" if later > record.claims[-1].rank else None
 
     def _settled(self, record: Record, inner: Entry, claims: Sequence[Claim]) -> Entry:
         """An inner block's entry as the outer block sees it: only an outer checkpoint can still beat it (P2, P4)."""
@@ -83,7 +105,7 @@ class Planner(Collector):
                 "beat": beat,
                 "rank": won.rank,
                 "rule": won.rule,
-                "fill": self._fill(won, record),
+                "fill": self._gets(won, record, *record.shape_and_dtype()).fill,
                 "kept": None,
             }
         return replace(inner, fqn=record.fqn, aliases=tuple(record.aliases), **changes)
@@ -100,29 +122,3 @@ class Planner(Collector):
                 rules.pop(id(winner.rule), None)
             found = self._beaten[key] = tuple(rules.values())
         return found
-
-    def _fill(self, claim: Claim, record: Record) -> Fill | None:
-        scheme, param = claim.scheme, record.param
-        if scheme is None:
-            return None
-        key = (id(scheme), param.shape, param.dtype)
-        fill = self._fills.get(key)
-        if fill is None:
-            shape = tuple(param.shape)
-            spec = TensorSpec(shape=shape, dtype=param.dtype, fans=torch_fans(shape))
-            try:
-                fill = scheme.fill(spec)
-                _check_dtype(fill, param)
-            except ShapeError as error:
-                text = f"{claim.rule.describe()}: {record.fqn} of {record.layer}: {error}"
-                raise ShapeError(text, origin=claim.rule.origin, fqn=record.fqn) from error
-            self._fills[key] = fill
-        return fill
-
-
-def _check_dtype(fill: Fill, param: torch.Tensor) -> None:
-    if param.dtype.is_floating_point or (param.dtype.is_complex and isinstance(fill, Constant)):
-        return
-    raise ShapeError(
-        f"a parameter of dtype {param.dtype} cannot get {fill}: narrow the rule with name= or params= to leave it out."
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from ..errors import StateError
 from ..tables import Table
-from .entries import Entry, shape_text, summarize
+from .entries import ByName, Entry, coverage, shape_text, summarize
 from .reports import Report
 from .steps import Load, Step
 
@@ -22,7 +22,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Plan(Mapping[str, Entry]):
+class Plan(ByName[Entry]):
     """A mapping from FQN to `Entry` over every parameter of a model, in model order.
 
     Args:
@@ -55,15 +55,6 @@ class Plan(Mapping[str, Entry]):
     initialized: tuple[str, ...] = ()
     executor: Executor | None = field(default=None, repr=False)
 
-    def __getitem__(self, fqn: str) -> Entry:
-        return self.entries[fqn]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Plan):
             return NotImplemented
@@ -73,8 +64,8 @@ class Plan(Mapping[str, Entry]):
 
     @property
     def uncovered(self) -> tuple[str, ...]:
-        """FQNs of the parameters that no rule covers."""
-        return tuple(fqn for fqn, entry in self.entries.items() if entry.rule is None and not entry.kept)
+        """FQNs of the parameters that no rule covers and no `init_weights` may write."""
+        return tuple(fqn for fqn, entry in self.entries.items() if entry.is_uncovered)
 
     @property
     def loads(self) -> tuple[Load, ...]:
@@ -105,19 +96,29 @@ class Plan(Mapping[str, Entry]):
         return self.executor(self, module, seed=seed)
 
     def table(self) -> Table:
-        """One row a parameter: name, shape, fill, rule, and what the rule beat."""
-        rows = [
-            (e.fqn, shape_text(e.shape), e.gets, e.origin, ", ".join(rule.origin for rule in e.beat))
-            for e in self.entries.values()
-        ]
+        """One row a parameter: name, shape, fill, the fans that it was made from, rule, and what the rule beat."""
+        entries = self.entries.values()
+        columns = {
+            "parameter": [entry.fqn for entry in entries],
+            "shape": [shape_text(entry.shape) for entry in entries],
+            "fill": [entry.gets for entry in entries],
+            "fans": [", ".join(map(str, entry.fans)) for entry in entries],
+            "rule": [entry.origin for entry in entries],
+            "beat": [", ".join(rule.origin for rule in entry.beat) for entry in entries],
+        }
+        if not any(columns["fans"]):
+            del columns["fans"]
         covered = len(self.entries) - len(self.uncovered)
-        caption = f"{covered} of {len(self.entries)} parameters covered"
         return Table(
             title=f"Plan of {self.model}",
-            columns=("parameter", "shape", "fill", "rule", "beat"),
-            rows=rows,
-            caption=caption,
+            columns=tuple(columns),
+            rows=list(zip(*columns.values(), strict=True)),
+            caption=f"{covered} of {len(self.entries)} parameters covered",
         )
+
+    def coverage(self) -> Table:
+        """One row a module type: how many of its parameters rules cover, and the names of those that they do not."""
+        return coverage(f"Coverage of {self.model}", self.entries.values(), set(self.uncovered))
 
     def summary(self) -> Table:
         """One row a rule: how many parameters and values it fills, and how many parameters others took from it."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from torch import nn
 
 from ..initializers import Initializer
+from ..layers import is_layer
 from ..rules import Rule
-from .layers import is_layer
 
 
 def can_reach(rules: Sequence[Rule], modules: Iterable[nn.Module]) -> bool:

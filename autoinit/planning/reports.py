@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..sampling import VERSION
 from ..tables import Table
-from .entries import Entry, shape_text, summarize
+from .entries import ByName, Entry, coverage, shape_text, summarize
 from .steps import Load
 
 FILLED, KEPT, LOADED, OWN, PENDING = "filled", "kept", "kept: loaded", "own init_weights", "pending"
@@ -36,8 +35,13 @@ class ReportEntry(Entry):
 
     @classmethod
     def of(cls, entry: Entry, outcome: str) -> ReportEntry:
-        """An entry of a plan with its outcome."""
-        return cls(**entry.__dict__, outcome=outcome)
+        """An entry of a plan, or of a report, with its outcome."""
+        return cls(**{**entry.__dict__, "outcome": outcome})
+
+    @property
+    def is_uncovered(self) -> bool:
+        """Whether nothing is known to have covered it: neither a rule, nor a checkpoint, nor a module's own method."""
+        return self.outcome == KEPT and self.rule is None and self.kept is None
 
     def to_dict(self) -> dict[str, Any]:
         """Strings, numbers and lists only."""
@@ -50,11 +54,15 @@ class ReportEntry(Entry):
             "rule": self.origin or None,
             "beat": [rule.origin for rule in self.beat],
             "aliases": list(self.aliases),
+            "fans": [
+                {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "convention": fans.convention} for fans in self.fans
+            ],
+            "through": self.through or None,
         }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Report(Mapping[str, ReportEntry]):
+class Report(ByName[ReportEntry]):
     """A mapping from FQN to `ReportEntry` over every parameter of a model, in model order.
 
     Args:
@@ -80,20 +88,11 @@ class Report(Mapping[str, ReportEntry]):
     """
 
     model: str
-    entries: Mapping[str, ReportEntry]
+    entries: dict[str, ReportEntry]
     seed: int | None = None
     root: int = 0
     loads: tuple[Load, ...] = ()
     version: int = field(default=VERSION)
-
-    def __getitem__(self, fqn: str) -> ReportEntry:
-        return self.entries[fqn]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
 
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, Report) else NotImplemented
@@ -104,6 +103,11 @@ class Report(Mapping[str, ReportEntry]):
     def outcomes(self) -> Counter[str]:
         """How many parameters had each outcome."""
         return Counter(entry.outcome for entry in self.entries.values())
+
+    @property
+    def uncovered(self) -> tuple[str, ...]:
+        """FQNs of the parameters that nothing covered."""
+        return tuple(fqn for fqn, entry in self.entries.items() if entry.is_uncovered)
 
     @property
     def caption(self) -> str:
@@ -131,6 +135,14 @@ class Report(Mapping[str, ReportEntry]):
     def summary(self) -> Table:
         """One row a rule: how many parameters and values it filled, and how many parameters others took from it."""
         return summarize(f"Rules of {self.model}", self.entries.values())
+
+    def amend(self, entry: Entry, outcome: str) -> None:
+        """Say what became of a parameter that was pending."""
+        self.entries[entry.fqn] = ReportEntry.of(entry, outcome)
+
+    def coverage(self) -> Table:
+        """One row a module type: how many of its parameters are covered, and the names of those that are not."""
+        return coverage(f"Coverage of {self.model}", self.entries.values(), set(self.uncovered))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-from ..errors import ConfigError, MatchError, TargetError, nearest, warn
+from ..errors import MatchError, TargetError, nearest, warn
 from ..globs import is_plain
+from ..layers import is_known, is_layer, suggestion
 from ..rules import Rule
-from .binding import Bound, Source, relative_name
-from .layers import is_known, is_layer, suggestion
-from .loads import loads_rule
+from .binding import Bound, relative_name
 from .planner import Planner
-
-Unmatched = Literal["auto", "error", "warn", "ignore"]
-"""What happens to a rule that selects nothing.
-
-"auto": an error if it cannot be meant (a `layer` that no class has, a `name`, `params` or override target that the
-model lacks) in a config that was passed; a warning if the class exists but this model has none, or if the config is
-a module's own.
-"""
-
-
-def check_policy(unmatched: str) -> None:
-    """Require a known policy.
-
-    Raises:
-        ConfigError: another value.
-    """
-    known = get_args(Unmatched)
-    if unmatched not in known:
-        raise ConfigError(
-            f"unmatched={unmatched!r} is unknown.{nearest(str(unmatched), known)} Known: {', '.join(known)}."
-        )
+from .policy import Unmatched
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,44 +132,3 @@ def _nearest_param(wanted: Sequence[str], names: Counter[str]) -> str:
 
 def _present(layer: str | type, census: Counter[type]) -> bool:
     return any(is_layer(cls, layer) for cls in census)
-
-
-def warn_of_wiped_overrides(planners: Iterable[Planner]) -> None:
-    """Warn where an override loses to a later rule of the same config: by the order of the original, rarely meant."""
-    told: set[tuple[str, str]] = set()
-    for planner in planners:
-        overrides = {id(bound.rule): bound for bound in planner.bounds if bound.is_override}
-        if not overrides:
-            continue
-        sources = {id(bound.rule): bound.source for bound in planner.bounds}
-        for record in planner.records.values():
-            ranked = sorted(record.claims, key=lambda claim: claim.rank)
-            if len(ranked) > 1:
-                _warn_of(
-                    ranked[-1].rule,
-                    [claim.rule for claim in ranked[:-1]],
-                    overrides,
-                    sources,
-                    told,
-                    record.fqn,
-                )
-
-
-def _warn_of(
-    winner: Rule,
-    losers: Iterable[Rule],
-    overrides: dict[int, Bound],
-    sources: dict[int, Source],
-    told: set[tuple[str, str]],
-    fqn: str,
-) -> None:
-    if id(winner) in overrides or loads_rule(winner):
-        return
-    for loser in losers:
-        pair = (loser.origin, winner.origin)
-        if id(loser) in overrides and sources[id(loser)] is sources[id(winner)] and pair not in told:
-            told.add(pair)
-            warn(
-                f"{loser.origin} loses {fqn} to {winner.origin}, which comes later. Move {winner.origin} up if the "
-                "override should win."
-            )

@@ -11,7 +11,7 @@ from ...applying import apply_plan, make_plan, targets_of
 from ...config import parse_config
 from ...errors import ConfigTypeError
 from ...initializers import Pretrained
-from ...planning import Plan, Planner, Surroundings, Unmatched, check_unmatched, tally, warn_of_wiped_overrides
+from ...planning import Plan, Planner, Surroundings, Unmatched, check_unmatched, tally, warn_of_conflicts
 from ...rules import Rule
 
 
@@ -87,5 +87,5 @@ def _decide(module: nn.Module, rules: tuple[Rule, ...], unmatched: Unmatched) ->
         if bound.missing:
             raise bound.missing[0]
     check_unmatched([tally(planner)], unmatched)
-    warn_of_wiped_overrides([planner])
+    warn_of_conflicts([planner])
     return planner, plan

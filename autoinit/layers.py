@@ -8,8 +8,30 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
-from ..errors import nearest
+from .errors import nearest
+
+
+@lru_cache(maxsize=8192)
+def lineage(cls: type) -> tuple[type, ...]:
+    """A module class and its ancestors below `nn.Module`; a lazy one is already what it will become.
+
+    Example:
+        >>> from torch import nn
+        >>> [base.__name__ for base in lineage(nn.LazyBatchNorm1d)][2:]
+        ['BatchNorm1d', '_BatchNorm', '_NormBase']
+    """
+    bases = [*cls.__mro__, *future_of(cls).__mro__]
+    outside = (object, nn.Module, LazyModuleMixin)
+    # A base that both have counts where it stands among the more general ones.
+    return tuple(base for at, base in enumerate(bases) if base not in outside and base not in bases[at + 1 :])
+
+
+def future_of(cls: type) -> type:
+    """What a lazy module class will become when its parameters have shapes; any other class is that already."""
+    future = getattr(cls, "cls_to_become", None) if issubclass(cls, LazyModuleMixin) else None
+    return future if isinstance(future, type) else cls
 
 
 @lru_cache(maxsize=8192)
@@ -21,8 +43,9 @@ def names_of(cls: type) -> frozenset[str]:
         >>> sorted(names_of(nn.BatchNorm2d))[:2]
         ['BatchNorm2d', '_BatchNorm']
     """
-    lineage = [base for base in cls.__mro__ if base is not nn.Module and base is not object]
-    return frozenset(name for base in lineage for name in (base.__name__, f"{base.__module__}.{base.__qualname__}"))
+    return frozenset(
+        name for base in lineage(cls) for name in (base.__name__, f"{base.__module__}.{base.__qualname__}")
+    )
 
 
 def is_layer(cls: type, layer: str | type) -> bool:
@@ -34,11 +57,16 @@ def is_layer(cls: type, layer: str | type) -> bool:
         (True, False)
     """
     if isinstance(layer, type):
-        return issubclass(cls, layer)
+        return _descends(cls, layer)
     if layer in names_of(cls):
         return True
     exported = exported_class(layer) if "." in layer else None
-    return exported is not None and exported is not nn.Module and issubclass(cls, exported)
+    return exported is not None and exported is not nn.Module and _descends(cls, exported)
+
+
+def _descends(cls: type, base: type) -> bool:
+    line = lineage(cls)
+    return issubclass(cls, base) or base in line
 
 
 def exported_class(path: str) -> type | None:

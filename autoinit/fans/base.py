@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+TORCH = "torch"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fans:
@@ -14,6 +16,9 @@ class Fans:
     fan_in: float
     fan_out: float
     convention: str
+
+    def __str__(self) -> str:
+        return f"in {self.fan_in:g}, out {self.fan_out:g} ({self.convention})"
 
 
 def torch_fans(shape: Sequence[int]) -> Fans | None:
@@ -28,4 +33,4 @@ def torch_fans(shape: Sequence[int]) -> Fans | None:
     if len(shape) < 2:
         return None
     receptive_field = math.prod(shape[2:])
-    return Fans(fan_in=shape[1] * receptive_field, fan_out=shape[0] * receptive_field, convention="torch")
+    return Fans(fan_in=shape[1] * receptive_field, fan_out=shape[0] * receptive_field, convention=TORCH)

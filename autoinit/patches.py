@@ -1,14 +1,24 @@
-"""Replaced methods of classes, counted: there while any block is open, gone without a trace afterwards."""
+"""Replaced methods and functions, counted: there while any block is open, gone without a trace afterwards."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import wrapt
 
+from .errors import PACKAGE
+
 Wrapper = Callable[[Any, Any, tuple[Any, ...], dict[str, Any]], Any]
+
+PACKAGES = (PACKAGE, os.path.dirname(wrapt.__file__) + os.sep)
+"""Where the frames come from that wrapping puts between a caller and what it calls."""
+
+Owner = type | ModuleType
+"""What has the function: a class, or a module that looks it up by its name when it calls it."""
 
 
 class Patches:
@@ -21,10 +31,10 @@ class Patches:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._count = 0
-        self._wanted: list[tuple[type, str, Wrapper]] = []
-        self._installed: list[tuple[type, str, object, object]] = []
+        self._wanted: list[tuple[Owner, str, Wrapper]] = []
+        self._installed: list[tuple[Owner, str, object, object]] = []
 
-    def want(self, owner: type, name: str, wrapper: Wrapper) -> None:
+    def want(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
         """Have `wrapper(wrapped, instance, args, kwargs)` around a method whenever a block is open."""
         self._wanted.append((owner, name, wrapper))
 
@@ -44,13 +54,13 @@ class Patches:
                 while self._installed:
                     self._undo(*self._installed.pop())
 
-    def also(self, owner: type, name: str, wrapper: Wrapper) -> None:
+    def also(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
         """Patch one more method until the last open block ends."""
         with self._lock:
             if self._count and not any(o is owner and n == name for o, n, _, _ in self._installed):
                 self._install(owner, name, wrapper)
 
-    def _install(self, owner: type, name: str, wrapper: Wrapper) -> None:
+    def _install(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
         original = owner.__dict__.get(name)
         # An inherited method gets a wrapper of its own in the class, which is deleted again.
         replacement = wrapt.FunctionWrapper(getattr(owner, name) if original is None else original, wrapper)
@@ -58,7 +68,7 @@ class Patches:
         self._installed.append((owner, name, original, replacement))
 
     @staticmethod
-    def _undo(owner: type, name: str, original: object, replacement: object) -> None:
+    def _undo(owner: Owner, name: str, original: object, replacement: object) -> None:
         if owner.__dict__.get(name) is not replacement:
             # The first torch.compile of a process wraps __init__ for good. Taking our wrapper out from under it would
             # take torch's off; the wrapper stays inside and, with no block open, passes everything through.

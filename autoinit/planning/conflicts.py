@@ -1,0 +1,110 @@
+"""What has a meaning, by the order of precedence, and is rarely meant: told as warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..errors import AutoInitError, warn
+from ..fills import Fill
+from ..initializers import Initializer
+from ..rules import Rule
+from .binding import Source
+from .claims import Claim
+from .loads import loads_rule
+from .planner import Planner
+from .records import Record
+
+SHOWN = 3
+
+
+def warn_of_conflicts(planners: Sequence[Planner]) -> None:
+    """Warn of overrides that a later rule wipes out, of ties that two rules claim, of rules for loaded weights only.
+
+    Args:
+        planners: those of one block, when they have planned.
+    """
+    told: set[tuple[str, str]] = set()
+    for planner in planners:
+        _warn_of_wiped_overrides(planner, told)
+        for record in planner.records:
+            if record.alias_claims and record.kept is None:
+                _warn_of_tie(planner, record, told)
+    _warn_of_loaded(planners)
+
+
+def _warn_of_wiped_overrides(planner: Planner, told: set[tuple[str, str]]) -> None:
+    overrides = {id(bound.rule) for bound in planner.bounds if bound.is_override}
+    if not overrides:
+        return
+    sources: dict[int, Source] = {id(bound.rule): bound.source for bound in planner.bounds}
+    for record in planner.records:
+        if len(record.claims) < 2:
+            continue
+        *losers, winner = sorted(record.claims, key=lambda claim: claim.rank)
+        if id(winner.rule) in overrides or loads_rule(winner.rule):
+            continue
+        for loser in losers:
+            wiped = id(loser.rule) in overrides and sources[id(loser.rule)] is sources[id(winner.rule)]
+            pair = (loser.rule.origin, winner.rule.origin)
+            if wiped and pair not in told:
+                told.add(pair)
+                warn(
+                    f"{pair[0]} loses {record.fqn} to {pair[1]}, which comes later. Move {pair[1]} up if the override "
+                    "should win."
+                )
+
+
+def _warn_of_tie(planner: Planner, record: Record, told: set[tuple[str, str]]) -> None:
+    """By each of its names a tied parameter has a winner of its own; if these differ, a rule is not heeded."""
+    winner = max(record.claims, key=lambda claim: claim.rank)
+    for name, claim in _winners_by_name(record):
+        pair = (claim.rule.origin, winner.rule.origin)
+        if claim.rule is winner.rule or loads_rule(winner.rule) or pair in told:
+            continue
+        given, gets = _fill(planner, claim, record), _fill(planner, winner, record)
+        if given != gets:
+            told.add(pair)
+            names = " and ".join(dict.fromkeys([record.fqn, *record.aliases]))
+            warn(
+                f"{names} are one parameter: {pair[0]} gives {given} to {name}, and {pair[1]} {gets}. The latter wins. "
+                "Narrow one of the two rules with name=."
+            )
+
+
+def _winners_by_name(record: Record) -> Iterator[tuple[str, Claim]]:
+    by_alias: dict[str, list[Claim]] = {}
+    for name, claim in record.alias_claims:
+        by_alias.setdefault(name, []).append(claim)
+    under_aliases = [claim for _, claim in record.alias_claims]
+    by_alias[record.fqn] = [claim for claim in record.claims if claim not in under_aliases]
+    for name, claims in by_alias.items():
+        if claims:
+            yield name, max(claims, key=lambda claim: claim.rank)
+
+
+def _fill(planner: Planner, claim: Claim, record: Record) -> Fill | Initializer | None:
+    shape, dtype = record.shape_and_dtype()
+    if shape is None:
+        return claim.scheme
+    try:
+        return planner.resolver.resolve(claim, record, shape, dtype).fill
+    except AutoInitError:  # It has lost, so that it need not be defined for this shape.
+        return claim.scheme
+
+
+def _warn_of_loaded(planners: Iterable[Planner]) -> None:
+    """Warn of rules that reach something, all of which was loaded."""
+    loaded: dict[int, tuple[Rule, list[str]]] = {}
+    others: set[int] = set()
+    for planner in planners if any(planner.surroundings.loaded for planner in planners) else ():
+        for record in planner.records:
+            for claim in record.claims:
+                if record.kept != "loaded":
+                    others.add(id(claim.rule))
+                elif not loads_rule(claim.rule):
+                    loaded.setdefault(id(claim.rule), (claim.rule, []))[1].append(record.fqn)
+    for key, (rule, fqns) in loaded.items():
+        if key not in others:
+            names = list(dict.fromkeys(fqns))
+            shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+            warn(f"{rule.describe()} matches only loaded parameters ({shown}), which keep their values.")

@@ -1,0 +1,169 @@
+"""The tensors of one model that can be filled, each once, whatever its names and wherever its values are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ..layers import future_of
+from ..parametrized import Effective
+from .claims import Claim
+from .tree import Node, joined
+
+
+class Record:
+    """One tensor while claims on it are collected.
+
+    Args:
+        fqn: its first name.
+        param: what identifies it: the parameter or buffer; of a weight that is computed, the first that is stored.
+        owner: the module that it belongs to.
+        name: in that module.
+        weight: how it is set, if it is computed from stored tensors.
+    """
+
+    __slots__ = (
+        "alias_claims",
+        "aliases",
+        "claims",
+        "fqn",
+        "kept",
+        "name",
+        "own",
+        "owner",
+        "param",
+        "weight",
+        "within",
+    )
+
+    def __init__(self, fqn: str, param: Tensor, owner: nn.Module, name: str, weight: Effective | None = None) -> None:
+        self.fqn = fqn
+        self.param = param
+        self.owner = owner
+        self.name = name
+        self.weight = weight
+        self.kept: str | None = None
+        self.own: str | None = None
+        """FQN of the module whose own `init_weights` will run over it."""
+        self.within: Record | None = None
+        """The computed weight that it is stored for."""
+        self.claims: list[Claim] = []
+        self.aliases: list[str] = []
+        self.alias_claims: list[tuple[str, Claim]] = []
+
+    def claim(self, fqn: str, claim: Claim) -> None:
+        """Add a rule's wish, made under one of its names."""
+        self.claims.append(claim)
+        if fqn != self.fqn:
+            self.alias_claims.append((fqn, claim))
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What holds its values."""
+        return (self.param,) if self.weight is None else tuple(self.weight.stored.values())
+
+    @property
+    def layer(self) -> str:
+        """The class name of its owner: what it was before a parametrization, what it will be if it is lazy."""
+        cls = type(self.owner)
+        if "parametrizations" in self.owner._modules:
+            cls = cls.__bases__[0]
+        return future_of(cls).__name__
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The FQNs of what a computed weight is stored as."""
+        if self.weight is None:
+            return ()
+        base = self.fqn[: len(self.fqn) - len(self.name)]
+        return tuple(base + name for name in self.weight.stored)
+
+    @property
+    def is_lazy(self) -> bool:
+        return is_lazy(self.param)
+
+    def shape_and_dtype(self) -> tuple[tuple[int, ...] | None, torch.dtype]:
+        """Of the tensor as it is used; no shape while it is lazy."""
+        if self.is_lazy:
+            return None, self.param.dtype
+        picture = self.param if self.weight is None else self.weight.picture()
+        return tuple(picture.shape), picture.dtype
+
+
+class Records:
+    """Every tensor of a model that can be filled, under its first name."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Record] = {}
+        self._also: dict[int, Record] = {}
+        self._by_address: dict[int, Record] = {}
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def ids(self) -> Iterator[int]:
+        """The ids of all tensors that any of them consists of."""
+        yield from self._by_id
+        yield from self._also
+
+    def of(self, tensor: Tensor) -> Record | None:
+        """The record that a tensor belongs to, as itself, as the same memory, or as a part of a computed weight."""
+        return self._by_id.get(id(tensor)) or self._also.get(id(tensor))
+
+    def param(self, node: Node, name: str, param: Tensor) -> Record:
+        """The record of a parameter under one of its names."""
+        fqn = f"{node.fqn}.{name}" if node.fqn else name
+        record = self.of(param)
+        if record is None:
+            address = address_of(param)
+            record = self._by_address.get(address) if address is not None else None
+            if record is None or record.param.numel() != param.numel():
+                record = self._by_id[id(param)] = Record(fqn, param, node.module, name)
+                if address is not None:
+                    self._by_address[address] = record
+                return record
+            self._also[id(param)] = record
+        if fqn != record.fqn and fqn not in record.aliases:
+            record.aliases.append(fqn)
+        return record
+
+    def weight(self, node: Node, weight: Effective) -> Record:
+        """The record of a computed weight; its stored tensors then belong to it."""
+        fqn = joined(node.fqn, weight.name)
+        first, *others = weight.stored.values()
+        record = self._by_id.get(id(first))
+        if record is None:
+            record = self._by_id[id(first)] = Record(fqn, first, node.module, weight.name, weight)
+            for other in others:
+                self._also[id(other)] = record
+        elif fqn != record.fqn and fqn not in record.aliases:
+            record.aliases.append(fqn)
+        return record
+
+    def named(self, node: Node, name: str, tensor: Tensor, within: Record | None = None) -> Record:
+        """The record of a buffer, or of a tensor that is stored for a computed weight: if a rule names it."""
+        key = id(tensor) if within is None else -id(tensor)
+        record = self._by_id.get(key)
+        if record is None:
+            record = self._by_id[key] = Record(joined(node.fqn, name), tensor, node.module, name)
+            record.within = within
+        return record
+
+
+def address_of(param: Tensor) -> int | None:
+    """Where the memory of a parameter begins, which two have in common that are tied by `nn.Parameter(other)`.
+
+    Example:
+        >>> one = nn.Parameter(torch.zeros(2, 3))
+        >>> address_of(nn.Parameter(one.t())) == address_of(one)
+        True
+    """
+    if type(param) is not nn.Parameter or param.layout != torch.strided or not param.numel():
+        return None
+    return param.untyped_storage()._cdata if param.is_meta else param.data_ptr()
