@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.nn.modules import module as torch_module
 
+from autoinit.fans import conventions
 from autoinit.initializers import registry
 
 # Building models is slow by hypothesis's measure, and on a shared machine at times very slow.
@@ -28,11 +29,15 @@ if examples := os.environ.get("AUTOINIT_EXAMPLES"):
 
 @pytest.fixture(autouse=True)
 def registered_for_one_test() -> Iterator[None]:
-    """What a test registers is gone after it: two tests may call their own scheme by the same name."""
-    before = dict(registry._REGISTRY)
+    """What a test registers is gone after it: two tests may call their own scheme or layer by the same name."""
+    before, fans = dict(registry._REGISTRY), {layer: dict(table) for layer, table in conventions._REGISTRY.items()}
     yield
     registry._REGISTRY.clear()
     registry._REGISTRY.update(before)
+    if fans != conventions._REGISTRY:
+        conventions._REGISTRY.clear()
+        conventions._REGISTRY.update(fans)
+        conventions._of_class.cache_clear()
 
 
 @pytest.fixture(autouse=True)
