@@ -96,10 +96,10 @@ class Layout:
             raise ConfigTypeError(f"axes={self.axes!r} must be a string such as 'expert,in,out'.")
         object.__setattr__(self, "axes", ",".join(word.strip() for word in self.axes.split(",")))
         for word in self._words:
+            if word == REST:
+                raise ConfigError(f"axes={self.axes!r}: '...' stands for what is left, so it must be the last.")
             if word not in ROLES:
                 raise ConfigError(f"axes={self.axes!r}: {word!r} is no axis.{nearest(word, ROLES)} Known: {KNOWN}.")
-        if REST in self._words[:-1]:
-            raise ConfigError(f"axes={self.axes!r}: '...' stands for what is left, so it must be the last.")
 
     @property
     def _words(self) -> list[str]:
