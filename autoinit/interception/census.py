@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 
 class Census:
@@ -112,8 +113,35 @@ class Census:
     def roots(self) -> list[nn.Module]:
         """Those of them that are part of no other and hold, somewhere, a parameter or buffer: not activations."""
         modules = self.open_modules()
-        children = {id(child) for module in modules for child in module._modules.values() if child is not None}
-        return [module for module in modules if id(module) not in children and holds_tensors(module)]
+        inside = parts_of(modules)
+        return [
+            module for module in modules if id(module) not in inside and holds_tensors(module) and stands_alone(module)
+        ]
+
+
+def parts_of(modules: Iterable[nn.Module]) -> set[int]:
+    """The ids of what is inside of some modules, also by way of modules that are none of them.
+
+    Example:
+        >>> inner, outer = nn.Linear(1, 1), nn.Sequential(nn.Sequential(nn.ReLU()))
+        >>> outer[0].append(inner) is outer[0], id(inner) in parts_of([outer, inner])
+        (True, True)
+    """
+    known, found = {id(module) for module in modules}, set[int]()
+    waiting = list(modules)
+    while waiting:
+        for child in waiting.pop()._modules.values():
+            if child is not None and id(child) not in found:
+                found.add(id(child))
+                if id(child) not in known:
+                    waiting.append(child)
+    return found
+
+
+def stands_alone(module: nn.Module) -> bool:
+    """Whether a module can be a model: not the parametrizations of one that was built elsewhere."""
+    parts = [module, *module._modules.values()] if isinstance(module, nn.ModuleDict) else [module]
+    return not any(isinstance(part, ParametrizationList) for part in parts)
 
 
 def holds_tensors(module: nn.Module) -> bool:

@@ -147,17 +147,23 @@ def _on_call(module: nn.Module, args: Any) -> None:
     if torch.compiler.is_compiling():
         return
     for run in _runs_of(module):
-        if id(module) not in run.census.final and not _under_construction(run):
+        if id(module) not in run.census.final and not _is_no_use(run):
             run.settle_called(module)
             with _lock:
                 _unhook_calls_if_idle()
 
 
-def _under_construction(run: Run) -> bool:
-    """Whether a constructor of a module of the run is being executed: its forward passes probe shapes."""
+def _is_no_use(run: Run) -> bool:
+    """Whether a call is no use of a model yet.
+
+    A constructor of a module of the run makes forward passes to find out shapes; and asking a module for a weight that
+    is parametrized is a call of its parametrizations.
+    """
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
+        if code.co_filename == parametrize.__file__:
+            return True
         if code.co_name == "__init__" and code.co_argcount:
             owner = frame.f_locals.get(code.co_varnames[0])
             if isinstance(owner, nn.Module) and owner in run.census:

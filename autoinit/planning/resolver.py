@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -83,7 +83,7 @@ class Resolver:
 
 def _check_memory(found: Resolved, record: Record) -> None:
     if record.weight is not None:
-        _check_weight(found, record.weight)
+        _check_weight(found, record.weight, record.stored)
     elif not isinstance(found.fill, Constant) and is_expanded(record.param):
         raise ShapeError(
             f"elements of shape {tuple(record.param.shape)} share memory, because the parameter is expanded: they "
@@ -91,14 +91,12 @@ def _check_memory(found: Resolved, record: Record) -> None:
         )
 
 
-def _check_weight(found: Resolved, weight: Effective) -> None:
+def _check_weight(found: Resolved, weight: Effective, stored: Sequence[str]) -> None:
     if weight.obstacle is not None:
-        [first, *_] = weight.stored
-        module, _, name = first.rpartition(".")
-        where = f"name='...{module}', params={name!r}" if module else f"params={name!r}"
+        module, _, name = stored[0].rpartition(".")
         raise ParametrizationError(
             f"it cannot be set, because {weight.obstacle}. Give the parametrization a right_inverse, write a rule for "
-            f"what is stored ({where}), or one of type 'Keep' for {weight.name!r}."
+            f"what is stored (name={module!r}, params={name!r}), or one of type 'Keep' for {weight.name!r}."
         )
     if weight.refuses_zeros and isinstance(found.fill, Constant) and found.fill.value == 0:
         raise ParametrizationError(f"it cannot be zero under {weight.through}. Write a rule of type 'Keep' for it.")
