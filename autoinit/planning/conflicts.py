@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import AutoInitError, warn
@@ -75,11 +76,15 @@ def _winners_by_name(record: Record) -> Iterator[tuple[str, Claim]]:
     by_alias: dict[str, list[Claim]] = {}
     for name, claim in record.alias_claims:
         by_alias.setdefault(name, []).append(claim)
-    under_aliases = [claim for _, claim in record.alias_claims]
-    by_alias[record.fqn] = [claim for claim in record.claims if claim not in under_aliases]
+    # One rule makes the same claim under several names: each of them accounts for one.
+    under_aliases = Counter(claim.rank for _, claim in record.alias_claims)
+    for claim in record.claims:
+        if under_aliases[claim.rank]:
+            under_aliases[claim.rank] -= 1
+        else:
+            by_alias.setdefault(record.fqn, []).append(claim)
     for name, claims in by_alias.items():
-        if claims:
-            yield name, max(claims, key=lambda claim: claim.rank)
+        yield name, max(claims, key=lambda claim: claim.rank)
 
 
 def _fill(planner: Planner, claim: Claim, record: Record) -> Fill | Initializer | None:
