@@ -25,6 +25,7 @@ from ..planning import (
     ReportEntry,
     Step,
     is_initialized,
+    own_arguments,
 )
 from ..sampling import check_seed
 from .filling import fill_in
@@ -128,15 +129,18 @@ def _run(step: Step, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> 
         for tensor in targets.tensors(entry.fqn)
         if not is_lazy(tensor)
     }
-    with WriteRecorder() as recorder:
+    watched = [tensor for fqn in plan for tensor in targets.tensors(fqn) if not is_lazy(tensor)]
+    with WriteRecorder(watched) as recorder:
         _call(step, module)
     for fqn in plan:
         written = [tensor for tensor in targets.tensors(fqn) if not is_lazy(tensor) and recorder.wrote(tensor)]
         for tensor in written:
-            if tensor in kept:
+            if tensor not in kept:
+                outcomes[fqn] = OWN if isinstance(step, OwnInit) else FILLED
+            elif tensor.shape == kept[tensor].shape:
                 tensor.data.copy_(kept[tensor])
             else:
-                outcomes[fqn] = OWN if isinstance(step, OwnInit) else FILLED
+                tensor.data = kept[tensor]
 
 
 def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:
@@ -159,7 +163,7 @@ def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:
 def _init_weights(module: nn.Module) -> None:
     token = being_initialized.set(being_initialized.get() | {id(module)})
     try:
-        module.init_weights()  # type: ignore[operator]
+        module.init_weights(**own_arguments(module))  # type: ignore[operator]
     finally:
         being_initialized.reset(token)
 

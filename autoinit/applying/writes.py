@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 class WriteRecorder(TorchDispatchMode):
     """Notes the memory of every tensor that an operator writes to while it is entered.
+
+    Args:
+        watched: tensors of which it is also to be told whether they were given other memory.
 
     Version counters would miss what goes through `.data`, and comparing values would miss a weight that is set to
     what it was.
@@ -24,8 +27,9 @@ class WriteRecorder(TorchDispatchMode):
         (True, False)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watched: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._before = {id(tensor): place_of(tensor) for tensor in watched}
         self._written: dict[int, set[tuple[int, int]]] = {}
 
     def __torch_dispatch__(
@@ -47,7 +51,9 @@ class WriteRecorder(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def wrote(self, tensor: Tensor) -> bool:
-        """Whether anything was written to the tensor's memory."""
+        """Whether anything was written to the tensor's memory, or it was given other memory (`param.data = ...`)."""
+        if self._before.get(id(tensor), place_of(tensor)) != place_of(tensor):
+            return True
         start, end = extent_of(tensor)
         return any(first < end and start < last for first, last in self._written.get(storage_of(tensor), ()))
 
@@ -55,6 +61,11 @@ class WriteRecorder(TorchDispatchMode):
 def storage_of(tensor: Tensor) -> int:
     """What tensors that share memory have in common."""
     return int(tensor.untyped_storage()._cdata)
+
+
+def place_of(tensor: Tensor) -> tuple[int, int]:
+    """Which memory a tensor has, and where in it."""
+    return storage_of(tensor), int(tensor.storage_offset())
 
 
 def extent_of(tensor: Tensor) -> tuple[int, int]:

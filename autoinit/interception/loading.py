@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..applying import WriteRecorder
 from ..patches import PACKAGES, Wrapper
@@ -44,11 +45,11 @@ def _arguments(
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     both = {**module._parameters, **module._buffers}
-    return {name: tensor for name, tensor in both.items() if tensor is not None}
+    return {name: tensor for name, tensor in both.items() if tensor is not None and not is_lazy(tensor)}
 
 
 def _fits(given: object, tensor: torch.Tensor) -> bool:
-    return isinstance(given, torch.Tensor) and not nn.parameter.is_lazy(tensor) and given.shape == tensor.shape
+    return isinstance(given, torch.Tensor) and given.shape == tensor.shape
 
 
 def on_loader(runs_of: RunsOf) -> Wrapper:
@@ -57,12 +58,13 @@ def on_loader(runs_of: RunsOf) -> Wrapper:
     def wrapper(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
         if not isinstance(instance, nn.Module) or not any(True for _ in runs_of(instance)):
             return wrapped(*args, **kwargs)
-        before = {id(tensor) for module in instance.modules() for tensor in _tensors(module).values()}
-        with WriteRecorder() as recorder:
+        before = [tensor for module in instance.modules() for tensor in _tensors(module).values()]
+        known = set(map(id, before))
+        with WriteRecorder(before) as recorder:
             value = wrapped(*args, **kwargs)
         for module in instance.modules():
-            tensors = {name: tensor for name, tensor in _tensors(module).items() if not nn.parameter.is_lazy(tensor)}
-            names = [name for name, tensor in tensors.items() if id(tensor) not in before or recorder.wrote(tensor)]
+            tensors = _tensors(module).items()
+            names = [name for name, tensor in tensors if id(tensor) not in known or recorder.wrote(tensor)]
             for run in runs_of(module):
                 run.census.note_loaded(module, names)
         return value

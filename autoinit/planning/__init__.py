@@ -11,6 +11,7 @@ from .entries import Entry as Entry
 from .loads import tensors_of as tensors_of
 from .own import ENGINES as ENGINES
 from .own import is_initialized as is_initialized
+from .own import own_arguments as own_arguments
 from .planner import Planner as Planner
 from .plans import Executor as Executor
 from .plans import Plan as Plan

@@ -190,7 +190,8 @@ class Collector:
             if not named or bound.rule.names(name):
                 bound.params += 1
                 record.claim(fqn, claim)
-        record.own = site.territory.own or record.own
+        if site.territory.own is not None:
+            record.own = site.territory.own
         record.kept = self.surroundings.why_kept(record.owner, record.tensors) or record.kept
 
     def _read_inner(self, module: nn.Module) -> None:

@@ -20,7 +20,7 @@ def check_coverage(plans: Sequence[Plan], policy: Policy) -> None:
         CoverageError: with the names of those that are not covered.
         MatchError: an exception that is no parameter's name.
     """
-    if not policy.require_coverage:
+    if not policy.require_coverage or not plans:
         return
     _check_exceptions(plans, policy.allow_uncovered)
     allowed = [fqn_pattern(pattern) for pattern in policy.allow_uncovered]

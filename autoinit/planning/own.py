@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import CodeType, FunctionType
 
@@ -64,15 +64,39 @@ def has_own_init_weights(module: nn.Module) -> bool:
 
 @lru_cache(maxsize=8192)
 def defines_init_weights(cls: type) -> bool:
-    """Whether the class has an `init_weights` with content of its own that can be called without arguments."""
+    """Whether the class has an `init_weights` with content of its own, and it is known how to call it.
+
+    Without arguments, or with torchtitan's `buffer_device`. One that wants more is called by a module above it.
+    """
     method = getattr(cls, "init_weights", None)
     if not callable(method) or method is getattr(engine_of(cls), "init_weights", None):
         return False
+    return _binds(method) or _binds(method, buffer_device=None)
+
+
+def _binds(method: Callable[..., object], **arguments: object) -> bool:
     try:
-        inspect.signature(method).bind(None)
+        inspect.signature(method).bind(None, **arguments)
     except (TypeError, ValueError):
         return False
     return True
+
+
+def own_arguments(module: nn.Module) -> dict[str, object]:
+    """What the module's own `init_weights` has to be called with: nothing, or the device where its buffers belong.
+
+    Example:
+        >>> class Titan(nn.Module):
+        ...     def init_weights(self, buffer_device): ...
+        >>> own_arguments(Titan()), own_arguments(nn.Linear(1, 1))
+        ({'buffer_device': None}, {})
+    """
+    cls: type = type(module)
+    method = getattr(cls, "init_weights", None)
+    if "init_weights" in module.__dict__ or not callable(method) or _binds(method):
+        return {}
+    tensor = next((tensor for tensors in (module.buffers(), module.parameters()) for tensor in tensors), None)
+    return {"buffer_device": None if tensor is None else tensor.device}
 
 
 @lru_cache(maxsize=8192)

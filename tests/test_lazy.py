@@ -1,0 +1,209 @@
+"""Lazy parameters: pending until they have a shape, then filled, and no trace before or after."""
+
+from __future__ import annotations
+
+import gc
+import pickle
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import nn
+
+from autoinit import ShapeError, autoinit, initialize, plan
+from autoinit.applying import pending
+from autoinit.fills import Constant, Normal
+
+CFG = [
+    dict(type="Normal", layer=["Linear", "_ConvNd"], std=0.05),
+    dict(type="Constant", layer="_BatchNorm", val=0.5, bias=0.25),
+]
+LAZY_CLASSES = [nn.LazyLinear, nn.LazyConv2d, nn.LazyBatchNorm2d]
+
+
+@pytest.fixture(autouse=True)
+def no_trace() -> Iterator[None]:
+    """Nothing waits and nothing is wrapped when a test's models are gone."""
+    before = {cls: cls.initialize_parameters for cls in LAZY_CLASSES}
+    yield
+    gc.collect()
+    assert pending._waiting == {} and pending._patches._count == 0
+    assert {cls: cls.initialize_parameters for cls in LAZY_CLASSES} == before
+
+
+def lazy() -> nn.Module:
+    return nn.Sequential(
+        nn.LazyConv2d(6, 3), nn.LazyBatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.LazyLinear(5), nn.Linear(5, 2)
+    )
+
+
+def ready() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 5), nn.Linear(5, 2)
+    )
+
+
+IMAGE = torch.ones(2, 3, 8, 8)
+
+
+def test_they_wait_and_are_filled_when_they_materialize() -> None:
+    with autoinit(CFG, seed=0) as run:
+        model = lazy()
+    waiting = ["0.weight", "0.bias", "1.weight", "1.bias", "4.weight", "4.bias"]
+    assert [fqn for fqn, entry in run.report.items() if entry.outcome == "pending"] == waiting
+    assert run.report.uncovered == ()
+    assert (run.report["0.weight"].gets, run.report["0.bias"].gets) == ("Normal(std=0.05)", "Constant(val=0.0)")
+    model(IMAGE)
+    assert set(run.report.outcomes) == {"filled"}
+    assert run.report["0.weight"].fill == Normal(0.0, 0.05) and run.report["1.weight"].fill == Constant(0.5)
+    assert run.report["0.weight"].shape == (6, 3, 3, 3)
+
+
+def test_values_and_report_are_those_of_a_model_that_is_not_lazy() -> None:
+    model, other = lazy(), ready()
+    report, expected = initialize(model, CFG, seed=7), initialize(other, CFG, seed=7)
+    model(IMAGE)
+    assert report == expected
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_lazy_layer_is_a_layer_of_the_class_that_it_will_be() -> None:
+    decided = plan(lazy(), dict(type="Constant", layer="BatchNorm2d", val=3))
+    assert decided["1.weight"].rule is not None and decided["1.weight"].layer == "BatchNorm2d"
+    decided = plan(lazy(), dict(type="Constant", layer=nn.BatchNorm2d, val=3))
+    assert decided["1.weight"].rule is not None
+
+
+def test_fans_are_read_when_there_is_a_shape() -> None:
+    model = nn.Sequential(nn.LazyConvTranspose2d(64, 3))
+    report = initialize(model, dict(type="LeCun", layer="ConvTranspose2d", distribution="normal"), seed=0)
+    model(torch.ones(1, 16, 4, 4))
+    assert report["0.weight"].fans[0].fan_in == 144
+    assert report["0.weight"].fill == Normal(0.0, 1 / 12)
+
+
+def test_a_scheme_that_is_not_defined_for_the_shape_is_told_at_the_first_call() -> None:
+    model = nn.Sequential(nn.LazyLinear(4))
+    initialize(model, dict(type="Dirac", layer="Linear"), seed=0)
+    with pytest.raises(ShapeError, match=r"^init_cfg: 0\.weight: Dirac needs 3 or 4 or 5 dimensions") as caught:
+        model(torch.ones(1, 3))
+    assert (caught.value.origin, caught.value.fqn) == ("init_cfg", "0.weight")
+
+
+def test_called_in_the_block_they_are_filled_there() -> None:
+    with autoinit(CFG, seed=0):
+        model = lazy()
+        model(IMAGE)
+        assert model[1].weight.eq(0.5).all() and model[0].weight.std() < 0.1
+        with torch.no_grad():
+            model[0].weight.fill_(3.0)
+    assert model[0].weight.eq(3.0).all()
+
+
+def test_what_was_loaded_before_the_first_call_is_kept() -> None:
+    source = ready()
+    report = initialize(model := lazy(), CFG, seed=0)
+    model.load_state_dict(source.state_dict())
+    model(IMAGE)
+    assert report["0.weight"].outcome == "kept: loaded" and report["5.weight"].outcome == "filled"
+    for (name, one), two in zip(model.named_parameters(), source.parameters(), strict=True):
+        assert torch.equal(one, two), name
+
+
+def test_what_was_loaded_in_the_block_is_kept() -> None:
+    source = ready()
+    with autoinit(dict(type="Constant", name=["4", "5"], val=9)) as run:
+        model = lazy()
+        model[4].load_state_dict(source[4].state_dict())
+    model(IMAGE)
+    assert torch.equal(model[4].weight, source[4].weight) and model[5].weight.eq(9).all()
+    assert run.report["4.weight"].outcome == "kept: loaded"
+
+
+def test_without_a_rule_they_are_left_alone() -> None:
+    with autoinit(CFG[:1], seed=0) as run:
+        model = lazy()
+    model(IMAGE)
+    assert run.report["1.weight"].outcome == "kept"
+    assert model[1].weight.eq(1).all()
+    assert run.report.uncovered == ("1.weight", "1.bias")
+
+
+def test_a_later_initialization_beats_an_earlier_one() -> None:
+    model = lazy()
+    initialize(model, CFG, seed=0)
+    second = initialize(model, dict(type="Constant", layer="Linear", val=9))
+    model(IMAGE)
+    assert model[4].weight.eq(9).all()
+    assert model[1].weight.eq(0.5).all()
+    assert second["4.weight"].outcome == "filled"
+
+
+def test_materialized_by_hand() -> None:
+    model = lazy()
+    initialize(model, CFG, seed=0)
+    model[4].initialize_parameters(torch.ones(1, 216))
+    assert float(model[4].weight.detach().std()) == pytest.approx(0.05, rel=0.2)
+    assert nn.parameter.is_lazy(model[0].weight)
+
+
+def test_a_seed_that_is_drawn_is_drawn_when_the_block_ends() -> None:
+    torch.manual_seed(3)
+    with autoinit(CFG[0]) as run:
+        model = nn.Sequential(nn.LazyLinear(4))
+    torch.manual_seed(4)
+    model(torch.ones(1, 30))
+    twin = nn.Sequential(nn.Linear(30, 4))
+    initialize(twin, CFG[0], seed=run.report.seed)
+    assert torch.equal(model[0].weight, twin[0].weight)
+
+
+def test_constants_draw_no_seed() -> None:
+    before = torch.get_rng_state()
+    with autoinit(CFG[1]) as run:
+        nn.LazyBatchNorm2d()
+    assert run.reports == [] or run.report.seed is None
+    model = nn.LazyBatchNorm2d()
+    assert initialize(model, CFG[1]).seed is None
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_nothing_is_put_on_the_module() -> None:
+    plain = lazy()
+    with autoinit(CFG, seed=0):
+        model = lazy()
+    assert [vars(module).keys() for module in model.modules()] == [vars(module).keys() for module in plain.modules()]
+    for module, other in zip(model.modules(), plain.modules(), strict=True):
+        assert len(module._forward_pre_hooks) == len(other._forward_pre_hooks)
+    assert b"autoinit" not in pickle.dumps(model)
+    assert plain(IMAGE).shape == (2, 2)
+
+
+def test_a_model_that_never_materializes_is_forgotten() -> None:
+    for _ in range(3):
+        initialize(lazy(), CFG, seed=0)
+    gc.collect()
+    assert pending._waiting == {}
+
+
+def test_a_plan_of_a_lazy_model_is_applied_to_one_that_is_not() -> None:
+    decided = plan(lazy(), CFG)
+    other, direct = ready(), ready()
+    report = decided.apply(other, seed=1)
+    assert report == initialize(direct, CFG, seed=1)
+    assert all(torch.equal(one, two) for one, two in zip(other.parameters(), direct.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("build", [nn.Sequential, lambda *layers: nn.Sequential(nn.Sequential(*layers))])
+def test_an_own_subclass(build: Callable[..., nn.Module]) -> None:
+    class Special(nn.LazyLinear):
+        def initialize_parameters(self, *args: object) -> None:
+            super().initialize_parameters(*args)  # type: ignore[arg-type]
+            self.seen = True
+
+    model = build(Special(4))
+    initialize(model, CFG[0], seed=0)
+    model(torch.ones(1, 300))
+    special = next(module for module in model.modules() if hasattr(module, "seen"))
+    assert float(special.weight.detach().std()) == pytest.approx(0.05, rel=0.1)
