@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -39,9 +39,9 @@ class Surroundings:
 
     built: Container[int] | None = None
     final: Container[int] = ()
-    loaded: Collection[int] = ()
-    foreign: Container[int] = ()
-    taken: Container[int] = ()
+    loaded: Set[int] = frozenset()
+    foreign: Set[int] = frozenset()
+    taken: Set[int] = frozenset()
     settled: Mapping[int, Entry] = field(default_factory=dict)
     carried_out: Container[int] = ()
     called: Container[int] | None = None
@@ -56,16 +56,16 @@ class Surroundings:
 
     def why_kept(self, module: nn.Module, tensors: Iterable[torch.Tensor]) -> str | None:
         """Why what these tensors hold must be left alone, if it must."""
-        keys = [id(tensor) for tensor in tensors]
-        if any(key in self.loaded for key in keys):
+        keys = {id(tensor) for tensor in tensors}
+        if self.loaded and not keys.isdisjoint(self.loaded):
             return "loaded"
         if id(module) in self.final:
             return "final since its first call"
         if self.built is not None and id(module) not in self.built:
             return "built outside the block"
-        if any(key in self.foreign for key in keys):
+        if self.foreign and not keys.isdisjoint(self.foreign):
             return "shared with a module outside the block"
-        if any(key in self.taken for key in keys):
+        if self.taken and not keys.isdisjoint(self.taken):
             return "shared with an earlier root of the block"
         return None
 
