@@ -48,6 +48,21 @@ def names_of(cls: type) -> frozenset[str]:
     )
 
 
+def class_name(module: nn.Module) -> str:
+    """What a module is called: by its class before a parametrization made one of its own, or after it is lazy.
+
+    Example:
+        >>> layer = nn.utils.parametrizations.weight_norm(nn.Linear(2, 2))
+        >>> type(layer).__name__, class_name(layer), class_name(nn.LazyLinear(2))
+        ('ParametrizedLinear', 'Linear', 'Linear')
+    """
+    cls = type(module)
+    # Not every object with modules was initialized as one.
+    if "parametrizations" in module.__dict__.get("_modules", ()):
+        cls = cls.__bases__[0]
+    return future_of(cls).__name__
+
+
 def is_layer(cls: type, layer: str | type) -> bool:
     """Whether a module class is a `layer`, which is a class, a class name, or a qualified one.
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..initializers import Resolved
+from ..layers import class_name
 from ..rules import Rule
 from .binding import LOADS, SETTLED
 from .claims import Claim
@@ -37,7 +38,7 @@ class Planner(Collector):
         entries = {record.fqn: self._decide(record) for record in self.records}
         self.steps.sort(key=lambda step: step.rank)
         return Plan(
-            model=type(self.root).__name__,
+            model=class_name(self.root),
             entries=entries,
             steps=tuple(self.steps),
             initialized=tuple(self.initialized),

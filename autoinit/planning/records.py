@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..layers import future_of
+from ..layers import class_name
 from ..parametrized import Effective
 from .claims import Claim
 from .tree import Node, joined
@@ -67,11 +67,8 @@ class Record:
 
     @property
     def layer(self) -> str:
-        """The class name of its owner: what it was before a parametrization, what it will be if it is lazy."""
-        cls = type(self.owner)
-        if "parametrizations" in self.owner._modules:
-            cls = cls.__bases__[0]
-        return future_of(cls).__name__
+        """What its owner is called."""
+        return class_name(self.owner)
 
     @property
     def stored(self) -> tuple[str, ...]:

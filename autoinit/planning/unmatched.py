@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import MatchError, TargetError, nearest, warn
 from ..globs import is_plain
-from ..layers import is_known, is_layer, suggestion
+from ..layers import class_name, is_known, is_layer, suggestion
 from ..rules import Rule
 from .binding import Bound, relative_name
 from .planner import Planner
@@ -53,7 +53,7 @@ def tally(planner: Planner) -> Tally:
         )
         for bound in planner.bounds
     )
-    model = type(planner.root).__name__
+    model = class_name(planner.root)
     return Tally(model=model, matches=matches, census=planner.census, param_names=planner.param_names)
 
 
