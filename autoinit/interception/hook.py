@@ -20,7 +20,7 @@ from torch.utils.hooks import RemovableHandle
 from ..patches import Patches
 from ..planning import ENGINES
 from .context import innermost
-from .loading import LOADERS, on_load, on_loader, on_setstate
+from .loading import LOADERS, on_embedding, on_load, on_loader, on_setstate
 from .run import Run
 
 _patches = Patches()
@@ -184,4 +184,6 @@ _patches.want(nn.Module, "__init__", _on_init)
 _patches.want(nn.Module, "_load_from_state_dict", WATCHED["_load_from_state_dict"])
 _patches.want(nn.Module, "__setstate__", on_setstate(lambda: innermost(Run)))
 _patches.want(nn.Module, "__reduce_ex__", _on_reduce)
+for layer in (nn.Embedding, nn.EmbeddingBag):
+    _patches.want(layer, "from_pretrained", on_embedding(_runs_of))
 _patches.want(parametrize, "_inject_new_class", _on_new_class)

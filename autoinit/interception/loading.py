@@ -72,6 +72,18 @@ def on_loader(runs_of: RunsOf) -> Wrapper:
     return wrapper
 
 
+def on_embedding(runs_of: RunsOf) -> Wrapper:
+    """Around `nn.Embedding.from_pretrained`, which builds a layer around vectors that are there."""
+
+    def wrapper(wrapped: Callable[..., nn.Module], instance: object, args: Any, kwargs: Any) -> nn.Module:
+        module = wrapped(*args, **kwargs)
+        for run in runs_of(module):
+            run.census.note_loaded(module, ["weight"])
+        return module
+
+    return wrapper
+
+
 def on_setstate(current: Callable[[], Run | None]) -> Wrapper:
     """Around `__setstate__`, which unpickling calls in place of a constructor."""
 
