@@ -2,6 +2,7 @@
 
 from .applying import initialize as initialize
 from .applying import plan as plan
+from .checkpoints import register_checkpoints as register_checkpoints
 from .config import bias_init_with_prob as bias_init_with_prob
 from .errors import ApplyError as ApplyError
 from .errors import AutoInitError as AutoInitError

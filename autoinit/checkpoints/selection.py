@@ -1,20 +1,91 @@
-"""Which names of a file a checkpoint has: as mmengine chooses them."""
+"""Which names of a file a checkpoint has, and what it calls them: as mmengine chooses them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
 
-from ..errors import nearest
-from .source import Source
+from ..errors import CheckpointError, nearest
+from .location import Location
 
+Pairs = tuple[tuple[str, str], ...]
 T = TypeVar("T")
 
 _SHOWN = 8
 
 
-def normalized_prefix(prefix: object, *, source: Source) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    r"""What is taken from a file, step by step: the part of a zoo, other names, the part under a prefix.
+
+    Args:
+        under: the part that the location's scheme stands for, with its dot; None for all.
+        revise_keys: pairs of a regular expression and its replacement, applied to each name in turn. None stands for
+            `(r"^module\.", "")`, which takes off what DataParallel adds; but not beside a prefix, as in the original.
+        prefix: the part to take of that, with its dot; None for all.
+
+    Example:
+        >>> Selection().names(["module.fc.weight"], Location(text="a.pth"))
+        {'fc.weight': 'module.fc.weight'}
+        >>> selection = Selection(revise_keys=((r"^encoder\.", "backbone."),), prefix="backbone.")
+        >>> selection.names(["encoder.fc.weight", "head.weight"], Location(text="a.pth"))
+        {'fc.weight': 'encoder.fc.weight'}
+    """
+
+    under: str | None = None
+    revise_keys: Pairs | None = None
+    prefix: str | None = None
+
+    def names(self, names: Iterable[str], location: Location) -> dict[str, str]:
+        """The names of the checkpoint, each with the file's name for it.
+
+        Raises:
+            CheckpointError: two names become one, or nothing is under the prefix.
+        """
+        all_of_it = list(names)
+        part = _under(self.under, {name: name for name in all_of_it})
+        if not part:
+            what = f"has nothing under {self.under!r}, the part that its scheme stands for"
+            raise location.error(what, "load the file that it means by its own address, with the prefix that it has")
+        revised = self._revise(part, location)
+        selected = _under(self.prefix, revised)
+        if not selected:
+            wanted = (self.prefix or "").removesuffix(".")
+            raise location.error(f"has nothing under the prefix {wanted!r}", hint_for_prefix(wanted, revised))
+        return selected
+
+    def modules(self, about: Mapping[str, T]) -> dict[str, T]:
+        """What is noted of modules, by the names that the checkpoint has for them."""
+        # A module's name is what its tensors' names begin with.
+        dotted = {f"{name}." if name else "": value for name, value in about.items()}
+        part = _under(self.under, dotted)
+        revised = {self._revised(name): value for name, value in part.items()}
+        selected = _under(self.prefix, revised)
+        return {name.removesuffix("."): value for name, value in selected.items() if name == "" or name[-1] == "."}
+
+    def _revise(self, names: Mapping[str, str], location: Location) -> dict[str, str]:
+        if self.revise_keys is None:
+            return {self._revised(name): old for name, old in names.items()}
+        revised: dict[str, str] = {}
+        for name, old in names.items():
+            new = self._revised(name)
+            if new in revised:
+                raise _collision(new, revised[new], old, location)
+            revised[new] = old
+        return revised
+
+    def _revised(self, name: str) -> str:
+        if self.revise_keys is None:
+            return name.removeprefix("module.") if self.prefix is None else name
+        for pattern, replacement in self.revise_keys:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+
+def dotted(prefix: object, location: Location) -> str | None:
     """`prefix` with the dot that it ends with.
 
     Raises:
@@ -24,34 +95,17 @@ def normalized_prefix(prefix: object, *, source: Source) -> str | None:
         return None
     if not isinstance(prefix, str):
         what = f"has a prefix that is no string: {prefix!r}"
-        raise source.error(what, "give a name such as 'backbone', or none")
+        raise location.error(what, "give a name such as 'backbone', or none")
     return prefix if prefix.endswith(".") else prefix + "."
 
 
-def select(entries: Mapping[str, T], prefix: str | None) -> dict[str, T]:
-    """The part of a checkpoint under `prefix`, by the names below it.
-
-    As in the original, a leading `module.` (of DataParallel) is dropped only if no prefix is asked for.
-
-    Example:
-        >>> select({"module.fc.weight": 1}, None)
-        {'fc.weight': 1}
-        >>> select({"backbone.fc.weight": 1, "head.weight": 2}, "backbone.")
-        {'fc.weight': 1}
-    """
-    if prefix is None:
-        return {key.removeprefix("module."): value for key, value in entries.items()}
-    return {key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)}
-
-
-def hint_for_prefix(prefix: str, keys: Iterable[str]) -> str:
+def hint_for_prefix(wanted: str, keys: Iterable[str]) -> str:
     """What to write instead of a prefix that selects nothing.
 
     Example:
-        >>> hint_for_prefix("backbone.", ["module.backbone.fc.weight", "module.head.weight"])
+        >>> hint_for_prefix("backbone", ["module.backbone.fc.weight", "module.head.weight"])
         "give one that it has: 'module'. Did you mean 'module.backbone'?"
     """
-    wanted = prefix.removesuffix(".")
     paths = dict.fromkeys(path for key in keys for path in accumulate(key.split(".")[:-1], "{}.{}".format))
     tops = [path for path in paths if "." not in path]
     if not tops:
@@ -60,3 +114,14 @@ def hint_for_prefix(prefix: str, keys: Iterable[str]) -> str:
     guess = f" Did you mean {min(deeper, key=len)!r}?" if deeper else nearest(wanted, tops)
     shown = ", ".join(map(repr, tops[:_SHOWN])) + (", ..." if len(tops) > _SHOWN else "")
     return f"give one that it has: {shown}.{guess}".removesuffix(".")
+
+
+def _under(prefix: str | None, entries: Mapping[str, T]) -> dict[str, T]:
+    if prefix is None:
+        return dict(entries)
+    return {key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)}
+
+
+def _collision(new: str, first: str, second: str, location: Location) -> CheckpointError:
+    what = f"has both {first!r} and {second!r}, which revise_keys gives one name, {new!r}"
+    return location.error(what, "make the patterns narrower, for example with ^ and $")

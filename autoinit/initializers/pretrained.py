@@ -3,38 +3,51 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ..errors import ConfigTypeError
+from ..errors import ConfigError, ConfigTypeError
 from .registry import register_initializer
+
+_DIGEST = re.compile(r"[0-9a-fA-F]{8,64}")
 
 
 @register_initializer("Pretrained")
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """Load a checkpoint into the module that carries the config.
+    r"""Load a checkpoint into the module that carries the config.
 
     Args:
-        checkpoint: path of a `.pth`, `.pt` or `.safetensors` file; `~` is expanded.
+        checkpoint: a path, where `~` is expanded; a URL; or a name with a scheme, such as `torchvision://resnet50`.
         prefix: load only the part of the checkpoint under this name; a dot is added if absent.
         map_location: device that tensors are read to.
-        strict: make missing, unexpected and mis-shaped keys an error instead of a warning.
+        strict: make missing, unexpected and mis-shaped keys, and those of another dtype, an error instead of a warning.
+        key: where in a pickled file the state dict is, a name or names with dots between (`"ema.state_dict"`); None
+            for the usual places.
+        revise_keys: pairs of a regular expression and its replacement, applied to each name of the checkpoint in
+            turn, before `prefix`; None for `[(r"^module\.", "")]`, or for nothing if there is a prefix.
+        sha256: the file's digest in hexadecimal, or 8 or more digits that it begins with.
 
     Example:
-        >>> Pretrained(checkpoint="resnet.pth", prefix="backbone.")
-        Pretrained(checkpoint='resnet.pth', prefix='backbone.', map_location='cpu', strict=False)
+        >>> scheme = Pretrained(checkpoint="resnet.pth", prefix="backbone.", sha256="0676BA61")
+        >>> print(scheme, scheme.sha256)
+        Pretrained(resnet.pth, prefix=backbone.) 0676ba61
     """
 
     checkpoint: str
     prefix: str | None = None
     map_location: str | torch.device | None = "cpu"
     strict: bool = False
+    key: str | None = None
+    revise_keys: Sequence[tuple[str, str]] | None = None
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.checkpoint, (str, os.PathLike)):
-            raise ConfigTypeError(f"Pretrained: checkpoint={self.checkpoint!r} must be a path.")
+            raise ConfigTypeError(f"Pretrained: checkpoint={self.checkpoint!r} must be a path, a URL or a name.")
         object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
         if not isinstance(self.prefix, (str, type(None))):
             raise ConfigTypeError(f"Pretrained: prefix={self.prefix!r} must be a string.")
@@ -42,6 +55,56 @@ class Pretrained:
             raise ConfigTypeError(f"Pretrained: map_location={self.map_location!r} must be the name of a device.")
         if not isinstance(self.strict, bool):
             raise ConfigTypeError(f"Pretrained: strict={self.strict!r} must be true or false.")
+        if not isinstance(self.key, (str, type(None))):
+            raise ConfigTypeError(
+                f"Pretrained: key={self.key!r} must be a string, such as 'model' or 'ema.state_dict'."
+            )
+        object.__setattr__(self, "revise_keys", _pairs(self.revise_keys))
+        object.__setattr__(self, "sha256", _digest(self.sha256))
+
+    @property
+    def renames(self) -> tuple[tuple[str, str], ...] | None:
+        """`revise_keys` as it was checked."""
+        return None if self.revise_keys is None else tuple(self.revise_keys)
 
     def __str__(self) -> str:
-        return f"Pretrained({self.checkpoint}{f', prefix={self.prefix}' if self.prefix else ''})"
+        parts = [self.checkpoint]
+        parts += [f"{name}={value}" for name in ("key", "prefix") if (value := getattr(self, name))]
+        return f"Pretrained({', '.join(parts)})"
+
+
+def _pairs(given: object) -> tuple[tuple[str, str], ...] | None:
+    if given is None:
+        return None
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise ConfigTypeError(f"Pretrained: revise_keys={given!r} must be a list of pairs, [pattern, replacement].")
+    return tuple(_pair(index, item) for index, item in enumerate(given))
+
+
+def _pair(index: int, item: object) -> tuple[str, str]:
+    where = f"Pretrained: revise_keys[{index}]={item!r}"
+    pair = tuple(item) if isinstance(item, (list, tuple)) else ()
+    if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        raise ConfigTypeError(f"{where} must be a pair of strings, [pattern, replacement].")
+    pattern, replacement = pair
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ConfigError(f"{where} is no regular expression: {error}. A literal dot is written \\.") from error
+    try:
+        re.sub(pattern, replacement, "")
+    except (re.error, IndexError) as error:
+        raise ConfigError(f"{where} has a replacement that does not fit its pattern: {error}.") from error
+    return pattern, replacement
+
+
+def _digest(given: object) -> str | None:
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise ConfigTypeError(f"Pretrained: sha256={given!r} must be a string of hexadecimal digits.")
+    if not _DIGEST.fullmatch(given):
+        raise ConfigError(
+            f"Pretrained: sha256={given!r} must be 8 to 64 hexadecimal digits, as `sha256sum` prints them."
+        )
+    return given.lower()

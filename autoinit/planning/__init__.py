@@ -8,7 +8,6 @@ from .conflicts import warn_of_conflicts as warn_of_conflicts
 from .coverage import check_coverage as check_coverage
 from .entries import Deferred as Deferred
 from .entries import Entry as Entry
-from .loads import tensors_of as tensors_of
 from .own import ENGINES as ENGINES
 from .own import is_initialized as is_initialized
 from .own import own_arguments as own_arguments
@@ -19,6 +18,11 @@ from .policy import Fan as Fan
 from .policy import Policy as Policy
 from .policy import Unmatched as Unmatched
 from .reach import can_reach as can_reach
+from .recipients import IncompatibleKeys as IncompatibleKeys
+from .recipients import Recipient as Recipient
+from .recipients import hand_over as hand_over
+from .recipients import own_tensors as own_tensors
+from .recipients import recipients as recipients
 from .reports import FILLED as FILLED
 from .reports import KEPT as KEPT
 from .reports import LOADED as LOADED

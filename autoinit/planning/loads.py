@@ -1,4 +1,4 @@
-"""How a checkpoint fits a module: decided from names and shapes, before anything is written."""
+"""How a checkpoint fits a module: decided from names, shapes and dtypes, before anything is written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from ..checkpoints import open_checkpoint
+from ..checkpoints import Checkpoint, open_checkpoint
 from ..errors import CheckpointError, warn
 from ..initializers import Pretrained
 from ..rules import Rule
 from .binding import Bound, unwrapped
+from .fits import Fit, Given
+from .recipients import own_tensors, recipients
+from .rehearsal import rehearse
 from .steps import Load
 from .tree import Node
 
@@ -18,7 +21,7 @@ SHOWN = 5
 
 
 def plan_load(bound: Bound, node: Node) -> tuple[Load, Mapping[str, Tensor]]:
-    """The load that a `Pretrained` rule means for a module, and the tensors of it that it will overwrite, by key.
+    """The load that a `Pretrained` rule means for a module, and the tensors of it that it will overwrite, by name.
 
     Raises:
         CheckpointError: the file cannot be used, nothing in it fits, or `strict` and anything does not.
@@ -27,49 +30,69 @@ def plan_load(bound: Bound, node: Node) -> tuple[Load, Mapping[str, Tensor]]:
     if not isinstance(scheme, Pretrained):
         raise TypeError(f"{scheme} loads nothing")
     checkpoint = open_checkpoint(
-        scheme.checkpoint, prefix=scheme.prefix, map_location=scheme.map_location, origin=rule.origin
+        scheme.checkpoint,
+        prefix=scheme.prefix,
+        map_location=scheme.map_location,
+        key=scheme.key,
+        revise_keys=scheme.renames,
+        sha256=scheme.sha256,
+        origin=rule.origin,
     )
     module = unwrapped(node.module)
-    wanted = tensors_of(module)
-    given = checkpoint.shapes
-    fitting = tuple(key for key, tensor in wanted.items() if key in given and given[key] == tensor.shape)
-    # A tied weight is there if it is there under any of its names.
-    loaded = {id(wanted[key]) for key in fitting}
+    fit = fit_of(module, checkpoint)
     load = Load(
         fqn=node.fqn,
         checkpoint=checkpoint,
-        keys=fitting,
-        missing=tuple(key for key in wanted if key not in given and id(wanted[key]) not in loaded),
-        unexpected=tuple(key for key in given if key not in wanted),
-        mismatched=tuple(key for key, tensor in wanted.items() if key in given and given[key] != tensor.shape),
+        keys=tuple(fit.loaded),
+        missing=tuple(fit.missing),
+        unexpected=tuple(fit.unexpected),
+        mismatched=tuple(fit.mismatched),
+        other_dtype=tuple(fit.other_dtype),
         rule=rule,
         rank=bound.rank,
     )
-    _judge(load, module, wanted, strict=scheme.strict)
-    return load, {key: wanted[key] for key in fitting}
+    _judge(load, module, strict=scheme.strict)
+    return load, fit.loaded
 
 
-def tensors_of(module: nn.Module) -> dict[str, Tensor]:
-    """The module's state dict, the parameters themselves and not copies; entries that are no tensors left out."""
-    state = module.state_dict(keep_vars=True)
-    return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+def fit_of(module: nn.Module, checkpoint: Checkpoint) -> Fit:
+    """What becomes of each name of a model and of a checkpoint.
+
+    Raises:
+        CheckpointError: a module's own code for loading fails on what there is for it.
+    """
+    fit = Fit()
+    taken: set[str] = set()
+    for recipient in recipients(module):
+        if recipient.whole:
+            taken.update(name for name in checkpoint.shapes if name.startswith(recipient.prefix))
+            fit.add(rehearse(recipient, checkpoint))
+            continue
+        for name, tensor in own_tensors(recipient.module).items():
+            key = recipient.prefix + name
+            taken.add(key)
+            known = key in checkpoint.shapes
+            fit.judge(key, tensor, Given(checkpoint.shapes[key], checkpoint.dtypes[key]) if known else None)
+    fit.unexpected += [name for name in checkpoint.shapes if name not in taken]
+    return fit
 
 
-def _judge(load: Load, module: nn.Module, wanted: Mapping[str, Tensor], *, strict: bool) -> None:
+def _judge(load: Load, module: nn.Module, *, strict: bool) -> None:
     problems = "; ".join(
         f"{len(keys)} {what} ({', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''})"
         for keys, what in (
             (load.missing, "missing"),
             (load.unexpected, "unexpected"),
             (load.mismatched, "mis-shaped"),
+            (load.other_dtype, "of another dtype"),
         )
         if keys
     )
     origin = load.rule.origin
-    if wanted and not load.keys:
+    if not load.keys and (load.missing or load.mismatched or load.other_dtype):
         raise CheckpointError(
             f"{origin}: nothing in {load.checkpoint.location} fits {type(module).__name__}: {problems}. "
-            "Is it the checkpoint of another model, or does it need a prefix=?",
+            "Is it the checkpoint of another model, or does it need a prefix=, key= or revise_keys=?",
             origin=origin,
         )
     if problems and strict:

@@ -176,4 +176,5 @@ def _load_dict(load: Load) -> dict[str, Any]:
         "missing": list(load.missing),
         "unexpected": list(load.unexpected),
         "mismatched": list(load.mismatched),
+        "other_dtype": list(load.other_dtype),
     }

@@ -31,7 +31,19 @@ class ModuleCall:
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """Load these keys of a checkpoint into the module at `fqn`; the counts say how the checkpoint fits it."""
+    """Load a checkpoint into the module at `fqn`.
+
+    Args:
+        fqn: of the module.
+        checkpoint: opened.
+        keys: the module's names for what gets values.
+        missing: its names for what the checkpoint does not have.
+        unexpected: the checkpoint's names for what the module does not have.
+        mismatched: names of both, of different shapes.
+        other_dtype: names of both, of which one is of integers, say, and the other of floats.
+        rule: where it was asked for.
+        rank: of the rule.
+    """
 
     fqn: str
     checkpoint: Checkpoint
@@ -39,13 +51,15 @@ class Load:
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     mismatched: tuple[str, ...]
+    other_dtype: tuple[str, ...]
     rule: Rule
     rank: Rank = field(compare=False)
 
     def __str__(self) -> str:
         return (
             f"{self.rule.origin}: {self.checkpoint.location}: {len(self.keys)} loaded, {len(self.missing)} missing, "
-            f"{len(self.unexpected)} unexpected, {len(self.mismatched)} mis-shaped"
+            f"{len(self.unexpected)} unexpected, {len(self.mismatched)} mis-shaped, "
+            f"{len(self.other_dtype)} of another dtype"
         )
 
 

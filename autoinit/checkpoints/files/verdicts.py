@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import CheckpointError
+from ...errors import CheckpointError
 from .pickles import scan_pickles
 from .placeholders import HARMLESS_GLOBALS
+from .safetensors_format import is_safetensors, looks_like_safetensors
 from .source import Source
+from .torch_format import ZIP_MAGIC
 
-ZIP_MAGIC = b"PK\x03\x04"
 _OLD_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
-_AGAIN = "download or copy it again"
 _SAVE_TENSORS = (
     "if you trust it, load it where it was made and save its tensors alone, "
     "with torch.save(model.state_dict(), path) or as .safetensors"
@@ -20,27 +20,10 @@ _SAVE_TENSORS = (
 _FOREIGN = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the file itself", "run `git lfs pull`"),
     (b"<", "holds an HTML or XML page, not weights", "the download went wrong; download it again"),
-    (b"{", "holds JSON, not weights", "if it is the index of a sharded checkpoint, give one of the shards"),
+    (b"{", "holds JSON, not weights", "give a file of weights, or the .index.json of a sharded checkpoint"),
     (b"\x1f\x8b", "is compressed with gzip", "decompress it and give the path of the result"),
     (b"\x89HDF", "is an HDF5 file", "convert it with torch.save or to .safetensors"),
 )
-
-
-def looks_like_safetensors(head: bytes) -> bool:
-    """Whether a file that starts with `head` is a safetensors file: a header's length, then the header.
-
-    Example:
-        >>> looks_like_safetensors((8).to_bytes(8, "little") + b'{"a": {}')
-        True
-        >>> looks_like_safetensors(b"<html>")
-        False
-    """
-    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100_000_000
-
-
-def is_safetensors(source: Source) -> bool:
-    """Whether the safetensors library is to read `source`: by its suffix or by its contents."""
-    return source.path.endswith(".safetensors") or looks_like_safetensors(source.head())
 
 
 @contextmanager
@@ -59,15 +42,15 @@ def _verdict(source: Source, error: Exception) -> CheckpointError:
     head = source.head()
     if is_safetensors(source):
         return _verdict_on_safetensors(source, head)
-    return _verdict_on_pickle(source, error) or source.error(*_verdict_on_bytes(head))
+    return _verdict_on_pickle(source, error) or _verdict_on_bytes(source, head)
 
 
 def _verdict_on_safetensors(source: Source, head: bytes) -> CheckpointError:
     if looks_like_safetensors(head):
-        return source.error("is a truncated or damaged safetensors file", _AGAIN)
+        return source.error("is a truncated or damaged safetensors file")
     if head.startswith(ZIP_MAGIC):
         return source.error("is no safetensors file but one of torch.save", "rename it to .pth")
-    return source.error(*_verdict_on_bytes(head))
+    return _verdict_on_bytes(source, head)
 
 
 def _verdict_on_pickle(source: Source, error: Exception) -> CheckpointError | None:
@@ -81,12 +64,12 @@ def _verdict_on_pickle(source: Source, error: Exception) -> CheckpointError | No
     return None
 
 
-def _verdict_on_bytes(head: bytes) -> tuple[str, str]:
+def _verdict_on_bytes(source: Source, head: bytes) -> CheckpointError:
     if head.startswith(b"PK") or _OLD_MAGIC in head[:32]:
-        return "is truncated or damaged", _AGAIN
+        return source.error("is truncated or damaged")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for magic, what, remedy in _FOREIGN:
         if start.startswith(magic):
-            return what, remedy
+            return source.error(what, remedy)
     what = "is neither a file of torch.save nor a safetensors file, or it is truncated or damaged"
-    return what, f"check that it is the right file, or {_AGAIN}"
+    return source.error(what, f"check that it is the right file, or {source.again}")

@@ -1,0 +1,44 @@
+"""SHA-256 of files, and what file names say of it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+
+_NAMED = re.compile(r"-([0-9a-f]{8,64})\.")
+_PIECE = 1 << 20
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 of a file, in hexadecimal; computed again only if the file's size or time has changed."""
+    found = os.stat(path)
+    return _digest(path, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _digest(path: str, size: int, mtime_ns: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def named_digest(name: str) -> str | None:
+    """The beginning of the digest that a file's name ends with, as torch.hub and OpenMMLab write it.
+
+    Eight digits may as well be a date, and are not taken for one.
+
+    Example:
+        >>> (
+        ...     named_digest("resnet50-0676ba61.pth"),
+        ...     named_digest("vgg11_imagenet_20210208-4271cd6c.pth"),
+        ... )
+        ('0676ba61', '4271cd6c')
+        >>> named_digest("vit-20211231.pth"), named_digest("net.pth")
+        (None, None)
+    """
+    found = [digest for digest in _NAMED.findall(name) if not digest.isdigit()]
+    return found[-1] if found else None

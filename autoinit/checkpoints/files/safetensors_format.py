@@ -1,0 +1,91 @@
+"""Files of the safetensors library."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import torch
+
+from .entries import Contents, Entry, Extent
+from .source import Source
+
+_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E4M3FNUZ": "float8_e4m3fnuz",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E5M2FNUZ": "float8_e5m2fnuz",
+    "F8_E8M0": "float8_e8m0fnu",
+    "C64": "complex64",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+"""The format's names and torch's, https://huggingface.co/docs/safetensors."""
+
+
+def looks_like_safetensors(head: bytes) -> bool:
+    """Whether a file that starts with `head` is a safetensors file: a header's length, then the header.
+
+    Example:
+        >>> looks_like_safetensors((8).to_bytes(8, "little") + b'{"a": {}')
+        True
+        >>> looks_like_safetensors(b"<html>")
+        False
+    """
+    return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100_000_000
+
+
+def is_safetensors(source: Source) -> bool:
+    """Whether the safetensors library is to read `source`: by its suffix or by its contents."""
+    return source.path.endswith(".safetensors") or looks_like_safetensors(source.head())
+
+
+def read_safetensors(source: Source, key: str | None) -> Contents:
+    """Read the header of a safetensors file; values stay in the file.
+
+    Raises:
+        CheckpointError: the file holds no tensors, or one of a dtype that torch does not have; or a `key` was given,
+            and the format knows no parts.
+        Exception: whatever the library raises for a file that is truncated or damaged.
+    """
+    from safetensors import safe_open
+
+    if key is not None:
+        remedy = f"leave key= out; if the names in it begin with {key!r}, give that as prefix="
+        raise source.error(f"is a safetensors file and has no part called {key!r}", remedy)
+
+    # The library judges the file. What it says of no tensor is where its values lie.
+    with safe_open(source.path, framework="pt", device="cpu") as file:
+        names = list(file.keys())
+    header, values_start = _header(source.path)
+    entries = {name: _entry(source, name, header[name], values_start) for name in names}
+    if not entries:
+        raise source.error("holds no tensors", "give the path of a file with weights")
+    return Contents(entries=entries, versions={})
+
+
+def _header(path: str) -> tuple[dict[str, Any], int]:
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return json.loads(file.read(length)), 8 + length
+
+
+def _entry(source: Source, name: str, described: dict[str, Any], values_start: int) -> Entry:
+    dtype = getattr(torch, _DTYPES.get(described["dtype"], ""), None)
+    if dtype is None:
+        what = f"holds {name!r} of dtype {described['dtype']}, which torch {torch.__version__} does not have"
+        raise source.error(what, "convert it to another dtype, or update torch")
+    shape = torch.Size(described["shape"])
+    extent = Extent.contiguous(values_start + described["data_offsets"][0], shape, dtype)
+    return Entry(shape=shape, dtype=dtype, extent=extent)

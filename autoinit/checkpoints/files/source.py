@@ -1,0 +1,83 @@
+"""A file that holds a checkpoint, or a shard of one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+
+from ...errors import CheckpointError, nearest
+from ..location import Location
+
+_HEAD = 512
+
+Stamp = tuple[int, int, int]
+"""Size, time of the last change, inode: what differs when a file was written again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file that exists, is not empty and can be read; equal to another of the same location.
+
+    Args:
+        location: who asked for it, for errors.
+        path: the absolute path, so that a later `chdir` changes nothing.
+        again: what to do about a file that is damaged.
+    """
+
+    location: Location
+    path: str = field(compare=False)
+    again: str = field(default="download or copy it again", compare=False)
+
+    def error(self, what: str, remedy: str | None = None) -> CheckpointError:
+        """What every error about this file looks like: where, what, remedy (to get the file again)."""
+        return self.location.error(what, remedy or self.again)
+
+    def size(self) -> int:
+        return os.stat(self.path).st_size
+
+    def stamp(self) -> Stamp:
+        found = os.stat(self.path)
+        return found.st_size, found.st_mtime_ns, found.st_ino
+
+    def head(self) -> bytes:
+        """The first bytes, which tell formats apart."""
+        with open(self.path, "rb") as file:
+            return file.read(_HEAD)
+
+    def check(self) -> None:
+        """Raise a CheckpointError if the file is missing, no regular file, empty or unreadable."""
+        try:
+            mode = os.stat(self.path).st_mode
+            if stat.S_ISDIR(mode):
+                raise self.error("is a directory", f"give the path of a file{_inside(self.path)}")
+            if not stat.S_ISREG(mode):
+                raise self.error("is not a regular file", "give the path of a file")
+            head = self.head()
+        except (FileNotFoundError, NotADirectoryError) as e:
+            raise self.error("does not exist", _remedy_for_missing(self.path)) from e
+        except (OSError, ValueError) as e:
+            reason = getattr(e, "strerror", None) or e
+            raise self.error(f"cannot be read ({reason})", "give the path of a file that can be read") from e
+        if not head:
+            raise self.error("is empty")
+
+
+def _inside(folder: str) -> str:
+    suffixes = (".pth", ".pt", ".bin", ".safetensors", ".index.json")
+    files = [name for name in _listing(folder) if name.endswith(suffixes)]
+    return f" in it, e.g. {files[0]!r}" if files else ""
+
+
+def _remedy_for_missing(path: str) -> str:
+    folder, name = os.path.split(path)
+    if not os.path.isdir(folder):
+        return f"give the path of an existing file; there is no folder {folder!r} either"
+    return f"give the path of an existing file.{nearest(name, _listing(folder))}".removesuffix(".")
+
+
+def _listing(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []

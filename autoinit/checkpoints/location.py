@@ -1,0 +1,55 @@
+"""What the user wrote for a checkpoint, and what every error about it looks like."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+
+from ..errors import CheckpointError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """A path, URL or name as the user wrote it; equal to another of the same text.
+
+    Args:
+        text: as written.
+        origin: where it was written, e.g. `init_cfg[0]`.
+        meaning: the URL, or the part of a sharded checkpoint, that an error is really about.
+
+    Example:
+        >>> location = Location(text="torchvision://resnet50", origin="init_cfg[0]")
+        >>> location.means("https://x.org/r.pth").error("is empty", "download it again")
+        CheckpointError("init_cfg[0]: checkpoint 'torchvision://resnet50' (https://x.org/r.pth) is empty: \
+download it again")
+    """
+
+    text: str
+    origin: str | None = field(default=None, compare=False)
+    meaning: str | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, written: object, origin: str | None) -> Location:
+        """What the user wrote, if it can be a location.
+
+        Raises:
+            CheckpointError: it is neither a string nor a path.
+        """
+        text = os.fspath(written) if isinstance(written, os.PathLike) else written
+        if not isinstance(text, str):
+            raise _error(repr(written), "is not a path", "give a path, a URL or a name as a string", origin)
+        return cls(text=text, origin=origin)
+
+    def means(self, meaning: str) -> Location:
+        """The same, known to stand for `meaning`."""
+        return replace(self, meaning=None if meaning == self.text else meaning)
+
+    def error(self, what: str, remedy: str) -> CheckpointError:
+        """Where, what, remedy."""
+        means = f" ({self.meaning})" if self.meaning else ""
+        return _error(f"{self.text!r}{means}", what, remedy, self.origin)
+
+
+def _error(name: str, what: str, remedy: str, origin: str | None) -> CheckpointError:
+    where = f"{origin}: " if origin else ""
+    return CheckpointError(f"{where}checkpoint {name} {what}: {remedy}", origin=origin)
