@@ -14,6 +14,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.nn.modules import module as torch_module
 
+from autoinit.checkpoints.locations import schemes
 from autoinit.fans import conventions
 from autoinit.initializers import registry
 
@@ -30,10 +31,12 @@ if examples := os.environ.get("AUTOINIT_EXAMPLES"):
 @pytest.fixture(autouse=True)
 def registered_for_one_test() -> Iterator[None]:
     """What a test registers is gone after it: two tests may call their own scheme or layer by the same name."""
-    before, fans = dict(registry._REGISTRY), {layer: dict(table) for layer, table in conventions._REGISTRY.items()}
+    tables = registry._REGISTRY, schemes._RESOLVERS
+    before, fans = [*map(dict, tables)], {layer: dict(table) for layer, table in conventions._REGISTRY.items()}
     yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(before)
+    for table, known in zip(tables, before, strict=True):
+        table.clear()
+        table.update(known)
     if fans != conventions._REGISTRY:
         conventions._REGISTRY.clear()
         conventions._REGISTRY.update(fans)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from ..location import Location
 from .places import WebFile
@@ -13,15 +13,20 @@ from .schemes import Step, built_in
 @built_in("http")
 def resolve_http(rest: str, location: Location) -> Step:
     """A URL that ends the way."""
-    return Step(to=WebFile(url=f"http://{_quoted(rest)}"))
+    return Step(to=_web_file(f"http://{rest}", location))
 
 
 @built_in("https")
 def resolve_https(rest: str, location: Location) -> Step:
     """A URL that ends the way."""
-    return Step(to=WebFile(url=f"https://{_quoted(rest)}"))
+    return Step(to=_web_file(f"https://{rest}", location))
 
 
-def _quoted(rest: str) -> str:
-    """A URL as people paste it, with what may not be in a request written as it must be."""
-    return quote(rest, safe=string.punctuation)
+def _web_file(written: str, location: Location) -> WebFile:
+    # As people paste it, with what may not be in a request written as it must be.
+    url = quote(written, safe=string.punctuation)
+    try:
+        urlsplit(url)
+    except ValueError as e:
+        raise location.error(f"is no address that can be fetched ({e})", "check the address") from e
+    return WebFile(url=url)
