@@ -23,11 +23,13 @@ class Source:
         location: who asked for it, for errors.
         path: the absolute path, so that a later `chdir` changes nothing.
         again: what to do about a file that is damaged.
+        absent: what to do about a file that is not there; None to look around for one of a similar name.
     """
 
     location: Location
     path: str = field(compare=False)
     again: str = field(default="download or copy it again", compare=False)
+    absent: str | None = field(default=None, compare=False)
 
     def error(self, what: str, remedy: str | None = None) -> CheckpointError:
         """What every error about this file looks like: where, what, remedy (to get the file again)."""
@@ -55,7 +57,7 @@ class Source:
                 raise self.error("is not a regular file", "give the path of a file")
             head = self.head()
         except (FileNotFoundError, NotADirectoryError) as e:
-            raise self.error("does not exist", _remedy_for_missing(self.path)) from e
+            raise self.error("does not exist", self.absent or _remedy_for_missing(self.path)) from e
         except (OSError, ValueError) as e:
             reason = getattr(e, "strerror", None) or e
             raise self.error(f"cannot be read ({reason})", "give the path of a file that can be read") from e

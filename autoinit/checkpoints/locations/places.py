@@ -40,22 +40,29 @@ class Place(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalFile:
-    """A path; of a folder, the checkpoint in it."""
+    """A path; of a folder, the checkpoint in it.
+
+    Args:
+        path: `~` is expanded.
+        is_shard: whether an index says that it is there.
+    """
 
     path: str
+    is_shard: bool = False
 
     def fetch(self, location: Location, sha256: str | None) -> Source:
         path = os.path.abspath(os.path.expanduser(self.path))
         name = _in_folder(path) if os.path.isdir(path) else None
         if name is not None:
             location, path = location.means(f"its {name!r}"), os.path.join(path, name)
-        source = Source(location=location, path=path)
+        absent = "get it from where its index is from, and put it beside that" if self.is_shard else None
+        source = Source(location=location, path=path, absent=absent)
         source.check()
         require_digest(source, sha256)
         return source
 
     def beside(self, name: str, path: str) -> Place:
-        return LocalFile(path=os.path.join(os.path.dirname(path), name))
+        return LocalFile(path=os.path.join(os.path.dirname(path), name), is_shard=True)
 
 
 @dataclass(frozen=True, kw_only=True)
