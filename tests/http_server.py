@@ -22,11 +22,13 @@ class Server:
         root: its address, without a slash at the end.
         acts: by path; each request takes the first, and the last is taken again and again.
         requests: paths and headers, in order.
+        otherwise: what happens at every other path.
     """
 
     root: str
     acts: dict[str, list[Act]] = field(default_factory=dict)
     requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    otherwise: Act = field(default_factory=lambda: status(404))
     gate: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -42,7 +44,7 @@ class Server:
         path = handler.path.partition("?")[0]
         with self.lock:
             self.requests.append((handler.path, dict(handler.headers)))
-            acts = self.acts.get(path, [status(404)])
+            acts = self.acts.get(path, [self.otherwise])
             act = acts[0] if len(acts) == 1 else acts.pop(0)
         act(handler)
 
@@ -83,6 +85,7 @@ def answer(handler: Handler, code: int, headers: Mapping[str, object], body: byt
     handler.send_response(code)
     for name, value in headers.items():
         handler.send_header(name, str(value))
+    handler.send_header("Connection", "close")
     handler.end_headers()
     handler.wfile.write(body)
 

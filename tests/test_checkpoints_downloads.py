@@ -91,7 +91,7 @@ def test_a_body_in_chunks_without_a_length(server: Server, weights: bytes) -> No
 
 
 def test_a_body_that_ends_with_the_connection(server: Server, weights: bytes) -> None:
-    url = server.on("/net.pth", lambda handler: answer(handler, 200, {"Connection": "close"}, weights))
+    url = server.on("/net.pth", lambda handler: answer(handler, 200, {}, weights))
     assert_whole(open_checkpoint(url), weights)
 
 

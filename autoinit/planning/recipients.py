@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ def hand_over(
 
     Args:
         module: the first that is asked.
-        state: what there is for it and everything below it, by full names. It may be changed.
+        state: what there is for it and everything below it, by full names. It is emptied on the way.
         prefix: of its names, with its dot.
         versions: of the modules in the checkpoint.
         told: gets the names that are missing and unexpected.
@@ -89,10 +89,18 @@ def hand_over(
         about = dict(versions.get(prefix[:-1], {}))
         module._load_from_state_dict(state, prefix, about, True, told.missing_keys, told.unexpected_keys, errors)
         yield module, state, prefix
+        _drop(state, [prefix + name for name in own_tensors(module)])
     for name, child in module._modules.items():
         if child is not None:
             below = prefix if name in transparent else f"{prefix}{name}."
             part = {key: value for key, value in state.items() if key.startswith(below)}
+            # Nobody else is to have them: a tensor that is let go of when it was copied takes no memory any more.
+            _drop(state, part)
             yield from hand_over(child, part, below, versions, told, errors)
     for hook in module._load_state_dict_post_hooks.values():
         hook(module, told)
+
+
+def _drop(state: dict[str, Tensor], names: Iterable[str]) -> None:
+    for name in names:
+        state.pop(name, None)

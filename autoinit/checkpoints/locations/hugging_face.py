@@ -19,7 +19,7 @@ from .schemes import Step, built_in
 _WRITTEN = re.compile(
     r"(?:models/(?=[^/]+/))?(?P<repo>[^/@]+/[^/@]+)"
     r"(?:@(?P<early>refs/pr/\d+|refs/convert/[\w.-]+|[^/@]+))?"
-    r"(?:/(?P<file>.*?))?(?:@(?P<late>[^@]+))?"
+    r"(?:/(?P<file>.*?))?(?:@(?P<late>[^@]+))?(?<!@)"
 )
 _FORM = "write hf://org/repo, hf://org/repo/file or hf://org/repo/file@revision"
 
@@ -67,15 +67,26 @@ class HubFile:
 
     def _fetch(self, hub: ModuleType, location: Location) -> str:
         missing: Exception | None = None
-        for name in (self.file,) if self.file else USUAL_NAMES:
-            try:
-                return self._download(hub, name, only_local=isinstance(missing, hub.errors.LocalEntryNotFoundError))
-            except hub.errors.EntryNotFoundError as e:
-                # Offline, the hub's library says that the file is not here; then only the cache is asked for others.
-                missing = missing or e
-            except Exception as e:  # of the library, of the HTTP client that it uses, or of the file system
-                raise self._explained(hub, e, location) from e
+        try:
+            for name in self._names(hub):
+                try:
+                    return self._download(hub, name, isinstance(missing, hub.errors.LocalEntryNotFoundError))
+                except hub.errors.EntryNotFoundError as e:
+                    # Offline, this says that the file is not here; then the others are looked for in the cache alone.
+                    missing = missing or e
+        except Exception as e:  # of the library, of the HTTP client that it uses, or of the file system
+            raise self._explained(hub, e, location) from e
         raise self._explained(hub, missing, location) from missing
+
+    def _names(self, hub: ModuleType) -> list[str]:
+        """The file, or the usual names: what is in the cache first, so that offline nothing else is waited for."""
+        if self.file is not None:
+            return [self.file]
+
+        def is_new(name: str) -> bool:
+            return not isinstance(hub.try_to_load_from_cache(self.repo, name, revision=self.revision), str)
+
+        return sorted(USUAL_NAMES, key=is_new)
 
     def _download(self, hub: ModuleType, name: str, only_local: bool) -> str:
         return str(hub.hf_hub_download(self.repo, name, revision=self.revision, local_files_only=only_local))
