@@ -15,6 +15,7 @@ from torch import nn
 
 from autoinit import autoinit, initialize, plan
 
+from .checkpoints import FORMATS, ONE_TENSOR, measure_load
 from .planning import meta_model
 from .rows import Row
 from .subjects import VIT_CFG, vit
@@ -22,6 +23,8 @@ from .subjects import VIT_CFG, vit
 MIB = 1 << 20
 # Over the model's own bytes.
 GOAL_SHARE, GOAL_MIB = 0.02, 64.0
+# Over the largest tensor of a checkpoint.
+GOAL_MIB_OF_LOADING = 8.0
 
 
 class Rise(NamedTuple):
@@ -32,8 +35,8 @@ class Rise(NamedTuple):
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """What initialization takes over the model's own bytes, and a plan over the model's Python objects."""
-    for case, (label, reference, has_goal) in CASES.items():
+    """What initialization takes over the model's own bytes, loading over one tensor, and a plan over the model."""
+    for case, (label, reference, goal) in CASES.items():
         rise = in_a_process(case, quick)
         yield Row(
             bench="memory",
@@ -42,15 +45,34 @@ def rows(quick: bool = False) -> Iterator[Row]:
             reference=reference,
             theirs=rise.own / MIB,
             unit="MiB",
-            at_most=GOAL_SHARE * rise.own / MIB + GOAL_MIB if has_goal else None,
-            goal_for_ours=has_goal,
+            at_most=goal(rise.own / MIB) if goal else None,
+            goal_for_ours=goal is not None,
         )
 
 
-CASES = {
-    "initialize": ("initialize(vit_b_16), peak beyond the model", "the model's own bytes", True),
-    "block": ("with autoinit(cfg): vit_b_16(), peak beyond the model", "the model's own bytes", True),
-    "plan": ("plan of 1,000,000 parameters on meta", "the model, which is all objects", False),
+def of_the_model(own: float) -> float:
+    """The goal of initializing, in MiB."""
+    return GOAL_SHARE * own + GOAL_MIB
+
+
+def of_the_largest(own: float) -> float:
+    """The goal of loading, in MiB."""
+    return own + GOAL_MIB_OF_LOADING
+
+
+Goal = Callable[[float], float]
+CASES: dict[str, tuple[str, str, Goal | None]] = {
+    "initialize": ("initialize(vit_b_16), peak beyond the model", "the model's own bytes", of_the_model),
+    "block": ("with autoinit(cfg): vit_b_16(), peak beyond the model", "the model's own bytes", of_the_model),
+    "plan": ("plan of 1,000,000 parameters on meta", "the model, which is all objects", None),
+    **{
+        f"load {form}": (
+            f"Pretrained, 1 GiB, {form}: peak beyond the model",
+            "the largest tensor",
+            of_the_largest if form in ONE_TENSOR else None,
+        )
+        for form in FORMATS
+    },
 }
 
 
@@ -65,6 +87,8 @@ def in_a_process(case: str, quick: bool) -> Rise:
 def measure(case: str, quick: bool) -> Rise:
     """Measure a case in this process."""
     warm_up()
+    if case.startswith("load "):
+        return Rise(*measure_load(case.removeprefix("load "), quick, risen))
     if case == "initialize":
         model = vit("vit_b_16", quick)
         return Rise(risen(lambda: initialize(model, VIT_CFG)), own_bytes(model))

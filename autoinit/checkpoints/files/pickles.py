@@ -46,15 +46,15 @@ def scan_pickles(path: str) -> PickleScan:
     """Scan the file at `path`, whatever it is; what is no complete pickle counts as naming nothing."""
     names: dict[str, None] = {}
     protocol = 0
-    with _pickle_stream(path) as stream:
-        try:
+    try:
+        with _pickle_stream(path) as stream:
             for _ in range(_PICKLES_OF_AN_OLD_FILE):
                 found = [*_opcodes(stream)]
                 names.update(dict.fromkeys(_globals(found)))
                 protocol = max([protocol, *(arg for name, arg in found if name == "PROTO")])
-        except Exception:
-            # Not a pickle, or cut off. pickletools raises whatever a wrong byte leads it to.
-            pass
+    except Exception:
+        # Not a pickle, or cut off. zipfile and pickletools raise whatever a wrong byte leads them to.
+        pass
     return PickleScan(names=tuple(names), protocol=protocol)
 
 
