@@ -400,7 +400,7 @@ def test_what_is_no_address(server: Server, url: str) -> None:
 
 def test_verdicts_on_connections() -> None:
     unknown = urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
-    assert "its server is not known here" in str(connection_error(unknown))
+    assert "its server cannot be found" in str(connection_error(unknown))
     invalid = ssl.SSLCertVerificationError()
     invalid.verify_message = "self-signed certificate"
     verdict = connection_error(urllib.error.URLError(invalid))

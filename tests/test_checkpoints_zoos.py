@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 from autoinit import AutoInitWarning, CheckpointError, register_checkpoints
 from autoinit.checkpoints import open_checkpoint
 from autoinit.checkpoints.location import Location
+from autoinit.checkpoints.locations import openmmlab_models
 from autoinit.checkpoints.locations.hugging_face import HubFile
 from autoinit.checkpoints.locations.places import LocalFile, WebFile
 from autoinit.checkpoints.locations.schemes import follow
@@ -97,6 +99,18 @@ def test_mmcls_means_the_backbone(mmengine: Any) -> None:
     table = mmengine.get_mmcls_models()
     assert {name: meaning(f"mmcls://{name}") for name in table} == table
     assert follow(Location(text="mmcls://vgg16"))[1] == "backbone."
+
+
+def test_mmcls_takes_the_backbone_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, mmengine: Any) -> None:
+    torch.save({"state_dict": {"backbone.a.w": torch.ones(1), "head.w": torch.ones(2)}}, tmp_path / "toy.pth")
+    save_zip({"head.w": torch.ones(2)}, tmp_path / "headless.pth")
+    table = {"toy": str(tmp_path / "toy.pth"), "headless": str(tmp_path / "headless.pth")}
+    monkeypatch.setattr(openmmlab_models, "_table", lambda name, location: table)
+    checkpoint = open_checkpoint("mmcls://toy")
+    theirs = mmengine._process_mmcls_checkpoint(torch.load(tmp_path / "toy.pth"))["state_dict"]
+    assert list(checkpoint.shapes) == list(theirs) == ["a.w"]
+    assert list(open_checkpoint("mmcls://toy", prefix="a").shapes) == ["w"]
+    assert "has nothing under 'backbone.', the part that its scheme stands for" in str(error("mmcls://headless"))
 
 
 def test_the_users_own_table(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ OPTIONAL = {
     "torchvision",
     "transformers",
 }
-LAZY = {"rich", "safetensors", "yaml"}
+LAZY = {"filelock", "rich", "safetensors", "yaml"}
 
 
 def python_files(root: Path) -> list[Path]:

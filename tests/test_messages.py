@@ -254,10 +254,18 @@ CONFIGS = [
     mistyped(
         dict(type="Pretrained", checkpoint="a.pth", layer="Linear"),
         "init_cfg.layer: Pretrained has no argument 'layer'. "
-        "Pretrained takes: checkpoint, prefix, map_location, strict.",
+        "Pretrained takes: checkpoint, prefix, map_location, strict, key, revise_keys, sha256.",
         "init_cfg.layer",
     ),
-    mistyped(dict(type="Pretrained", checkpoint=5), "init_cfg: Pretrained: checkpoint=5 must be a path."),
+    mistyped(
+        dict(type="Pretrained", checkpoint=5), "init_cfg: Pretrained: checkpoint=5 must be a path, a URL or a name."
+    ),
+    mistyped(
+        dict(type="Pretrained", checkpoint="a.pth", revise_key=[]),
+        "init_cfg.revise_key: Pretrained has no argument 'revise_key'. Did you mean 'revise_keys'? "
+        "Pretrained takes: checkpoint, prefix, map_location, strict, key, revise_keys, sha256.",
+        "init_cfg.revise_key",
+    ),
 ]
 
 MATCHES = [

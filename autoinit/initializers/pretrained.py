@@ -90,7 +90,9 @@ def _pair(index: int, item: object) -> tuple[str, str]:
     try:
         re.compile(pattern)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigError(f"{where} is no regular expression: {error}. A literal dot is written \\.") from error
+        raise ConfigError(
+            f"{where} is no regular expression: {error}. Put a backslash before what is meant literally."
+        ) from error
     try:
         re.sub(pattern, replacement, "")
     except (re.error, IndexError) as error:

@@ -57,7 +57,7 @@ def connection_error(error: Exception) -> Exception:
         what = f"cannot be fetched: its server's certificate is not valid ({reason.verify_message})"
         return RefusedError(what, "if a proxy of your own is in between, name its certificate in SSL_CERT_FILE")
     if isinstance(reason, socket.gaierror):
-        what = "cannot be fetched: its server is not known here"
+        what = "cannot be fetched: its server cannot be found"
         return RefusedError(what, f"check the address and the network, or {_ELSEWHERE}")
     if isinstance(reason, (str, http.client.InvalidURL, ValueError)):
         return RefusedError(f"is no address that can be fetched ({reason})", "check the address")

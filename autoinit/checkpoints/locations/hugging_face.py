@@ -142,7 +142,7 @@ def _library(location: Location) -> ModuleType:
         import huggingface_hub.errors
     except ImportError as e:
         raise location.error("needs huggingface_hub", 'pip install "torch-autoinit[hub]"') from e
-    return huggingface_hub
+    return huggingface_hub  # type: ignore[no-any-return]
 
 
 def _up(folder: str, levels: int) -> str:
