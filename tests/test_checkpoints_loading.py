@@ -148,6 +148,17 @@ def test_a_checkpoint_from_before_batches_were_counted(path: pathlib.Path) -> No
     assert (model[1].running_mean == 2).all()
 
 
+def test_a_counter_of_ones_own_may_be_missing_too(path: pathlib.Path) -> None:
+    class Norm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2))
+            self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    torch.save({"weight": torch.ones(2)}, path)
+    assert counts(initialize(Norm(), load(path, strict=True))) == {}
+
+
 def test_tied_weights_are_there_under_any_name(path: pathlib.Path) -> None:
     def build() -> nn.Sequential:
         model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
@@ -407,6 +418,16 @@ def test_wrappers_inside_a_model(wrap: Callable[[nn.Module], nn.Module], path: p
     assert {entry.outcome for entry in report.values()} == {"filled"}
     assert (model[0].weight == 2).all()
     assert {name for name in report.loads[0].keys if "_" not in name} == set(report)
+
+
+def test_a_wrapper_below_a_module_with_a_hook(path: pathlib.Path) -> None:
+    model = nn.Sequential(Hooked(), nn.Linear(2, 2))
+    model[0].inner = nn.DataParallel(nn.Sequential(nn.Linear(2, 2)))
+    names = ("0.inner.0.weight", "0.inner.0.bias", "1.weight", "1.bias")
+    torch.save({name: torch.ones(2, 2) if "weight" in name else torch.ones(2) for name in names}, path)
+    report = initialize(model, load(path, strict=True))
+    assert set(report) == set(names)
+    assert all((param == 1).all() for param in model.parameters())
 
 
 # Special parameters
