@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import pathlib
 import pickle
+import sys
+import zipfile
 from collections import OrderedDict
 from typing import Any
 
@@ -19,6 +21,7 @@ from .checkpoint_files import (
     PICKLED,
     Save,
     assert_same,
+    error,
     save_safetensors,
     save_zip,
     state,
@@ -111,6 +114,21 @@ def test_parameters_views_and_ties(save: Save, path: pathlib.Path) -> None:
     expected = {"row": base[1], "turned": base.t(), "a": tied, "b": tied, "frozen": base[:, 1:3]}
     save(expected, path)
     assert_same(values(open_checkpoint(path)), expected)
+
+
+def test_a_file_of_a_machine_with_the_other_byte_order(path: pathlib.Path) -> None:
+    save_zip({"w": torch.tensor([1, 256], dtype=torch.int32)}, path)
+    other = b"big" if sys.byteorder == "little" else b"little"
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    for order in (other, b"strange"):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in records.items():
+                archive.writestr(name, order if name.endswith("byteorder") else data)
+        if order == other:
+            assert values(open_checkpoint(path))["w"].tolist() == [1 << 24, 1 << 16]
+        else:
+            assert "is truncated or damaged" in str(error(path))
 
 
 def test_safetensors_by_suffix_and_by_content(tmp_path: pathlib.Path) -> None:

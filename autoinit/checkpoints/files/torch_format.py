@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import struct
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -39,7 +40,7 @@ def read_torch(source: Source, key: str | None) -> Contents:
         skips = hasattr(torch.serialization, "skip_data")
         state = state_in(_safely(lambda: _skeleton(source)) if skips else _load_values(source), key, source)
         return _contents(source, state, {})
-    if not _is_stored_plainly(source) or not _TELLS_OFFSETS:
+    if not _has_offsets(source):
         return _contents(source, state_in(_load_values(source), key, source), {})
     try:
         state = state_in(_safely(lambda: _load(source.path, map_location="meta")), key, source)
@@ -71,7 +72,7 @@ def check_torch(source: Source) -> None:
     if not is_zip(source):
         skips = hasattr(torch.serialization, "skip_data")
         _safely((lambda: _skeleton(source)) if skips else (lambda: _load(source.path)))
-    elif _is_stored_plainly(source) and _TELLS_OFFSETS:
+    elif _has_offsets(source):
         with suppress(NotImplementedError):  # See `read_torch`.
             _safely(lambda: _load(source.path, map_location="meta"))
     else:
@@ -156,6 +157,16 @@ def _is_stored_plainly(source: Source) -> bool:
     if "data.pkl" not in names:
         raise source.error("is a zip archive, but not one of torch.save", "give the path of a checkpoint")
     return all(record.compress_type == zipfile.ZIP_STORED for record in records)
+
+
+def _has_offsets(source: Source) -> bool:
+    """Whether the values in a zip file can be mapped from where torch says that they lie, as they are."""
+    if not _TELLS_OFFSETS or not _is_stored_plainly(source):
+        return False
+    with zipfile.ZipFile(source.path) as archive:
+        orders = [record for record in archive.infolist() if record.filename.rpartition("/")[2] == "byteorder"]
+        # For a file of a machine of the other kind torch swaps bytes, also where there are none to swap, and crashes.
+        return {archive.read(record) for record in orders} <= {sys.byteorder.encode()} and sys.byteorder == "little"
 
 
 def _skeleton(source: Source) -> Any:
