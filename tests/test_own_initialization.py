@@ -250,3 +250,58 @@ def test_one_above_is_responsible_for_what_is_below() -> None:
     # As in the original: whoever overrides init_weights decides whether those of its children are called.
     assert model.inner.first.weight.eq(7).all() and model.inner.second.weight.eq(3).all()
     assert run.report["inner.second.weight"].outcome == "own init_weights"
+
+
+class Unprepared(Transformers):
+    """A part of a larger model of transformers, whose constructor leaves `post_init` to the model around it."""
+
+    def finish(self) -> None: ...
+
+    def init_weights(self) -> None:
+        raise AssertionError("post_init() has to run first")
+
+
+@pytest.mark.parametrize("how", ["block", "existing"])
+def test_only_post_init_calls_init_weights_where_there_is_one(how: str) -> None:
+    if how == "block":
+        with autoinit(SEVEN) as run:
+            model = Unprepared()
+        report = run.report
+    else:
+        model = Unprepared()
+        report = initialize(model, SEVEN)
+    assert model.first.weight.eq(7).all()
+    assert set(report.outcomes) == {"filled"}
+
+
+@pytest.mark.parametrize("cls", OWN, ids=lambda cls: cls.__name__)
+def test_a_block_without_rules_leaves_own_initialization_to_whoever_builds_the_model(cls: type[Base]) -> None:
+    torch.manual_seed(0)
+    plain = cls()
+    torch.manual_seed(0)
+    with autoinit([]) as run:
+        model = cls()
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), model.parameters(), strict=True))
+    assert set(run.report.outcomes) == {"kept"}
+
+
+def test_without_rules_a_models_own_config_is_carried_out() -> None:
+    class Configured(Base):
+        init_cfg = SEVEN
+
+    class Around(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part, self.own = Configured(), Mmengine()
+
+    with autoinit([]):
+        model = Around()
+    assert model.part.first.weight.eq(7).all()
+    assert not model.own.first.weight.eq(1).all()
+
+
+@pytest.mark.parametrize("cls", OWN, ids=lambda cls: cls.__name__)
+def test_asked_for_without_rules_own_initialization_runs(cls: type[Base]) -> None:
+    model = cls()
+    assert initialize(model)["first.weight"].outcome == "own init_weights"
+    assert model.first.weight.eq(1).all()

@@ -1,5 +1,7 @@
 """How many inputs and outputs a unit of a weight has: as torch reads its shape, and as its layer is meant."""
 
+from . import fused_layers as fused_layers
+from . import library_layers as library_layers
 from . import torch_layers as torch_layers
 from .base import TORCH as TORCH
 from .base import Fans as Fans

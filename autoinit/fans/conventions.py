@@ -12,6 +12,8 @@ from torch import nn
 
 from ..errors import AutoInitError, ConfigError, ConfigTypeError, ShapeError, nearest
 from ..layers import is_layer, lineage
+from .experts import EXPERTS, stacked_layout
+from .fused import fused_layouts
 from .layout import Layout
 
 Reading = Layout | Mapping[str, Any] | str
@@ -147,7 +149,7 @@ def own_layout(module: nn.Module, name: str) -> Layout | None:
     for registered in _of_class(cls)[0]:
         if fnmatch.fnmatchcase(name, registered.params):
             return _layout(registered, module)
-    return None
+    return stacked_layout(module, name) if name in EXPERTS else None
 
 
 def inner_layouts(module: nn.Module) -> Iterator[tuple[str, Layout | None]]:
@@ -162,6 +164,15 @@ def inner_layouts(module: nn.Module) -> Iterator[tuple[str, Layout | None]]:
         if registered.params not in seen:
             seen.add(registered.params)
             yield registered.params, _layout(registered, module)
+    if module._modules:
+        for path, layout in fused_layouts(module, _of_weight):
+            if path not in seen:
+                seen.add(path)
+                yield path, layout
+
+
+def _of_weight(module: nn.Module) -> Layout | None:
+    return own_layout(module, "weight")
 
 
 def _layout(registered: Registered, module: nn.Module) -> Layout | None:

@@ -66,10 +66,13 @@ def has_own_init_weights(module: nn.Module) -> bool:
 def defines_init_weights(cls: type) -> bool:
     """Whether the class has an `init_weights` with content of its own, and it is known how to call it.
 
-    Without arguments, or with torchtitan's `buffer_device`. One that wants more is called by a module above it.
+    Without arguments, or with torchtitan's `buffer_device`. One that wants more is called by a module above it, and one
+    of a class with `post_init` (transformers) by that alone, which prepares what it needs.
     """
     method = getattr(cls, "init_weights", None)
     if not callable(method) or method is getattr(engine_of(cls), "init_weights", None):
+        return False
+    if callable(getattr(cls, "post_init", None)):
         return False
     return _binds(method) or _binds(method, buffer_device=None)
 

@@ -1,0 +1,170 @@
+"""Layers whose weight is several weights in one, such as q, k and v: only the module around them knows the sizes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeVar
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
+
+from ..layers import names_of
+from .layout import Layout
+
+Sizes = tuple[Sequence[float], float]
+"""How many outputs each part has, and how often the parts follow each other."""
+
+F = TypeVar("F", bound=Callable[..., Sizes])
+
+ONE_MAP = (Layout(), Layout(axes="out,in"), Layout(axes="in,out"))
+"""How a weight is read that is not known to hold several maps."""
+
+OTHER_NAMES = {
+    "num_heads": ("num_attention_heads", "n_heads", "n_head"),
+    "num_key_value_heads": ("num_kv_heads", "kv_n_heads"),
+    "head_dim": ("head_size", "attention_head_size", "head_width", "dim_head"),
+}
+"""What else a number may be called."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fused:
+    """One kind of layer that holds several maps.
+
+    Args:
+        path: of the layer in the module that knows of it; `*` stands for each of a list.
+        parts: what the maps are, in their order.
+        needs: the numbers of that module, or of its `config`, which say the sizes; `out` is how many outputs the layer
+            has.
+        sizes: from these numbers to sizes.
+        within: the classes, by name, that it is limited to; empty where the numbers leave no doubt.
+    """
+
+    path: str
+    parts: str
+    needs: tuple[str, ...]
+    sizes: Callable[..., Sizes]
+    within: frozenset[str]
+
+
+_TABLE: dict[str, list[Fused]] = {}
+
+
+def fused(*paths: str, parts: str, within: str = "") -> Callable[[F], F]:
+    """Enter a kind of layer: a function from numbers, which are found by the names of its arguments, to sizes."""
+
+    def enter(function: F) -> F:
+        needs = tuple(inspect.signature(function).parameters)
+        for path in paths:
+            kind = Fused(path=path, parts=parts, needs=needs, sizes=function, within=frozenset(within.split()))
+            _TABLE.setdefault(path.partition(".")[0], []).append(kind)
+        return function
+
+    return enter
+
+
+_SIBLINGS: dict[str, list[tuple[str, int, str]]] = {}
+
+
+def fused_by_siblings(names: str, readers: str, *, count: int, parts: str) -> None:
+    """Enter equal parts of layers by their names: one of the `readers` beside it has to take a part as its input."""
+    for name in names.split():
+        _SIBLINGS.setdefault(name, []).extend((reader, count, parts) for reader in readers.split())
+
+
+Plain = Callable[[nn.Module], Layout | None]
+"""From a layer to how its weight is read if nobody says that it holds several maps."""
+
+
+class Whole(NamedTuple):
+    """A layer as one map: how its weight is read, how many features go in, and how many come out."""
+
+    layout: Layout
+    inputs: int
+    outputs: int
+
+
+def fused_layouts(module: nn.Module, plain: Plain) -> Iterator[tuple[str, Layout]]:
+    """The paths of weights inside a module that hold several maps, with how these are read."""
+    cls: type = type(module)
+    children = module._modules
+    for name in children.keys() & _TABLE.keys():
+        for kind in _kinds(cls, name):
+            for path, layer in _layers_at(module, kind.path):
+                whole = _whole(layer, plain)
+                sizes = _sizes(kind, module, whole.outputs) if whole is not None else None
+                if whole is not None and sizes is not None:
+                    yield f"{path}.weight", _split(whole, *sizes, kind.parts)
+    for name in children.keys() & _SIBLINGS.keys():
+        whole = _whole(children[name], plain)
+        for reader, count, parts in _SIBLINGS[name]:
+            if whole is not None and whole.outputs == count * _inputs(children.get(reader), plain):
+                yield f"{name}.weight", _split(whole, (1,) * count, 1, parts)
+
+
+@lru_cache(maxsize=8192)
+def _kinds(cls: type, name: str) -> tuple[Fused, ...]:
+    """Those that a class may have under a name; a kind that is limited to some classes comes before one for all."""
+    names = names_of(cls)
+    kinds = [kind for kind in _TABLE[name] if not kind.within or not kind.within.isdisjoint(names)]
+    return tuple(sorted(kinds, key=lambda kind: not kind.within))
+
+
+def _layers_at(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    found = [("", module)]
+    for step in path.split("."):
+        found = [
+            (f"{above}.{name}" if above else name, child)
+            for above, layer in found
+            for name, child in layer._modules.items()
+            if child is not None and step in (name, "*")
+        ]
+    yield from found
+
+
+def _whole(layer: nn.Module | None, plain: Plain) -> Whole | None:
+    """A layer as one map; None for what has no such weight, or is known to consist of several already."""
+    weight = layer._parameters.get("weight") if layer is not None else None
+    if layer is None or weight is None or is_lazy(weight) or weight.dim() < 2:
+        return None
+    layout = plain(layer) or Layout()
+    if layout not in ONE_MAP or not (layout.axes.endswith("...") or weight.dim() == 2):
+        return None
+    out, in_ = weight.shape[:2] if layout.axes.startswith("out") else reversed(weight.shape[:2])
+    return Whole(layout, in_, out)
+
+
+def _sizes(kind: Fused, module: nn.Module, out: int) -> tuple[tuple[int, ...], int] | None:
+    """The sizes that a module's numbers give, if it has these numbers and they make up the whole layer."""
+    numbers = [out if name == "out" else _number(module, name) for name in kind.needs]
+    if None in numbers:
+        return None
+    sizes, repeats = kind.sizes(*numbers)
+    whole = tuple(int(size) for size in sizes), int(repeats)
+    return whole if sum(whole[0]) * whole[1] == out and min(*whole[0], whole[1]) > 0 else None
+
+
+def _number(module: nn.Module, name: str) -> float | None:
+    for holder in (module.__dict__, getattr(module.__dict__.get("config"), "__dict__", {})):
+        for each in (name, *OTHER_NAMES.get(name, ())):
+            value: Any = holder.get(each)
+            if isinstance(value, (int, float)):
+                return value
+    return None
+
+
+def _inputs(layer: nn.Module | None, plain: Plain) -> int:
+    """How many features a layer reads; 0 if that is not known."""
+    if isinstance(layer, _ConvNd):
+        return layer.in_channels
+    whole = _whole(layer, plain)
+    return whole.inputs if whole is not None else 0
+
+
+def _split(whole: Whole, sizes: tuple[int, ...], repeats: int, parts: str) -> Layout:
+    equal = len(set(sizes)) == 1
+    return replace(whole.layout, splits=len(sizes) if equal else sizes, repeats=repeats, label=parts)

@@ -1,0 +1,205 @@
+"""Weights that hold several maps, and stacked experts: told by the module around them, or not at all."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from autoinit import initialize, plan, register_fan
+from autoinit.fans import Layout, inner_layouts, own_layout
+
+XAVIER = dict(type="Xavier", layer="Linear", distribution="normal")
+
+
+class Around(nn.Module):
+    """A module with children and numbers."""
+
+    def __init__(self, children: dict[str, nn.Module | None], **numbers: Any) -> None:
+        super().__init__()
+        for name, child in children.items():
+            self.add_module(name, child)
+        self.__dict__.update(numbers)
+
+
+def layouts(children: dict[str, nn.Module | None], **numbers: Any) -> dict[str, Layout | None]:
+    return dict(inner_layouts(Around(children, **numbers)))
+
+
+def sizes_of(layout: Layout | None, weight: torch.Tensor) -> tuple[list[int], int]:
+    assert layout is not None
+    return [part.size for part in layout.parts(weight.shape)], layout.repeats
+
+
+def attention(out: int = 96, width: int = 32) -> dict[str, nn.Module | None]:
+    return {"qkv": nn.Linear(width, out), "proj": nn.Linear(width, width)}
+
+
+@pytest.mark.parametrize("name", ["qkv", "Wqkv", "c_attn", "query_key_value", "in_proj", "qkv_proj", "to_qkv"])
+@pytest.mark.parametrize("reader", ["proj", "o_proj", "out_proj", "dense", "Wo", "c_proj"])
+def test_three_parts_if_the_output_layer_reads_a_third(name: str, reader: str) -> None:
+    found = layouts({name: nn.Linear(32, 96), reader: nn.Linear(32, 32)})
+    assert found == {f"{name}.weight": Layout(splits=3)}
+    assert found[f"{name}.weight"].convention == "q, k, v"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("gate_up_proj", "down_proj"),
+        ("Wi", "Wo"),
+        ("input_linear", "output_linear"),
+        ("fc1", "fc2"),
+        ("linear1", "linear2"),
+        ("kv", "proj"),
+    ],
+)
+def test_two_parts_if_the_next_layer_reads_half(first: str, second: str) -> None:
+    assert layouts({first: nn.Linear(8, 64), second: nn.Linear(32, 8)}) == {f"{first}.weight": Layout(splits=2)}
+    assert layouts({first: nn.Linear(8, 64), second: nn.Linear(64, 8)}) == {}
+
+
+@pytest.mark.parametrize(
+    "children",
+    [
+        {"qkv": nn.Linear(32, 96)},
+        {"qkv": nn.Linear(32, 96), "proj": nn.Linear(48, 32)},
+        {"qkv": nn.Linear(64, 96), "proj": nn.Linear(64, 64)},
+        {"qkv": nn.Linear(32, 96), "proj": None},
+        {"qkv": None, "proj": nn.Linear(32, 32)},
+        {"qkv": nn.LazyLinear(96), "proj": nn.Linear(32, 32)},
+        {"qkv": nn.Linear(32, 96), "proj": nn.LazyLinear(32)},
+        {"qkv": nn.Linear(32, 96), "proj": nn.Identity()},
+        {"qkv": nn.Conv2d(32, 96, 1, groups=2), "proj": nn.Conv2d(32, 32, 1)},
+        {"qkv": nn.Embedding(96, 32), "proj": nn.Linear(32, 32)},
+        {"query": nn.Linear(32, 96), "proj": nn.Linear(32, 32)},
+    ],
+)
+def test_silence_where_it_is_not_certain(children: dict[str, nn.Module | None]) -> None:
+    assert layouts(children) == {}
+
+
+def test_multi_query_is_not_three_equal_parts_though_three_divides_it() -> None:
+    """64 + 16 + 16 = 96 rows."""
+    assert layouts({"qkv_proj": nn.Linear(64, 96), "o_proj": nn.Linear(64, 64)}) == {}
+    found = layouts(
+        {"qkv_proj": nn.Linear(64, 96), "o_proj": nn.Linear(64, 64)},
+        head_dim=16,
+        num_key_value_heads=1,
+        config=SimpleNamespace(num_attention_heads=4),
+    )
+    assert found == {"qkv_proj.weight": Layout(splits=(64, 16, 16))}
+
+
+def test_numbers_that_do_not_make_up_the_layer_say_nothing() -> None:
+    children: dict[str, nn.Module | None] = {"kv_b_proj": nn.Linear(8, 48)}
+    numbers = dict(num_heads=4, qk_nope_head_dim=8)
+    assert layouts(children, **numbers, v_head_dim=4) == {"kv_b_proj.weight": Layout(splits=(8, 4), repeats=4)}
+    assert layouts(children, **numbers, v_head_dim=5) == {}
+    assert layouts(children, **numbers, v_head_dim=None) == {}
+    assert layouts(children, **numbers) == {}
+
+
+def test_a_wrapped_layer_and_one_in_a_list_are_found() -> None:
+    wrapped = nn.Sequential()
+    wrapped.add_module("linear", nn.Linear(32, 64))
+    found = layouts({"qkv": wrapped}, num_heads=2, key_dim=8, val_dim=16)
+    assert found == {"qkv.linear.weight": Layout(splits=(8, 8, 16), repeats=2)}
+    heads = [Around({"conv": nn.Conv2d(8, 32, 1)}) for _ in range(2)]
+    found = layouts({"qkvs": nn.ModuleList(heads)}, key_dim=8, val_dim=16)
+    assert found == {f"qkvs.{at}.conv.weight": Layout(splits=(8, 8, 16)) for at in range(2)}
+
+
+class Conv1D(nn.Module):
+    """(in, out), as in GPT-2."""
+
+    def __init__(self, in_: int, out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(in_, out))
+
+
+def test_the_axes_of_the_layer_itself_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
+    register_fan(Conv1D, "in,out")
+    found = layouts({"c_attn": Conv1D(32, 96), "c_proj": Conv1D(32, 32)})
+    assert found == {"c_attn.weight": Layout(axes="in,out", splits=3)}
+    assert sizes_of(found["c_attn.weight"], torch.empty(32, 96)) == ([32, 32, 32], 1)
+
+
+def test_what_a_user_says_of_the_layer_or_of_the_module_around_it_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(nn.Linear): ...
+
+    class Attention(Around): ...
+
+    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
+    register_fan(Mine, dict(axes="out,in", fan_out=7))
+    assert layouts({"qkv": Mine(32, 96), "proj": nn.Linear(32, 32)}) == {}
+    register_fan(Attention, dict(axes="out,in", splits=6), params="qkv.weight")
+    assert dict(inner_layouts(Attention(attention()))) == {"qkv.weight": Layout(axes="out,in", splits=6)}
+    register_fan(Attention, params="qkv.weight")(lambda module: None)
+    assert dict(inner_layouts(Attention(attention()))) == {"qkv.weight": None}
+
+
+def test_a_plan_has_the_fans_of_a_part_and_a_rule_can_refuse() -> None:
+    model = Around(attention())
+    assert {fans.fan_out for fans in plan(model, XAVIER, fan="layer")["qkv.weight"].fans} == {32}
+    assert plan(model, XAVIER)["qkv.weight"].fans[0].fan_out == 96
+    assert plan(model, XAVIER | dict(fan="torch"), fan="layer")["qkv.weight"].fans[0].fan_out == 96
+
+
+def test_unequal_parts_have_unequal_scales() -> None:
+    """std = sqrt(2 / (fan_in + fan_out)) of each; a chi-square interval of false-alarm rate 1e-6 at a fixed seed."""
+    model = Around({"kv_b_proj": nn.Linear(256, 4 * (192 + 64))}, num_heads=4, qk_nope_head_dim=192, v_head_dim=64)
+    initialize(model, XAVIER, fan="layer", seed=1)
+    rows = model.kv_b_proj.weight.detach().unflatten(0, (4, 256))  # type: ignore[operator, union-attr]
+    for part, heads in ((rows[:, :192], 4 * 192), (rows[:, 192:], 4 * 64)):
+        assert part.std() == pytest.approx((2 / (256 + heads)) ** 0.5, rel=0.02)
+
+
+def experts(gate_up: tuple[int, ...], down: tuple[int, ...], **flags: bool) -> nn.Module:
+    module = Around({}, **flags)
+    module.gate_up_proj = nn.Parameter(torch.empty(gate_up))
+    module.down_proj = nn.Parameter(torch.empty(down))
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "fans", "repeats"),
+    [
+        # 8 experts, hidden 32, intermediate 48: first as Mixtral has them, then as Llama 4.
+        (experts((8, 96, 32), (8, 32, 48)), {"gate_up_proj": (32, 48), "down_proj": (48, 32)}, 1),
+        (experts((8, 32, 96), (8, 48, 32)), {"gate_up_proj": (32, 48), "down_proj": (48, 32)}, 1),
+        # Where shapes fit both orders, or a gate is missing, only the module itself can tell.
+        (experts((8, 32, 64), (8, 32, 32), is_transposed=True), {"gate_up_proj": (32, 32), "down_proj": (32, 32)}, 1),
+        (
+            experts((8, 32, 96), (8, 48, 32), is_transposed=True, is_concatenated=False),
+            {"gate_up_proj": (32, 48), "down_proj": (48, 32)},
+            48,
+        ),
+        # LongCat has more experts up than down.
+        (experts((12, 96, 32), (8, 32, 48)), {"gate_up_proj": (32, 48), "down_proj": (48, 32)}, 1),
+    ],
+)
+def test_stacked_experts(module: nn.Module, fans: dict[str, tuple[int, int]], repeats: int) -> None:
+    for name, expected in fans.items():
+        layout = own_layout(module, name)
+        assert layout is not None
+        parts = layout.parts(getattr(module, name).shape)
+        assert {(part.fans.fan_in, part.fans.fan_out) for part in parts} == {expected}
+        assert len(parts) == (2 if name == "gate_up_proj" else 1)
+    assert own_layout(module, "gate_up_proj").repeats == repeats  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        experts((8, 96, 32), (8, 48, 48)),
+        experts((96, 32), (32, 48)),
+        nn.ParameterDict({"up_proj": torch.empty(8, 96, 32), "down_proj": torch.empty(8, 32, 96)}),
+    ],
+)
+def test_experts_whose_order_is_not_certain_are_read_as_torch_does(module: nn.Module) -> None:
+    assert own_layout(module, "down_proj") is None
