@@ -12,6 +12,7 @@ from ..errors import ApplyError, AutoInitError
 from ..fills import Constant, Elementwise, Fill, seeded
 from ..planning import Entry
 from ..sampling import Sampler, derive_key
+from .sharding import is_sharded, write_shard
 from .targets import Targets
 from .values import Values
 
@@ -29,6 +30,7 @@ def fill_in(entries: Iterable[Entry], targets: Targets, values: Values) -> Itera
     for entry in entries:
         param = targets.params[entry.fqn]
         shared = isinstance(entry.fill, (Elementwise, Constant)) and entry.fqn not in targets.weights
+        shared = shared and not is_sharded(param)
         if shared and param.numel() <= SMALL and entry.fill is not None:
             together.setdefault((entry.fill, param.device), []).append(entry)
             continue
@@ -46,6 +48,9 @@ def _write(entry: Entry, targets: Targets, values: Values) -> None:
     if entry.fill is None:
         return
     param, weight = targets.params[entry.fqn], targets.weights.get(entry.fqn)
+    if weight is None and is_sharded(param):
+        write_shard(entry.fill, param, lambda stream: values.key(entry.fqn, stream), values.sampler(param.device))
+        return
     out = param.data if weight is None else torch.empty_like(weight.picture(), device=param.device)
     if isinstance(entry.fill, Constant):
         distinct(out).fill_(entry.fill.value)

@@ -23,6 +23,7 @@ from ..planning import (
     unwrapped,
     walk,
 )
+from .sharding import is_sharded, spread_like
 from .targets import Targets
 
 
@@ -79,6 +80,9 @@ class Loading:
         errors: list[str] = []
         with self._explained(recipient.module, errors):
             about = self._step.checkpoint.versions.get(recipient.prefix[:-1], {})
+            own = own_tensors(recipient.module)[name.removeprefix(recipient.prefix)]
+            if is_sharded(own):
+                tensor = spread_like(own, tensor)
             recipient.module._load_from_state_dict({name: tensor}, recipient.prefix, about, False, [], [], errors)
 
     def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:

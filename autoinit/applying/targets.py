@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import MatchError, StateError, nearest
 from ..parametrized import Effective
 from ..planning import Collector, Entry, Plan, Planner, Surroundings
+from .sharding import is_sharded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ def targets_of(planner: Planner, plan: Plan) -> Targets:
     targets = _targets(planner)
     for fqn, entry in plan.items():
         if entry.rule is not None:
-            _check_memory(entry, targets.params[fqn])
+            _check_memory(entry, targets.params[fqn], targets)
     return targets
 
 
@@ -59,6 +60,8 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
     for fqn, entry in plan.items():
         param = params.get(fqn)
         _check_target(plan, entry, param, shapes.get(fqn, None if param is None else tuple(param.shape)), params)
+        if entry.rule is not None and param is not None:
+            _check_memory(entry, param, found)
     extra = next((fqn for fqn in found.params if fqn not in plan), None)
     if extra is not None:
         raise MatchError(
@@ -100,15 +103,20 @@ def _check_target(
             f"{entry.fqn}: the plan of {plan.model} is for shape {entry.shape}, and here it is {shape}.",
             fqn=entry.fqn,
         )
-    if entry.rule is not None:
-        _check_memory(entry, param)
 
 
-def _check_memory(entry: Entry, param: Tensor) -> None:
+def _check_memory(entry: Entry, param: Tensor, targets: Targets) -> None:
     if param.is_meta and entry.gets_values and not torch.nn.parameter.is_lazy(param):
         raise StateError(
             f"{entry.fqn} is on the meta device and has no memory to fill. Plan on meta; apply the plan to a model "
             "with memory, for example after to_empty(device=...).",
+            fqn=entry.fqn,
+            origin=entry.origin,
+        )
+    if is_sharded(param) and entry.fqn in targets.weights and entry.gets_values:
+        raise StateError(
+            f"{entry.fqn} is computed from tensors that are spread over ranks, and cannot be set through them. "
+            "Initialize the model before it is parallelized, or write rules for what is stored.",
             fqn=entry.fqn,
             origin=entry.origin,
         )

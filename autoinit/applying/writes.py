@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .sharding import local_of
+
 
 class WriteRecorder(TorchDispatchMode):
     """Notes the memory of every tensor that an operator writes to while it is entered.
@@ -60,12 +62,12 @@ class WriteRecorder(TorchDispatchMode):
 
 def storage_of(tensor: Tensor) -> int:
     """What tensors that share memory have in common."""
-    return int(tensor.untyped_storage()._cdata)
+    return int(local_of(tensor).untyped_storage()._cdata)
 
 
 def place_of(tensor: Tensor) -> tuple[int, int]:
     """Which memory a tensor has, and where in it."""
-    return storage_of(tensor), int(tensor.storage_offset())
+    return storage_of(tensor), int(local_of(tensor).storage_offset())
 
 
 def extent_of(tensor: Tensor) -> tuple[int, int]:
@@ -76,6 +78,7 @@ def extent_of(tensor: Tensor) -> tuple[int, int]:
         >>> extent_of(torch.zeros(4, 4)[1:3, :2])
         (16, 40)
     """
+    tensor = local_of(tensor)
     start = int(tensor.storage_offset())
     span = int(sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)))
     width = tensor.element_size()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .keys import Key
+from .regions import Region
 from .transforms import Transform
 
 # Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014, with the constants of
@@ -71,6 +72,13 @@ class Sampler:
         odd = start & 1
         return state.view(torch.int32)[odd : odd + count]
 
+    def bits_at(self, key: Key, indices: Tensor) -> Tensor:
+        """The 32-bit values at any indices of a stream, as int32. Each costs a word, which in `bits` two share."""
+        state = (indices >> 1).mul_(signed(GAMMA)).add_(signed(key.offset))
+        self._grow(state.numel())
+        self._mix(state, signed(key.twist))
+        return state.view(torch.int32).view(-1, 2).gather(1, (indices & 1).unsqueeze(1)).squeeze(1)
+
     def _mix(self, state: Tensor, twist: int | Tensor) -> None:
         shifted = self._shifted[: state.numel()]
         self._xor_shift(state, shifted, 30)
@@ -99,6 +107,18 @@ class Sampler:
         for start, slab in slabs(out, self.piece):
             bits = self.bits(key, start, slab.numel())
             floats = self._floats[: slab.numel()]
+            transform(bits, floats)
+            slab.copy_(floats.view(slab.shape))
+
+    def draw_region(self, out: Tensor, key: Key, transform: Transform, region: Region) -> None:
+        """Fill `out`, which has a region of a tensor, with what `draw_into` would give to that region of the whole."""
+        for start, slab in slabs(out, self.piece):
+            count = slab.numel()
+            if region.run is not None:
+                bits = self.bits(key, region.run + start, count)
+            else:
+                bits = self.bits_at(key, region.indices(start, count, out.device))
+            floats = self._floats[:count]
             transform(bits, floats)
             slab.copy_(floats.view(slab.shape))
 

@@ -1,0 +1,69 @@
+"""Four real ranks, each a process of its own, that stay for all tests of a file."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+WORLD = 4
+SECONDS = 120.0
+
+
+def serve(number: int, store: str, connection: Connection) -> None:
+    """One rank: runs what it is sent, and sends back what went wrong."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=number, world_size=WORLD, store=dist.FileStore(store, WORLD))
+    while (task := connection.recv()) is not None:
+        check, arguments = task
+        try:
+            check(number, *arguments)
+            connection.send(None)
+        except Exception:
+            connection.send(traceback.format_exc())
+    dist.destroy_process_group()
+
+
+class Ranks:
+    """The processes, together.
+
+    Args:
+        folder: where they meet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        context = mp.get_context("spawn")
+        self.connections = []
+        self.processes = []
+        for number in range(WORLD):
+            here, there = context.Pipe()
+            process = context.Process(target=serve, args=(number, str(folder / "store"), there), daemon=True)
+            process.start()
+            self.connections.append(here)
+            self.processes.append(process)
+
+    def run(self, check: Callable[..., None], *arguments: Any) -> None:
+        """Call a function of a test file on each rank, with the rank's number before the arguments."""
+        for connection in self.connections:
+            connection.send((check, arguments))
+        failures = {}
+        for number, connection in enumerate(self.connections):
+            if not connection.poll(SECONDS):
+                raise TimeoutError(f"rank {number} does not answer")
+            if (failure := connection.recv()) is not None:
+                failures[number] = failure
+        if failures:
+            raise AssertionError("\n".join(f"rank {number}: {failure}" for number, failure in failures.items()))
+
+    def stop(self) -> None:
+        """End the processes."""
+        for connection in self.connections:
+            connection.send(None)
+        for process in self.processes:
+            process.join(SECONDS)

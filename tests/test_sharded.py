@@ -1,0 +1,256 @@
+"""Parameters that are spread over ranks: each rank gets its part of the values that the whole has (S1, S5).
+
+torch's own `nn.init.normal_` gives every shard on a CPU mesh the same numbers (pytorch/pytorch#196562).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.distributed.tensor.placement_types import Placement
+
+from autoinit import Report, StateError, autoinit, initialize, plan
+from autoinit.applying.sharding import region_of
+from autoinit.sampling import NormalTransform, Region, Sampler, derive_key
+
+from .ranks import WORLD, Ranks
+
+CFG: list[dict[str, Any]] = [
+    dict(type="TruncNormal", layer="Linear", std=0.5),
+    dict(type="Orthogonal", layer="Linear", name="2"),
+    dict(type="Constant", val=2, layer="LayerNorm"),
+    dict(type="Xavier", layer="MultiheadAttention", params="in_proj_weight", fan="layer"),
+]
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    started = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield started
+    started.stop()
+
+
+class Net(nn.Sequential):
+    """Sizes that four ranks do not divide, and one of which some of them get nothing."""
+
+    def __init__(self) -> None:
+        attention = nn.MultiheadAttention(8, 2, bias=False)
+        super().__init__(nn.Linear(10, 7), nn.LayerNorm(2), nn.Linear(7, 9, bias=False), attention)
+
+
+class Own(Net):
+    def init_weights(self) -> None:
+        self[0].weight.to_local().detach().fill_(7)  # type: ignore[union-attr, operator]
+        nn.init.zeros_(self[0].bias)  # type: ignore[arg-type]
+
+
+def spread(model: nn.Module, placements: list[Placement], shape: tuple[int, ...]) -> None:
+    """Replace every parameter by this rank's part of it."""
+    mesh = init_device_mesh("cpu", shape)
+    for module in model.modules():
+        for name, param in list(module._parameters.items()):
+            if param is not None:
+                fitting = [Replicate() if p.is_shard(1) and param.dim() < 2 else p for p in placements]
+                part = distribute_tensor(param.detach(), mesh, fitting, src_data_rank=None)
+                module._parameters[name] = nn.Parameter(part)
+
+
+def assert_parts(model: nn.Module, whole: nn.Module, report: Report) -> None:
+    """Every rank's part, and all of them together, are those of the whole model."""
+    assert set(report.outcomes) == {"filled"}
+    for fqn, param in model.named_parameters():
+        expected = whole.get_parameter(fqn)
+        assert isinstance(param, DTensor)
+        assert torch.equal(param.to_local(), region_of(param).of(expected)), fqn
+        assert torch.equal(param.full_tensor(), expected), fqn
+
+
+def whole_net() -> nn.Module:
+    whole = Net()
+    initialize(whole, CFG, seed=3)
+    return whole
+
+
+@st.composite
+def regions(draw: st.DrawFn) -> Region:
+    shape = draw(st.lists(st.integers(1, 6), min_size=0, max_size=4))
+    offset = [draw(st.integers(0, size - 1)) for size in shape]
+    size = [draw(st.integers(1, whole - first)) for whole, first in zip(shape, offset, strict=True)]
+    return Region(shape=tuple(shape), offset=tuple(offset), size=tuple(size))
+
+
+@given(region=regions())
+def test_a_region_knows_its_elements(region: Region) -> None:
+    whole = torch.arange(math.prod(region.shape)).view(region.shape)
+    expected = region.of(whole).flatten()
+    assert tuple(region.of(whole).shape) == region.size
+    assert torch.equal(region.indices(0, expected.numel()), expected)
+    assert torch.equal(region.indices(1, expected.numel() - 1), expected[1:])
+    is_run = bool((expected.diff() == 1).all())
+    assert (region.run == expected[0]) if is_run else (region.run is None)
+
+
+@given(
+    region=regions(),
+    piece=st.sampled_from([1, 2, 7, 1 << 18]),
+    seed=st.integers(0, 9),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
+    turned=st.booleans(),
+)
+def test_a_region_draws_what_the_whole_has_there(
+    region: Region, piece: int, seed: int, dtype: torch.dtype, turned: bool
+) -> None:
+    key, transform = derive_key(seed, 0, "weight"), NormalTransform(1.0, 2.0)
+    whole = torch.empty(region.shape)
+    Sampler(torch.device("cpu")).draw_into(whole, key, transform)
+    axes = range(len(region.size))
+    memory = torch.empty(region.size[::-1], dtype=dtype).permute(tuple(axes)[::-1]) if turned else None
+    out = torch.empty(region.size, dtype=dtype) if memory is None else memory
+    Sampler(torch.device("cpu"), piece).draw_region(out, key, transform, region)
+    assert torch.equal(out, region.of(whole).to(dtype))
+
+
+def check_placements(number: int, placements: list[Placement], mesh: tuple[int, ...]) -> None:
+    model = Net()
+    spread(model, placements, mesh)
+    assert_parts(model, whole_net(), initialize(model, CFG, seed=3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("placements", "mesh"),
+    [
+        ([Shard(0)], (4,)),
+        ([Shard(1)], (4,)),
+        ([Replicate()], (4,)),
+        ([Shard(0), Shard(1)], (2, 2)),
+        ([Shard(1), Shard(0)], (2, 2)),
+        ([Shard(0), Shard(0)], (2, 2)),
+        ([Replicate(), Shard(1)], (2, 2)),
+    ],
+    ids=str,
+)
+def test_every_rank_has_its_part_of_the_whole(ranks: Ranks, placements: list[Placement], mesh: tuple[int, ...]) -> None:
+    ranks.run(check_placements, placements, mesh)
+
+
+def check_fully_shard(number: int) -> None:
+    with torch.device("meta"):
+        model = Net()
+    decided = plan(model, CFG)
+    for layer in model:
+        fully_shard(layer)
+    fully_shard(model)
+    model.to_empty(device="cpu")
+    versions = {fqn: param._version for fqn, param in model.named_parameters()}
+    assert_parts(model, whole_net(), decided.apply(model, seed=3))
+    assert all(param._version > versions[fqn] for fqn, param in model.named_parameters())
+
+
+@pytest.mark.slow
+def test_fully_shard_from_the_meta_device(ranks: Ranks) -> None:
+    ranks.run(check_fully_shard)
+
+
+def check_two_dimensional(number: int) -> None:
+    whole = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 8))
+    initialize(whole, CFG[0], seed=3)
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 8))
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    parallelize_module(model, mesh["tp"], {"0": ColwiseParallel(), "1": RowwiseParallel()})
+    fully_shard(model, mesh=mesh["dp"])
+    report = initialize(model, CFG[0], seed=3)
+    assert all(len(param.placements) == 2 for param in model.parameters())  # type: ignore[attr-defined]
+    assert_parts(model, whole, report)
+
+
+@pytest.mark.slow
+def test_a_part_of_a_part_of_tensor_parallel_layers(ranks: Ranks) -> None:
+    ranks.run(check_two_dimensional)
+
+
+def check_block(number: int) -> None:
+    with autoinit(CFG, seed=3) as run:
+        model = Net()
+        spread(model, [Shard(0)], (WORLD,))
+    assert_parts(model, whole_net(), run.report)
+
+
+@pytest.mark.slow
+def test_what_is_spread_inside_a_block_gets_its_values_there(ranks: Ranks) -> None:
+    ranks.run(check_block)
+
+
+def check_own(number: int) -> None:
+    model = Own()
+    spread(model, [Shard(0)], (WORLD,))
+    report = initialize(model, CFG, seed=0)
+    assert [fqn for fqn, entry in report.items() if entry.outcome == "own init_weights"] == ["0.weight", "0.bias"]
+    assert model[0].weight.to_local().eq(7).all()  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.slow
+def test_own_init_weights_is_credited(ranks: Ranks) -> None:
+    ranks.run(check_own)
+
+
+def check_computed(number: int) -> None:
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    spread(model, [Shard(0)], (WORLD,))
+    with pytest.raises(StateError, match=r"0\.weight is computed from tensors that are spread over ranks"):
+        initialize(model, CFG[0])
+
+
+@pytest.mark.slow
+def test_a_computed_weight_is_refused(ranks: Ranks) -> None:
+    ranks.run(check_computed)
+
+
+def check_seeds(number: int) -> None:
+    torch.manual_seed(number)
+    model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    fully_shard(model)
+    report = initialize(model, dict(type="Normal", layer="Linear"))
+    seeds: list[Any] = [None] * WORLD
+    dist.all_gather_object(seeds, report.seed)
+    assert len(set(seeds)) == 1
+    alone = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+    initialize(alone, dict(type="Normal", layer="Linear"), seed=report.seed)
+    weight = model[0].weight.full_tensor()  # type: ignore[operator, union-attr]
+    assert torch.equal(weight, alone[0].weight)
+    # |r| of 1024 independent pairs is below 0.2 but for one case in a billion, and there are six.
+    pairs = torch.corrcoef(weight.view(WORLD, -1)) - torch.eye(WORLD)
+    assert pairs.abs().max() < 0.2
+
+
+@pytest.mark.slow
+def test_ranks_that_were_seeded_differently_agree_on_a_seed_and_have_different_parts(ranks: Ranks) -> None:
+    ranks.run(check_seeds)
+
+
+def check_loaded(number: int, path: str) -> None:
+    model = Net()
+    spread(model, [Shard(1)], (WORLD,))
+    assert_parts(model, whole_net(), initialize(model, [dict(type="Pretrained", checkpoint=path)]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_a_checkpoint_is_spread_as_the_parameters_are(ranks: Ranks, tmp_path: Path, name: str) -> None:
+    path, state = tmp_path / name, whole_net().state_dict()
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    ranks.run(check_loaded, str(path))
