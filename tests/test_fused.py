@@ -203,3 +203,7 @@ def test_stacked_experts(module: nn.Module, fans: dict[str, tuple[int, int]], re
 )
 def test_experts_whose_order_is_not_certain_are_read_as_torch_does(module: nn.Module) -> None:
     assert own_layout(module, "down_proj") is None
+
+
+def test_a_part_of_no_size_is_no_part() -> None:
+    assert layouts({"kv_a_proj_with_mqa": nn.Linear(8, 16)}, kv_lora_rank=16, qk_rope_head_dim=0) == {}

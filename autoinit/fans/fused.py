@@ -94,15 +94,14 @@ def fused_layouts(module: nn.Module, plain: Plain) -> Iterator[tuple[str, Layout
     children = module._modules
     for name in children.keys() & _TABLE.keys():
         for kind in _kinds(cls, name):
-            for path, layer in _layers_at(module, kind.path):
-                whole = _whole(layer, plain)
-                sizes = _sizes(kind, module, whole.outputs) if whole is not None else None
-                if whole is not None and sizes is not None:
-                    yield f"{path}.weight", _split(whole, *sizes, kind.parts)
+            numbers = _numbers(kind, module)
+            if numbers is not None:
+                yield from _by_numbers(kind, module, numbers, plain)
     for name in children.keys() & _SIBLINGS.keys():
-        whole = _whole(children[name], plain)
+        if (whole := _whole(children[name], plain)) is None:
+            continue
         for reader, count, parts in _SIBLINGS[name]:
-            if whole is not None and whole.outputs == count * _inputs(children.get(reader), plain):
+            if reader in children and whole.outputs == count * _inputs(children[reader], plain):
                 yield f"{name}.weight", _split(whole, (1,) * count, 1, parts)
 
 
@@ -138,14 +137,31 @@ def _whole(layer: nn.Module | None, plain: Plain) -> Whole | None:
     return Whole(layout, in_, out)
 
 
-def _sizes(kind: Fused, module: nn.Module, out: int) -> tuple[tuple[int, ...], int] | None:
-    """The sizes that a module's numbers give, if it has these numbers and they make up the whole layer."""
-    numbers = [out if name == "out" else _number(module, name) for name in kind.needs]
-    if None in numbers:
-        return None
-    sizes, repeats = kind.sizes(*numbers)
-    whole = tuple(int(size) for size in sizes), int(repeats)
-    return whole if sum(whole[0]) * whole[1] == out and min(*whole[0], whole[1]) > 0 else None
+def _by_numbers(
+    kind: Fused, module: nn.Module, numbers: dict[str, float], plain: Plain
+) -> Iterator[tuple[str, Layout]]:
+    """The layers of a kind of which the module's numbers make up the whole."""
+    for path, layer in _layers_at(module, kind.path):
+        whole = _whole(layer, plain)
+        if whole is None:
+            continue
+        if "out" in kind.needs:
+            numbers["out"] = whole.outputs
+        parts, often = kind.sizes(**numbers)
+        sizes, repeats = tuple(int(size) for size in parts), int(often)
+        if sum(sizes) * repeats == whole.outputs and min(*sizes, repeats) > 0:
+            yield f"{path}.weight", _split(whole, sizes, repeats, kind.parts)
+
+
+def _numbers(kind: Fused, module: nn.Module) -> dict[str, float] | None:
+    """The numbers that a kind needs, by name, unless the module lacks one."""
+    found = {}
+    for name in kind.needs:
+        number = 0 if name == "out" else _number(module, name)
+        if number is None:
+            return None
+        found[name] = number
+    return found
 
 
 def _number(module: nn.Module, name: str) -> float | None:

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from torch import nn
 
-from ..fans import Layout, inner_layouts
 from ..initializers import ModuleFunction
 from ..parametrized import effective_weights
 from ..rules import Rule
@@ -48,8 +47,6 @@ class Collector:
         """Whether anything was asked for: a block without rules changes nothing."""
         self.bounds: list[Bound] = []
         self.records = Records()
-        self.layouts: dict[int, Layout | None] = {}
-        """What outer layers say of how parameters inside them are read, by the parameter's id."""
         self.modules: dict[str, nn.Module] = {}
         self.steps: list[Step] = []
         self.initialized: list[str] = []
@@ -154,7 +151,6 @@ class Collector:
         if id(module) not in self._seen:
             self._seen.add(id(module))
             self.census[type(module)] += 1
-            self._read_inner(module)
         for bound in site.selected:
             bound.modules += 1
         if module._forward_pre_hooks or "parametrizations" in module._modules:
@@ -196,14 +192,3 @@ class Collector:
         if site.territory.own is not None:
             record.own = site.territory.own
         record.kept = self.surroundings.why_kept(record.owner, record.tensors) or record.kept
-
-    def _read_inner(self, module: nn.Module) -> None:
-        """Note what a module's class says of how parameters inside it are read."""
-        for path, layout in inner_layouts(module):
-            owner: object = module
-            *parents, name = path.split(".")
-            for parent in parents:
-                owner = owner._modules.get(parent) if isinstance(owner, nn.Module) else None
-            param = owner._parameters.get(name) if isinstance(owner, nn.Module) else None
-            if param is not None:
-                self.layouts.setdefault(id(param), layout)

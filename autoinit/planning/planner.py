@@ -15,6 +15,7 @@ from .binding import LOADS, SETTLED
 from .claims import Claim
 from .collecting import Collector
 from .entries import Entry
+from .layouts import Layouts
 from .plans import Plan
 from .records import Record
 from .resolver import Resolver
@@ -33,7 +34,7 @@ class Planner(Collector):
                 fit for it.
         """
         self.collect()
-        self.resolver = Resolver(self.surroundings.fan, self.layouts)
+        self.resolver = Resolver(self.surroundings.fan, Layouts(self.modules))
         self._beaten: dict[tuple[tuple[int, ...], bool], tuple[Rule, ...]] = {}
         entries = {record.fqn: self._decide(record) for record in self.records}
         self.steps.sort(key=lambda step: step.rank)

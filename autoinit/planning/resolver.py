@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from ..errors import ParametrizationError, ShapeError
-from ..fans import Layout, own_layout
+from ..fans import Layout
 from ..fills import Constant
 from ..initializers import Initializer, Resolved, resolve
 from ..parametrized import Effective
 from ..rules import Rule
 from .claims import Claim
 from .entries import Deferred
+from .layouts import Layouts
 from .policy import Fan
 from .records import Record
 
@@ -24,10 +25,10 @@ class Resolver:
 
     Args:
         fan: whose convention counts where a rule does not say.
-        layouts: what outer layers say of parameters inside them, by the parameter's id.
+        layouts: how the model's weights are read.
     """
 
-    def __init__(self, fan: Fan, layouts: Mapping[int, Layout | None]) -> None:
+    def __init__(self, fan: Fan, layouts: Layouts) -> None:
         self._fan = fan
         self._layouts = layouts
         self._found: dict[tuple[int, tuple[int, ...], torch.dtype, Layout | None], Resolved] = {}
@@ -68,17 +69,13 @@ class Resolver:
         if isinstance(fan, Layout) and not fan.is_numbers:
             return fan
         whose = fan if isinstance(fan, str) else scheme.reads if self._fan == "auto" else self._fan
-        layout = None if whose == "torch" else self._of_layer(record)
+        layout = None if whose == "torch" else self._layouts.of(record)
         if isinstance(fan, Layout):
             base = layout or Layout()
             return replace(
                 base, fan_in=fan.fan_in or base.fan_in, fan_out=fan.fan_out or base.fan_out, label=fan.convention
             )
         return layout
-
-    def _of_layer(self, record: Record) -> Layout | None:
-        key = id(record.param)
-        return self._layouts[key] if key in self._layouts else own_layout(record.owner, record.name)
 
 
 def _check_memory(found: Resolved, record: Record) -> None:
