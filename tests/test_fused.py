@@ -207,3 +207,23 @@ def test_experts_whose_order_is_not_certain_are_read_as_torch_does(module: nn.Mo
 
 def test_a_part_of_no_size_is_no_part() -> None:
     assert layouts({"kv_a_proj_with_mqa": nn.Linear(8, 16)}, kv_lora_rank=16, qk_rope_head_dim=0) == {}
+
+
+@pytest.mark.parametrize(("transposed", "axes"), [(False, "expert,out,in"), (True, "expert,in,out")])
+def test_without_a_gate_only_the_module_can_tell(transposed: bool, axes: str) -> None:
+    module = Around({}, is_transposed=transposed)
+    module.up_proj = nn.Parameter(torch.empty(8, 48, 32))
+    module.down_proj = nn.Parameter(torch.empty(8, 32, 48))
+    assert [own_layout(module, name) for name in ("up_proj", "down_proj")] == [Layout(axes=axes)] * 2
+    del module.__dict__["is_transposed"]
+    assert own_layout(module, "up_proj") is None
+
+
+def test_a_convention_for_another_name_of_a_tied_weight_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tied(Around): ...
+
+    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
+    register_fan(Tied, dict(axes="out,in", fan_out=5), params="head.weight")
+    model = Tied({"first": nn.Linear(4, 4), "head": nn.Linear(4, 4)})
+    model.head.weight = model.first.weight  # type: ignore[union-attr, assignment]
+    assert plan(model, XAVIER, fan="layer")["first.weight"].fans[0].fan_out == 5

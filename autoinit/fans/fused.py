@@ -107,10 +107,9 @@ def fused_layouts(module: nn.Module, plain: Plain) -> Iterator[tuple[str, Layout
 
 @lru_cache(maxsize=8192)
 def _kinds(cls: type, name: str) -> tuple[Fused, ...]:
-    """Those that a class may have under a name; a kind that is limited to some classes comes before one for all."""
+    """Those that a class may have under a name, in the order in which they were entered."""
     names = names_of(cls)
-    kinds = [kind for kind in _TABLE[name] if not kind.within or not kind.within.isdisjoint(names)]
-    return tuple(sorted(kinds, key=lambda kind: not kind.within))
+    return tuple(kind for kind in _TABLE[name] if not kind.within or not kind.within.isdisjoint(names))
 
 
 def _layers_at(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:

@@ -1,7 +1,7 @@
 """The layers that are known to hold several maps: attention, gated and mixing layers of transformers, timm and others.
 
 Sizes are those of the code that splits the layer's output. A kind fits where the numbers that it names are there and
-make up the whole layer, so it holds for copies of that code elsewhere, too.
+make up the whole layer, so it holds for copies of that code elsewhere, too. The first that fits counts.
 """
 
 from __future__ import annotations
