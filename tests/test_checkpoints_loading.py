@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
 
 import autoinit
-from autoinit import ApplyError, AutoInitWarning, CheckpointError, initialize, plan
+from autoinit import ApplyError, AutoInitWarning, CheckpointError, Report, initialize, plan
 from autoinit.checkpoints import open_checkpoint
 
 from .checkpoint_files import save_old, save_safetensors, save_zip
@@ -380,10 +380,17 @@ def test_an_override_beats_what_a_module_loads(path: pathlib.Path) -> None:
 
 def test_an_outer_block_knows_what_an_inner_one_has_loaded(path: pathlib.Path) -> None:
     torch.save(filled(nn.Sequential(Renaming(), nn.Linear(1, 1)), 1.0), path)
-    with autoinit.autoinit(dict(type="Constant", val=3, layer="Linear", params="*")):
-        with autoinit.autoinit(load(path)):
-            model = nn.Sequential(Renaming(), nn.Linear(1, 1))
+
+    def build() -> tuple[nn.Module, Report]:
+        with autoinit.autoinit(dict(type="Constant", val=3, layer="Linear", params="*")) as outer:
+            with autoinit.autoinit(load(path)):
+                model = nn.Sequential(Renaming(), nn.Linear(1, 1))
+        return model, outer.report
+
+    with pytest.warns(AutoInitWarning, match=r"layer='Linear'.* matches only loaded parameters \(0.fc.weight, "):
+        model, report = build()
     assert all((param == 1).all() for param in model.parameters())
+    assert report["0.fc.weight"].outcome == "kept: loaded"
 
 
 def test_a_plan_is_applied_to_another_model(path: pathlib.Path) -> None:
@@ -442,6 +449,7 @@ def test_lazy_parameters_get_their_shape_from_the_checkpoint(save: Callable[...,
     weight = model[0].weight
     report = decided.apply(model)
     assert model[0].weight is weight and weight.shape == (4, 3) and (weight == 2).all()
+    assert report["0.weight"].shape == (4, 3)
     assert (model[1].running_mean == 2).all()
     assert {entry.outcome for entry in report.values()} == {"filled"}
     assert (model(torch.ones(2, 3)) == model(torch.ones(2, 3))).all()

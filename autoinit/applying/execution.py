@@ -80,7 +80,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     values.used = values.used or any(map(may_draw, plan.values()))
     report = Report(
         model=plan.model,
-        entries={fqn: ReportEntry.of(entry, outcomes[fqn]) for fqn, entry in plan.items()},
+        entries={fqn: ReportEntry.of(_loaded(entry, targets), outcomes[fqn]) for fqn, entry in plan.items()},
         seed=values.seed if values.used else None,
         root=values.root,
         loads=plan.loads,
@@ -97,6 +97,14 @@ def _with_shapes(plan: Plan, targets: Targets) -> Plan:
         if entry.deferred is not None and not is_lazy(targets.params[fqn])
     }
     return replace(plan, entries={**plan.entries, **known}) if known else plan
+
+
+def _loaded(entry: Entry, targets: Targets) -> Entry:
+    """The entry of a lazy parameter, with the shape that a checkpoint has given it."""
+    param = targets.params[entry.fqn]
+    if entry.shape is not None or entry.deferred is not None or is_lazy(param):
+        return entry
+    return replace(entry, shape=tuple(param.shape))
 
 
 def outcome_before(entry: Entry) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..errors import MatchError, StateError, nearest
 from ..parametrized import Effective
@@ -55,11 +55,14 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
     collector = Collector(module, [], Surroundings(rules_only=True))
     collector.collect()
     found = _targets(collector)
+    named = _named_tensors(plan, found)
+    params = {**found.params, **named}
+    # A computed weight has another shape than what is stored for it, and a lazy parameter has none.
     shapes = {record.fqn: record.shape_and_dtype()[0] for record in collector.records}
-    params = {**found.params, **_named_tensors(plan, found)}
+    shapes |= {fqn: None if is_lazy(tensor) else tuple(tensor.shape) for fqn, tensor in named.items()}
     for fqn, entry in plan.items():
         param = params.get(fqn)
-        _check_target(plan, entry, param, shapes.get(fqn, None if param is None else tuple(param.shape)), params)
+        _check_target(plan, entry, param, shapes.get(fqn), params)
         if entry.rule is not None and param is not None:
             _check_memory(entry, param, found)
     extra = next((fqn for fqn in found.params if fqn not in plan), None)
@@ -106,7 +109,7 @@ def _check_target(
 
 
 def _check_memory(entry: Entry, param: Tensor, targets: Targets) -> None:
-    if param.is_meta and entry.gets_values and not torch.nn.parameter.is_lazy(param):
+    if param.is_meta and entry.gets_values and not is_lazy(param):
         raise StateError(
             f"{entry.fqn} is on the meta device and has no memory to fill. Plan on meta; apply the plan to a model "
             "with memory, for example after to_empty(device=...).",

@@ -98,7 +98,7 @@ class Planner(Collector):
             changes: dict[str, Any] = {
                 "beat": tuple(known.values()),
                 "rank": (SETTLED, 0, 0, 0),
-                "kept": "filled by an inner block",
+                "kept": "loaded" if record.kept == "loaded" else "filled by an inner block",
             }
         else:
             won = outer[-1]
