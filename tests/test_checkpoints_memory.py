@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import json
+import mmap
+import os
 import pathlib
 import re
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoinit import initialize, plan
+from autoinit import CheckpointError, initialize, plan
 from autoinit.checkpoints import open_checkpoint
 from autoinit.checkpoints.files import torch_format
 from benchmarks.memory import trim
@@ -153,15 +157,40 @@ def test_values_of_an_old_file_are_let_go(path: pathlib.Path) -> None:
     assert [before - after for before, after in itertools.pairwise(counts)] == [1, 1, 1]
 
 
-def test_a_huge_sparse_file_is_opened(path: pathlib.Path) -> None:
-    size = 8 << 30
-    header = {"w": {"dtype": "F32", "shape": [2, size // 8], "data_offsets": [0, size]}}
+def test_one_tensor_of_a_file_that_is_larger_than_all_memory(path: pathlib.Path) -> None:
+    size = 1 << 40
+    entries = {"huge": ([2, size // 8], [0, size]), "w": ([3], [size, size + 12])}
+    header = {name: {"dtype": "F32", "shape": shape, "data_offsets": at} for name, (shape, at) in entries.items()}
     text = json.dumps(header).encode()
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         try:
             file.truncate(8 + len(text) + size)
+            file.seek(0, os.SEEK_END)
         except OSError:
             pytest.skip("no sparse files here")
+        file.write(struct.pack("<3f", 1.0, 2.0, 3.0))
     with memory_grows_by_less_than(32):
-        assert dict(open_checkpoint(path).shapes) == {"w": torch.Size([2, size // 8])}
+        checkpoint = open_checkpoint(path)
+        assert checkpoint.shapes["huge"] == (2, size // 8)
+        ((_, tensor),) = checkpoint.tensors(["w"])
+        assert tensor.tolist() == [1.0, 2.0, 3.0]
+
+
+def test_memory_that_is_not_there_is_no_damage(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    save_zip({"w": torch.ones(3)}, path)
+    checkpoint = open_checkpoint(path)
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with pytest.raises(CheckpointError, match="there is not enough memory for it: free some, or load less of it"):
+        next(checkpoint.tensors(["w"]))
+
+
+def test_what_is_written_to_a_tensor_stays_out_of_the_file(path: pathlib.Path) -> None:
+    save_zip({"w": torch.ones(3)}, path)
+    before = path.read_bytes()
+    ((_, tensor),) = open_checkpoint(path).tensors(["w"])
+    assert tensor.add_(1).tolist() == [2.0, 2.0, 2.0]
+    assert path.read_bytes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
@@ -74,11 +75,17 @@ class Contents:
 def mapped(path: str, entry: Entry, extent: Extent) -> Tensor:
     """A tensor whose values are read from the file where they are looked at, and let go of with the tensor.
 
-    Every call maps the file anew. The pages of a mapping count as memory of the process from when they are first
-    looked at until it ends, so a mapping that all tensors shared would grow to the size of the file.
+    Every call maps its own stretch of the file. The pages of a mapping count as memory of the process from when they
+    are first looked at until it ends, so a mapping that all tensors shared would grow to the size of the file; and
+    the system refuses one that is larger than its memory, whatever is looked at.
     """
     if 0 in entry.shape:
         return torch.empty(entry.shape, dtype=entry.dtype, device="cpu")
-    stop = extent.start + extent.nbytes
-    storage = torch.UntypedStorage.from_file(path, False, stop)[extent.start : stop]
+    before = extent.start % mmap.ALLOCATIONGRANULARITY
+    with open(path, "rb") as file:
+        # A copy is private: who writes to the tensor writes to no file.
+        stretch = mmap.mmap(
+            file.fileno(), before + extent.nbytes, access=mmap.ACCESS_COPY, offset=extent.start - before
+        )
+    storage = torch.frombuffer(stretch, dtype=torch.uint8, count=extent.nbytes, offset=before).untyped_storage()
     return torch.empty(0, dtype=entry.dtype, device="cpu").set_(storage, extent.offset, entry.shape, extent.stride)

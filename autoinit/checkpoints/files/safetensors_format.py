@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from typing import Any
 
@@ -65,8 +66,10 @@ def read_safetensors(source: Source, key: str | None) -> Contents:
         remedy = f"leave key= out; if the names in it begin with {key!r}, give that as prefix="
         raise source.error(f"is a safetensors file and has no part called {key!r}", remedy)
 
-    # The library judges the file. What it says of no tensor is where its values lie.
-    with safe_open(source.path, framework="pt", device="cpu") as file:
+    # The library judges the file. What it says of no tensor is where its values lie. For torch it maps the file so
+    # that the system refuses one that is larger than its memory; for numpy, where there is one, it does not.
+    framework = "pt" if importlib.util.find_spec("numpy") is None else "np"
+    with safe_open(source.path, framework=framework) as file:
         names = list(file.keys())
     header, values_start = _header(source.path)
     entries = {name: _entry(source, name, header[name], values_start) for name in names}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -39,6 +40,8 @@ def explained(source: Source) -> Iterator[None]:
 
 def _verdict(source: Source, error: Exception) -> CheckpointError:
     source.check()  # it may have gone since
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+        return source.error("cannot be read, there is not enough memory for it", "free some, or load less of it")
     head = source.head()
     if is_safetensors(source):
         return _verdict_on_safetensors(source, head)
