@@ -256,6 +256,19 @@ def test_versions_are_passed_on(path: pathlib.Path) -> None:
         initialize(model, load(path, prefix="0"))
 
 
+@pytest.mark.parametrize("build", [lambda: nn.Linear(2, 2), Renaming], ids=["plain", "with code"])
+def test_a_state_dict_that_was_assigned_and_saved_is_copied(build: Callable[[], nn.Module], path: pathlib.Path) -> None:
+    content = build().state_dict()
+    build().load_state_dict(content, assign=True)
+    assert content._metadata[""]["assign_to_params_buffers"], "torch leaves that in it"  # type: ignore[attr-defined]
+    torch.save(content, path)
+    model = build()
+    params = list(model.parameters())
+    report = initialize(model, load(path, strict=True))
+    assert list(map(id, model.parameters())) == list(map(id, params))
+    assert {entry.outcome for entry in report.values()} == {"filled"}
+
+
 class Hooked(nn.Module):
     """What it is told by its hooks."""
 

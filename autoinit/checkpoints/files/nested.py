@@ -15,6 +15,9 @@ _NOTHING = object()
 _USUAL = ("state_dict", None, "model")
 """Where to look, in this order; None is the top. The first two are the original's."""
 
+_ASSIGN = "assign_to_params_buffers"
+"""What `load_state_dict(assign=True)` tells modules, and leaves in a state dict: to take tensors, not their values."""
+
 
 def state_in(content: object, key: str | None, source: Source) -> Mapping[Any, object]:
     """The mapping from names to tensors in what a file holds.
@@ -52,7 +55,11 @@ def versions_in(state: Mapping[Any, object]) -> dict[str, dict[str, Any]]:
     """What `state_dict()` noted of each module beside the tensors: its version, for its own loading code."""
     noted = getattr(state, "_metadata", None)
     items = noted.items() if isinstance(noted, Mapping) else ()
-    return {name: dict(about) for name, about in items if isinstance(name, str) and isinstance(about, Mapping)}
+    return {name: _version(about) for name, about in items if isinstance(name, str) and isinstance(about, Mapping)}
+
+
+def _version(about: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in about.items() if key != _ASSIGN}
 
 
 def _at_key(content: object, key: str, source: Source) -> Mapping[Any, object]:
