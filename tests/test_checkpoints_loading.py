@@ -6,6 +6,7 @@ import pathlib
 import pickle
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -384,6 +385,50 @@ def test_weights_that_were_loaded_in_the_block_stay(path: pathlib.Path) -> None:
     assert (model[0].scale == 1).all() and run.report["0.scale"].outcome == "filled"
 
 
+class NormWithCode(nn.BatchNorm1d):
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+
+
+@pytest.mark.parametrize("cls", [nn.BatchNorm1d, NormWithCode])
+@pytest.mark.parametrize("inner", [False, True])
+def test_buffers_that_were_loaded_in_the_block_stay(cls: type[nn.Module], inner: bool, path: pathlib.Path) -> None:
+    torch.save(filled(nn.Sequential(nn.Linear(2, 2), cls(2)), 1.0), path)
+    with autoinit.autoinit(load(path)) as run:
+        with autoinit.autoinit([]) if inner else nullcontext():
+            model = nn.Sequential(nn.Linear(2, 2), cls(2))
+            model[1].load_state_dict(filled(cls(2), 9.0))
+    assert all((tensor == 9).all() for tensor in model[1].state_dict().values())
+    assert (model[0].weight == 1).all()
+    assert run.report["1.weight"].outcome == "kept: loaded"
+    (done,) = run.report.loads
+    assert done.keys == ("0.weight", "0.bias") and set(done.kept) == {f"1.{name}" for name in cls(2).state_dict()}
+    assert str(done).endswith("2 loaded, 0 missing, 0 unexpected, 0 mis-shaped, 0 of another dtype, 5 kept as they are")
+    assert run.report.to_dict()["loads"][0]["kept"] == list(done.kept)
+
+
+@pytest.mark.parametrize("cls", [nn.BatchNorm1d, NormWithCode])
+def test_buffers_of_a_module_from_outside_stay(cls: type[nn.Module], path: pathlib.Path) -> None:
+    torch.save(filled(nn.Sequential(nn.Linear(2, 2), cls(2)), 5.0), path)
+    outside = cls(2)
+    before = {name: tensor.clone() for name, tensor in outside.state_dict().items()}
+    with autoinit.autoinit(load(path)):
+        model = nn.Sequential(nn.Linear(2, 2), outside)
+    assert (model[0].weight == 5).all()
+    for name, tensor in outside.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_of_two_checkpoints_the_outer_one_wins_with_its_buffers(path: pathlib.Path) -> None:
+    other = path.with_name("other.pth")
+    for number, at in enumerate((path, other)):
+        torch.save(filled(nn.Sequential(nn.BatchNorm1d(2)), float(number)), at)
+    with autoinit.autoinit(load(path)):
+        with autoinit.autoinit(load(other)):
+            model = nn.Sequential(nn.BatchNorm1d(2))
+    assert all((tensor == 0).all() for tensor in model.state_dict().values())
+
+
 def test_an_override_beats_what_a_module_loads(path: pathlib.Path) -> None:
     model = nn.Sequential(Renaming())
     torch.save(filled(model, 1.0), path)
@@ -466,6 +511,17 @@ def test_lazy_parameters_get_their_shape_from_the_checkpoint(save: Callable[...,
     assert (model[1].running_mean == 2).all()
     assert {entry.outcome for entry in report.values()} == {"filled"}
     assert (model(torch.ones(2, 3)) == model(torch.ones(2, 3))).all()
+
+
+def test_elements_that_share_memory_are_found_out_while_planning(path: pathlib.Path) -> None:
+    model = nn.Linear(2, 3)
+    model.bias = nn.Parameter(torch.zeros(1).expand(3))
+    torch.save({"weight": torch.ones(3, 2), "bias": torch.ones(3)}, path)
+    before = model.weight.clone()
+    with pytest.raises(CheckpointError, match="cannot be loaded into bias: its elements share memory") as caught:
+        initialize(model, load(path))
+    assert (caught.value.origin, caught.value.fqn) == ("init_cfg", "bias")
+    assert torch.equal(model.weight, before)
 
 
 def test_identity_strides_and_version_are_as_after_a_copy(path: pathlib.Path) -> None:

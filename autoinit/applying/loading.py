@@ -57,6 +57,7 @@ class Loading:
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
         self._step = step
         self._keys = frozenset(step.keys)
+        self._staying = frozenset((*step.kept, *step.other_dtype))
         self._planned = {id(tensor) for fqn in plan for tensor in targets.tensors(fqn)}
         self._kept = {id(tensor) for fqn, entry in plan.items() if entry.kept for tensor in targets.tensors(fqn)}
         self._won = {
@@ -115,7 +116,7 @@ class Loading:
         return name in self._keys and (id(tensor) in self._won or id(tensor) not in self._planned)
 
     def _stays(self, name: str, tensor: Tensor) -> bool:
-        return (id(tensor) in self._kept or name in self._step.other_dtype) and not is_lazy(tensor)
+        return (id(tensor) in self._kept or name in self._staying) and not is_lazy(tensor)
 
     @contextmanager
     def _explained(self, module: nn.Module, errors: list[str]) -> Iterator[None]:

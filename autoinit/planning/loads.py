@@ -15,7 +15,7 @@ from .fits import Fit, Given
 from .recipients import own_tensors, recipients
 from .rehearsal import rehearse
 from .steps import Load
-from .tree import Node
+from .tree import Node, joined
 
 SHOWN = 5
 
@@ -101,6 +101,17 @@ def _judge(load: Load, module: nn.Module, *, strict: bool) -> None:
         )
     if problems:
         warn(f"{origin}: {load.checkpoint.location}: {len(load.keys)} loaded; {problems}.")
+
+
+def expanded(load: Load, name: str) -> CheckpointError:
+    """The error for a tensor whose elements share memory, so that they cannot get values of their own."""
+    origin, fqn = load.rule.origin, joined(load.fqn, name)
+    return CheckpointError(
+        f"{origin}: {load.checkpoint.location} cannot be loaded into {fqn}: its elements share memory, because it was "
+        "expanded. Make it contiguous.",
+        origin=origin,
+        fqn=fqn,
+    )
 
 
 def loads_rule(rule: Rule) -> bool:

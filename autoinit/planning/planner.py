@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..initializers import Resolved
 from ..layers import class_name
 from ..rules import Rule
-from .binding import LOADS, SETTLED
+from .binding import LOADS, SETTLED, unwrapped
 from .claims import Claim
 from .collecting import Collector
 from .entries import Entry
 from .layouts import Layouts
+from .loads import expanded
 from .plans import Plan
+from .recipients import own_tensors
 from .records import Record
-from .resolver import Resolver
+from .resolver import Resolver, is_expanded
+from .steps import Load
+from .tree import joined, walk
 
 NOTHING = Resolved(fill=None)
 
@@ -37,6 +43,7 @@ class Planner(Collector):
         self.resolver = Resolver(self.surroundings.fan, Layouts(self.modules))
         self._beaten: dict[tuple[tuple[int, ...], bool], tuple[Rule, ...]] = {}
         entries = {record.fqn: self._decide(record) for record in self.records}
+        self.steps = [self._sparing(step, entries) if isinstance(step, Load) else step for step in self.steps]
         self.steps.sort(key=lambda step: step.rank)
         return Plan(
             model=class_name(self.root),
@@ -91,6 +98,8 @@ class Planner(Collector):
     def _settled(self, record: Record, inner: Entry, claims: Sequence[Claim]) -> Entry:
         """An inner block's entry as the outer block sees it: only an outer checkpoint can still beat it (P2, P4)."""
         outer = [claim for claim in claims if claim.rank[0] == LOADS and claim.rank[1] > -self.own_depth]
+        if inner.kept == "loaded":
+            outer = []  # not by a rule, but by the model's own code (I2)
         losers = self._losers([claim for claim in claims if claim not in outer], None)
         if not outer:
             known = {id(rule): rule for rule in (*losers, *inner.beat)}
@@ -111,6 +120,38 @@ class Planner(Collector):
                 "kept": None,
             }
         return replace(inner, fqn=record.fqn, aliases=tuple(record.aliases), **changes)
+
+    def _sparing(self, load: Load, entries: Mapping[str, Entry]) -> Load:
+        """A load without what must be left alone, however well the checkpoint fits it.
+
+        Raises:
+            CheckpointError: what is left cannot be written to.
+        """
+        keys, kept = dict.fromkeys(load.keys), []
+        for node in walk(unwrapped(self.modules[load.fqn])):
+            for name, tensor in own_tensors(node.module).items():
+                key = joined(node.fqn, name)
+                if key in keys and self._stays(node.module, tensor, load, entries):
+                    kept.append(key)
+                    del keys[key]
+                elif key in keys and not is_lazy(tensor) and is_expanded(tensor):
+                    raise expanded(load, key)
+        return replace(load, keys=tuple(keys), kept=tuple(kept)) if kept else load
+
+    def _stays(self, module: nn.Module, tensor: Tensor, load: Load, entries: Mapping[str, Entry]) -> bool:
+        record = self.records.of(tensor)
+        if record is not None:
+            return entries[record.fqn].kept is not None
+        if self.surroundings.why_kept(module, [tensor]) is None:
+            return False
+        # A buffer. If a checkpoint of an inner block has loaded it, it follows the parameters beside it (P4).
+        beside = (self.records.of(param) for param in module._parameters.values() if param is not None)
+        return not any(
+            record is not None
+            and id(record.param) in self.surroundings.settled
+            and entries[record.fqn].rule is load.rule
+            for record in beside
+        )
 
     def _losers(self, claims: Sequence[Claim], winner: Claim | None) -> tuple[Rule, ...]:
         if not claims or (winner is not None and len(claims) == 1):

@@ -177,4 +177,5 @@ def _load_dict(load: Load) -> dict[str, Any]:
         "unexpected": list(load.unexpected),
         "mismatched": list(load.mismatched),
         "other_dtype": list(load.other_dtype),
+        "kept": list(load.kept),
     }

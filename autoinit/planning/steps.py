@@ -41,6 +41,7 @@ class Load:
         unexpected: the checkpoint's names for what the module does not have.
         mismatched: names of both, of different shapes.
         other_dtype: names of both, of which one is of integers, say, and the other of floats.
+        kept: the module's names for what would fit and is left alone: loaded by the model itself, built elsewhere.
         rule: where it was asked for.
         rank: of the rule.
     """
@@ -54,12 +55,14 @@ class Load:
     other_dtype: tuple[str, ...]
     rule: Rule
     rank: Rank = field(compare=False)
+    kept: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        kept = f", {len(self.kept)} kept as they are" if self.kept else ""
         return (
             f"{self.rule.origin}: {self.checkpoint.location}: {len(self.keys)} loaded, {len(self.missing)} missing, "
             f"{len(self.unexpected)} unexpected, {len(self.mismatched)} mis-shaped, "
-            f"{len(self.other_dtype)} of another dtype"
+            f"{len(self.other_dtype)} of another dtype{kept}"
         )
 
 
