@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from autoinit.checkpoints import open_checkpoint
-from autoinit.checkpoints.downloads import cache, digest_of, named_digest
+from autoinit.checkpoints.downloads import cache, digest_of, digests, named_digest
+from autoinit.checkpoints.downloads.transfer import Transfer
 
 from .checkpoint_files import error
 from .http_server import Server, running_server, serve, status
@@ -136,6 +137,70 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server: Server) -
     os.utime(path, (0, 0))
     assert value_of(url) == 1.0, "touched, but the same"
     assert len(server.requests) == 6
+
+
+def test_what_arrives_is_always_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong, right = saved(1.0), saved(2.0)
+    url = server.on("/net.pth", serve(wrong), serve(right))
+    keep = Transfer.run
+
+    def at_one_time(transfer: Transfer) -> None:
+        keep(transfer)
+        os.utime(transfer.path, (0, 0))
+
+    monkeypatch.setattr(Transfer, "run", at_one_time)
+    sha256 = hashlib.sha256(right).hexdigest()
+    assert "is not what it should be" in str(error(url, sha256=sha256))
+    assert value_of(url, sha256=sha256) == 2.0
+
+
+def test_a_cache_may_be_moved(
+    server: Server, hub: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(2.0)
+    (hub / named(data)).write_bytes(data)
+    urls = [server.on("/net.pth", serve(saved(1.0))), server.root + f"/{named(data)}"]
+    assert [value_of(url) for url in urls] == [1.0, 2.0]
+    (tmp_path / "torch").rename(tmp_path / "moved")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "moved"))
+    server.acts.clear()
+    assert [value_of(url) for url in urls] == [1.0, 2.0]
+    assert len(server.requests) == 1
+    assert not (tmp_path / "torch").exists()
+
+
+def test_what_another_library_has_and_may_not_be_read(
+    server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(1.0)
+    (hub / named(data)).write_bytes(data)
+
+    def refuse(path: str) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(cache, "digest_of", refuse)
+    assert value_of(server.on(f"/{named(data)}", serve(data))) == 1.0
+    assert len(server.requests) == 1
+
+
+def test_a_digest_that_cannot_be_computed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.pth"
+    path.write_bytes(saved(1.0))
+
+    def fail(path: str) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(digests, "digest_of", fail)
+    assert "cannot be read (Input/output error)" in str(error(path, sha256="0" * 64))
+
+
+def test_a_file_system_without_locks(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    text = str(error(server.on("/net.pth", serve(saved(1.0)))))
+    assert "cannot be kept in" in text and "(FileSystem does not appear to support flock): set TORCH_HOME" in text
 
 
 @pytest.mark.parametrize("note", ["", "{", "[]", '{"sha256": 3}', '{"url": "x"}'])

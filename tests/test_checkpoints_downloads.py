@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import pathlib
 import re
@@ -18,7 +19,7 @@ import torch
 
 from autoinit.checkpoints import Checkpoint, open_checkpoint
 from autoinit.checkpoints.downloads import transfer
-from autoinit.checkpoints.downloads.verdicts import RefusedError, connection_error
+from autoinit.checkpoints.downloads.verdicts import InterruptedTransferError, RefusedError, connection_error
 
 from .checkpoint_files import assert_same, error, state, values
 from .http_server import (
@@ -168,7 +169,72 @@ def test_a_file_that_changes_on_the_server_starts_over(server: Server, weights: 
     assert server.ranges()[-3:] == [None, "bytes=5000-", None]
 
 
-@pytest.mark.parametrize("content_range", ["bytes 4000-4002/{size}", "bytes */{size}", "bytes 5000-5002/9", "", "what"])
+def sealed(value: float) -> bytes:
+    """Files of one length, of which any beginning fits any end."""
+    buffer = io.BytesIO()
+    torch.save({"w": torch.full((100_000,), value)}, buffer)
+    return buffer.getvalue()
+
+
+def test_a_file_of_one_length_and_another_tag_is_another_file(server: Server) -> None:
+    one, two = sealed(1.0), sealed(2.0)
+    assert len(one) == len(two)
+
+    def rest_of_another(handler: Handler) -> None:
+        headers = {"Content-Range": f"bytes 200000-{len(two) - 1}/{len(two)}", "ETag": '"two"'}
+        answer(handler, 206, {**headers, "Content-Length": len(two) - 200_000}, two[200_000:])
+
+    url = server.on("/net.pth", serve(one, stop=200_000), rest_of_another, serve(two, etag='"two"'))
+    assert_whole(open_checkpoint(url), two)
+
+
+def test_the_rest_need_not_name_its_tag(server: Server, weights: bytes) -> None:
+    def rest(handler: Handler) -> None:
+        said = {"Content-Range": f"bytes 5000-{len(weights) - 1}/{len(weights)}"}
+        answer(handler, 206, {**said, "Content-Length": len(weights) - 5000}, weights[5000:])
+
+    def beginning_of_unknown_length(handler: Handler) -> None:
+        answer(handler, 200, {"Transfer-Encoding": "chunked", "ETag": '"one"'})
+        handler.wfile.write(b"1388\r\n" + weights[:5000] + b"\r\n")
+
+    for name, beginning in (("/a.pth", serve(weights, stop=5000)), ("/b.pth", beginning_of_unknown_length)):
+        server.requests.clear()
+        assert_whole(open_checkpoint(server.on(name, beginning, rest)), weights)
+        assert server.ranges() == [None, "bytes=5000-"]
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["before the note", "after the note"])
+def test_a_process_that_ends_while_it_starts_over(server: Server, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
+    one, two = sealed(1.0), sealed(2.0)
+    url = server.on("/net.pth", serve(one, stop=200_000), hang_up)
+    error(url)
+    write = pathlib.Path.write_text
+
+    def end(path: pathlib.Path, text: str) -> None:
+        if not first:
+            write(path, text)
+        raise KeyboardInterrupt
+
+    server.on("/net.pth", serve(two, etag='"two"'))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(pathlib.Path, "write_text", end)
+        open_checkpoint(url)
+    assert_whole(open_checkpoint(url), two)
+
+
+@pytest.mark.parametrize(
+    "content_range",
+    [
+        "bytes 4000-4002/{size}",
+        "bytes */{size}",
+        "bytes 5000-5002/9",
+        "bytes 5000-4000/{size}",
+        f"bytes 5000-{'9' * 5000}/{'9' * 5001}",
+        "",
+        "what",
+    ],
+    ids=["before", "unknown", "short", "backwards", "huge", "empty", "words"],
+)
 def test_another_range_than_was_asked_for(server: Server, weights: bytes, content_range: str) -> None:
     def strange(handler: Handler) -> None:
         said = content_range.format(size=len(weights))
@@ -193,6 +259,26 @@ def test_a_later_process_continues(server: Server, weights: bytes, tmp_path: pat
     assert_whole(open_checkpoint(url), weights)
     assert server.ranges()[-1] == "bytes=5000-"
     assert cached(tmp_path) == ["net.pth", "net.pth.json"]
+
+
+def test_what_has_arrived_outlives_a_network_that_is_gone(
+    server: Server, weights: bytes, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    url = server.on("/net.pth", serve(weights, stop=5000), hang_up)
+    error(url)
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", unknown)
+        assert "its server cannot be found" in str(error(url))
+    for act in (page(), status(403), status(404), redirect("file:///x")):
+        server.on("/net.pth", act)
+        error(url)
+        assert cached(tmp_path) == ["net.pth.partial", "net.pth.partial.json"]
+    server.on("/net.pth", serve(weights))
+    assert_whole(open_checkpoint(url), weights)
+    assert server.ranges()[-1] == "bytes=5000-"
 
 
 def test_all_had_arrived_when_the_process_ended(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
@@ -231,6 +317,37 @@ def test_progress_earns_more_attempts(server: Server, monkeypatch: pytest.Monkey
     url = server.on("/net.pth", serve(weights, stop=100_000))
     assert_whole(open_checkpoint(url), weights)
     assert len(server.requests) == -(-len(weights) // 100_000) > transfer.ATTEMPTS
+
+
+def test_a_server_that_goes_back_and_forth_is_given_up(
+    server: Server, weights: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "PROGRESS", 1000)
+    less, more = serve(weights, etag=None, stop=1000), serve(weights, etag=None, stop=9000)
+    url = server.on("/net.pth", *[less, more] * 50)
+    assert "the connection ended after" in str(error(url))
+    assert len(server.requests) < 10
+
+
+@pytest.mark.parametrize(
+    "value", ["\xb2", "-1", "soon", "9" * 5000, ""], ids=["two", "negative", "word", "huge", "empty"]
+)
+def test_numbers_that_are_none(server: Server, weights: bytes, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer.time, "sleep", lambda seconds: None)
+    assert_whole(open_checkpoint(server.on("/net.pth", status(503, **{"Retry-After": value}), serve(weights))), weights)
+
+    def strange(handler: Handler) -> None:
+        answer(handler, 200, {"Content-Length": value}, weights)
+
+    assert_whole(open_checkpoint(server.on("/other.pth", strange)), weights)
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified"])
+def test_a_validator_that_cannot_be_sent_back(server: Server, weights: bytes, name: str) -> None:
+    text = '"one\r\n two"' if name == "ETag" else "Wed, 21 Oct 2015\r\n 07:28:00 GMT"
+    url = server.on("/net.pth", serve(weights, etag=None, stop=5000, headers={name: text}), serve(weights))
+    assert_whole(open_checkpoint(url), weights)
+    assert server.ranges() == [None, None]
 
 
 def test_a_server_that_stalls(server: Server, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,12 +515,34 @@ def test_a_redirect_whose_body_has_no_end(server: Server, weights: bytes) -> Non
     assert_whole(open_checkpoint(server.on("/net.pth", endless)), weights)
 
 
-@pytest.mark.parametrize("url", ["http://", "https:///net.pth", "http://exa mple.org:port/x", "http://[::1/x"])
+@pytest.mark.parametrize(
+    "url", ["http://", "https:///net.pth", "http://exa mple.org:port/x", "http://[::1/x", "http://a.org/\udc80"]
+)
 def test_what_is_no_address(server: Server, url: str) -> None:
     assert "is no address that can be fetched" in str(error(url))
 
 
+def test_a_connection_that_fails_before_the_answer_is_no_fault_of_the_disk(
+    server: Server, weights: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, failed = http.client.HTTPConnection.getresponse, []
+
+    def fail_once(connection: http.client.HTTPConnection) -> http.client.HTTPResponse:
+        if failed:
+            return get(connection)
+        failed.append(connection)
+        raise ssl.SSLError(1, "[SSL: DECRYPTION_FAILED_OR_BAD_RECORD_MAC] decryption failed")
+
+    monkeypatch.setattr(http.client.HTTPConnection, "getresponse", fail_once)
+    assert_whole(open_checkpoint(server.on("/net.pth", serve(weights))), weights)
+    assert failed
+
+
 def test_verdicts_on_connections() -> None:
+    broken = ssl.SSLError(1, "bad record mac")
+    broken.reason = "BAD_RECORD_MAC"
+    assert isinstance(connection_error(broken), InterruptedTransferError)
+    assert isinstance(connection_error(urllib.error.URLError(broken)), InterruptedTransferError)
     unknown = urllib.error.URLError(socket.gaierror(-2, "Name or service not known"))
     assert "its server cannot be found" in str(connection_error(unknown))
     invalid = ssl.SSLCertVerificationError()

@@ -2,4 +2,5 @@
 
 from .digests import digest_of as digest_of
 from .digests import named_digest as named_digest
+from .digests import remembered_digest as remembered_digest
 from .fetching import download as download

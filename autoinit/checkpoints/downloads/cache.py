@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import torch
 
-from .digests import digest_of, named_digest
+from .digests import digest_of, named_digest, remembered_digest
 
 _LONGEST_NAME = 120
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=-]")
@@ -26,7 +26,7 @@ class Note:
 
     Args:
         url: where it is from.
-        path: where it is.
+        path: where it is, as seen from the folder of the note: the cache may be moved.
         size: in bytes.
         mtime_ns: when it was last written.
         sha256: of its contents, in hexadecimal.
@@ -39,10 +39,10 @@ class Note:
     sha256: str
 
     @classmethod
-    def of(cls, path: Path, url: str, sha256: str) -> Note:
-        """Describe a file as it is now."""
-        found = path.stat()
-        return cls(url=url, path=str(path), size=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)
+    def of(cls, file: Path, folder: Path, url: str, sha256: str) -> Note:
+        """Describe a file as it is now, in a note that will be in `folder`."""
+        found, path = file.stat(), os.path.relpath(file, folder)
+        return cls(url=url, path=path, size=found.st_size, mtime_ns=found.st_mtime_ns, sha256=sha256)
 
     @classmethod
     def read(cls, path: Path) -> Note | None:
@@ -58,13 +58,13 @@ class Note:
         new.write_text(json.dumps(asdict(self)))
         os.replace(new, path)
 
-    def holds(self) -> bool:
-        """Whether the file is still what was verified. It is read again only if its size or time has changed."""
-        path = Path(self.path)
-        if not path.is_file():
+    def holds(self, file: Path) -> bool:
+        """Whether a file is what was verified. It is read again only if its size or time has changed."""
+        if not file.is_file():
             return False
-        found = path.stat()
-        return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns) or digest_of(self.path) == self.sha256
+        found = file.stat()
+        unchanged = (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
+        return unchanged or remembered_digest(str(file)) == self.sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,25 +110,31 @@ class Slot:
             None if there is none, if it was damaged since it was fetched, or if it is another than was wanted.
         """
         note = Note.read(self._note)
-        if note is not None and note.holds():
-            return Path(note.path) if note.sha256.startswith(wanted or "") else None
-        # Those libraries go by the name alone, which may have come from any URL: only its digest tells.
-        other = self.hub / self.name
-        if wanted is None or named_digest(self.name) is None or not other.is_file():
+        if note is not None:
+            file = Path(os.path.normpath(self.folder / note.path))
+            if note.holds(file):
+                return file if note.sha256.startswith(wanted or "") else None
+        return self._of_another_library(wanted) if wanted and named_digest(self.name) else None
+
+    def _of_another_library(self, wanted: str) -> Path | None:
+        """Those go by the name alone, which may have come from any URL: only its digest tells."""
+        file = self.hub / self.name
+        try:
+            found = digest_of(str(file))
+        except OSError:  # There is none, or none that this user may read.
             return None
-        found = digest_of(str(other))
         if not found.startswith(wanted):
             return None
         with suppress(OSError):  # Where nothing can be written, it is verified again each time.
             self.folder.mkdir(parents=True, exist_ok=True)
-            Note.of(other, self.url, found).write(self._note)
-        return other
+            Note.of(file, self.folder, self.url, found).write(self._note)
+        return file
 
     def keep(self, sha256: str) -> Path:
         """Put the partial file, whose digest this is, in its place, at once and for good."""
         self.partial.with_name(self.partial.name + ".json").unlink(missing_ok=True)
         os.replace(self.partial, self.file)
-        Note.of(self.file, self.url, sha256).write(self._note)
+        Note.of(self.file, self.folder, self.url, sha256).write(self._note)
         return self.file
 
     @contextmanager

@@ -12,18 +12,23 @@ _PIECE = 1 << 20
 
 
 def digest_of(path: str) -> str:
-    """The SHA-256 of a file, in hexadecimal; computed again only if the file's size or time has changed."""
-    found = os.stat(path)
-    return _digest(path, found.st_size, found.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=1024)
-def _digest(path: str, size: int, mtime_ns: int) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def remembered_digest(path: str) -> str:
+    """`digest_of`, computed again by this process only if the file's size or time has changed."""
+    found = os.stat(path)
+    return _remembered(path, found.st_size, found.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _remembered(path: str, size: int, mtime_ns: int) -> str:
+    return digest_of(path)
 
 
 def named_digest(name: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from ..location import Location
 from .cache import Slot, slot_of
@@ -29,24 +30,24 @@ def download(url: str, location: Location, sha256: str | None, check: Callable[[
     """
     slot = slot_of(url)
     wanted = sha256 or named_digest(slot.name)
-    found = slot.find(wanted)
-    if found is not None:
-        return str(found)
     try:
-        with slot.locked():
-            # Another process may have fetched it while this one waited.
-            return str(slot.find(wanted) or _fetch(slot, wanted, sha256 is not None, check))
+        found = slot.find(wanted)
+        if found is None:
+            with slot.locked():
+                # Another process may have fetched it while this one waited.
+                found = slot.find(wanted) or _fetch(slot, wanted, sha256 is not None, check)
+        return str(found)
     except RefusedError as e:
         raise location.error(e.what, e.remedy) from e
     except InterruptedTransferError as e:
         remedy = "try again: what has arrived is kept, and continued where the server can do that"
         raise location.error(f"could not be fetched: {e.what}", remedy) from e
-    except OSError as e:
-        what = f"cannot be kept in {str(slot.folder)!r} ({e.strerror or e})"
+    except (OSError, NotImplementedError) as e:  # the latter where a file system has no locks
+        what = f"cannot be kept in {str(slot.folder)!r} ({getattr(e, 'strerror', None) or e})"
         raise location.error(what, "set TORCH_HOME to a folder that can be written to and has room") from e
 
 
-def _fetch(slot: Slot, wanted: str | None, was_given: bool, check: Callable[[str], None]) -> object:
+def _fetch(slot: Slot, wanted: str | None, was_given: bool, check: Callable[[str], None]) -> Path:
     with progress_bar(slot.name) as shown:
         _log.info("downloading %s to %s", slot.url, slot.file)
         transfer = Transfer(url=slot.url, path=slot.partial, shown=shown)

@@ -9,7 +9,8 @@ from typing import Any
 
 from .verdicts import ChangedError, RefusedError
 
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_LENGTH = re.compile("[0-9]{1,18}")
+_RANGE = re.compile("bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})")
 _PAGE = (
     "open the address in a browser to see; if it is a page about the file, give the address of the file itself "
     "(GitHub has /raw/ and Hugging Face /resolve/ in place of /blob/)"
@@ -30,6 +31,10 @@ class Announcement:
     start: int
     total: int | None
     validator: str | None
+
+    def continues(self, before: Announcement) -> bool:
+        """Whether it is the rest of what was announced before; a server need not say everything again."""
+        return before.total in (None, self.total) and self.validator in (None, before.validator)
 
     def to_dict(self) -> dict[str, Any]:
         """To be written beside a file that is not complete."""
@@ -52,10 +57,11 @@ def announcement(response: HTTPResponse, asked_from: int) -> Announcement:
     length = response.headers.get("Content-Length", "")
     if response.status == 206:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if found is None or int(found[1]) != asked_from:
+        first, last, total = map(int, found.groups()) if found else (-1, -1, -1)
+        if first != asked_from or not first <= last < total:
             raise ChangedError("another range than was asked for")
-        return Announcement(start=asked_from, total=int(found[3]), validator=validator)
-    return Announcement(start=0, total=int(length) if length.isdigit() else None, validator=validator)
+        return Announcement(start=asked_from, total=total, validator=validator)
+    return Announcement(start=0, total=int(length) if _LENGTH.fullmatch(length) else None, validator=validator)
 
 
 def require_no_page(beginning: bytes) -> None:
@@ -84,6 +90,5 @@ def _validator(response: HTTPResponse) -> str | None:
     if response.headers.get("Accept-Ranges", "").lower() == "none":
         return None
     etag = response.headers.get("ETag", "")
-    if etag.startswith('"'):
-        return etag
-    return response.headers.get("Last-Modified") if not etag else None
+    found = etag if etag.startswith('"') else "" if etag else response.headers.get("Last-Modified", "")
+    return found if found and found.isascii() and found.isprintable() else None

@@ -60,13 +60,12 @@ class Transfer:
         """Fetch what is missing, and try again for a while if the connection breaks.
 
         Raises:
-            RefusedError: the server has no such file, or sends something else; the file is gone.
+            RefusedError: the server has no such file, cannot be found, or sends something else, which is removed.
             InterruptedTransferError: the connection broke too often; the file is kept, to be continued.
             OSError: the file cannot be written.
         """
-        failures = 0
+        most, failures = self._size(), 0
         while True:
-            before = self._size()
             try:
                 self._attempt()
                 return
@@ -75,10 +74,9 @@ class Transfer:
                 error = InterruptedTransferError("its server keeps sending other parts than it was asked for")
             except InterruptedTransferError as e:
                 error = e
-            except RefusedError:
-                self.discard()
-                raise
-            failures = 1 if self._size() - before >= PROGRESS else failures + 1
+            # Beyond what there ever was: a server that sends the beginning again and again is not asked for ever.
+            failures = 1 if self._size() - most >= PROGRESS else failures + 1
+            most = max(most, self._size())
             if failures >= ATTEMPTS:
                 raise error
             time.sleep(min(max(PAUSE * 2 ** (failures - 1), error.pause), LONGEST_PAUSE))
@@ -104,17 +102,11 @@ class Transfer:
         if known and known.validator and have:
             request.add_header("Range", f"bytes={have}-")
             request.add_header("If-Range", known.validator)
-        try:
-            with opener().open(request, timeout=TIMEOUT) as response:
-                found = announcement(response, have)
-                if found.start and known and found.total != known.total:
-                    raise ChangedError("another file than before")
-                self._receive(response, found)
-        except urllib.error.HTTPError as e:
-            with e:
-                raise status_error(e) from e
-        except (http.client.HTTPException, urllib.error.URLError, ConnectionError, TimeoutError, ValueError) as e:
-            raise connection_error(e) from e
+        with _answer(request) as response:
+            found = announcement(response, have)
+            if found.start and known and not found.continues(known):
+                raise ChangedError("another file than before")
+            self._receive(response, found)
 
     def _known(self) -> Announcement | None:
         """What was announced of the file that is there in part."""
@@ -128,10 +120,14 @@ class Transfer:
         if found.total is not None and found.total - found.start > room:
             needed = f"{found.total - found.start:,} bytes are to come, {room:,} are free in {self.path.parent}"
             raise RefusedError(f"is too large for the disk: {needed}", _MAKE_ROOM)
-        if found.start == 0:
-            self._note.write_text(json.dumps(found.to_dict()))
-        with open(self.path, "ab" if found.start else "wb") as file:
-            have = self._copy(response, file, found, min(room, UNANNOUNCED))
+        try:
+            with open(self.path, "ab" if found.start else "wb") as file:
+                if found.start == 0:  # Not before the file is empty: it would be said of what was there.
+                    self._note.write_text(json.dumps(found.to_dict()))
+                have = self._copy(response, file, found, min(room, UNANNOUNCED))
+        except RefusedError:
+            self.discard()
+            raise
         if found.total is not None and have < found.total:
             raise InterruptedTransferError(f"the connection ended after {have:,} of {found.total:,} bytes")
 
@@ -154,6 +150,17 @@ class Transfer:
 
     def _room(self) -> int:
         return max(shutil.disk_usage(self.path.parent).free - RESERVE, 0)
+
+
+def _answer(request: urllib.request.Request) -> http.client.HTTPResponse:
+    try:
+        answer: http.client.HTTPResponse = opener().open(request, timeout=TIMEOUT)
+        return answer
+    except urllib.error.HTTPError as e:
+        with e:
+            raise status_error(e) from e
+    except (OSError, http.client.HTTPException, ValueError) as e:
+        raise connection_error(e) from e
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

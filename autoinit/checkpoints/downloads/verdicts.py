@@ -52,7 +52,7 @@ def status_error(error: urllib.error.HTTPError) -> Exception:
 
 def connection_error(error: Exception) -> Exception:
     """The verdict on a connection that could not be made, or broke."""
-    reason = getattr(error, "reason", error)
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, ssl.SSLCertVerificationError):
         what = f"cannot be fetched: its server's certificate is not valid ({reason.verify_message})"
         return RefusedError(what, "if a proxy of your own is in between, name its certificate in SSL_CERT_FILE")
@@ -70,4 +70,4 @@ def connection_error(error: Exception) -> Exception:
 
 def _retry_after(error: urllib.error.HTTPError) -> float:
     value = error.headers.get("Retry-After", "") if error.headers else ""
-    return float(value) if value.isdigit() else 0.0
+    return float(value) if value.isascii() and value.isdigit() else 0.0

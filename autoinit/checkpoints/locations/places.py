@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote, urljoin
 
-from ..downloads import digest_of, download
+from ..downloads import download, remembered_digest
 from ..files import Source, check_whole
 from ..location import Location
 
@@ -84,11 +84,14 @@ def require_digest(source: Source, sha256: str | None) -> None:
     """Require the digest of a file to begin as somebody said.
 
     Raises:
-        CheckpointError: it does not.
+        CheckpointError: it does not, or the file cannot be read.
     """
     if sha256 is None:
         return
-    found = digest_of(source.path)
+    try:
+        found = remembered_digest(source.path)
+    except OSError as e:
+        raise source.error(f"cannot be read ({e.strerror or e})") from e
     if not found.startswith(sha256):
         what = f"is not what it should be: sha256={sha256!r} was asked for, and its SHA-256 is {found}"
         raise source.error(what, "give the digest of this file, or the path of the other one")

@@ -23,9 +23,9 @@ def resolve_https(rest: str, location: Location) -> Step:
 
 
 def _web_file(written: str, location: Location) -> WebFile:
-    # As people paste it, with what may not be in a request written as it must be.
-    url = quote(written, safe=string.punctuation)
     try:
+        # As people paste it, with what may not be in a request written as it must be.
+        url = quote(written, safe=string.punctuation)
         urlsplit(url)
     except ValueError as e:
         raise location.error(f"is no address that can be fetched ({e})", "check the address") from e
