@@ -7,19 +7,23 @@ import io
 import os
 import pathlib
 import pickle
+import re
 import subprocess
+import zipfile
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from autoinit.checkpoints import open_checkpoint
+from autoinit.checkpoints.files import torch_format
 
 from .checkpoint_files import (
     PICKLED,
     Save,
     assert_same,
     error,
+    rezip,
     save_old,
     save_zip,
     state,
@@ -136,3 +140,20 @@ def test_older_releases_of_torch(missing: str, path: pathlib.Path, monkeypatch: 
 
 def test_buffers_are_no_files() -> None:
     assert "is not a path" in str(error(io.BytesIO(b"x")))
+
+
+@pytest.mark.parametrize("overlap", [False, True], ids=["deflated", "overlapping"])
+def test_an_archive_that_unpacks_to_far_more_than_it_is(
+    overlap: bool, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_format, "_UNPACKED", 1 << 20)
+    save_zip({"a": torch.zeros(1 << 20)}, path)
+    assert open_checkpoint(path).shapes["a"] == (1 << 20,)
+    if overlap:  # Many entries for one record.
+        with zipfile.ZipFile(path, "a") as archive:
+            (record,) = (record for record in archive.infolist() if record.filename.endswith("data/0"))
+            archive.filelist += [record] * 200
+            archive._didModify = True  # type: ignore[attr-defined]
+    else:
+        rezip(path, compression=zipfile.ZIP_DEFLATED)
+    assert re.search(r"is a zip archive of [\d,]+ bytes that unpacks to [\d,]+, and was refused", str(error(path)))

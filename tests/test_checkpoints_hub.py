@@ -174,6 +174,23 @@ def test_what_is_no_repository(rest: str) -> None:
     assert "is no name of a repository: write hf://org/repo, hf://org/repo/file or hf://org/repo/file@revision" in text
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "org/repo/../../etc/passwd",
+        "org/repo/a/..",
+        "org/repo//etc/passwd",
+        "org/repo/sub/",
+        "org/repo/a\\..\\b",
+        "org/repo/a\0",
+        "org/repo/a.bin@../../x",
+        "org/repo/a.bin@..%2Fx",
+    ],
+)
+def test_what_leads_out_of_a_repository(rest: str) -> None:
+    assert "leads out of its repository, at " in str(error(f"hf://{rest}"))
+
+
 def test_two_revisions() -> None:
     assert "has two revisions" in str(error("hf://org/repo@main/a.bin@v1"))
 

@@ -67,7 +67,8 @@ def _pickle_stream(path: str) -> IO[bytes]:
 
 
 def _opcodes(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    return ((opcode.name, arg) for opcode, arg, _ in pickletools.genops(stream))
+    for opcode, arg, _ in pickletools.genops(stream):
+        yield opcode.name, None if isinstance(arg, (bytes, bytearray)) else arg
 
 
 def _globals(opcodes: list[tuple[str, Any]]) -> Iterator[str]:

@@ -24,6 +24,10 @@ ZIP_MAGIC = b"PK\x03\x04"
 _TELLS_OFFSETS = hasattr(torch.serialization, "_is_meta_location")
 """Whether this torch, told to load to the meta device, reads no values and notes where they lie."""
 
+_UNPACKED = 1 << 30
+_RATIO = 100
+"""An archive that unpacks to more than both, bytes and times its own size, holds no weights but a bomb."""
+
 
 def read_torch(source: Source, key: str | None) -> Contents:
     """Read names, shapes and dtypes of a file of `torch.save`, and no more of its values than its format forces one to.
@@ -156,6 +160,10 @@ def _is_stored_plainly(source: Source) -> bool:
         raise source.error("is a TorchScript archive, not a checkpoint", remedy)
     if "data.pkl" not in names:
         raise source.error("is a zip archive, but not one of torch.save", "give the path of a checkpoint")
+    unpacked = sum(record.file_size for record in records)
+    if unpacked > max(_UNPACKED, _RATIO * source.size()):
+        what = f"is a zip archive of {source.size():,} bytes that unpacks to {unpacked:,}, and was refused"
+        raise source.error(what, "get the checkpoint from somebody that you trust")
     return all(record.compress_type == zipfile.ZIP_STORED for record in records)
 
 

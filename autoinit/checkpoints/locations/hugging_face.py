@@ -32,8 +32,11 @@ def resolve_hf(rest: str, location: Location) -> Step:
         raise location.error("is no name of a repository", _FORM)
     if found["early"] and found["late"]:
         raise location.error("has two revisions", _FORM)
-    revision = found["early"] or found["late"]
-    return Step(to=HubFile(repo=found["repo"], file=found["file"] or None, revision=revision and unquote(revision)))
+    file, revision = found["file"] or None, unquote(found["early"] or found["late"] or "") or None
+    for path in filter(None, (file, revision)):
+        if _leads_out(path):
+            raise location.error(f"leads out of its repository, at {path!r}, and was refused", _FORM)
+    return Step(to=HubFile(repo=found["repo"], file=file, revision=revision))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,11 @@ class HubFile:
         except Exception:  # As above.
             return []
         return [ref.name for ref in (*refs.branches, *refs.tags)]
+
+
+def _leads_out(path: str) -> bool:
+    """Whether a path has parts that no repository has, and that mean something else on a disk."""
+    return not {"", ".", ".."}.isdisjoint(path.split("/")) or not {"\\", "\0"}.isdisjoint(path)
 
 
 def _library(location: Location) -> ModuleType:
