@@ -191,3 +191,18 @@ def test_a_file_that_changes_while_it_is_read(save: Save, path: pathlib.Path) ->
             list(tensors)
     else:
         assert_same(dict(tensors), {key: state()[key] for key in ("head.fc.weight", "backbone.conv.bias")})
+
+
+@pytest.mark.parametrize("save", [save_zip, save_safetensors])
+def test_a_file_that_is_replaced_while_it_is_read(save: Save, path: pathlib.Path) -> None:
+    """As a training run replaces its last checkpoint."""
+    save(state(), path)
+    tensors = open_checkpoint(path, origin="here").tensors(state())
+    next(tensors)
+    other = path.parent / "new" / path.name
+    other.parent.mkdir()
+    save({name: torch.zeros_like(tensor) for name, tensor in state().items()}, other)
+    assert other.stat().st_size == path.stat().st_size
+    other.replace(path)
+    with pytest.raises(CheckpointError, match=r"\Ahere: .*has changed since it was opened: open it again"):
+        next(tensors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -35,9 +36,11 @@ class Part:
         Raises:
             CheckpointError: it is gone, or was written again.
         """
+        with suppress(OSError):
+            if self.source.stamp() == self.stamp:
+                return
         self.source.check()
-        if self.source.stamp() != self.stamp:
-            raise self.source.error("has changed since it was opened", "open it again")
+        raise self.source.error("has changed since it was opened", "open it again")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,4 +133,6 @@ class Checkpoint:
             queue = deque((self.stored[name].name, self.stored[name].entry) for name in names)
             tensors = read_tensors(part.source, self.key, queue)
             for name in names:
+                if self.stored[name].entry.extent is not None:  # It is read from the file only now.
+                    part.check()
                 yield name, next(tensors).to(self.device)
