@@ -146,7 +146,8 @@ def test_a_prefix_that_is_no_string(prefix: Any, path: pathlib.Path) -> None:
 def test_a_device_that_is_not_there(device: Any, path: pathlib.Path) -> None:
     save_zip(state(), path)
     text = str(error(path, map_location=device))
-    assert text.endswith("give a device such as 'cpu' or 'cuda:0'")
+    assert text.endswith("give a device that is there, such as 'cpu'")
+    assert ("(" in text.partition("cannot be read to ")[2]) is (device in ("gpu", "cuda:9999")), "torch's own reason"
     assert ("has a map_location that is no device" in text) is not isinstance(device, str)
 
 

@@ -7,7 +7,7 @@ import pathlib
 
 import pytest
 
-from autoinit.checkpoints import open_checkpoint
+from autoinit.checkpoints import open_checkpoint, register_checkpoints
 from autoinit.errors import CheckpointError
 
 from .checkpoint_files import (
@@ -54,6 +54,14 @@ def test_a_directory_stands_for_its_checkpoint_of_a_usual_name(tmp_path: pathlib
     assert set(open_checkpoint(tmp_path).shapes) == set(state())
     (tmp_path / name).write_bytes(b"x" * 600)
     assert f"checkpoint '{tmp_path}' (its {name!r}) is neither" in str(error(tmp_path))
+
+
+def test_an_empty_path_is_not_the_current_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_safetensors(state(), tmp_path / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    register_checkpoints("nothing", {"here": ""})
+    for location in ("", "nothing://here"):
+        assert "names no file: give a path, a URL or a name" in str(error(location))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

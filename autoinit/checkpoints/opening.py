@@ -118,7 +118,7 @@ def _require(names: Iterable[str], contents: Contents, shard: Source) -> None:
 
 
 def _device(map_location: object, place: Location) -> torch.device:
-    remedy = "give a device such as 'cpu' or 'cuda:0'"
+    remedy = "give a device that is there, such as 'cpu'"
     if map_location is None:
         return torch.device("cpu")
     if not isinstance(map_location, (str, torch.device)):
@@ -127,7 +127,8 @@ def _device(map_location: object, place: Location) -> torch.device:
         device = torch.device(map_location)
         torch.empty(0, device=device)
     except Exception as e:  # each backend has its own way to say that it is not there
-        raise place.error(f"cannot be read to {str(map_location)!r}", remedy) from e
+        reason = str(e).partition("\n")[0]
+        raise place.error(f"cannot be read to {str(map_location)!r} ({reason})", remedy) from e
     if device.type == "meta":
         raise place.error("cannot be read to 'meta', which holds no values", remedy)
     return device

@@ -51,6 +51,8 @@ class LocalFile:
     is_shard: bool = False
 
     def fetch(self, location: Location, sha256: str | None) -> Source:
+        if not self.path:  # which would mean the current folder
+            raise location.error("names no file", "give a path, a URL or a name")
         path = os.path.abspath(os.path.expanduser(self.path))
         name = _in_folder(path) if os.path.isdir(path) else None
         if name is not None:
