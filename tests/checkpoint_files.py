@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import pathlib
 import re
 import zipfile
@@ -48,6 +50,7 @@ def rezip(path: pathlib.Path, *, compression: int = zipfile.ZIP_STORED, **replac
 
 
 FORMATS = pytest.mark.parametrize("save", [save_zip, save_old, save_safetensors, save_compressed])
+SAVES = pytest.mark.parametrize("save", [save_zip, save_old, save_safetensors])
 PICKLED = pytest.mark.parametrize("save", [save_zip, save_old])
 
 
@@ -84,3 +87,18 @@ def error(location: object, **options: Any) -> CheckpointError:
     assert re.fullmatch(r"init_cfg\[0\]: checkpoint .+?: .+", text, re.DOTALL), text
     assert text.count("init_cfg[0]") == 1
     return caught.value
+
+
+def assert_whole(checkpoint: Checkpoint, weights: bytes) -> None:
+    """Assert that a checkpoint holds what a file of these bytes does."""
+    assert_same(values(checkpoint), torch.load(io.BytesIO(weights), weights_only=True))
+
+
+def cached(tmp_path: pathlib.Path) -> list[str]:
+    """The files of the cache of downloads, without the locks."""
+    files = (path for path in (tmp_path / "torch").rglob("*") if path.is_file() and path.suffix != ".lock")
+    return sorted(path.name for path in files)
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

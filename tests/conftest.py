@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pathlib
 from collections.abc import Iterator
 
 # Read when the libraries are imported. Models are built from configs; nothing may wait for a network.
@@ -17,6 +19,8 @@ from torch.nn.modules import module as torch_module
 from autoinit.checkpoints.locations import schemes
 from autoinit.fans import conventions
 from autoinit.initializers import registry
+
+from .http_server import Server, running_server
 
 # Building models is slow by hypothesis's measure, and on a shared machine at times very slow.
 settings.register_profile("base", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -57,3 +61,26 @@ def no_trace_of_the_hook(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail(f"nn.Module.__init__ was left replaced by {leaked_init!r}", pytrace=False)
     if leaked_hooks:
         pytest.fail(f"global forward pre-hooks were left behind: {leaked_hooks}", pytrace=False)
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Where a test writes its checkpoint."""
+    return tmp_path / "toy.pth"
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A web server on this machine, and a cache of downloads, for one test."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with running_server() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def weights() -> bytes:
+    """The bytes of a checkpoint, of more than a mebibyte, for a server to send."""
+    buffer, generator = io.BytesIO(), torch.Generator().manual_seed(0)
+    torch.save({"w": torch.randn(300_000, generator=generator), "b": torch.ones(3)}, buffer)
+    return buffer.getvalue()

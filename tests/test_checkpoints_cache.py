@@ -10,7 +10,6 @@ import pathlib
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,15 +19,7 @@ from autoinit.checkpoints.downloads import cache, digest_of, digests, named_dige
 from autoinit.checkpoints.downloads.transfer import Transfer
 
 from .checkpoint_files import error
-from .http_server import Server, running_server, serve, status
-
-
-@pytest.fixture
-def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with running_server() as running:
-        yield running
+from .http_server import Server, serve, status
 
 
 @pytest.fixture

@@ -29,11 +29,6 @@ from .checkpoint_files import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    return tmp_path / "toy.pth"
-
-
 @FORMATS
 def test_shapes_and_values(save: Save, path: pathlib.Path) -> None:
     expected = dict(sorted(state().items())) if save is save_safetensors else state()

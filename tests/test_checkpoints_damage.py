@@ -17,6 +17,7 @@ from autoinit.errors import CheckpointError
 from .checkpoint_files import (
     FORMATS,
     PICKLED,
+    SAVES,
     Save,
     assert_same,
     error,
@@ -25,11 +26,6 @@ from .checkpoint_files import (
     save_zip,
     state,
 )
-
-
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    return tmp_path / "toy.pth"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +53,7 @@ def test_foreign_content(content: bytes, says: str, name: str, tmp_path: pathlib
     assert says in str(error(tmp_path / name))
 
 
-@pytest.mark.parametrize("save", [save_zip, save_old, save_safetensors])
+@SAVES
 def test_truncated_anywhere(save: Save, path: pathlib.Path) -> None:
     save(state(), path)
     whole = path.read_bytes()

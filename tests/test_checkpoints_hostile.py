@@ -31,11 +31,6 @@ from .checkpoint_files import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    return tmp_path / "toy.pth"
-
-
 class Runs:
     """Unpickled without care, it calls a function."""
 

@@ -25,16 +25,12 @@ from autoinit.checkpoints.files import torch_format
 from benchmarks.memory import trim
 
 from .checkpoint_files import (
+    SAVES,
     Save,
     save_old,
     save_safetensors,
     save_zip,
 )
-
-
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    return tmp_path / "toy.pth"
 
 
 def mebibytes(key: str) -> float:
@@ -65,7 +61,7 @@ def big_state() -> dict[str, Tensor]:
     return {f"layer{i}.weight": torch.full((1 << 20,), float(i)) for i in range(64)}  # 256 MiB
 
 
-@pytest.mark.parametrize("save", [save_zip, save_old, save_safetensors])
+@SAVES
 def test_shapes_read_no_values(save: Save, path: pathlib.Path, big_state: dict[str, Tensor]) -> None:
     save(big_state, path)
     open_checkpoint(path)  # what torch imports and allocates only once

@@ -26,11 +26,6 @@ ONE = {"w": torch.ones(1)}
 TWO = {"v": torch.ones(2)}
 
 
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    return tmp_path / "toy.pth"
-
-
 # Without a key
 
 

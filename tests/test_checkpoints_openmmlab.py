@@ -35,11 +35,6 @@ from .checkpoint_files import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    return tmp_path / "toy.pth"
-
-
 @pytest.fixture(scope="module")
 def mmengine() -> Any:
     with warnings.catch_warnings():

@@ -18,11 +18,6 @@ from .checkpoint_files import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    return tmp_path / "toy.pth"
-
-
 def test_missing_names_the_nearest_file(tmp_path: pathlib.Path) -> None:
     for name in ("resnet50.pth", "vgg16.pth"):
         (tmp_path / name).write_bytes(b"x")

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from autoinit import initialize
 from autoinit.checkpoints import open_checkpoint
 
 from .checkpoint_files import Save, assert_same, error, save_old, save_safetensors, save_zip, state, values
-from .http_server import Server, running_server, serve
+from .http_server import Server, serve
 
 KINDS = pytest.mark.parametrize(
     ("save", "suffix"),
@@ -196,14 +195,6 @@ def test_a_shard_that_changes(tmp_path: pathlib.Path) -> None:
 
 
 # From a server
-
-
-@pytest.fixture
-def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with running_server() as running:
-        yield running
 
 
 def test_shards_are_fetched_as_they_are_needed(server: Server, tmp_path: pathlib.Path) -> None:
