@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import http.server
+import pathlib
 import re
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+
+CERTIFICATE = pathlib.Path(__file__).parent / "data" / "localhost.pem"
 
 Handler = http.server.BaseHTTPRequestHandler
 Act = Callable[[Handler], None]
@@ -50,8 +54,8 @@ class Server:
 
 
 @contextmanager
-def running_server() -> Iterator[Server]:
-    """A server on a free port of this machine, for the time of the block."""
+def running_server(*, tls: bool = False) -> Iterator[Server]:
+    """A server on a free port of this machine, for a block; with `tls` of a certificate that it signed."""
 
     class Scripted(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -69,7 +73,11 @@ def running_server() -> Iterator[Server]:
 
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Scripted)
     listening.daemon_threads = True
-    server = Server(root=f"http://127.0.0.1:{listening.server_port}")
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        listening.socket = context.wrap_socket(listening.socket, server_side=True)
+    server = Server(root=f"http{'s' if tls else ''}://127.0.0.1:{listening.server_port}")
     thread = threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import io
 import pathlib
 import shutil
 import socket
@@ -18,6 +17,7 @@ from autoinit.checkpoints.downloads.verdicts import InterruptedTransferError, Re
 
 from .checkpoint_files import assert_whole, cached, error
 from .http_server import (
+    CERTIFICATE,
     Act,
     Handler,
     Server,
@@ -25,6 +25,7 @@ from .http_server import (
     chunked,
     page,
     redirect,
+    running_server,
     serve,
     status,
 )
@@ -150,19 +151,30 @@ def test_a_chain_of_redirects_has_to_end(server: Server, tmp_path: pathlib.Path)
     assert "or more than 10 times" in refused(server, server.root + "/0.pth", tmp_path)
 
 
-def test_a_redirect_from_https_to_http(monkeypatch: pytest.MonkeyPatch) -> None:
-    from email.message import Message
-    from urllib.request import Request
+def test_https(server: Server, weights: bytes, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_server(tls=True) as safe:
+        url = safe.on("/net.pth", redirect("/real.pth"))
+        safe.on("/real.pth", serve(weights))
+        text = refused(server, url, tmp_path)
+        assert "its server's certificate is not valid (self" in text
+        assert text.endswith("name its certificate in SSL_CERT_FILE")
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        assert_whole(open_checkpoint(url), weights)
 
-    from autoinit.checkpoints.downloads.redirects import Redirects
 
-    headers = Message()
-    headers["Location"] = "http://example.org/net.pth?token=secret"
-    with pytest.raises(
-        RefusedError, match="from https to unprotected http, to example.org, which was refused"
-    ) as caught:
-        Redirects().http_error_302(Request("https://example.org/a"), io.BytesIO(), 302, "Found", headers)  # type: ignore[arg-type]
-    assert "secret" not in str(caught.value)
+def test_a_redirect_from_https_to_http(
+    server: Server, weights: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    plain = server.on("/net.pth", serve(weights))
+    with running_server(tls=True) as safe:
+        text = refused(server, safe.on("/net.pth", redirect(f"{plain}?token=secret")), tmp_path)
+        assert "is redirected from https to unprotected http, to 127.0.0.1, which was refused" in text
+        assert "secret" not in text
+        assert server.requests == []
+        # The other way is the usual one.
+        safe.on("/net.pth", serve(weights))
+        assert_whole(open_checkpoint(server.on("/up.pth", redirect(f"{safe.root}/net.pth"))), weights)
 
 
 def test_a_redirect_whose_body_has_no_end(server: Server, weights: bytes) -> None:
