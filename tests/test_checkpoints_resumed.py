@@ -195,6 +195,22 @@ def test_what_has_arrived_outlives_a_network_that_is_gone(
     assert server.ranges()[-1] == "bytes=5000-"
 
 
+def test_a_disk_that_is_full(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
+    resource = pytest.importorskip("resource")
+    url = server.on("/net.pth", serve(weights))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    try:
+        text = str(error(url))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot be kept in " in text and "(File too large)" in text
+    assert text.endswith("set TORCH_HOME to a folder that can be written to and has room")
+    assert cached(tmp_path) == ["net.pth.partial", "net.pth.partial.json"]
+    assert_whole(open_checkpoint(url), weights)
+    assert server.ranges() == [None, "bytes=500000-"]
+
+
 def test_all_had_arrived_when_the_process_ended(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
     url = server.on("/net.pth", serve(weights, stop=5000), hang_up)
     error(url)
