@@ -6,6 +6,7 @@ import io
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 # Read when the libraries are imported. Models are built from configs; nothing may wait for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -20,7 +21,8 @@ from autoinit.checkpoints.locations import schemes
 from autoinit.fans import conventions
 from autoinit.initializers import registry
 
-from .http_server import Server, running_server
+if TYPE_CHECKING:
+    from .http_server import Server
 
 # Building models is slow by hypothesis's measure, and on a shared machine at times very slow.
 settings.register_profile("base", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -72,6 +74,8 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.fixture
 def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A web server on this machine, and a cache of downloads, for one test."""
+    from .http_server import running_server  # Here, for a test copies this file to where there is no other.
+
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with running_server() as running:

@@ -98,8 +98,8 @@ class Planner(Collector):
     def _settled(self, record: Record, inner: Entry, claims: Sequence[Claim]) -> Entry:
         """An inner block's entry as the outer block sees it: only an outer checkpoint can still beat it (P2, P4)."""
         outer = [claim for claim in claims if claim.rank[0] == LOADS and claim.rank[1] > -self.own_depth]
-        if inner.kept == "loaded":
-            outer = []  # not by a rule, but by the model's own code (I2)
+        if inner.kept == "loaded":  # By the model's own code, not by a rule (I2).
+            outer = []
         losers = self._losers([claim for claim in claims if claim not in outer], None)
         if not outer:
             known = {id(rule): rule for rule in (*losers, *inner.beat)}
