@@ -305,3 +305,9 @@ def test_asked_for_without_rules_own_initialization_runs(cls: type[Base]) -> Non
     model = cls()
     assert initialize(model)["first.weight"].outcome == "own init_weights"
     assert model.first.weight.eq(1).all()
+
+
+def test_a_block_without_rules_inside_one_with_rules_is_not_the_identity() -> None:
+    with autoinit(SEVEN), autoinit([]):
+        model = Mmengine()
+    assert model.first.weight.eq(1).all() and model.second.weight.eq(7).all()

@@ -192,8 +192,14 @@ class Run(Extent):
             settled=settled,
             carried_out=census.carried_out,
             called=census.called,
+            asked=self._asks,
             fan=self._policy.fan,
         )
+
+    @property
+    def _asks(self) -> bool:
+        """Whether this block, or one around it, has rules."""
+        return bool(self._rules) or (self.outer is not None and self.outer._asks)
 
     def remember(self, plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
         """Keep, here and in the blocks around, what rules have filled that beat this block's (P2)."""

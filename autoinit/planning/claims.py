@@ -31,6 +31,7 @@ class Surroundings:
         settled: by id, the entries of parameters that an inner block has filled already.
         carried_out: ids of the modules whose own rules and `init_weights` an inner block has carried out.
         called: ids of the modules whose `init_weights` has run; None if nobody watched (the code is read instead).
+        asked: whether anything was asked for: blocks without rules leave a module's own `init_weights` alone.
         running: ids of the modules whose `init_weights` is being run right now.
         rules_only: whether what modules say themselves (`init_cfg`, `init_weights`) is left out.
         shallow: whether the modules inside the model are left out.
@@ -45,6 +46,7 @@ class Surroundings:
     settled: Mapping[int, Entry] = field(default_factory=dict)
     carried_out: Container[int] = ()
     called: Container[int] | None = None
+    asked: bool = True
     running: Container[int] = ()
     rules_only: bool = False
     shallow: bool = False

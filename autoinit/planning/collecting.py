@@ -43,8 +43,6 @@ class Collector:
         self.root = root
         self.surroundings = surroundings
         self.own_depth = len(configs)
-        self.asked = surroundings.called is None or any(configs)
-        """Whether anything was asked for: a block without rules changes nothing."""
         self.bounds: list[Bound] = []
         self.records = Records()
         self.modules: dict[str, nn.Module] = {}
@@ -112,8 +110,9 @@ class Collector:
         cls: type = type(module)
         constructed = above.constructed or (self.surroundings.called is None and constructor_initializes(cls))
         touchable = self.surroundings.may_touch(module)
-        asked = self.asked or bool(above.bounds) or has_protocol(module)
-        if touchable and asked and self._runs_own(module, cls, constructed):
+        if touchable and self._runs_own(module, cls, constructed):
+            if not (self.surroundings.asked or above.bounds or has_protocol(module)):
+                return Territory((), closed=True)  # Its init_weights is left to whoever builds the model.
             if id(module) not in self._called:
                 self._called.add(id(module))
                 self.steps.append(OwnInit(fqn=node.fqn, rank=(OWN, len(self.steps), 0, 0)))
