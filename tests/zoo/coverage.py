@@ -1,0 +1,86 @@
+"""Which parameters rules reached, by what they are called, and whether those are the ones that they are about."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from autoinit import Report, Run
+from autoinit.planning import ReportEntry
+
+from .findings import Difference
+
+FILLED, OWN = "filled", "own init_weights"
+
+
+def report_of(model: nn.Module, run: Run | None) -> Report:
+    """The report of a model, among those of what else its construction built.
+
+    Raises:
+        LookupError: none of them is.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    reports = run.reports if run is not None else []
+    for report in reports:
+        if list(report) == names:
+            return report
+    raise LookupError(f"no report of {type(model).__name__} among {[report.model for report in reports]}")
+
+
+def coverage(report: Report) -> dict[str, Any]:
+    """How many parameters and values were filled, and which were not, as JSON can hold it."""
+    filled = [entry for entry in report.values() if entry.outcome == FILLED]
+    counts: Counter[tuple[str, str, str]] = Counter()
+    values: Counter[tuple[str, str, str]] = Counter()
+    for entry in report.values():
+        if entry.outcome != FILLED:
+            key = entry.layer, generic_name(entry.fqn), reason(entry)
+            counts[key] += 1
+            values[key] += _numel(entry)
+    return {
+        "filled": len(filled),
+        "values": sum(map(_numel, filled)),
+        "uncovered": [[*key, count, values[key]] for key, count in counts.items()],
+    }
+
+
+def generic_name(fqn: str) -> str:
+    """The name of a parameter in its module; of those in a list, the list's.
+
+    Example:
+        >>> generic_name("blocks.0.attn.gamma_1"), generic_name("blocks.0.tokens.12")
+        ('gamma_1', 'tokens.N')
+    """
+    list_and_index = re.search(r"([^.]+)\.\d+$", fqn)
+    return f"{list_and_index[1]}.N" if list_and_index else fqn.rpartition(".")[2]
+
+
+def reason(entry: ReportEntry) -> str:
+    """Why no rule filled a parameter."""
+    if entry.kept:
+        return entry.kept
+    return "no rule" if entry.outcome == "kept" else entry.outcome
+
+
+def missed(report: Report, expected: set[str]) -> Iterator[Difference]:
+    """Parameters that no rule reached although one is about them, or the reverse.
+
+    Args:
+        report: of a model.
+        expected: the parameters that the rules are about, under any of their names.
+    """
+    for fqn, entry in report.items():
+        is_expected = not expected.isdisjoint((fqn, *entry.aliases))
+        if is_expected and entry.outcome == "kept" and not entry.kept:
+            yield Difference("missed", fqn, f"a rule is about this {entry.layer}, and none reached it")
+        elif not is_expected and entry.outcome == FILLED:
+            yield Difference("unasked", fqn, f"no rule is about this {entry.layer}, and {entry.origin} filled it")
+
+
+def _numel(entry: ReportEntry) -> int:
+    return torch.Size(entry.shape or (0,)).numel()

@@ -1,0 +1,178 @@
+"""What is asked of every model: the same without rules, filled by its rules, and otherwise as it was."""
+
+from __future__ import annotations
+
+import gc
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from autoinit import AutoInitWarning, Report, Run, autoinit
+
+from .configs import EVERYTHING, TYPICAL, covered_by_everything, covered_by_typical
+from .coverage import FILLED, OWN, coverage, missed, report_of
+from .distributions import Distributions
+from .findings import PLAIN, Difference, Findings, Problem, problems_of
+from .fingerprints import (
+    SEED,
+    Fingerprint,
+    changed_classes,
+    classes_of,
+    fingerprint,
+    global_states,
+    leftovers,
+    seed_everything,
+)
+from .isolation import Tell
+from .retrofit import UNDEFERRED
+from .subjects import Builder, library
+
+# Shorter constructions are timed a second time, when everything that they need is in the caches.
+WARM_UP = 0.5
+
+
+class Construction(NamedTuple):
+    """A model, what `with autoinit(...) as` gave, and what the construction left behind and took."""
+
+    model: nn.Module
+    run: Run | None
+    states: dict[str, str]
+    seconds: float
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        return fingerprint(self.model, self.states)
+
+
+def examine(tell: Tell, library_name: str, name: str) -> Findings:
+    """All checks of one model of a library."""
+    return Examination(lambda: library(library_name).builder(name), tell).run()
+
+
+def construct(build: Builder, block: AbstractContextManager[Run | None]) -> Construction:
+    """Build a model in a block, from the same states of all generators each time."""
+    seed_everything()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", AutoInitWarning)
+        start = time.perf_counter()
+        with block as run:
+            model = build()
+        seconds = time.perf_counter() - start
+    return Construction(model, run, global_states(), seconds)
+
+
+class Examination:
+    """The checks of one model, in their order: plain, identity, typical, everything.
+
+    Args:
+        find: returns what builds the model.
+        tell: is called with the name of each check before it begins, and the findings so far.
+    """
+
+    def __init__(self, find: Callable[[], Builder], tell: Tell = lambda check, findings: None) -> None:
+        self.find = find
+        self.tell = tell
+        self.findings = Findings()
+        self.distributions = Distributions()
+
+    def run(self) -> Findings:
+        """All that the checks find; without a plain model there is nothing to check."""
+        for check in (self.plain, self.identity, self.typical, self.everything):
+            self._run(check)
+            if not self.findings.built:
+                break
+        self.findings.tests = self.distributions.tests
+        return self.findings
+
+    def _run(self, check: Callable[[], list[Problem]]) -> None:
+        self.check = check.__name__
+        self.tell(self.check, self.findings)
+        try:
+            self.findings.problems += check()
+        except Exception as error:
+            text = f"error: {type(error).__name__}: {error}"
+            self.findings.problems.append(Problem(check=self.check, text=text, theirs=self.check == PLAIN))
+        # Most models are cycles of references, and the next one needs their memory.
+        gc.collect()
+
+    def construct(self, block: AbstractContextManager[Run | None]) -> Construction:
+        """Build the model in a block, and note how long it took."""
+        made = construct(self.build, block)
+        self.findings.seconds[self.check] = made.seconds
+        return made
+
+    def plain(self) -> list[Problem]:
+        """What all others are compared with."""
+        self.build = self.find()
+        made = self.construct(nullcontext())
+        self.reference = made.fingerprint
+        self.classes = classes_of(made.model)
+        self.findings.describe(made.model)
+        if made.seconds < WARM_UP:
+            del made
+            self.construct(nullcontext())
+        return []
+
+    def identity(self) -> list[Problem]:
+        """Without rules everything is as without a block (I6), and nothing is left behind (I3)."""
+        made = self.construct(autoinit([]))
+        return self.blamed([*self.reference.differences(made.fingerprint), *self.traces(made.model)])
+
+    def typical(self) -> list[Problem]:
+        """What rules cover has their values, and everything else those of plain construction (D4)."""
+        # With an explicit seed autoinit has no reason to draw from torch's generator.
+        made = self.construct(autoinit(TYPICAL, seed=SEED, unmatched="ignore", **UNDEFERRED))
+        report = report_of(made.model, made.run)
+        mistakes = problems_of("typical", self.mistakes(made.model, report, covered_by_typical(made.model)))
+        written = {fqn for fqn, entry in report.items() if entry.outcome in (FILLED, OWN)}
+        found = [*self.reference.differences(made.fingerprint, but_for=written), *self.traces(made.model)]
+        del made, report
+        return mistakes + self.blamed(found)
+
+    def everything(self) -> list[Problem]:
+        """A rule for all parameters leaves none out, and cuts no tie (P5)."""
+        made = self.construct(autoinit(EVERYTHING, seed=SEED))
+        report = report_of(made.model, made.run)
+        mistakes = problems_of("everything", self.mistakes(made.model, report, covered_by_everything(made.model)))
+        # Deferred, what is not filled comes from elsewhere in the generator's stream.
+        found = [
+            difference
+            for difference in self.reference.differences(made.fingerprint, but_for=self.reference.tensors)
+            if (difference.kind, difference.what) != ("states", "torch's generator")
+        ]
+        found += self.traces(made.model)
+        del made, report
+        return mistakes + self.blamed(found)
+
+    def traces(self, model: nn.Module) -> list[Difference]:
+        return [*changed_classes(self.classes), *leftovers(model)]
+
+    def mistakes(self, model: nn.Module, report: Report, expected: set[str]) -> Iterator[Difference]:
+        """Parameters that should have been filled, those that should not, and values that are not the rule's."""
+        self.findings.coverage[self.check] = coverage(report)
+        yield from missed(report, expected)
+        for fqn, entry in report.items():
+            if entry.outcome == FILLED:
+                for deviation in self.distributions.deviations(effective(model, fqn), entry.fill):
+                    yield Difference("distribution", fqn, deviation)
+
+    def blamed(self, found: list[Difference]) -> list[Problem]:
+        """As problems: theirs where two plain constructions differ in the same."""
+        if not found:
+            return []
+        again = construct(self.build, nullcontext())
+        known = [*self.reference.differences(again.fingerprint), *self.traces(again.model)]
+        return problems_of(self.check, found, known)
+
+
+def effective(model: nn.Module, fqn: str) -> Any:
+    """A parameter by its name, or what a parametrization makes of it."""
+    value: Any = model
+    for part in fqn.split("."):
+        value = getattr(value, part)
+    return value

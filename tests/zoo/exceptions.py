@@ -1,0 +1,96 @@
+"""The accepted exceptions: problems that are known, each with its reason, in `exceptions.toml`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from .findings import CHECKS, Problem
+from .records import Record
+from .subjects import LIBRARIES, Subject
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE = Path(__file__).with_name("exceptions.toml")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """One entry of the file.
+
+    Args:
+        model: glob over `library/name`, whose library is spelled out.
+        check: one of `CHECKS`.
+        problem: glob over the problem's text.
+        reason: why it is no error of ours.
+    """
+
+    model: str
+    check: str
+    problem: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.library not in LIBRARIES:
+            raise ValueError(f"exceptions.toml: model={self.model!r} begins with none of {', '.join(LIBRARIES)}.")
+        if self.check not in CHECKS:
+            raise ValueError(f"exceptions.toml: check={self.check!r} is none of {', '.join(CHECKS)}.")
+        if not self.reason.strip():
+            raise ValueError(f"exceptions.toml: the exception for {self.model!r} has no reason.")
+
+    @property
+    def library(self) -> str:
+        return self.model.partition("/")[0]
+
+    def is_about(self, subject: Subject) -> bool:
+        return fnmatchcase(subject.key, self.model)
+
+    def covers(self, subject: Subject, problem: Problem) -> bool:
+        return self.is_about(subject) and problem.check == self.check and fnmatchcase(problem.text, self.problem)
+
+
+def read_exceptions(path: Path = FILE) -> tuple[Accepted, ...]:
+    """The entries of a file.
+
+    Raises:
+        ValueError, TypeError: an entry names no check, gives no reason, or has a key too many or too few.
+    """
+    return tuple(Accepted(**entry) for entry in tomllib.loads(path.read_text()).get("exception", []))
+
+
+def unaccepted(record: Record, exceptions: Iterable[Accepted]) -> list[Problem]:
+    """The problems of a model that no exception covers."""
+    exceptions = tuple(exceptions)
+    return [
+        problem
+        for problem in record.findings.problems
+        if not any(accepted.covers(record.subject, problem) for accepted in exceptions)
+    ]
+
+
+def stale(exceptions: Iterable[Accepted], records: Sequence[Record], everything: Iterable[Subject]) -> list[Accepted]:
+    """The exceptions that no longer occur.
+
+    Args:
+        exceptions: the file's.
+        records: of this sweep.
+        everything: all subjects of some libraries: an exception is only judged if all that it is about were examined.
+    """
+    examined = {record.subject for record in records}
+    subjects = set(everything)
+    libraries = {subject.library for subject in subjects}
+    return [
+        accepted
+        for accepted in exceptions
+        if accepted.library in libraries
+        and {subject for subject in subjects if accepted.is_about(subject)} <= examined
+        and not any(
+            accepted.covers(record.subject, problem) for record in records for problem in record.findings.problems
+        )
+    ]

@@ -1,0 +1,128 @@
+"""What two constructions of one model are compared by, small enough to keep for a model of any size."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import random
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
+
+from .findings import Difference
+
+SEED = 2013
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """A model that was just built, and what its construction did to the process.
+
+    Args:
+        tensors: digests of parameters and buffers by their first names, in the model's order.
+        ties: names of one and the same tensor, by the first of them.
+        attributes: of each module its class and attributes; of those with a length, such as tables of hooks, that too.
+        states: of all generators, and of torch's global switches.
+    """
+
+    tensors: Mapping[str, str]
+    ties: Mapping[str, str]
+    attributes: Mapping[str, str]
+    states: Mapping[str, str]
+
+    def differences(self, other: Fingerprint, but_for: Collection[str] = ()) -> Iterator[Difference]:
+        """What is not the same in another one, but for the values of some tensors that are meant to differ."""
+        if list(self.tensors) != list(other.tensors) and self.tensors.keys() == other.tensors.keys():
+            yield Difference("order", "of the tensors", "is another")
+        for kind in ("tensors", "ties", "attributes", "states"):
+            before, after = getattr(self, kind), getattr(other, kind)
+            for name in {**before, **after}:
+                if before.get(name) != after.get(name) and not (kind == "tensors" and name in but_for):
+                    yield Difference(kind, name, f"{before.get(name)} became {after.get(name)}")
+
+
+def fingerprint(model: nn.Module, states: Mapping[str, str]) -> Fingerprint:
+    """Of a model, with the `global_states()` right after its construction."""
+    names = names_of_tensors(model)
+    return Fingerprint(
+        tensors={fqns[0]: digest(tensor) for tensor, fqns in names},
+        ties={fqns[0]: ", ".join(fqns[1:]) for _, fqns in names if len(fqns) > 1},
+        attributes={name or "the root": attributes(module) for name, module in model.named_modules()},
+        states=states,
+    )
+
+
+def names_of_tensors(model: nn.Module) -> list[tuple[Tensor, list[str]]]:
+    """Each parameter and buffer once, with all of its names."""
+    found: dict[int, tuple[Tensor, list[str]]] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is not None:
+                fqns = found.setdefault(id(tensor), (tensor, []))[1]
+                fqns.append(f"{prefix}.{name}" if prefix else name)
+    return list(found.values())
+
+
+def digest(tensor: Tensor) -> str:
+    """All of a tensor that can be compared: bits, dtype, shape, strides, device, whether it wants a gradient."""
+    if torch.nn.parameter.is_lazy(tensor):
+        return f"lazy {type(tensor).__name__}"
+    kind = f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()} {tensor.requires_grad} {tensor.device}"
+    if tensor.is_meta:
+        return kind
+    bits = tensor.detach().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8)
+    return f"{kind} {hashlib.sha256(bits.numpy().data).hexdigest()}"
+
+
+def attributes(module: nn.Module) -> str:
+    lengths = {key: len(value) if isinstance(value, dict) else "" for key, value in vars(module).items()}
+    return f"{type(module).__qualname__} {lengths}"
+
+
+def seed_everything(seed: int = SEED) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+
+
+def global_states() -> dict[str, str]:
+    """What a construction may leave changed besides its model."""
+    generators = {
+        "torch's generator": torch.get_rng_state().numpy().tobytes(),
+        "python's generator": pickle.dumps(random.getstate()),
+        "numpy's generator": pickle.dumps(np.random.get_state()),
+    }
+    digests = {name: hashlib.sha256(state).hexdigest() for name, state in generators.items()}
+    switches = (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled())
+    hooks = len(torch_module._global_forward_pre_hooks)
+    return digests | {"torch's switches": str(switches), "global hooks": str(hooks)}
+
+
+Classes = Mapping[type, Mapping[str, object]]
+
+
+def classes_of(model: nn.Module) -> Classes:
+    """What every class of a model, and of their ancestors, consists of."""
+    return {cls: dict(vars(cls)) for module in model.modules() for cls in type(module).__mro__ if cls is not object}
+
+
+def changed_classes(before: Classes) -> Iterator[Difference]:
+    """The attributes of classes that are other objects now than they were."""
+    for cls, old in before.items():
+        new = vars(cls)
+        for name in old.keys() | new.keys():
+            if old.get(name) is not new.get(name):
+                yield Difference("classes", f"{cls.__qualname__}.{name}", f"{old.get(name)} became {new.get(name)}")
+
+
+def leftovers(model: nn.Module) -> Iterator[Difference]:
+    """What modules have that is an object of autoinit's."""
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            for part in (value, *(value.values() if isinstance(value, dict) else ())):
+                if type(part).__module__.partition(".")[0] == "autoinit":
+                    yield Difference("leftovers", f"{name or 'the root'}.{key}", repr(part))

@@ -1,0 +1,129 @@
+"""One examination in a process of its own, with limits: a model that crashes, hangs or grows ends only itself."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+import multiprocessing
+import os
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .findings import PLAIN, Findings, Problem
+
+# A server that has imported everything and forks itself: a process costs milliseconds, and inherits no threads.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([f"{__package__}.preload"])
+
+Tell = Callable[[str, Findings], None]
+Examine = Callable[..., Findings]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """For one model.
+
+    Args:
+        seconds: of wall time.
+        memory: of data, in MiB.
+    """
+
+    seconds: float = 600
+    memory: int = 8192
+
+
+class Worker:
+    """A process that examines one model.
+
+    Args:
+        examine: a module's function. Gets a `Tell`, to be called with each check that begins and the findings so far,
+            and the arguments.
+        arguments: are pickled.
+        limits: beyond which the process is ended.
+    """
+
+    def __init__(self, examine: Examine, *arguments: Any, limits: Limits) -> None:
+        self._limits = limits
+        self._check, self._so_far = PLAIN, Findings()
+        with tempfile.NamedTemporaryFile(prefix="zoo-", delete=False) as output:
+            self._output = Path(output.name)
+        self.connection, theirs = CONTEXT.Pipe(duplex=False)
+        work = (theirs, self._output, limits.memory, examine, arguments)
+        self._process = CONTEXT.Process(target=_work, args=work, daemon=True)
+        self._process.start()
+        theirs.close()
+        self._start = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds that it may still take."""
+        return max(0.0, self._start + self._limits.seconds - time.monotonic())
+
+    def wait(self) -> Findings:
+        """What it has found, when it has ended."""
+        while (findings := self.poll()) is None:
+            self.connection.poll(self.left)
+        return findings
+
+    def poll(self) -> Findings | None:
+        """What it has found, or None while it is at work."""
+        try:
+            while self.connection.poll():
+                check, found = self.connection.recv()
+                self._so_far = Findings.from_dict(found)
+                if check is None:
+                    return self._end()
+                self._check = check
+        except EOFError:
+            self._process.join()
+            return self._end(f"crash: exit code {self._process.exitcode}: {self._last_words()}")
+        if not self.left:
+            return self._end(f"timeout: not done after {self._limits.seconds:g} s")
+        return None
+
+    def stop(self) -> None:
+        """End it before it is done."""
+        self._end("stopped")
+
+    def _end(self, failure: str = "") -> Findings:
+        if failure:
+            problem = Problem(check=self._check, text=failure, theirs=self._check == PLAIN)
+            self._so_far.problems.append(problem)
+            self._process.kill()
+        self._so_far.took = time.monotonic() - self._start
+        self._process.join()
+        self._process.close()
+        self.connection.close()
+        self._output.unlink()
+        return self._so_far
+
+    def _last_words(self) -> str:
+        return self._output.read_text(errors="replace")[-300:]
+
+
+def _work(connection: Connection, output: Path, memory: int, examine: Examine, arguments: tuple[Any, ...]) -> None:
+    # What libraries print is of interest if it is the last thing before a crash.
+    with output.open("wb", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable()
+    resource.setrlimit(resource.RLIMIT_DATA, (memory << 20, memory << 20))
+    torch.set_num_threads(1)
+    # Memory that a constructor takes and does not fill is then NaN instead of whatever was there.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    gc.collect()
+    gc.freeze()
+
+    def tell(check: str | None, findings: Findings) -> None:
+        findings.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        connection.send((check, findings.to_dict()))
+
+    tell(None, examine(tell, *arguments))

@@ -1,0 +1,18 @@
+"""What every examination needs, imported once: the process that imports this is then forked for each model.
+
+It starts no thread and draws no number, so that its forks are all alike.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Read when the libraries are imported. Models are built from configs; nothing may wait for a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from . import examination as examination
+from . import timm_models as timm_models
+from . import torchvision_models as torchvision_models
+from . import transformers_models as transformers_models

@@ -1,0 +1,152 @@
+"""What a sweep has found, as tables."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from autoinit.tables import Table
+
+from .exceptions import Accepted, unaccepted
+from .records import Record
+
+MOST_ROWS = 40
+
+
+def all_tables(records: Sequence[Record], exceptions: Sequence[Accepted], gone: Sequence[Accepted]) -> Iterator[Table]:
+    """All that there is to see."""
+    yield totals(records, exceptions)
+    yield reasons(records)
+    yield from (uncovered(records, check) for check in ("typical", "everything"))
+    yield slowest(records)
+    yield problems(records, exceptions)
+    yield Table(
+        title="Exceptions that no longer occur: remove them from exceptions.toml",
+        columns=("model", "check", "reason"),
+        rows=[(accepted.model, accepted.check, accepted.reason) for accepted in gone],
+    )
+
+
+def totals(records: Sequence[Record], exceptions: Sequence[Accepted]) -> Table:
+    """One row a library."""
+    libraries = dict.fromkeys(record.subject.library for record in records)
+    rows = [_row(name, [r for r in records if r.subject.library == name], exceptions) for name in libraries]
+    if len(rows) > 1:
+        rows.append(_row("all", records, exceptions))
+    columns = (
+        "library",
+        "tried",
+        "built",
+        "identical",
+        "parameters",
+        "filled by type",
+        "of values",
+        "filled by **",
+        "ours",
+        "theirs",
+        "accepted",
+        "plain",
+        "no rules",
+        "by type",
+        "**",
+    )
+    return Table(title="The zoo", columns=columns, rows=rows)
+
+
+def _row(library: str, records: Sequence[Record], exceptions: Sequence[Accepted]) -> tuple[str, ...]:
+    built = [record.findings for record in records if record.findings.built]
+    identical = [f for f in built if all(problem.check != "identity" for problem in f.problems)]
+    problems = [problem for record in records for problem in record.findings.problems]
+    open_problems = [problem for record in records for problem in unaccepted(record, exceptions)]
+    ours = sum(not problem.theirs for problem in open_problems)
+    counts = (
+        len(records),
+        len(built),
+        len(identical),
+        sum(f.parameters for f in built),
+    )
+    filled = [
+        _share(sum(f.coverage[check][what] for f in built if check in f.coverage), sum(getattr(f, of) for f in built))
+        for check, what, of in (
+            ("typical", "filled", "parameters"),
+            ("typical", "values", "values"),
+            ("everything", "filled", "parameters"),
+        )
+    ]
+    errors = (ours, len(open_problems) - ours, len(problems) - len(open_problems))
+    seconds = [
+        f"{sum(f.seconds.get(check, 0) for f in built):.0f} s"
+        for check in ("plain", "identity", "typical", "everything")
+    ]
+    return (library, *(f"{count:,}" for count in counts), *filled, *map(str, errors), *seconds)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.2%}" if whole else ""
+
+
+def uncovered(records: Iterable[Record], check: str) -> Table:
+    """One row for each kind of parameter that was not filled, most frequent first."""
+    params: Counter[tuple[str, str, str]] = Counter()
+    values: Counter[tuple[str, str, str]] = Counter()
+    models: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for record in records:
+        for layer, name, reason, count, numel in record.findings.coverage.get(check, {}).get("uncovered", ()):
+            key = layer, name, reason
+            params[key] += count
+            values[key] += numel
+            models[key].add(record.subject.key)
+    rows = [
+        (*key, f"{count:,}", f"{values[key]:,}", str(len(models[key])), min(models[key]))
+        for key, count in params.most_common(MOST_ROWS)
+    ]
+    columns = ("layer", "parameter", "reason", "parameters", "values", "models", "for example")
+    rest = sum(params.values()) - sum(count for _, count in params.most_common(MOST_ROWS))
+    caption = f"{rest:,} more in {len(params) - MOST_ROWS} kinds" if len(params) > MOST_ROWS else ""
+    return Table(title=f"Not filled by the rules of {check!r}", columns=columns, rows=rows, caption=caption)
+
+
+def reasons(records: Sequence[Record]) -> Table:
+    """One row for each reason why parameters were not filled, and library."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for record in records:
+        for check, found in record.findings.coverage.items():
+            for _, _, reason, count, _ in found["uncovered"]:
+                counts[check, record.subject.library, reason] += count
+    rows = [(*key, f"{count:,}") for key, count in sorted(counts.items())]
+    return Table(
+        title="Why parameters were not filled", columns=("check", "library", "reason", "parameters"), rows=rows
+    )
+
+
+def problems(records: Iterable[Record], exceptions: Sequence[Accepted]) -> Table:
+    """One row for each problem that no exception covers."""
+    rows = [
+        (record.subject.key, problem.check, "theirs" if problem.theirs else "OURS", problem.text[:300])
+        for record in records
+        for problem in unaccepted(record, exceptions)
+    ]
+    return Table(title="Problems", columns=("model", "check", "whose", "problem"), rows=rows)
+
+
+def slowest(records: Iterable[Record]) -> Table:
+    """Where a block costs most over plain construction, in seconds."""
+    found = []
+    for record in records:
+        seconds = record.findings.seconds
+        if "plain" in seconds:
+            found += [(took - seconds["plain"], check, record) for check, took in seconds.items() if check != "plain"]
+    found.sort(key=lambda row: row[0], reverse=True)
+    rows = [
+        (
+            record.subject.key,
+            check,
+            f"{record.findings.seconds['plain']:.2f} s",
+            f"{record.findings.seconds[check]:.2f} s",
+            f"{record.findings.parameters:,}",
+            f"{record.findings.values:,}",
+        )
+        for _, check, record in found[:15]
+    ]
+    columns = ("model", "check", "plain", "in the block", "parameters", "values")
+    return Table(title="Slowest in a block", columns=columns, rows=rows)

@@ -1,0 +1,295 @@
+"""What an examination finds: each check fails on the fault it is there for, and says whose fault it is."""
+
+from __future__ import annotations
+
+import gc
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from autoinit import Run, autoinit
+
+from . import examination
+from .examination import Examination
+from .findings import Findings
+
+Sabotage = Callable[[nn.Module], None]
+
+
+class Net(nn.Module):
+    """A layer of each kind that the configs tell apart, a tie, and parameters that no rule by type is about."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pos_embed = nn.Parameter(torch.randn(1, 16, 40))
+        self.mask = nn.Parameter(torch.randn(7))
+        self.embed = nn.Embedding(50, 40)
+        self.layers = nn.ModuleList(nn.ModuleDict(dict(norm=nn.LayerNorm(40), fc=nn.Linear(40, 40))) for _ in range(2))
+        self.conv = nn.Conv1d(40, 40, 3)
+        self.head = nn.Linear(40, 50)
+        self.head.weight = self.embed.weight
+        self.register_buffer("angles", torch.rand(8))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_heap() -> Iterator[None]:
+    # An examination collects garbage after each check, which takes half a second where transformers is imported.
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(autouse=True)
+def states_of_generators() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)
+
+
+def examined(build: Callable[[], nn.Module]) -> Findings:
+    return Examination(lambda: build).run()
+
+
+def found(findings: Findings) -> list[tuple[str, str, bool]]:
+    return [(p.check, p.text.partition(" (")[0].partition(":")[0], p.theirs) for p in findings.problems]
+
+
+def test_a_model_that_is_treated_as_it_has_to_be_has_no_problems() -> None:
+    findings = examined(Net)
+    assert findings.problems == []
+    assert (findings.model, findings.parameters, findings.values) == ("Net", 14, 640 + 7 + 2000 + 3440 + 4840 + 50)
+    assert findings.seconds.keys() == {"plain", "identity", "typical", "everything"}
+    assert findings.coverage["typical"]["uncovered"] == [["Net", "mask", "no rule", 1, 7]]
+    assert findings.coverage["everything"]["uncovered"] == []
+    assert findings.tests > 30
+
+
+def test_progress_is_told_check_by_check() -> None:
+    told: list[tuple[str, bool]] = []
+    Examination(lambda: Net, lambda check, findings: told.append((check, findings.built))).run()
+    assert told == [("plain", False), ("identity", True), ("typical", True), ("everything", True)]
+
+
+def test_what_cannot_be_built_plainly_is_theirs_and_is_tried_no_further() -> None:
+    def build() -> nn.Module:
+        raise ImportError("needs natten")
+
+    findings = examined(build)
+    assert found(findings) == [("plain", "error", True)]
+    assert "needs natten" in findings.problems[0].text
+    assert not findings.built
+
+
+def test_a_name_that_the_library_does_not_know_is_theirs() -> None:
+    def find() -> Callable[[], nn.Module]:
+        raise LookupError("unknown")
+
+    assert found(Examination(find).run()) == [("plain", "error", True)]
+
+
+def test_memory_that_a_constructor_leaves_as_it_was_is_noted() -> None:
+    def build() -> nn.Module:
+        model = Net()
+        model.mask.data.fill_(torch.nan)
+        return model
+
+    assert examined(build).unfilled == ["mask"]
+
+
+def test_what_differs_between_two_plain_constructions_is_theirs() -> None:
+    counts = iter(range(100))
+
+    def build() -> nn.Module:
+        model = Net()
+        model.mask.data.fill_(next(counts))
+        return model
+
+    assert found(examined(build)) == [("identity", "tensors", True), ("typical", "tensors", True)]
+
+
+def examined_with(
+    monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, only: list[dict[str, Any]] | None = None
+) -> Findings:
+    """Examine where every block, or those with one config, do something more to the models in them."""
+
+    @contextmanager
+    def broken(cfg: object, **options: Any) -> Iterator[Run]:
+        with autoinit(cfg, **options) as run:
+            yield run
+        if only is None or cfg is only:
+            sabotage(models[-1])
+
+    def build() -> nn.Module:
+        models.append(Net())
+        return models[-1]
+
+    models: list[nn.Module] = []
+    monkeypatch.setattr(examination, "autoinit", broken)
+    return examined(build)
+
+
+def draw(model: nn.Module) -> None:
+    torch.rand(1)
+
+
+def draw_from_python(model: nn.Module) -> None:
+    random.random()
+
+
+def draw_from_numpy(model: nn.Module) -> None:
+    np.random.rand()
+
+
+def write_to_a_buffer(model: nn.Module) -> None:
+    model.angles[0] = 0
+
+
+def write_to_a_parameter(model: nn.Module) -> None:
+    model.mask.data[3] = -0.0
+
+
+def leave_an_attribute(model: nn.Module) -> None:
+    model.layers[1].seen = True
+
+
+def leave_a_hook(model: nn.Module) -> None:
+    model.layers[1].register_forward_pre_hook(lambda module, args: None)
+
+
+def cut_a_tie(model: nn.Module) -> None:
+    model.head.weight = nn.Parameter(model.head.weight.detach().clone())
+
+
+def freeze(model: nn.Module) -> None:
+    model.mask.requires_grad = False
+
+
+def switch_the_dtype(model: nn.Module) -> None:
+    torch.set_default_dtype(torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "kind"),
+    [
+        (draw, "states"),
+        (draw_from_python, "states"),
+        (draw_from_numpy, "states"),
+        (write_to_a_buffer, "tensors"),
+        (write_to_a_parameter, "tensors"),
+        (leave_an_attribute, "attributes"),
+        (leave_a_hook, "attributes"),
+        (freeze, "tensors"),
+    ],
+)
+def test_a_trace_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, kind: str) -> None:
+    problems = found(examined_with(monkeypatch, sabotage))
+    assert {("identity", kind, False), ("typical", kind, False)} <= set(problems)
+    assert not any(theirs for _, _, theirs in problems)
+
+
+def test_a_tie_that_a_block_cuts_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = found(examined_with(monkeypatch, cut_a_tie))
+    assert ("identity", "ties", False) in problems
+    # One parameter more than the report has.
+    assert {("typical", "error", False), ("everything", "error", False)} <= set(problems)
+
+
+def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(model: nn.Module) -> None:
+        monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: None)
+
+    problems = examined_with(monkeypatch, change).problems
+    assert problems[0].text.startswith("classes (1): Linear.reset_parameters: ")
+    assert problems[0].check == "identity"
+
+
+def test_what_is_left_of_autoinit_on_a_module_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autoinit.initializers import Normal
+
+    def leave_an_object(model: nn.Module) -> None:
+        model.layers[0].__dict__["training"] = Normal()
+
+    assert ("identity", "leftovers", False) in found(examined_with(monkeypatch, leave_an_object))
+
+
+def too_wide(model: nn.Module) -> None:
+    model.conv.weight.data *= 1.1
+
+
+def shifted(model: nn.Module) -> None:
+    model.conv.weight.data += model.conv.weight.std() / 8
+
+
+def of_another_shape(model: nn.Module) -> None:
+    # The mean and the variance of a normal distribution, but uniform.
+    std = model.conv.weight.std().item()
+    with torch.random.fork_rng(devices=[]):
+        nn.init.uniform_(model.conv.weight, -(3**0.5) * std, 3**0.5 * std)
+
+
+def half_filled(model: nn.Module) -> None:
+    model.conv.weight.data[20:] = torch.nan
+
+
+def off_by_one_bit(model: nn.Module) -> None:
+    bias = model.conv.bias.data
+    bias[5] = torch.nextafter(bias[5], torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("sabotage", [too_wide, shifted, of_another_shape, half_filled, off_by_one_bit])
+@pytest.mark.parametrize("check", ["typical", "everything"])
+def test_values_that_are_not_what_the_report_says_are_found(
+    monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, check: str
+) -> None:
+    only = dict(typical=examination.TYPICAL, everything=examination.EVERYTHING)[check]
+    assert found(examined_with(monkeypatch, sabotage, only)) == [(check, "distribution", False)]
+
+
+@pytest.mark.parametrize("check", ["typical", "everything"])
+def test_a_parameter_that_rules_are_about_and_do_not_reach_is_found(
+    monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    first, *others = getattr(examination, check.upper())
+    monkeypatch.setattr(examination, check.upper(), [first | dict(name="layers.**"), *others])
+    [problem] = examined(Net).problems
+    assert problem.check == check
+    assert problem.text.startswith(dict(typical="missed (2): conv.weight:", everything="missed (6): pos_embed:")[check])
+
+
+def test_a_parameter_that_no_rule_is_about_and_one_fills_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "TYPICAL", [*examination.TYPICAL, dict(type="Normal", params="mask")])
+    assert found(examined(Net)) == [("typical", "unasked", False)]
+
+
+def test_an_error_in_a_block_is_ours_and_the_other_checks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(model: nn.Module) -> None:
+        raise RuntimeError("at the end of the block")
+
+    findings = examined_with(monkeypatch, fail, only=examination.TYPICAL)
+    assert found(findings) == [("typical", "error", False)]
+    assert "everything" in findings.coverage
+
+
+def test_a_warning_of_autoinits_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    # No module of that class: a warning under the policy of the config for everything.
+    monkeypatch.setattr(examination, "EVERYTHING", [*examination.EVERYTHING, dict(type="Normal", layer="Conv3d")])
+    problems = examined(Net).problems
+    assert [problem.check for problem in problems] == ["everything"]
+    assert problems[0].text.startswith("error: AutoInitWarning: ")
+
+
+def test_a_default_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        problems = examined_with(monkeypatch, switch_the_dtype).problems
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert any(p.check == "identity" and "torch's switches" in p.text for p in problems)

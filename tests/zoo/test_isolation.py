@@ -1,0 +1,111 @@
+"""An examination in a process of its own: what becomes of it when that process comes to a bad end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from .findings import Findings
+from .isolation import Limits, Tell, Worker
+from .subjects import Subject
+from .sweep import sweep
+
+# The process that is forked for each examination imports three libraries first.
+pytestmark = pytest.mark.slow
+
+LIMITS = Limits(seconds=120, memory=4096)
+
+
+def sound(tell: Tell, library: str, name: str) -> Findings:
+    tell("plain", Findings())
+    return Findings(model=f"{library} {name}", parameters=os.getpid())
+
+
+def misbehaving(tell: Tell, check: str, how: str) -> Findings:
+    """Begins a check, with findings of those before, and does not come to its end."""
+    tell("plain", Findings())
+    tell(check, Findings(model="Net", values=3))
+    print("famous last words", flush=True)
+    ends: dict[str, Callable[[], object]] = {
+        "exits": lambda: os._exit(3),
+        "is killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+        "hangs": lambda: time.sleep(600),
+        "takes too much memory": lambda: torch.ones(8 << 30, dtype=torch.uint8),
+    }
+    ends[how]()
+    return Findings()
+
+
+def test_findings_come_back_from_another_process() -> None:
+    found = Worker(sound, "timm", "vit", limits=LIMITS).wait()
+    assert found.model == "timm vit"
+    assert found.parameters != os.getpid()
+    assert found.problems == []
+    assert found.memory > 50
+    assert found.took > 0
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ("exits", "crash: exit code 3: famous last words"),
+        ("is killed", "crash: exit code -9: famous last words"),
+        ("takes too much memory", "crash: exit code 1: "),
+        ("hangs", "timeout: not done after 3 s"),
+    ],
+)
+@pytest.mark.parametrize("check", ["plain", "typical"])
+def test_a_process_that_comes_to_a_bad_end_is_a_problem_of_the_check_it_was_at(how: str, text: str, check: str) -> None:
+    limits = Limits(seconds=3, memory=4096) if how == "hangs" else LIMITS
+    found = Worker(misbehaving, check, how, limits=limits).wait()
+    [problem] = found.problems
+    assert problem.text.startswith(text)
+    assert (problem.check, problem.theirs) == (check, check == "plain")
+    # What was found before is kept.
+    assert (found.model, found.values) == ("Net", 3)
+
+
+def test_a_process_cannot_take_more_memory_than_it_may() -> None:
+    found = Worker(misbehaving, "identity", "takes too much memory", limits=LIMITS).wait()
+    assert "allocate memory" in found.problems[0].text
+
+
+def test_memory_that_no_constructor_fills_is_nan() -> None:
+    assert Worker(uninitialized, limits=LIMITS).wait().unfilled == ["nan"]
+
+
+def uninitialized(tell: Tell) -> Findings:
+    return Findings(unfilled=[str(torch.empty(1000).sum().item())])
+
+
+def slowly(tell: Tell, library: str, name: str) -> Findings:
+    time.sleep(float(name))
+    return Findings(model=name)
+
+
+def test_a_sweep_runs_several_at_a_time_and_yields_what_is_done_first() -> None:
+    subjects = [Subject(library="timm", name=name, family="") for name in ("4", "0.5", "0.1")]
+    assert [found.model for _, found in sweep(subjects, slowly, jobs=2, limits=LIMITS)] == ["0.5", "0.1", "4"]
+
+
+def test_a_sweep_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
+    subjects = [Subject(library=str(tmp_path), name=str(number), family="") for number in range(4)]
+    running = sweep(subjects, mark_and_wait, jobs=2, limits=LIMITS)
+    next(running)
+    running.close()
+    processes = [int(path.read_text()) for path in tmp_path.iterdir()]
+    assert processes
+    assert not any(Path(f"/proc/{process}").exists() for process in processes)
+
+
+def mark_and_wait(tell: Tell, folder: str, name: str) -> Findings:
+    Path(folder, name).write_text(str(os.getpid()))
+    if name != "0":
+        time.sleep(600)
+    return Findings(model=name)
