@@ -15,7 +15,7 @@ from .exceptions import read_exceptions, stale, unaccepted
 from .isolation import Limits
 from .progress import Progress, minutes
 from .records import REPOSITORY, Record, Records, circumstances
-from .selection import matching, worth_building
+from .selection import matching, smallest_of_families, worth_building
 from .sizes import Size, count, read_sizes, with_measured, write_sizes
 from .subjects import LIBRARIES, Subject, library
 from .sweep import sweep
@@ -27,12 +27,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Examine, print the tables, and say whether all is as it has to be."""
     options = parse(arguments)
     if options.show:
-        found = json.loads(options.show.read_text())["records"]
-        return show([Record.from_dict(record) for record in found], everything=())
+        shown = [Record.from_dict(record) for record in json.loads(options.show.read_text())["records"]]
+        if options.record_sizes:
+            write_sizes(with_measured(read_sizes(), shown))
+        return show(shown, everything=())
     everything = [subject for name in options.only for subject in library(name).subjects()]
     limits = Limits(seconds=options.seconds, memory=options.memory)
     sizes = measured(everything, options.jobs, limits)
     chosen = matching(worth_building(everything, sizes), options.match)
+    if options.smallest:
+        chosen = list(smallest_of_families(chosen, sizes))
     records = Records(RESULTS, circumstances())
     examine_all(chosen, records, sizes, options.jobs, limits)
     found = [record for record in records if record.subject in set(chosen)]
@@ -57,6 +61,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="libraries, with commas (ZOO_ONLY)",
     )
     parser.add_argument("--match", default=env.get("ZOO_MATCH", "*"), help="glob over names (ZOO_MATCH)")
+    parser.add_argument(
+        "--smallest", action="store_true", default=bool(env.get("ZOO_SMALLEST")), help="one a family (ZOO_SMALLEST=1)"
+    )
     parser.add_argument("--jobs", "-j", type=int, default=env.get("ZOO_JOBS", cores), help="processes (ZOO_JOBS)")
     parser.add_argument("--memory", type=int, default=env.get("ZOO_MEMORY", 8192), help="MiB per process (ZOO_MEMORY)")
     parser.add_argument("--seconds", type=float, default=env.get("ZOO_SECONDS", 900), help="per model (ZOO_SECONDS)")

@@ -26,7 +26,7 @@ class Accepted:
 
     Args:
         model: glob over `library/name`, whose library is spelled out.
-        check: one of `CHECKS`.
+        check: glob over `CHECKS`.
         problem: glob over the problem's text.
         reason: why it is no error of ours.
     """
@@ -39,7 +39,7 @@ class Accepted:
     def __post_init__(self) -> None:
         if self.library not in LIBRARIES:
             raise ValueError(f"exceptions.toml: model={self.model!r} begins with none of {', '.join(LIBRARIES)}.")
-        if self.check not in CHECKS:
+        if not any(fnmatchcase(check, self.check) for check in CHECKS):
             raise ValueError(f"exceptions.toml: check={self.check!r} is none of {', '.join(CHECKS)}.")
         if not self.reason.strip():
             raise ValueError(f"exceptions.toml: the exception for {self.model!r} has no reason.")
@@ -52,7 +52,10 @@ class Accepted:
         return fnmatchcase(subject.key, self.model)
 
     def covers(self, subject: Subject, problem: Problem) -> bool:
-        return self.is_about(subject) and problem.check == self.check and fnmatchcase(problem.text, self.problem)
+        return self.is_about(subject) and self._is_of(problem)
+
+    def _is_of(self, problem: Problem) -> bool:
+        return fnmatchcase(problem.check, self.check) and fnmatchcase(problem.text, self.problem)
 
 
 def read_exceptions(path: Path = FILE) -> tuple[Accepted, ...]:

@@ -72,7 +72,7 @@ class Findings:
         coverage: by check, what was filled and what was not.
         tests: how many statistical tests were made.
         memory: the highest resident memory of the process, in MiB.
-        took: seconds of the whole examination.
+        took: seconds of processor time of the whole examination, which do not depend on what else a machine does.
     """
 
     model: str = ""

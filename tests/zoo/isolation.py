@@ -98,7 +98,6 @@ class Worker:
             problem = Problem(check=self._check, text=failure, theirs=self._check == PLAIN)
             self._so_far.problems.append(problem)
             self._process.kill()
-        self._so_far.took = time.monotonic() - self._start
         self._process.join()
         self._process.close()
         self.connection.close()
@@ -123,7 +122,9 @@ def _work(connection: Connection, output: Path, memory: int, examine: Examine, a
     gc.freeze()
 
     def tell(check: str | None, findings: Findings) -> None:
-        findings.memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        findings.memory = used[0].ru_maxrss >> 10
+        findings.took = sum(usage.ru_utime + usage.ru_stime for usage in used)
         connection.send((check, findings.to_dict()))
 
     tell(None, examine(tell, *arguments))

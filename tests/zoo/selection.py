@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
+from itertools import accumulate
 
 from .sizes import Sizes
 from .subjects import Subject
 
-SMALL, QUICK = 20_000_000, 12.0
-"""Values, and seconds of an earlier sweep, up to which a model can be part of the subset."""
+SMALL = 20_000_000
+"""Values that a model of the subset may have."""
+BUDGET = 1000.0
+"""Seconds of processor time for the subset: some minutes on two cores."""
 LARGEST = 100_000_000
 """timm has the same architectures in all sizes; beyond this many values only the smallest of a family is built."""
 
@@ -22,9 +26,11 @@ def worth_building(subjects: Iterable[Subject], sizes: Sizes) -> list[Subject]:
 
 
 def subset(subjects: Iterable[Subject], sizes: Sizes) -> list[Subject]:
-    """For a test run: the smallest of each family, among the models that are small and quickly examined."""
-    known = [s for s in subjects if s.key in sizes and 0 < sizes[s.key].seconds <= QUICK]
-    return list(smallest_of_families((s for s in known if sizes[s.key].values <= SMALL), sizes))
+    """For a test run: the smallest of each family, quickest first, as many as there is time for."""
+    known = [s for s in subjects if s.key in sizes and sizes[s.key].seconds and sizes[s.key].values <= SMALL]
+    quickest = sorted(smallest_of_families(known, sizes), key=lambda s: (sizes[s.key].seconds, s))
+    until = accumulate(sizes[s.key].seconds for s in quickest)
+    return sorted(subject for subject, seconds in zip(quickest, until, strict=True) if seconds <= BUDGET)
 
 
 def smallest_of_families(subjects: Iterable[Subject], sizes: Sizes) -> Iterator[Subject]:
@@ -37,8 +43,9 @@ def smallest_of_families(subjects: Iterable[Subject], sizes: Sizes) -> Iterator[
     yield from best.values()
 
 
-def _order(subject: Subject, sizes: Sizes) -> tuple[int, str]:
-    return sizes[subject.key].values, subject.name
+def _order(subject: Subject, sizes: Sizes) -> tuple[float, str]:
+    # What no sweep has met may be of any size.
+    return sizes[subject.key].values if subject.key in sizes else math.inf, subject.name
 
 
 def matching(subjects: Iterable[Subject], pattern: str) -> list[Subject]:

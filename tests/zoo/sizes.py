@@ -22,7 +22,7 @@ class Size(NamedTuple):
 
     Args:
         values: elements of its parameters.
-        seconds: that its examination took on one core, importing its code included; 0 if it never was examined.
+        seconds: of processor time that its examination took; 0 if it never was examined.
     """
 
     values: int

@@ -108,6 +108,7 @@ def test_an_exception_that_says_too_little_or_nothing_known_is_refused(
     [
         ("timm/a", "typical", "error: ValueError: *", True),
         ("timm/*", "typical", "*", True),
+        ("timm/a", "*", "error: *", True),
         ("timm/ab", "typical", "*", False),
         ("timm/a", "identity", "*", False),
         ("timm/a", "typical", "error: TypeError: *", False),

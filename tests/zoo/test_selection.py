@@ -8,7 +8,7 @@ from . import __main__ as command
 from .exceptions import Accepted
 from .findings import Findings, Problem
 from .records import Record
-from .selection import matching, smallest_of_families, subset, worth_building
+from .selection import BUDGET, matching, smallest_of_families, subset, worth_building
 from .sizes import Size, read_sizes
 from .subjects import LIBRARIES, Subject, library
 from .tables import all_tables
@@ -45,15 +45,23 @@ def test_a_glob_is_over_names_with_or_without_the_library(pattern: str, matched:
     assert names(matching(SUBJECTS, pattern)) == matched
 
 
-def test_the_subset_is_one_of_each_family_that_is_small_and_fast() -> None:
+def test_the_subset_is_the_smallest_of_each_family_if_it_is_small() -> None:
     sizes = {
         "timm/resnet18": Size(11_000_000, 4.0),
-        "timm/resnet152": Size(1_000_000, 60.0),
+        "timm/resnet152": Size(12_000_000, 4.0),
         "timm/eva_large": Size(300_000_000, 5.0),
         "timm/eva_giant": Size(900_000_000, 5.0),
+        # Not known to be fast.
+        "torchvision/vit_h_14": Size(1_000_000, 0.0),
     }
-    # One that no sweep has examined is not known to be fast.
     assert names(subset(SUBJECTS, sizes)) == ["resnet18"]
+
+
+def test_the_subset_takes_no_longer_than_there_is_time() -> None:
+    families = {"slow": BUDGET * 0.9, "b": BUDGET * 0.3, "a": BUDGET * 0.3, "quick": BUDGET * 0.2, "next": BUDGET * 0.4}
+    subjects = [Subject(library="timm", name=name, family=name) for name in families]
+    sizes = {f"timm/{name}": Size(1, seconds) for name, seconds in families.items()}
+    assert names(subset(subjects, sizes)) == ["a", "b", "quick"]
 
 
 @pytest.mark.parametrize("name", LIBRARIES)

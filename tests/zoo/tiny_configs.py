@@ -17,6 +17,12 @@ QWEN4 = {
     "indexer_kv_heads": 1,
     "indexer_head_dim": 16,
 }
+SAPIENS = {
+    "upsample_out_channels": [16],
+    "upsample_kernel_sizes": [4],
+    "conv_out_channels": [16],
+    "conv_kernel_sizes": [1],
+}
 PE = "vit_pe_core_tiny_patch16_384"
 NECK = {
     "reduce_channel": [1, 1, 0],
@@ -32,6 +38,18 @@ NECK = {
 def inside(part: str, changes: dict[str, Any]) -> dict[str, Any]:
     return {f"{part}.{name}": value for name, value in changes.items()}
 
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "gemma4_assistant": {
+        "text_config": {
+            "model_type": "gemma4_text",
+            "hidden_size_per_layer_input": 0,
+            "vocab_size_per_layer_input": 0,
+            "num_kv_shared_layers": 30,
+        }
+    }
+}
+"""By model type: what a config that cannot be made without arguments is made with."""
 
 CHANGES: dict[str, dict[str, Any]] = {
     # Their defaults alone make no model: a field is None or absent that the code does arithmetic with.
@@ -73,11 +91,12 @@ CHANGES: dict[str, dict[str, Any]] = {
     "timm_backbone": {"backbone": "resnet18"},
     # Sizes that have to fit each other, and do not when they are small.
     "emu3": {"vq_config.base_channels": 32, "vocabulary_map": {"<image>": 8, "<|extra_200|>": 9}},
-    "sapiens2": inside("head_config", {"upsample_out_channels": [16], "upsample_kernel_sizes": [4]}),
+    "sapiens2": inside("head_config", SAPIENS),
     "vitmatte": {"fusion_hidden_sizes": [16, 8, 4, 2], "convstream_hidden_sizes": [12, 24, 48]},
     "cvt": {"depth": [1, 2, 3]},
     "ernie4_5_vl_moe": inside("text_config", ERNIE),
     "ernie4_5_vl_moe_text": ERNIE,
+    "gemma4_assistant": {"text_config.num_kv_shared_layers": 0},
     "gemma4_unified_assistant": {"text_config.num_kv_shared_layers": 0},
     "layoutlmv3": {"coordinate_size": 8, "shape_size": 8, "input_size": 224, "has_spatial_attention_bias": False},
     "zamba": {"num_hidden_layers": 3, "layers_block_type": ["mamba", "hybrid", "hybrid"]},

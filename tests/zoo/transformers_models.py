@@ -8,6 +8,7 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import signal
 import sys
 import warnings
@@ -29,10 +30,11 @@ from transformers import PreTrainedModel  # noqa: E402
 from transformers.models.auto import configuration_auto, modeling_auto  # noqa: E402
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING  # noqa: E402
 
-from .tiny_configs import CHANGES  # noqa: E402
+from .tiny_configs import ARGUMENTS, CHANGES  # noqa: E402
 
 # How many of the attempts make a model that may be built for a trial.
 SMALL_ENOUGH = 3
+NO_MODELS = re.compile("(configuration|tokenization|.*process(ing|or)|feature_extraction|convert|modular|generation)_")
 HEADS = ("CAUSAL_LM", "SEQ_TO_SEQ_CAUSAL_LM", "IMAGE_TEXT_TO_TEXT", "IMAGE_CLASSIFICATION", "MASKED_LM", "PRETRAINING")
 
 
@@ -69,7 +71,8 @@ def builder(name: str) -> Builder:
     """A model of a small config."""
     model_type, _, class_name = name.partition(":")
     cls = _class_named(model_type, class_name) if class_name else _class_of(model_type)
-    config = smallest(cls, CONFIG_MAPPING[model_type](), CHANGES.get(model_type, {}))
+    config = CONFIG_MAPPING[model_type](**ARGUMENTS.get(model_type, {}))
+    config = smallest(cls, config, CHANGES.get(model_type, {}))
     # Constructors write to their configs.
     return lambda: cls(copy.deepcopy(config))
 
@@ -164,8 +167,8 @@ def _annotation(cls: type[nn.Module]) -> str:
 
 
 def _modules(model_type: str) -> Iterator[ModuleType]:
-    """The files of models in the folder of a config."""
+    """The files in the folder of a config that may define models."""
     folder = importlib.import_module(f"transformers.models.{configuration_auto.model_type_to_module_name(model_type)}")
     for found in pkgutil.iter_modules(folder.__path__):
-        if found.name.startswith("modeling_"):
+        if not NO_MODELS.match(found.name):
             yield importlib.import_module(f"{folder.__name__}.{found.name}")
