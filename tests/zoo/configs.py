@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 NORMS = ("_NormBase", "LayerNorm", "GroupNorm", "RMSNorm")
 EMBEDDINGS = ("Embedding", "EmbeddingBag")
@@ -35,23 +36,36 @@ EVERYTHING: list[dict[str, Any]] = [dict(type="Normal", name="**", params="*", s
 
 def covered_by_typical(model: nn.Module) -> set[str]:
     """The parameters that `TYPICAL` is about, under every name that they have."""
-    return {fqn for module_fqn, module, name, fqn in _parameters(model) if _is_about(module_fqn, module, name)}
+    return {fqn for fqn, module_fqn, module, name in in_use(model) if _is_about(module_fqn, module, name)}
 
 
 def covered_by_everything(model: nn.Module) -> set[str]:
     """All parameters that can have a distribution, under every name that they have."""
-    return {
-        fqn
-        for _, module, name, fqn in _parameters(model)
-        if module._parameters[name].dtype.is_floating_point  # type: ignore[union-attr]
-    }
+    return {fqn for fqn, _, module, name in in_use(model) if getattr(module, name).dtype.is_floating_point}
 
 
-def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Module, str, str]]:
+def in_use(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, str]]:
+    """What forward uses, and not what that is computed from: its name, its module's name, that, and the name in it."""
     for module_fqn, module in model.named_modules(remove_duplicate=False):
-        for name, param in module._parameters.items():
-            if param is not None:
-                yield module_fqn, module, name, f"{module_fqn}.{name}" if module_fqn else name
+        if not isinstance(module, parametrize.ParametrizationList):
+            for name in names_in_use(module):
+                yield f"{module_fqn}.{name}" if module_fqn else name, module_fqn, module, name
+
+
+def names_in_use(module: nn.Module) -> list[str]:
+    """The names of a module's own parameters, and of weights that old-style hooks and parametrizations compute.
+
+    Example:
+        >>> names_in_use(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
+        ['bias', 'weight']
+    """
+    names = [name for name, param in module._parameters.items() if param is not None]
+    for computed in {name.rpartition("_")[0] for name in names if name.endswith(("_g", "_v", "_orig"))}:
+        # An old-style hook leaves the weight itself as a plain attribute.
+        if isinstance(module.__dict__.get(computed), Tensor):
+            stored = {f"{computed}_{ending}" for ending in ("g", "v", "orig")}
+            names = [name for name in names if name not in stored] + [computed]
+    return names + (list(module.parametrizations) if parametrize.is_parametrized(module) else [])
 
 
 def _is_about(module_fqn: str, module: nn.Module, name: str) -> bool:

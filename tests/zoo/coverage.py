@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -24,12 +24,17 @@ def report_of(model: nn.Module, run: Run | None) -> Report:
     Raises:
         LookupError: none of them is.
     """
-    names = [name for name, _ in model.named_parameters()]
+    names = {name for name, _ in model.named_parameters()}
     reports = run.reports if run is not None else []
     for report in reports:
-        if list(report) == names:
+        if report.model == type(model).__name__ and names <= all_names(report.values()):
             return report
     raise LookupError(f"no report of {type(model).__name__} among {[report.model for report in reports]}")
+
+
+def all_names(entries: Iterable[ReportEntry]) -> set[str]:
+    """Of parameters, and of what computed weights are stored as."""
+    return {name for entry in entries for name in (entry.fqn, *entry.aliases, *entry.stored)}
 
 
 def coverage(report: Report) -> dict[str, Any]:

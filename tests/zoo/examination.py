@@ -5,16 +5,17 @@ from __future__ import annotations
 import gc
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from torch import nn
 
 from autoinit import AutoInitWarning, Report, Run, autoinit
+from autoinit.planning import ReportEntry
 
 from .configs import EVERYTHING, TYPICAL, covered_by_everything, covered_by_typical
-from .coverage import FILLED, OWN, coverage, missed, report_of
+from .coverage import FILLED, OWN, all_names, coverage, missed, report_of
 from .distributions import Distributions
 from .findings import PLAIN, Difference, Findings, Problem, problems_of
 from .fingerprints import (
@@ -59,6 +60,8 @@ def construct(build: Builder, block: AbstractContextManager[Run | None]) -> Cons
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", AutoInitWarning)
+        # A head that is tied to an embedding, and a rule for each: meant.
+        warnings.filterwarnings("ignore", ".* are one parameter: ", AutoInitWarning)
         start = time.perf_counter()
         with block as run:
             model = build()
@@ -129,7 +132,7 @@ class Examination:
         made = self.construct(autoinit(TYPICAL, seed=SEED, unmatched="ignore", **UNDEFERRED))
         report = report_of(made.model, made.run)
         mistakes = problems_of("typical", self.mistakes(made.model, report, covered_by_typical(made.model)))
-        written = {fqn for fqn, entry in report.items() if entry.outcome in (FILLED, OWN)}
+        written = written_by(report, self.reference.tensors)
         found = [*self.reference.differences(made.fingerprint, but_for=written), *self.traces(made.model)]
         del made, report
         return mistakes + self.blamed(found)
@@ -158,7 +161,7 @@ class Examination:
         yield from missed(report, expected)
         for fqn, entry in report.items():
             if entry.outcome == FILLED:
-                for deviation in self.distributions.deviations(effective(model, fqn), entry.fill):
+                for deviation in self.distributions.deviations(values_of(entry, model), entry.fill):
                     yield Difference("distribution", fqn, deviation)
 
     def blamed(self, found: list[Difference]) -> list[Problem]:
@@ -170,9 +173,23 @@ class Examination:
         return problems_of(self.check, found, known)
 
 
-def effective(model: nn.Module, fqn: str) -> Any:
-    """A parameter by its name, or what a parametrization makes of it."""
+def written_by(report: Report, tensors: Iterable[str]) -> set[str]:
+    """The tensors that may differ: those that were filled, and the buffers that a computed weight is made with."""
+    entries = [entry for entry in report.values() if entry.outcome in (FILLED, OWN)]
+    beside = tuple(f"{base}parametrizations.{name}." for base, name in map(split, entries) if name)
+    beside += tuple(f"{base}{name}_" for base, name in map(split, entries) if name)
+    return all_names(entries) | {name for name in tensors if name.startswith(beside)}
+
+
+def split(entry: ReportEntry) -> tuple[str, str]:
+    """Of a computed weight the name of its module, with a dot, and its own; of others nothing."""
+    base, dot, name = entry.fqn.rpartition(".")
+    return (base + dot, name) if entry.through else ("", "")
+
+
+def values_of(entry: ReportEntry, model: nn.Module) -> Any:
+    """What forward uses; of a weight that it divides by a norm the dividend, which is what has the distribution."""
     value: Any = model
-    for part in fqn.split("."):
+    for part in (entry.stored[0] if "spectral" in entry.through else entry.fqn).split("."):
         value = getattr(value, part)
     return value
