@@ -82,6 +82,7 @@ class Examination:
         self.tell = tell
         self.findings = Findings()
         self.distributions = Distributions()
+        self.models: list[str] | None = None
 
     def run(self) -> Findings:
         """All that the checks find; without a plain model there is nothing to check."""
@@ -99,9 +100,18 @@ class Examination:
             self.findings.problems += check()
         except Exception as error:
             text = f"error: {type(error).__name__}: {error}"
-            self.findings.problems.append(Problem(check=self.check, text=text, theirs=self.check == PLAIN))
+            theirs = self.check == PLAIN or self.fails_plainly(error)
+            self.findings.problems.append(Problem(check=self.check, text=text, theirs=theirs))
         # Most models are cycles of references, and the next one needs their memory.
         gc.collect()
+
+    def fails_plainly(self, error: Exception) -> bool:
+        """Whether another plain construction ends in the same error: some models can be built only once."""
+        try:
+            construct(self.build, nullcontext())
+        except Exception as again:
+            return (type(again), str(again)) == (type(error), str(error))
+        return False
 
     def construct(self, block: AbstractContextManager[Run | None]) -> Construction:
         """Build the model in a block, and note how long it took."""
@@ -124,6 +134,7 @@ class Examination:
     def identity(self) -> list[Problem]:
         """Without rules everything is as without a block (I6), and nothing is left behind (I3)."""
         made = self.construct(autoinit([]))
+        self.models = models_of(made.run)
         return self.blamed([*self.reference.differences(made.fingerprint), *self.traces(made.model)])
 
     def typical(self) -> list[Problem]:
@@ -134,6 +145,8 @@ class Examination:
         mistakes = problems_of("typical", self.mistakes(made.model, report, covered_by_typical(made.model)))
         written = written_by(report, self.reference.tensors)
         found = [*self.reference.differences(made.fingerprint, but_for=written), *self.traces(made.model)]
+        if self.models not in (None, models_of(made.run)):
+            found.append(Difference("reports", "of the block", f"{self.models} became {models_of(made.run)}"))
         del made, report
         return mistakes + self.blamed(found)
 
@@ -171,6 +184,11 @@ class Examination:
         again = construct(self.build, nullcontext())
         known = [*self.reference.differences(again.fingerprint), *self.traces(again.model)]
         return problems_of(self.check, found, known)
+
+
+def models_of(run: Run | None) -> list[str]:
+    """What a block has reports of: the model, and what else was built and belongs to nothing."""
+    return [report.model for report in run.reports] if run is not None else []
 
 
 def written_by(report: Report, tensors: Iterable[str]) -> set[str]:

@@ -17,7 +17,7 @@ def sweep(
 
     Args:
         subjects: are begun in this order.
-        examine: is called with a `Tell`, the library and the name, in a process of its own.
+        examine: is called with a `Tell`, the library and the name.
         jobs: how many processes at a time.
         limits: of each.
     """

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from autoinit.tables import Table
 
 from .exceptions import Accepted, unaccepted
+from .findings import CHECKS, Findings
 from .records import Record
 
 MOST_ROWS = 40
@@ -55,34 +56,26 @@ def totals(records: Sequence[Record], exceptions: Sequence[Accepted]) -> Table:
 
 def _row(library: str, records: Sequence[Record], exceptions: Sequence[Accepted]) -> tuple[str, ...]:
     built = [record.findings for record in records if record.findings.built]
-    identical = [f for f in built if all(problem.check != "identity" for problem in f.problems)]
-    problems = [problem for record in records for problem in record.findings.problems]
-    open_problems = [problem for record in records for problem in unaccepted(record, exceptions)]
-    ours = sum(not problem.theirs for problem in open_problems)
-    counts = (
-        len(records),
-        len(built),
-        len(identical),
-        sum(f.parameters for f in built),
+    identical = sum(all(problem.check != "identity" for problem in findings.problems) for findings in built)
+    left = [problem for record in records for problem in unaccepted(record, exceptions)]
+    ours = sum(not problem.theirs for problem in left)
+    accepted = sum(len(record.findings.problems) for record in records) - len(left)
+    seconds = [sum(findings.seconds.get(check, 0) for findings in built) for check in CHECKS]
+    return (
+        library,
+        *(f"{count:,}" for count in (len(records), len(built), identical, sum(each.parameters for each in built))),
+        *(_share(built, check, what) for check, what in (("typical", 0), ("typical", 1), ("everything", 0))),
+        *map(str, (ours, len(left) - ours, accepted)),
+        *(f"{each:.1f} s" for each in seconds),
     )
-    filled = [
-        _share(sum(f.coverage[check][what] for f in built if check in f.coverage), sum(getattr(f, of) for f in built))
-        for check, what, of in (
-            ("typical", "filled", "parameters"),
-            ("typical", "values", "values"),
-            ("everything", "filled", "parameters"),
-        )
-    ]
-    errors = (ours, len(open_problems) - ours, len(problems) - len(open_problems))
-    seconds = [
-        f"{sum(f.seconds.get(check, 0) for f in built):.0f} s"
-        for check in ("plain", "identity", "typical", "everything")
-    ]
-    return (library, *(f"{count:,}" for count in counts), *filled, *map(str, errors), *seconds)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.2%}" if whole else ""
+def _share(built: Iterable[Findings], check: str, what: int) -> str:
+    """How much was filled, in percent: of parameters (0) or of their values (1)."""
+    covered = [findings.coverage[check] for findings in built if check in findings.coverage]
+    filled = sum(found[("filled", "values")[what]] for found in covered)
+    whole = filled + sum(kind[3 + what] for found in covered for kind in found["uncovered"])
+    return f"{filled / whole:.2%}" if whole else ""
 
 
 def uncovered(records: Iterable[Record], check: str) -> Table:

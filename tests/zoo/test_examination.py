@@ -90,6 +90,19 @@ def test_what_cannot_be_built_plainly_is_theirs_and_is_tried_no_further() -> Non
     assert not findings.built
 
 
+def test_what_can_be_built_but_once_is_theirs() -> None:
+    built: list[nn.Module] = []
+
+    def build() -> nn.Module:
+        if len(built) == 2:
+            raise RuntimeError("once and for a second look at the clock")
+        built.append(Net())
+        return built[-1]
+
+    findings = examined(build)
+    assert found(findings) == [(check, "error", True) for check in ("identity", "typical", "everything")]
+
+
 def test_a_name_that_the_library_does_not_know_is_theirs() -> None:
     def find() -> Callable[[], nn.Module]:
         raise LookupError("unknown")
@@ -291,6 +304,14 @@ def test_a_default_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.Monke
     finally:
         torch.set_default_dtype(torch.float32)
     assert any(p.check == "identity" and "torch's switches" in p.text for p in problems)
+
+
+def test_a_report_too_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports = examination.models_of
+    calls = iter(range(100))
+    monkeypatch.setattr(examination, "models_of", lambda run: reports(run) * (2 if next(calls) == 0 else 1))
+    [problem] = examined(Net).problems
+    assert problem.text == "reports (1): of the block: ['Net', 'Net'] became ['Net']"
 
 
 class Computed(nn.Module):

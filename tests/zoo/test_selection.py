@@ -131,10 +131,10 @@ def test_the_tables_count_what_was_found() -> None:
         "ours": "1",
         "theirs": "0",
         "accepted": "1",
-        "plain": "2 s",
-        "no rules": "3 s",
-        "by type": "4 s",
-        "**": "6 s",
+        "plain": "2.0 s",
+        "no rules": "3.0 s",
+        "by type": "4.0 s",
+        "**": "6.0 s",
     }
     assert tables["Not filled by the rules of 'typical'"].rows == [
         ("Experts", "gate_up_proj", "no rule", "2", "50", "2", "timm/a")
