@@ -10,7 +10,7 @@ from itertools import accumulate
 from .sizes import Sizes
 from .subjects import Subject
 
-SMALL = 20_000_000
+SMALL = 30_000_000
 """Values that a model of the subset may have."""
 BUDGET = 1000.0
 """Seconds of processor time for the subset: some minutes on two cores."""
