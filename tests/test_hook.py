@@ -88,6 +88,21 @@ def test_calling_a_part_settles_the_whole_model() -> None:
         assert is_seven(model[1])
 
 
+@pytest.mark.parametrize("cfg", [[], dict(type="Normal", layer="Conv2d"), SEVEN])
+@pytest.mark.filterwarnings("ignore:.*matches no module:autoinit.AutoInitWarning")
+def test_a_model_that_is_called_has_one_report_whether_rules_reach_it_or_not(cfg: object) -> None:
+    with autoinit(cfg) as run:
+        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        for _ in range(2):
+            model(torch.ones(1, 2))
+        whole = nn.Sequential(model, nn.Linear(2, 2))
+    assert [list(report) for report in run.reports] == [
+        ["0.weight", "0.bias", "1.weight", "1.bias"],
+        ["0.0.weight", "0.0.bias", "0.1.weight", "0.1.bias", "1.weight", "1.bias"],
+    ]
+    assert whole[0] is model
+
+
 def test_a_forward_pass_in_a_constructor_does_not_settle_anything() -> None:
     class Probing(nn.Module):
         def __init__(self) -> None:

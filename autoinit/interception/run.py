@@ -121,6 +121,8 @@ class Run(Extent):
             self._leave(roots, numbered)
             if judge:
                 self._judge()
+            else:
+                self._close(roots)
             return
         taken: set[int] = set()
         surroundings = self._surroundings(taken)
@@ -144,8 +146,12 @@ class Run(Extent):
             if self.outer is not None:
                 self.outer.remember(plan, report, target.params)
                 self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
-            if not judge:
-                self.census.final.update(id(node.module) for node in walk(root))
+        if not judge:
+            self._close(roots)
+
+    def _close(self, roots: Iterable[nn.Module]) -> None:
+        """Let nothing be done to models any more, nor their calls be of interest: they have been used."""
+        self.census.final.update(id(node.module) for root in roots for node in walk(root))
 
     def _leave(self, roots: Sequence[nn.Module], numbered: Mapping[int, int]) -> None:
         """Leave models alone that no rule can reach; who wants their reports has them made then."""
