@@ -90,11 +90,15 @@ def variance_pvalue(sample: Tensor, fill: Elementwise) -> float:
 
 
 def shape_pvalue(ordered: Tensor, fill: Elementwise) -> float:
+    return float(kstwo.sf(largest_distance(ordered, fill), ordered.numel()))
+
+
+def largest_distance(ordered: Tensor, fill: Elementwise) -> float:
+    """Between the CDF of a fill and that of a sample, Kolmogorov and Smirnov's D."""
     n = ordered.numel()
     cdf = fill.cdf(ordered)
     below = torch.arange(n, dtype=torch.float64) / n
-    distance = max(float((cdf - below).max()), float((below + 1 / n - cdf).max()))
-    return float(kstwo.sf(distance, n))
+    return max(float((cdf - below).max()), float((below + 1 / n - cdf).max()))
 
 
 def range_pvalue(values: Tensor, fill: Elementwise) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ from .retrofit import UNDEFERRED
 from .subjects import Builder, library
 
 # Shorter constructions are timed a second time, when everything that they need is in the caches.
-WARM_UP = 0.5
+WARM_UP = 0.1
 
 
 class Construction(NamedTuple):
@@ -44,9 +44,8 @@ class Construction(NamedTuple):
     states: dict[str, str]
     seconds: float
 
-    @property
-    def fingerprint(self) -> Fingerprint:
-        return fingerprint(self.model, self.states)
+    def fingerprint(self, but_for: Collection[str] = ()) -> Fingerprint:
+        return fingerprint(self.model, self.states, but_for)
 
 
 def examine(tell: Tell, library_name: str, name: str) -> Findings:
@@ -123,7 +122,7 @@ class Examination:
         """What all others are compared with."""
         self.build = self.find()
         made = self.construct(nullcontext())
-        self.reference = made.fingerprint
+        self.reference = made.fingerprint()
         self.classes = classes_of(made.model)
         self.findings.describe(made.model)
         if made.seconds < WARM_UP:
@@ -135,7 +134,7 @@ class Examination:
         """Without rules everything is as without a block (I6), and nothing is left behind (I3)."""
         made = self.construct(autoinit([]))
         self.models = models_of(made.run)
-        return self.blamed([*self.reference.differences(made.fingerprint), *self.traces(made.model)])
+        return self.blamed([*self.reference.differences(made.fingerprint()), *self.traces(made.model)])
 
     def typical(self) -> list[Problem]:
         """What rules cover has their values, and everything else those of plain construction (D4)."""
@@ -144,7 +143,7 @@ class Examination:
         report = report_of(made.model, made.run)
         mistakes = problems_of("typical", self.mistakes(made.model, report, covered_by_typical(made.model)))
         written = written_by(report, self.reference.tensors)
-        found = [*self.reference.differences(made.fingerprint, but_for=written), *self.traces(made.model)]
+        found = [*self.reference.differences(made.fingerprint(written), but_for=written), *self.traces(made.model)]
         if self.models not in (None, models_of(made.run)):
             found.append(Difference("reports", "of the block", f"{self.models} became {models_of(made.run)}"))
         del made, report
@@ -156,9 +155,10 @@ class Examination:
         report = report_of(made.model, made.run)
         mistakes = problems_of("everything", self.mistakes(made.model, report, covered_by_everything(made.model)))
         # Deferred, what is not filled comes from elsewhere in the generator's stream.
+        filled = self.reference.tensors
         found = [
             difference
-            for difference in self.reference.differences(made.fingerprint, but_for=self.reference.tensors)
+            for difference in self.reference.differences(made.fingerprint(filled), but_for=filled)
             if (difference.kind, difference.what) != ("states", "torch's generator")
         ]
         found += self.traces(made.model)
@@ -182,7 +182,7 @@ class Examination:
         if not found:
             return []
         again = construct(self.build, nullcontext())
-        known = [*self.reference.differences(again.fingerprint), *self.traces(again.model)]
+        known = [*self.reference.differences(again.fingerprint()), *self.traces(again.model)]
         return problems_of(self.check, found, known)
 
 

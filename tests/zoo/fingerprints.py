@@ -23,33 +23,36 @@ class Fingerprint:
     """A model that was just built, and what its construction did to the process.
 
     Args:
-        tensors: digests of parameters and buffers by their first names, in the model's order.
+        tensors: digests of the values of parameters and buffers by their first names, in the model's order.
+        layouts: all else that can be compared of each: dtype, shape, strides, device, whether it wants a gradient.
         ties: names of one and the same tensor, by the first of them.
         attributes: of each module its class and attributes; of those with a length, such as tables of hooks, that too.
         states: of all generators, and of torch's global switches.
     """
 
     tensors: Mapping[str, str]
+    layouts: Mapping[str, str]
     ties: Mapping[str, str]
     attributes: Mapping[str, str]
     states: Mapping[str, str]
 
     def differences(self, other: Fingerprint, but_for: Collection[str] = ()) -> Iterator[Difference]:
         """What is not the same in another one, but for the values of some tensors that are meant to differ."""
-        if list(self.tensors) != list(other.tensors) and self.tensors.keys() == other.tensors.keys():
+        if list(self.layouts) != list(other.layouts) and self.layouts.keys() == other.layouts.keys():
             yield Difference("order", "of the tensors", "is another")
-        for kind in ("tensors", "ties", "attributes", "states"):
+        for kind in ("tensors", "layouts", "ties", "attributes", "states"):
             before, after = getattr(self, kind), getattr(other, kind)
             for name in {**before, **after}:
                 if before.get(name) != after.get(name) and not (kind == "tensors" and name in but_for):
                     yield Difference(kind, name, f"{before.get(name)} became {after.get(name)}")
 
 
-def fingerprint(model: nn.Module, states: Mapping[str, str]) -> Fingerprint:
-    """Of a model, with the `global_states()` right after its construction."""
+def fingerprint(model: nn.Module, states: Mapping[str, str], but_for: Collection[str] = ()) -> Fingerprint:
+    """Of a model, with the `global_states()` right after its construction; without the values of some tensors."""
     names = names_of_tensors(model)
     return Fingerprint(
-        tensors={fqns[0]: digest(tensor) for tensor, fqns in names},
+        tensors={fqns[0]: digest(tensor) for tensor, fqns in names if fqns[0] not in but_for},
+        layouts={fqns[0]: layout(tensor) for tensor, fqns in names},
         ties={fqns[0]: ", ".join(fqns[1:]) for _, fqns in names if len(fqns) > 1},
         attributes={name or "the root": attributes(module) for name, module in model.named_modules()},
         states=states,
@@ -68,14 +71,19 @@ def names_of_tensors(model: nn.Module) -> list[tuple[Tensor, list[str]]]:
 
 
 def digest(tensor: Tensor) -> str:
-    """All of a tensor that can be compared: bits, dtype, shape, strides, device, whether it wants a gradient."""
+    """The bits of a tensor, if it has any."""
+    if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
+        return ""
+    bits = tensor.detach().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8)
+    return hashlib.sha256(bits.numpy().data).hexdigest()
+
+
+def layout(tensor: Tensor) -> str:
+    """What a tensor is, but for its values."""
     if torch.nn.parameter.is_lazy(tensor):
         return f"lazy {type(tensor).__name__}"
-    kind = f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()} {tensor.requires_grad} {tensor.device}"
-    if tensor.is_meta:
-        return kind
-    bits = tensor.detach().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8)
-    return f"{kind} {hashlib.sha256(bits.numpy().data).hexdigest()}"
+    kind = type(tensor).__name__
+    return f"{kind} {tensor.dtype} {tuple(tensor.shape)} {tensor.stride()} {tensor.requires_grad} {tensor.device}"
 
 
 def attributes(module: nn.Module) -> str:
