@@ -16,7 +16,7 @@ from .isolation import Limits
 from .progress import Progress, minutes
 from .records import REPOSITORY, Record, Records, circumstances
 from .selection import matching, smallest_of_families, worth_building
-from .sizes import Size, count, read_sizes, with_measured, write_sizes
+from .sizes import SIZED, Sizes, count, read_sizes, write_sizes
 from .subjects import LIBRARIES, Subject, library
 from .sweep import sweep
 
@@ -28,12 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     if options.show:
         shown = [Record.from_dict(record) for record in json.loads(options.show.read_text())["records"]]
-        if options.record_sizes:
-            write_sizes(with_measured(read_sizes(), shown))
         return show(shown, everything=())
     everything = [subject for name in options.only for subject in library(name).subjects()]
     limits = Limits(seconds=options.seconds, memory=options.memory)
     sizes = measured(everything, options.jobs, limits)
+    if options.record_sizes:
+        write_sizes(everything, sizes)
+        return 0
     chosen = matching(worth_building(everything, sizes), options.match)
     if options.smallest:
         chosen = list(smallest_of_families(chosen, sizes))
@@ -44,8 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(found) == len(records):
         # There is nothing left that a later sweep could go on from.
         RESULTS.unlink()
-    if options.record_sizes:
-        write_sizes(with_measured(sizes, found))
     return show(found, everything)
 
 
@@ -69,7 +68,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=env.get("ZOO_SECONDS", 900), help="per model (ZOO_SECONDS)")
     parser.add_argument("--json", type=Path, default=RESULTS.with_suffix(".json"), help="where results go")
     parser.add_argument("--show", type=Path, help="print the tables of such a file, and examine nothing")
-    parser.add_argument("--record-sizes", action="store_true", help="bring sizes.json up to date")
+    parser.add_argument("--record-sizes", action="store_true", help="bring sizes.json up to date, and examine nothing")
     return parser.parse_args(arguments)
 
 
@@ -81,18 +80,19 @@ def libraries(text: str) -> list[str]:
     return text.split(",")
 
 
-def measured(subjects: Sequence[Subject], jobs: int, limits: Limits) -> dict[str, Size]:
-    """The sizes of models; those of timm that no sweep has met are counted now, because they decide what is built."""
+def measured(subjects: Sequence[Subject], jobs: int, limits: Limits) -> dict[str, float]:
+    """The sizes of models; those that are not in the file are counted now, because they decide what is built."""
     sizes = read_sizes()
-    unknown = [subject for subject in subjects if subject.library == "timm" and subject.key not in sizes]
+    unknown = [subject for subject in subjects if subject.library in SIZED and subject.key not in sizes]
     if unknown:
         print(f"Counting the parameters of {len(unknown)} new models", flush=True)
     for subject, findings in sweep(unknown, count, jobs=jobs, limits=limits):
-        sizes[subject.key] = Size(findings.values, 0.0)
+        # What cannot be counted is tried, and has its problem then.
+        sizes[subject.key] = findings.values / 1e6
     return sizes
 
 
-def examine_all(chosen: Sequence[Subject], records: Records, sizes: dict[str, Size], jobs: int, limits: Limits) -> None:
+def examine_all(chosen: Sequence[Subject], records: Records, sizes: Sizes, jobs: int, limits: Limits) -> None:
     """Examine what has no record yet, with a line for each problem and a sign of life now and then."""
     waiting = [subject for subject in chosen if subject not in records]
     if len(waiting) < len(chosen):

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from .sizes import Sizes, expected_seconds
+from .sizes import Sizes
 from .subjects import Subject
 
 EVERY = 60.0
 """Seconds between two signs of life."""
+PER_MODEL, PER_MILLION = 1.5, 0.08
+"""Seconds of processor time that an examination takes, and that it takes more for each million values."""
 
 
 class Progress:
@@ -17,7 +19,7 @@ class Progress:
 
     Args:
         subjects: that will be examined.
-        sizes: with the seconds of earlier sweeps.
+        sizes: of those that are not all small.
         jobs: how many at a time.
     """
 
@@ -33,7 +35,7 @@ class Progress:
 
     @property
     def left(self) -> float:
-        """Seconds, by what earlier sweeps took, and by how much faster or slower this one is."""
+        """Seconds, by the sizes of the models, and by how much faster or slower this sweep is than expected."""
         left = self._left_by_sizes()
         done = self._expected - left
         pace = (time.monotonic() - self._start) / done if done > self._expected / 100 else 1.0
@@ -46,6 +48,11 @@ class Progress:
             self._told = time.monotonic()
             count = self._total - len(self._waiting)
             print(f"{count} of {self._total}, about {minutes(self.left)} left: {subject.key}", flush=True)
+
+
+def expected_seconds(subjects: Iterable[Subject], sizes: Sizes, jobs: int) -> float:
+    """How long the examination of some models will take."""
+    return sum(PER_MODEL + PER_MILLION * sizes.get(subject.key, 0.0) for subject in subjects) / jobs
 
 
 def minutes(seconds: float) -> str:

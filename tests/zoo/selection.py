@@ -5,32 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from itertools import accumulate
 
-from .sizes import Sizes
+from .sizes import SIZED, Sizes
 from .subjects import Subject
 
-SMALL = 30_000_000
-"""Values that a model of the subset may have."""
-BUDGET = 1000.0
-"""Seconds of processor time for the subset: some minutes on two cores."""
-LARGEST = 100_000_000
-"""timm has the same architectures in all sizes; beyond this many values only the smallest of a family is built."""
+SMALL = 30.0
+"""Millions of values that a model of the subset may have."""
+LARGEST = 100.0
+"""timm has the same architectures in all sizes; beyond this many millions only the smallest of a family is built."""
+EVERY = 4
+"""The subset has a model of one in so many families where all models are small."""
 
 
 def worth_building(subjects: Iterable[Subject], sizes: Sizes) -> list[Subject]:
     """All of torchvision and transformers; of timm all up to `LARGEST`, and the smallest of each family."""
     subjects = list(subjects)
     smallest = set(smallest_of_families((s for s in subjects if s.library == "timm"), sizes))
-    return [s for s in subjects if s.library != "timm" or sizes[s.key].values <= LARGEST or s in smallest]
+    return [s for s in subjects if s.library != "timm" or sizes[s.key] <= LARGEST or s in smallest]
 
 
 def subset(subjects: Iterable[Subject], sizes: Sizes) -> list[Subject]:
-    """For a test run: the smallest of each family, quickest first, as many as there is time for."""
-    known = [s for s in subjects if s.key in sizes and sizes[s.key].seconds and sizes[s.key].values <= SMALL]
-    quickest = sorted(smallest_of_families(known, sizes), key=lambda s: (sizes[s.key].seconds, s))
-    until = accumulate(sizes[s.key].seconds for s in quickest)
-    return sorted(subject for subject, seconds in zip(quickest, until, strict=True) if seconds <= BUDGET)
+    """For a test run: of each family the smallest, if it is small; of one family in four where all of them are."""
+    smallest = list(smallest_of_families(subjects, sizes))
+    sized = [s for s in smallest if s.library in SIZED and sizes.get(s.key, math.inf) <= SMALL]
+    return sized + [s for s in smallest if s.library not in SIZED][::EVERY]
 
 
 def smallest_of_families(subjects: Iterable[Subject], sizes: Sizes) -> Iterator[Subject]:
@@ -44,8 +42,7 @@ def smallest_of_families(subjects: Iterable[Subject], sizes: Sizes) -> Iterator[
 
 
 def _order(subject: Subject, sizes: Sizes) -> tuple[float, str]:
-    # What no sweep has met may be of any size.
-    return sizes[subject.key].values if subject.key in sizes else math.inf, subject.name
+    return sizes.get(subject.key, math.inf), subject.name
 
 
 def matching(subjects: Iterable[Subject], pattern: str) -> list[Subject]:

@@ -1,56 +1,53 @@
-"""How large each model is and how long its checks take: measured by earlier sweeps, kept in `sizes.json`."""
+"""How large each model is, where a library has its models in sizes: kept in `sizes.json`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from .findings import Findings
 from .isolation import Tell
-from .records import Record
 from .subjects import Subject, library
 
 FILE = Path(__file__).with_name("sizes.json")
+SIZED = ("torchvision", "timm")
+"""The libraries that the file is about. Models of transformers are all made small."""
+
+Sizes = Mapping[str, float]
+"""Millions of values in a model's parameters, by the keys of subjects."""
 
 
-class Size(NamedTuple):
-    """Of one model.
+def read_sizes(path: Path = FILE) -> dict[str, float]:
+    """The sizes that are known."""
+    return {
+        f"{family.partition('/')[0]}/{name}": millions
+        for family, models in _read_families(path).items()
+        for name, millions in models.items()
+    }
+
+
+def write_sizes(subjects: Iterable[Subject], sizes: Sizes, path: Path = FILE) -> None:
+    """The sizes of whole libraries: a line per family, so that a new release makes a short diff.
 
     Args:
-        values: elements of its parameters.
-        seconds: of processor time that its examination took; 0 if it never was examined.
+        subjects: of those libraries; what the file says of others is kept.
+        sizes: of the subjects.
+        path: of the file.
     """
-
-    values: int
-    seconds: float
-
-
-Sizes = Mapping[str, Size]
-
-
-def read_sizes(path: Path = FILE) -> dict[str, Size]:
-    """By the keys of subjects."""
-    return {key: Size(*size) for key, size in json.loads(path.read_text()).items()} if path.exists() else {}
-
-
-def write_sizes(sizes: Sizes, path: Path = FILE) -> None:
-    """One line per model, in the order of names, so that a new release of a library makes a short diff."""
-    lines = [f" {json.dumps(key)}: {json.dumps(list(sizes[key]))}" for key in sorted(sizes)]
+    subjects = [subject for subject in subjects if subject.library in SIZED]
+    written = {subject.library for subject in subjects}
+    families = {key: models for key, models in _read_families(path).items() if key.partition("/")[0] not in written}
+    for subject in sorted(subjects):
+        families.setdefault(f"{subject.library}/{subject.family}", {})[subject.name] = round(sizes[subject.key], 2)
+    lines = [f"{json.dumps(key)}: {json.dumps(families[key])}" for key in sorted(families)]
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def with_measured(sizes: Sizes, records: Iterable[Record]) -> dict[str, Size]:
-    """Sizes brought up to date by a sweep."""
-    measured = {
-        record.subject.key: Size(record.findings.values, round(record.findings.took, 1))
-        for record in records
-        if record.findings.built
-    }
-    return {**sizes, **measured}
+def _read_families(path: Path) -> dict[str, dict[str, float]]:
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def count(tell: Tell, library_name: str, name: str) -> Findings:
@@ -64,11 +61,3 @@ def count(tell: Tell, library_name: str, name: str) -> Findings:
         model = build()
     findings.values = sum(param.numel() for param in model.parameters())
     return findings
-
-
-def expected_seconds(subjects: Iterable[Subject], sizes: Sizes, jobs: int) -> float:
-    """How long the examination of some models will take; of unknown ones as long as the average."""
-    known = [size.seconds for size in sizes.values() if size.seconds]
-    average = sum(known) / len(known) if known else 10.0
-    total = sum(sizes[s.key].seconds or average if s.key in sizes else average for s in subjects)
-    return total / jobs

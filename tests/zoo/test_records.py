@@ -10,9 +10,9 @@ import pytest
 
 from .exceptions import FILE, Accepted, read_exceptions, stale, unaccepted
 from .findings import Difference, Findings, Problem, problems_of
-from .progress import Progress
+from .progress import PER_MILLION, PER_MODEL, Progress, expected_seconds
 from .records import Record, Records, circumstances
-from .sizes import Size, expected_seconds, read_sizes, with_measured, write_sizes
+from .sizes import count, read_sizes, write_sizes
 from .subjects import Subject
 
 
@@ -139,37 +139,45 @@ def test_an_exception_about_no_model_is_stale() -> None:
     assert stale([gone], [record("a", library="torchvision")], [subject("a", library="torchvision")]) == []
 
 
-def test_sizes_are_kept_a_line_a_model(tmp_path: Path) -> None:
+def test_sizes_are_kept_a_line_a_family(tmp_path: Path) -> None:
     path = tmp_path / "sizes.json"
-    sizes = {"timm/b": Size(2, 1.5), "timm/a": Size(1, 0.0)}
-    write_sizes(sizes, path)
-    assert path.read_text() == '{\n "timm/a": [1, 0.0],\n "timm/b": [2, 1.5]\n}\n'
-    assert read_sizes(path) == sizes
+    subjects = [subject("b"), subject("a"), subject("vit", family="vit"), subject("a", library="transformers")]
+    write_sizes(subjects, {"timm/a": 1.234, "timm/b": 20.0, "timm/vit": 5.7}, path)
+    assert path.read_text() == '{\n"timm/resnet": {"a": 1.23, "b": 20.0},\n"timm/vit": {"vit": 5.7}\n}\n'
+    assert read_sizes(path) == {"timm/a": 1.23, "timm/b": 20.0, "timm/vit": 5.7}
     assert read_sizes(tmp_path / "none.json") == {}
 
 
-def test_sizes_come_from_the_models_that_were_built() -> None:
-    failed = Record(subject=subject("c"), findings=Findings(took=9))
-    found = with_measured({"timm/a": Size(1, 0.0), "timm/c": Size(7, 1.0)}, [record("a", values=5, took=3.14), failed])
-    assert found == {"timm/a": Size(5, 3.1), "timm/c": Size(7, 1.0)}
+def test_sizes_of_other_libraries_are_kept_and_those_of_models_that_are_gone_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "sizes.json"
+    there = [subject("a"), subject("b"), subject("c", library="torchvision")]
+    write_sizes(there, {"timm/a": 1.0, "timm/b": 2.0, "torchvision/c": 3.0}, path)
+    write_sizes([subject("b")], {"timm/b": 4.0}, path)
+    assert read_sizes(path) == {"timm/b": 4.0, "torchvision/c": 3.0}
 
 
-def test_a_duration_is_estimated_from_earlier_sweeps() -> None:
-    sizes = {"timm/a": Size(1, 10.0), "timm/b": Size(1, 30.0), "timm/c": Size(1, 0.0)}
-    assert expected_seconds([subject("a"), subject("b")], sizes, jobs=2) == 20
-    # Of what was never examined, as long as the average.
-    assert expected_seconds([subject("c"), subject("d")], sizes, jobs=1) == 40
+def test_a_model_is_counted_as_it_is_in_the_file() -> None:
+    values = count(lambda check, findings: None, "torchvision", "squeezenet1_1").values
+    assert round(values / 1e6, 2) == read_sizes()["torchvision/squeezenet1_1"] == 1.24
+
+
+def test_a_duration_is_estimated_from_sizes() -> None:
+    sizes = {"timm/a": 10.0, "timm/b": 30.0}
+    expected = expected_seconds([subject("a"), subject("b")], sizes, jobs=2)
+    assert expected == pytest.approx(PER_MODEL + PER_MILLION * 20)
+    # What is in no file is small.
+    assert expected_seconds([subject("c", library="transformers")], sizes, jobs=1) == PER_MODEL
 
 
 def test_an_estimate_follows_the_pace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    sizes = {f"timm/{name}": Size(1, 100.0) for name in "abcd"}
+    sizes = {f"timm/{name}": (100 - PER_MODEL) / PER_MILLION for name in "abcd"}
     progress = Progress([subject(name) for name in "abcd"], sizes, jobs=1)
-    assert progress.left == 400
+    assert progress.left == pytest.approx(400)
     now[0] += 200
     progress.done(subject("a"))
-    assert progress.left == 600
+    assert progress.left == pytest.approx(600)
     assert capsys.readouterr().out == "1 of 4, about 10 min left: timm/a\n"
 
 

@@ -1,6 +1,8 @@
-"""A small model of every family of every library, examined as `make zoo` examines all of them."""
+"""A small model of many families of every library, examined as `make zoo` examines all of them."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import pytest
 
@@ -28,5 +30,9 @@ def test_a_model_is_the_same_without_rules_and_gets_what_its_rules_say(subject: 
         pytest.fail(f"{subject.key} ({findings.model or 'not built'}):\n" + "\n".join(texts), pytrace=False)
 
 
-def test_the_subset_has_models_of_every_library() -> None:
-    assert {subject.library for subject in SUBSET} == set(LIBRARIES)
+def test_the_subset_has_models_of_many_families_of_every_library() -> None:
+    families = Counter(subject.library for subject in SUBSET)
+    assert families.keys() == LIBRARIES.keys()
+    assert families["torchvision"] > 20
+    assert families["timm"] > 70
+    assert families["transformers"] > 100
