@@ -73,7 +73,7 @@ def reason(entry: ReportEntry) -> str:
 
 
 def missed(report: Report, expected: set[str]) -> Iterator[Difference]:
-    """Parameters that no rule reached although one is about them, or the reverse.
+    """Parameters that were not filled, for whatever reason, although a rule is about them, or the reverse.
 
     Args:
         report: of a model.
@@ -81,8 +81,8 @@ def missed(report: Report, expected: set[str]) -> Iterator[Difference]:
     """
     for fqn, entry in report.items():
         is_expected = not expected.isdisjoint((fqn, *entry.aliases))
-        if is_expected and entry.outcome == "kept" and not entry.kept:
-            yield Difference("missed", fqn, f"a rule is about this {entry.layer}, and none reached it")
+        if is_expected and entry.outcome != FILLED:
+            yield Difference("missed", fqn, f"a rule is about this {entry.layer}: {reason(entry)}")
         elif not is_expected and entry.outcome == FILLED:
             yield Difference("unasked", fqn, f"no rule is about this {entry.layer}, and {entry.origin} filled it")
 

@@ -7,6 +7,7 @@ import pickle
 import random
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,16 +107,22 @@ def global_states() -> dict[str, str]:
     }
     digests = {name: hashlib.sha256(state).hexdigest() for name, state in generators.items()}
     switches = (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled())
-    hooks = len(torch_module._global_forward_pre_hooks)
-    return digests | {"torch's switches": str(switches), "global hooks": str(hooks)}
+    hooks = {name: len(table) for name, table in vars(torch_module).items() if _is_table_of_hooks(name, table)}
+    modes = torch._C._len_torch_dispatch_stack(), torch._C._len_torch_function_stack()
+    return digests | {"torch's switches": str(switches), "torch's modes": str(modes), "global hooks": str(hooks)}
 
 
-Classes = Mapping[type, Mapping[str, object]]
+def _is_table_of_hooks(name: str, value: object) -> bool:
+    return name.startswith("_global_") and isinstance(value, dict)
+
+
+Classes = Mapping[Any, Mapping[str, object]]
 
 
 def classes_of(model: nn.Module) -> Classes:
-    """What every class of a model, and of their ancestors, consists of."""
-    return {cls: dict(vars(cls)) for module in model.modules() for cls in type(module).__mro__ if cls is not object}
+    """What every class of a model, and of their ancestors, consists of; and what constructors call to fill tensors."""
+    classes = {cls for module in model.modules() for cls in type(module).__mro__ if cls is not object}
+    return {cls: dict(vars(cls)) for cls in (*classes, nn.Parameter, Tensor, torch._C.TensorBase, nn.init)}
 
 
 def changed_classes(before: Classes) -> Iterator[Difference]:
@@ -124,7 +131,8 @@ def changed_classes(before: Classes) -> Iterator[Difference]:
         new = vars(cls)
         for name in old.keys() | new.keys():
             if old.get(name) is not new.get(name):
-                yield Difference("classes", f"{cls.__qualname__}.{name}", f"{old.get(name)} became {new.get(name)}")
+                where = cls.__qualname__ if isinstance(cls, type) else cls.__name__
+                yield Difference("classes", f"{where}.{name}", f"{old.get(name)} became {new.get(name)}")
 
 
 def leftovers(model: nn.Module) -> Iterator[Difference]:

@@ -23,6 +23,9 @@ from .findings import PLAIN, Findings, Problem
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([f"{__package__}.preload"])
 
+GRACE = 10.0
+"""Seconds that a process has to end after its last word."""
+
 Tell = Callable[[str, Findings], None]
 Examine = Callable[..., Findings]
 
@@ -98,7 +101,11 @@ class Worker:
             problem = Problem(check=self._check, text=failure, theirs=self._check == PLAIN)
             self._so_far.problems.append(problem)
             self._process.kill()
-        self._process.join()
+        self._process.join(GRACE)
+        if self._process.is_alive():
+            # Threads of libraries may keep a process whose work is done.
+            self._process.kill()
+            self._process.join()
         self._process.close()
         self.connection.close()
         self._output.unlink()

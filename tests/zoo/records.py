@@ -76,7 +76,10 @@ class Records:
 
 def circumstances() -> dict[str, str]:
     """What a model's findings depend on: versions, and the code of autoinit and of the zoo."""
-    sources = sorted([*(REPOSITORY / "autoinit").rglob("*.py"), *(REPOSITORY / "tests" / "zoo").glob("*.py")])
+    tests = REPOSITORY / "tests"
+    sources = sorted(
+        [*(REPOSITORY / "autoinit").rglob("*.py"), *(tests / "zoo").glob("*.py"), tests / "closed_form.py"]
+    )
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
     versions = {package: version(package) for package in ("torch", *LIBRARIES)}
     return {**versions, "python": platform.python_version(), "sources": digest[:12]}

@@ -51,7 +51,8 @@ def totals(records: Sequence[Record], exceptions: Sequence[Accepted]) -> Table:
         "by type",
         "**",
     )
-    return Table(title="The zoo", columns=columns, rows=rows)
+    tests = sum(record.findings.tests for record in records)
+    return Table(title="The zoo", columns=columns, rows=rows, caption=f"{tests:,} tests of distributions")
 
 
 def _row(library: str, records: Sequence[Record], exceptions: Sequence[Accepted]) -> tuple[str, ...]:
