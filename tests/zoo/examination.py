@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -23,10 +24,12 @@ from .fingerprints import (
     Fingerprint,
     changed_classes,
     classes_of,
+    contents,
     fingerprint,
-    global_states,
     leftovers,
     seed_everything,
+    states_of_generators,
+    switches,
 )
 from .isolation import Tell
 from .retrofit import UNDEFERRED
@@ -42,10 +45,11 @@ class Construction(NamedTuple):
     model: nn.Module
     run: Run | None
     states: dict[str, str]
+    switches: dict[str, str]
     seconds: float
 
     def fingerprint(self, but_for: Collection[str] = ()) -> Fingerprint:
-        return fingerprint(self.model, self.states, but_for)
+        return fingerprint(self.model, self.states, self.switches, but_for)
 
 
 def examine(tell: Tell, library_name: str, name: str) -> Findings:
@@ -65,7 +69,7 @@ def construct(build: Builder, block: AbstractContextManager[Run | None]) -> Cons
         with block as run:
             model = build()
         seconds = time.perf_counter() - start
-    return Construction(model, run, global_states(), seconds)
+    return Construction(model, run, states_of_generators(), switches(), seconds)
 
 
 class Examination:
@@ -181,8 +185,10 @@ class Examination:
         """As problems: theirs where two plain constructions differ in the same."""
         if not found:
             return []
+        # What a block has left changed for good is no fault of a construction that finds it so.
+        reference, classes = replace(self.reference, switches=switches()), contents(self.classes)
         again = construct(self.build, nullcontext())
-        known = [*self.reference.differences(again.fingerprint()), *self.traces(again.model)]
+        known = [*reference.differences(again.fingerprint()), *changed_classes(classes)]
         return problems_of(self.check, found, known)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,8 @@ class Fingerprint:
         layouts: all else that can be compared of each: dtype, shape, strides, device, whether it wants a gradient.
         ties: names of one and the same tensor, by the first of them.
         attributes: of each module its class and attributes; of those with a length, such as tables of hooks, that too.
-        states: of all generators, and of torch's global switches.
+        states: of all generators.
+        switches: torch's, and its global hooks and modes, which last where a construction leaves them changed.
     """
 
     tensors: Mapping[str, str]
@@ -36,20 +37,23 @@ class Fingerprint:
     ties: Mapping[str, str]
     attributes: Mapping[str, str]
     states: Mapping[str, str]
+    switches: Mapping[str, str]
 
     def differences(self, other: Fingerprint, but_for: Collection[str] = ()) -> Iterator[Difference]:
         """What is not the same in another one, but for the values of some tensors that are meant to differ."""
         if list(self.layouts) != list(other.layouts) and self.layouts.keys() == other.layouts.keys():
             yield Difference("order", "of the tensors", "is another")
-        for kind in ("tensors", "layouts", "ties", "attributes", "states"):
+        for kind in ("tensors", "layouts", "ties", "attributes", "states", "switches"):
             before, after = getattr(self, kind), getattr(other, kind)
             for name in {**before, **after}:
                 if before.get(name) != after.get(name) and not (kind == "tensors" and name in but_for):
                     yield Difference(kind, name, f"{before.get(name)} became {after.get(name)}")
 
 
-def fingerprint(model: nn.Module, states: Mapping[str, str], but_for: Collection[str] = ()) -> Fingerprint:
-    """Of a model, with the `global_states()` right after its construction; without the values of some tensors."""
+def fingerprint(
+    model: nn.Module, states: Mapping[str, str], switches: Mapping[str, str], but_for: Collection[str] = ()
+) -> Fingerprint:
+    """Of a model, with states and switches right after its construction; without the values of some tensors."""
     names = names_of_tensors(model)
     return Fingerprint(
         tensors={fqns[0]: digest(tensor) for tensor, fqns in names if fqns[0] not in but_for},
@@ -57,6 +61,7 @@ def fingerprint(model: nn.Module, states: Mapping[str, str], but_for: Collection
         ties={fqns[0]: ", ".join(fqns[1:]) for _, fqns in names if len(fqns) > 1},
         attributes={name or "the root": attributes(module) for name, module in model.named_modules()},
         states=states,
+        switches=switches,
     )
 
 
@@ -98,18 +103,22 @@ def seed_everything(seed: int = SEED) -> None:
     np.random.seed(seed)
 
 
-def global_states() -> dict[str, str]:
-    """What a construction may leave changed besides its model."""
+def states_of_generators() -> dict[str, str]:
+    """Digests, because a state is of kilobytes."""
     generators = {
         "torch's generator": torch.get_rng_state().numpy().tobytes(),
         "python's generator": pickle.dumps(random.getstate()),
         "numpy's generator": pickle.dumps(np.random.get_state()),
     }
-    digests = {name: hashlib.sha256(state).hexdigest() for name, state in generators.items()}
-    switches = (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled())
+    return {name: hashlib.sha256(state).hexdigest() for name, state in generators.items()}
+
+
+def switches() -> dict[str, str]:
+    """What a construction may leave switched besides its model."""
+    defaults = (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled())
     hooks = {name: len(table) for name, table in vars(torch_module).items() if _is_table_of_hooks(name, table)}
     modes = torch._C._len_torch_dispatch_stack(), torch._C._len_torch_function_stack()
-    return digests | {"torch's switches": str(switches), "torch's modes": str(modes), "global hooks": str(hooks)}
+    return {"torch's defaults": str(defaults), "torch's modes": str(modes), "global hooks": str(hooks)}
 
 
 def _is_table_of_hooks(name: str, value: object) -> bool:
@@ -122,7 +131,11 @@ Classes = Mapping[Any, Mapping[str, object]]
 def classes_of(model: nn.Module) -> Classes:
     """What every class of a model, and of their ancestors, consists of; and what constructors call to fill tensors."""
     classes = {cls for module in model.modules() for cls in type(module).__mro__ if cls is not object}
-    return {cls: dict(vars(cls)) for cls in (*classes, nn.Parameter, Tensor, torch._C.TensorBase, nn.init)}
+    return contents((*classes, nn.Parameter, Tensor, torch._C.TensorBase, nn.init))
+
+
+def contents(classes: Iterable[Any]) -> Classes:
+    return {cls: dict(vars(cls)) for cls in classes}
 
 
 def changed_classes(before: Classes) -> Iterator[Difference]:

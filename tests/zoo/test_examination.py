@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrizations
+from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from autoinit import Run, autoinit
 
@@ -224,11 +227,12 @@ def test_a_trace_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch, sa
 
 def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     def change(model: nn.Module) -> None:
-        monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: None)
+        original = nn.Linear.reset_parameters
+        monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: original(self))
 
-    problems = examined_with(monkeypatch, change).problems
-    assert problems[0].text.startswith("classes (1): Linear.reset_parameters: ")
-    assert problems[0].check == "identity"
+    findings = examined_with(monkeypatch, change)
+    assert findings.problems[0].text.startswith("classes (1): Linear.reset_parameters: ")
+    assert found(findings) == [(check, "classes", False) for check in ("identity", "typical", "everything")]
 
 
 def test_what_is_left_of_autoinit_on_a_module_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,10 +312,72 @@ def test_a_warning_of_autoinits_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_default_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        problems = examined_with(monkeypatch, switch_the_dtype).problems
+        findings = examined_with(monkeypatch, switch_the_dtype)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert any(p.check == "identity" and "torch's switches" in p.text for p in problems)
+    assert ("identity", "switches", False) in found(findings)
+
+
+def test_a_hook_on_all_modules_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    def hook_calls(model: nn.Module) -> None:
+        handles.append(register_module_forward_pre_hook(lambda module, args: None))
+
+    handles: list[RemovableHandle] = []
+    findings = examined_with(monkeypatch, hook_calls)
+    for handle in handles:
+        handle.remove()
+    assert found(findings) == [(check, "switches", False) for check in ("identity", "typical", "everything")]
+
+
+def test_a_mode_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mode(TorchFunctionMode):
+        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            return function(*args, **(kwargs or {}))
+
+    modes: list[Mode] = []
+
+    def leave(model: nn.Module) -> None:
+        modes.append(Mode())
+        modes[-1].__enter__()
+
+    try:
+        findings = examined_with(monkeypatch, leave)
+    finally:
+        for mode in reversed(modes):
+            mode.__exit__(None, None, None)
+    assert ("identity", "switches", False) in found(findings)
+
+
+def test_a_class_that_each_construction_changes_is_theirs() -> None:
+    class Counted(Net):
+        built = 0
+
+        def __init__(self) -> None:
+            super().__init__()
+            Counted.built += 1
+
+    assert found(examined(Counted)) == [(check, "classes", True) for check in ("identity", "typical", "everything")]
+
+
+def test_a_parameter_that_is_kept_for_a_reason_is_not_filled_all_the_same() -> None:
+    class Called(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Linear(40, 40)
+
+    def build() -> nn.Module:
+        part = nn.Linear(40, 40)
+        part(torch.ones(1, 40))
+        model = Called()
+        model.part = part
+        return model
+
+    problems = examined(build).problems
+    assert [(p.check, p.theirs) for p in problems if p.text.startswith("missed")] == [
+        ("typical", False),
+        ("everything", False),
+    ]
+    assert "final since its first call" in problems[0].text
 
 
 def test_a_report_too_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
