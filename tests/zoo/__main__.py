@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from . import tables
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Examine, print the tables, and say whether all is as it has to be."""
     options = parse(arguments)
     if options.show:
-        shown = [Record.from_dict(record) for record in json.loads(options.show.read_text())["records"]]
-        return show(shown, everything=())
+        result = json.loads(options.show.read_text())
+        return show([Record.from_dict(record) for record in result["records"]], (), result["circumstances"])
     everything = [subject for name in options.only for subject in library(name).subjects()]
     limits = Limits(seconds=options.seconds, memory=options.memory)
     sizes = measured(everything, options.jobs, limits)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if len(found) == len(records):
         # There is nothing left that a later sweep could go on from.
         RESULTS.unlink()
-    return show(found, everything)
+    return show(found, everything, circumstances())
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -115,11 +115,11 @@ def write(records: Sequence[Record], path: Path) -> None:
     path.write_text(json.dumps(result) + "\n")
 
 
-def show(records: Sequence[Record], everything: Sequence[Subject]) -> int:
+def show(records: Sequence[Record], everything: Sequence[Subject], versions: Mapping[str, str]) -> int:
     """Print the tables; 1 if there is a problem that no exception covers, or an exception that no longer occurs."""
     exceptions = read_exceptions()
     gone = stale(exceptions, records, everything)
-    for table in tables.all_tables(records, exceptions, gone):
+    for table in tables.all_tables(records, exceptions, gone, versions):
         if table.rows:
             print(f"\n{table}")
     return int(bool(gone) or any(unaccepted(record, exceptions) for record in records))

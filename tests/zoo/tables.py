@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from autoinit.tables import Table
 
@@ -14,11 +14,17 @@ from .records import Record
 MOST_ROWS = 40
 
 
-def all_tables(records: Sequence[Record], exceptions: Sequence[Accepted], gone: Sequence[Accepted]) -> Iterator[Table]:
-    """All that there is to see."""
-    yield totals(records, exceptions)
+def all_tables(
+    records: Sequence[Record],
+    exceptions: Sequence[Accepted],
+    gone: Sequence[Accepted],
+    versions: Mapping[str, str] | None = None,
+) -> Iterator[Table]:
+    """All that there is to see; the first two are those of `docs/zoo.md`."""
+    yield totals(records, exceptions, versions or {})
     yield reasons(records)
     yield from (uncovered(records, check) for check in ("typical", "everything"))
+    yield unfilled(records)
     yield slowest(records)
     yield problems(records, exceptions)
     yield Table(
@@ -28,7 +34,7 @@ def all_tables(records: Sequence[Record], exceptions: Sequence[Accepted], gone: 
     )
 
 
-def totals(records: Sequence[Record], exceptions: Sequence[Accepted]) -> Table:
+def totals(records: Sequence[Record], exceptions: Sequence[Accepted], versions: Mapping[str, str]) -> Table:
     """One row a library."""
     libraries = dict.fromkeys(record.subject.library for record in records)
     rows = [_row(name, [r for r in records if r.subject.library == name], exceptions) for name in libraries]
@@ -52,7 +58,10 @@ def totals(records: Sequence[Record], exceptions: Sequence[Accepted]) -> Table:
         "**",
     )
     tests = sum(record.findings.tests for record in records)
-    return Table(title="The zoo", columns=columns, rows=rows, caption=f"{tests:,} tests of distributions")
+    known = [f"{package} {version}" for package, version in versions.items() if package != "sources"]
+    return Table(
+        title=", ".join(["The zoo", *known]), columns=columns, rows=rows, caption=f"{tests:,} tests of distributions"
+    )
 
 
 def _row(library: str, records: Sequence[Record], exceptions: Sequence[Accepted]) -> tuple[str, ...]:
@@ -98,6 +107,19 @@ def uncovered(records: Iterable[Record], check: str) -> Table:
     rest = sum(params.values()) - sum(count for _, count in params.most_common(MOST_ROWS))
     caption = f"{rest:,} more in {len(params) - MOST_ROWS} kinds" if len(params) > MOST_ROWS else ""
     return Table(title=f"Not filled by the rules of {check!r}", columns=columns, rows=rows, caption=caption)
+
+
+def unfilled(records: Iterable[Record]) -> Table:
+    """One row for each model whose constructor leaves memory as it was found, most parameters first."""
+    found = [record for record in records if record.findings.unfilled]
+    found.sort(key=lambda record: (-len(record.findings.unfilled), record.subject.key))
+    rows = [(r.subject.key, f"{len(r.findings.unfilled):,}", r.findings.unfilled[0]) for r in found[:MOST_ROWS]]
+    return Table(
+        title="Left unfilled by their constructors",
+        columns=("model", "parameters", "for example"),
+        rows=rows,
+        caption=f"{len(found) - MOST_ROWS} more models" if len(found) > MOST_ROWS else "",
+    )
 
 
 def reasons(records: Sequence[Record]) -> Table:

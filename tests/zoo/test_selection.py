@@ -96,7 +96,7 @@ COVERAGE = {
     "everything": {"filled": 4, "values": 100, "uncovered": []},
 }
 SECONDS = {"plain": 1.0, "identity": 1.5, "typical": 2.0, "everything": 3.0}
-GOOD = Findings(model="Net", parameters=4, values=100, coverage=COVERAGE, seconds=SECONDS)
+GOOD = Findings(model="Net", parameters=4, values=100, coverage=COVERAGE, seconds=SECONDS, unfilled=["w", "v"])
 OURS = Problem(check="identity", text="ties (1): a: cut")
 THEIRS = Problem(check="plain", text="error: ImportError: natten", theirs=True)
 
@@ -111,9 +111,10 @@ def test_the_tables_count_what_was_found() -> None:
         Record(subject=Subject(library="timm", name="c", family="f"), findings=Findings(problems=[THEIRS])),
     ]
     accepted = Accepted(model="timm/c", check="plain", problem="*", reason="natten is not here")
-    tables = {table.title: table for table in all_tables(records, [accepted], [])}
-    [row] = tables["The zoo"].rows
-    columns = tables["The zoo"].columns
+    versions = {"torch": "2.13", "sources": "abc"}
+    tables = {table.title: table for table in all_tables(records, [accepted], [], versions)}
+    [row] = tables["The zoo, torch 2.13"].rows
+    columns = tables["The zoo, torch 2.13"].columns
     assert dict(zip(columns, row, strict=True)) == {
         "library": "timm",
         "tried": "3",
@@ -135,6 +136,7 @@ def test_the_tables_count_what_was_found() -> None:
         ("Experts", "gate_up_proj", "no rule", "2", "50", "2", "timm/a")
     ]
     assert tables["Why parameters were not filled"].rows == [("typical", "timm", "no rule", "2")]
+    assert tables["Left unfilled by their constructors"].rows == [("timm/a", "2", "w"), ("timm/b", "2", "w")]
     assert tables["Problems"].rows == [("timm/b", "identity", "OURS", "ties (1): a: cut")]
     assert tables["Slowest in a block"].rows[0] == ("timm/a", "everything", "1.00 s", "3.00 s", "4", "100")
 
@@ -143,4 +145,4 @@ def test_the_tables_count_what_was_found() -> None:
 def test_the_command_fails_if_a_problem_is_not_accepted(problem: Problem | None) -> None:
     findings = Findings(**{**vars(GOOD), "problems": [problem] if problem else []})
     record = Record(subject=Subject(library="timm", name="a", family="f"), findings=findings)
-    assert command.show([record], everything=[]) == (1 if problem else 0)
+    assert command.show([record], [], {}) == (1 if problem else 0)
