@@ -34,7 +34,7 @@ check: $(VENV)/with-dev $(VENV)/with-zoo ## format, lint, types and the fast tes
 corpus oracle: $(VENV)/with-test $(VENV)/with-zoo ## parity with mmengine on EXAMPLES (1000) random models per property
 	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_mmengine_oracle.py tests/test_precedence_oracle.py tests/test_corpus.py
 
-zoo: $(VENV)/with-test $(VENV)/with-zoo ## build every model of three libraries in blocks, in an hour or two; see docs/zoo.md
+zoo: $(VENV)/with-test $(VENV)/with-zoo ## build every model of three libraries in blocks, in an hour; see docs/zoo.md
 	$(PY) -m tests.zoo
 
 bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals

@@ -10,7 +10,7 @@ from .subjects import Subject
 
 EVERY = 60.0
 """Seconds between two signs of life."""
-PER_MODEL, PER_MILLION = 1.5, 0.08
+PER_MODEL, PER_MILLION = 1.2, 0.1
 """Seconds of processor time that an examination takes, and that it takes more for each million values."""
 
 
