@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from . import isolation
 from .findings import Findings
 from .isolation import Limits, Tell, Worker
 from .subjects import Subject
@@ -69,6 +71,19 @@ def test_a_process_that_comes_to_a_bad_end_is_a_problem_of_the_check_it_was_at(h
     assert (problem.check, problem.theirs) == (check, check == "plain")
     # What was found before is kept.
     assert (found.model, found.values) == ("Net", 3)
+
+
+def lingering(tell: Tell) -> Findings:
+    threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
+    return Findings(model="Net")
+
+
+def test_a_process_that_does_not_end_when_its_work_is_done_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "GRACE", 0.5)
+    start = time.monotonic()
+    found = Worker(lingering, limits=LIMITS).wait()
+    assert (found.model, found.problems) == ("Net", [])
+    assert time.monotonic() - start < 60
 
 
 def test_a_process_cannot_take_more_memory_than_it_may() -> None:
