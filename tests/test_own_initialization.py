@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoinit import autoinit, initialize, plan
+from autoinit import Report, autoinit, initialize, plan
 
 SEVEN = dict(type="Constant", val=7, layer="Linear")
 
@@ -125,6 +125,16 @@ class NeverReset(Base):
         raise AssertionError
 
 
+def initialized(cls: type[Base], how: str) -> tuple[Base, Report]:
+    """A model that was built in a block, or that existed already."""
+    if how == "existing":
+        model = cls()
+        return model, initialize(model, SEVEN)
+    with autoinit(SEVEN) as run:
+        model = cls()
+    return model, run.report
+
+
 OWN = [Mmengine, MmcvOld, TimmSkipped, Titan, TitanWithDefault]
 LOSES = [Timm, Transformers, NanoGPT, OnlyPerModule, TitanBlock, Resets, NeverReset]
 
@@ -132,13 +142,7 @@ LOSES = [Timm, Transformers, NanoGPT, OnlyPerModule, TitanBlock, Resets, NeverRe
 @pytest.mark.parametrize("how", ["block", "existing"])
 @pytest.mark.parametrize("cls", OWN, ids=lambda cls: cls.__name__)
 def test_what_counts_as_a_modules_own_runs_and_wins(cls: type[Base], how: str) -> None:
-    if how == "block":
-        with autoinit(SEVEN) as run:
-            model = cls()
-        report = run.report
-    else:
-        model = cls()
-        report = initialize(model, SEVEN)
+    model, report = initialized(cls, how)
     assert model.first.weight.eq(1).all() and model.second.weight.eq(7).all()
     outcomes = {fqn: entry.outcome for fqn, entry in report.items()}
     assert outcomes.pop("first.weight") == "own init_weights"
@@ -150,13 +154,7 @@ def test_what_counts_as_a_modules_own_runs_and_wins(cls: type[Base], how: str) -
 @pytest.mark.parametrize("how", ["block", "existing"])
 @pytest.mark.parametrize("cls", LOSES, ids=lambda cls: cls.__name__)
 def test_what_does_not_count_loses(cls: type[Base], how: str) -> None:
-    if how == "block":
-        with autoinit(SEVEN) as run:
-            model = cls()
-        report = run.report
-    else:
-        model = cls()
-        report = initialize(model, SEVEN)
+    model, report = initialized(cls, how)
     assert model.first.weight.eq(7).all()
     assert set(report.outcomes) == {"filled"}
 
@@ -263,13 +261,7 @@ class Unprepared(Transformers):
 
 @pytest.mark.parametrize("how", ["block", "existing"])
 def test_only_post_init_calls_init_weights_where_there_is_one(how: str) -> None:
-    if how == "block":
-        with autoinit(SEVEN) as run:
-            model = Unprepared()
-        report = run.report
-    else:
-        model = Unprepared()
-        report = initialize(model, SEVEN)
+    model, report = initialized(Unprepared, how)
     assert model.first.weight.eq(7).all()
     assert set(report.outcomes) == {"filled"}
 
