@@ -254,3 +254,41 @@ def test_a_checkpoint_is_spread_as_the_parameters_are(ranks: Ranks, tmp_path: Pa
     path, state = tmp_path / name, whole_net().state_dict()
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
     ranks.run(check_loaded, str(path))
+
+
+def check_loaded_by_own_code(number: int, path: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8))
+    spread(model, [Shard(0)], (WORLD,))
+    initialize(model, [dict(type="Pretrained", checkpoint=path)])
+    for fqn, tensor in torch.load(path).items():
+        own = model.state_dict()[fqn]
+        assert torch.equal(own.full_tensor() if isinstance(own, DTensor) else own, tensor), fqn
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_layers_with_loading_code_is_spread(ranks: Ranks, tmp_path: Path) -> None:
+    state = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8)).state_dict()
+    torch.save(
+        {name: torch.full_like(tensor, 1 + at) for at, (name, tensor) in enumerate(state.items())}, tmp_path / "x"
+    )
+    ranks.run(check_loaded_by_own_code, str(tmp_path / "x"))
+
+
+def check_neighbours(number: int) -> None:
+    class Flat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            memory, mesh = torch.zeros(8), init_device_mesh("cpu", (WORLD,))
+            parts = (DTensor.from_local(half, mesh, [Shard(0)]) for half in memory.split(4))
+            self.one, self.two = (nn.Parameter(part) for part in parts)
+
+        def init_weights(self) -> None:
+            self.two.to_local().detach()[1:3] = 1  # type: ignore[attr-defined]
+
+    report = initialize(Flat(), dict(type="Constant", params=["one", "two"], val=7))
+    assert {fqn: entry.outcome for fqn, entry in report.items()} == {"one": "filled", "two": "own init_weights"}
+
+
+@pytest.mark.slow
+def test_parts_that_are_neighbours_in_one_storage_are_told_apart(ranks: Ranks) -> None:
+    ranks.run(check_neighbours)

@@ -81,15 +81,16 @@ class Loading:
         errors: list[str] = []
         with self._explained(recipient.module, errors):
             about = self._step.checkpoint.versions.get(recipient.prefix[:-1], {})
-            own = own_tensors(recipient.module)[name.removeprefix(recipient.prefix)]
-            if is_sharded(own):
-                tensor = spread_like(own, tensor)
+            tensor = _spread(tensor, own_tensors(recipient.module)[name.removeprefix(recipient.prefix)])
             recipient.module._load_from_state_dict({name: tensor}, recipient.prefix, about, False, [], [], errors)
 
     def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
         """Let a module with loading code, and what is below it, load what there is; and put back what must stay."""
         stays = [tensor for name, tensor in _tensors_below(recipient) if self._stays(name, tensor)]
         saved = [tensor.detach().clone() for tensor in stays]
+        for name, tensor in _tensors_below(recipient):
+            if name in state:
+                state[name] = _spread(state[name], tensor)
         errors: list[str] = []
         told, versions = IncompatibleKeys([], []), self._step.checkpoint.versions
         with self._explained(recipient.module, errors):
@@ -135,6 +136,11 @@ class Loading:
         reason = said[0] if error is None else f"{type(error).__name__}: {error}"
         text = f"{origin}: {self._step.checkpoint.location} could not be loaded into {name}: {reason}"
         raise ApplyError(text, origin=origin, fqn=self._step.fqn) from error
+
+
+def _spread(tensor: Tensor, like: Tensor) -> Tensor:
+    """What this rank needs of a tensor that is to be loaded."""
+    return spread_like(like, tensor) if is_sharded(like) else tensor
 
 
 def _tensors_below(recipient: Recipient) -> Iterator[tuple[str, Tensor]]:
