@@ -1,4 +1,4 @@
-"""SplitMix64 in counter form, on cache-sized pieces with preallocated buffers."""
+"""Words from a table, through a function that each key selects, on cache-sized pieces with preallocated buffers."""
 
 from __future__ import annotations
 
@@ -8,23 +8,17 @@ import torch
 from torch import Tensor
 
 from .keys import Key
+from .mixing import finish, scattered, scattered_number, signed
 from .regions import Region
 from .transforms import Transform
 
-# Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014, with the constants of
-# Stafford's variant 13, as in java.util.SplittableRandom.
-GAMMA = 0x9E3779B97F4A7C15
-FIRST_MULTIPLIER = 0xBF58476D1CE4E5B9
-SECOND_MULTIPLIER = 0x94D049BB133111EB
+BLOCK = 1 << 18
+"""The length of the table, and how many words of a stream share a multiplier and a summand. Part of the definition."""
 
-CPU_PIECE = 1 << 18
+# Large enough that the calls cost little beside the work, on several threads too, of which torch gives each at least
+# 2**15 elements; small enough for the second- or third-level cache.
+CPU_PIECE = 2 * BLOCK
 ACCELERATOR_PIECE = 1 << 24
-
-
-def signed(word: int) -> int:
-    """The int64 with the same 64 bits: torch has no arithmetic on uint64."""
-    word &= (1 << 64) - 1
-    return word - (1 << 64) if word >> 63 else word
 
 
 class Sampler:
@@ -46,16 +40,31 @@ class Sampler:
     def __init__(self, device: torch.device, piece: int | None = None) -> None:
         self.piece = piece or (CPU_PIECE if device.type == "cpu" else ACCELERATOR_PIECE)
         self.device = device
-        self._words = 0
-        self._grow(1 << 10)
+        self._table = torch.empty(0, dtype=torch.int64, device=device)
+        self._state = torch.empty(0, dtype=torch.int64, device=device)
+        self._floats = torch.empty(0, dtype=torch.float32, device=device)
 
-    def _grow(self, words: int) -> None:
-        if words > self._words:
-            self._words = words
-            self._ramp = torch.arange(words, dtype=torch.int64, device=self.device).mul_(signed(GAMMA))
-            self._state = torch.empty_like(self._ramp)
-            self._shifted = torch.empty_like(self._ramp)
-            self._floats = torch.empty(2 * words, dtype=torch.float32, device=self.device)
+    def _table_of(self, words: int) -> Tensor:
+        """The table as far as `words`, all of it if that is more."""
+        words = min(words, BLOCK)
+        if words > self._table.numel():
+            size = min(max(words, 4 * self._table.numel(), 1 << 10), BLOCK)
+            self._table = scattered(torch.arange(size, dtype=torch.int64, device=self.device))
+        return self._table
+
+    def _state_of(self, words: int) -> Tensor:
+        """A buffer for words."""
+        if words > self._state.numel():
+            size = min(max(words, 4 * self._state.numel(), 1 << 10), max(words, self.piece // 2 + 1))
+            self._state = torch.empty(size, dtype=torch.int64, device=self.device)
+        return self._state[:words]
+
+    def _floats_of(self, count: int) -> Tensor:
+        """A buffer for values on their way into another dtype or layout."""
+        if count > self._floats.numel():
+            size = min(max(count, 4 * self._floats.numel(), 1 << 10), max(count, self.piece))
+            self._floats = torch.empty(size, dtype=torch.float32, device=self.device)
+        return self._floats[:count]
 
     def bits(self, key: Key, start: int, count: int) -> Tensor:
         """The 32-bit values `start` to `start + count` of a stream, as int32 in a buffer that the next call reuses.
@@ -64,34 +73,33 @@ class Sampler:
         """
         first = start >> 1
         words = ((start + count + 1) >> 1) - first
-        if words > self._words:
-            self._grow(min(max(words, 4 * self._words), max(words, self.piece // 2 + 1)))
-        state = self._state[:words]
-        torch.add(self._ramp[:words], signed(key.offset + GAMMA * first), out=state)
-        self._mix(state, signed(key.twist))
+        state = self._state_of(words)
+        done = 0
+        while done < words:
+            block, place = divmod(first + done, BLOCK)
+            size = min(BLOCK - place, words - done)
+            self._select(key, block, place, state[done : done + size])
+            done += size
+        finish(state)
         odd = start & 1
         return state.view(torch.int32)[odd : odd + count]
 
+    def _select(self, key: Key, block: int, place: int, out: Tensor) -> None:
+        """The affine step for one run of words within a block."""
+        scatter = scattered_number(block)
+        table = self._table_of(place + out.numel())[place : place + out.numel()]
+        summand = torch.tensor(signed(key.offset + scatter), dtype=torch.int64, device="cpu")
+        # One pass for the multiplication and the addition.
+        torch.add(summand, table, alpha=signed((key.twist + scatter) | 1), out=out)
+
     def bits_at(self, key: Key, indices: Tensor) -> Tensor:
         """The 32-bit values at any indices of a stream, as int32. Each costs a word, which in `bits` two share."""
-        state = (indices >> 1).mul_(signed(GAMMA)).add_(signed(key.offset))
-        self._grow(state.numel())
-        self._mix(state, signed(key.twist))
+        words = indices >> 1
+        scatter = scattered(words // BLOCK)
+        state = scattered(words.remainder_(BLOCK))
+        state.mul_((scatter + signed(key.twist)).bitwise_or_(1)).add_(scatter.add_(signed(key.offset)))
+        finish(state)
         return state.view(torch.int32).view(-1, 2).gather(1, (indices & 1).unsqueeze(1)).squeeze(1)
-
-    def _mix(self, state: Tensor, twist: int | Tensor) -> None:
-        shifted = self._shifted[: state.numel()]
-        self._xor_shift(state, shifted, 30)
-        state.mul_(signed(FIRST_MULTIPLIER)).bitwise_xor_(twist)
-        self._xor_shift(state, shifted, 27)
-        state.mul_(signed(SECOND_MULTIPLIER))
-        self._xor_shift(state, shifted, 31)
-
-    @staticmethod
-    def _xor_shift(state: Tensor, shifted: Tensor, by: int) -> None:
-        # The mask makes torch's arithmetic shift a logical one, without which the step loses the sign bit.
-        torch.bitwise_right_shift(state, by, out=shifted).bitwise_and_((1 << (64 - by)) - 1)
-        state.bitwise_xor_(shifted)
 
     def draw_into(self, out: Tensor, key: Key, transform: Transform) -> None:
         """Fill `out` with the first `out.numel()` values of a stream, in row-major order of its logical indices.
@@ -106,7 +114,7 @@ class Sampler:
             return
         for start, slab in slabs(out, self.piece):
             bits = self.bits(key, start, slab.numel())
-            floats = self._floats[: slab.numel()]
+            floats = self._floats_of(slab.numel())
             transform(bits, floats)
             slab.copy_(floats.view(slab.shape))
 
@@ -118,12 +126,15 @@ class Sampler:
                 bits = self.bits(key, region.run + start, count)
             else:
                 bits = self.bits_at(key, region.indices(start, count, out.device))
-            floats = self._floats[:count]
+            floats = self._floats_of(count)
             transform(bits, floats)
             slab.copy_(floats.view(slab.shape))
 
     def draw_small(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
-        """`draw_into` for many small tensors at once, each from its own stream: the same values, far fewer calls."""
+        """`draw_into` for many small tensors at once, each from its own stream: the same values, far fewer calls.
+
+        None of them may have more than 2 * BLOCK values.
+        """
         first, words = 0, 0
         for index, out in enumerate(outs):
             if words and 2 * (words + out.numel()) > self.piece:
@@ -134,19 +145,21 @@ class Sampler:
             self._draw_together(outs[first:], keys[first:], transform)
 
     def _draw_together(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
+        if len(outs) == 1:
+            self.draw_into(outs[0], keys[0], transform)
+            return
         # On the CPU whatever torch's default device is.
         counts = torch.tensor([(out.numel() + 1) // 2 for out in outs], dtype=torch.int64, device="cpu")
         ends = counts.cumsum(0)
         words = int(ends[-1])
-        self._grow(words)
-        # Each tensor's counter starts at 0: the running number of a word, less that of its tensor's first.
-        starts = [signed(key.offset - GAMMA * start) for key, start in zip(keys, (ends - counts).tolist(), strict=True)]
-        of_tensors = torch.tensor([starts, [signed(key.twist) for key in keys]], dtype=torch.int64, device="cpu")
-        offsets, twists = of_tensors.repeat_interleave(counts, dim=1).to(self.device)
-        state = self._state[:words]
-        torch.add(self._ramp[:words], offsets, out=state)
-        self._mix(state, twists)
-        floats = self._floats[: 2 * words]
+        of_keys = [[signed(key.twist | 1) for key in keys], [signed(key.offset) for key in keys]]
+        of_tensors = torch.cat([(ends - counts).unsqueeze(0), torch.tensor(of_keys, dtype=torch.int64, device="cpu")])
+        starts, multipliers, summands = of_tensors.repeat_interleave(counts, dim=1).to(self.device)
+        # Each tensor's words begin at the front of the table.
+        places = torch.arange(words, dtype=torch.int64, device=self.device).sub_(starts)
+        state = torch.index_select(self._table_of(words), 0, places, out=self._state_of(words))
+        finish(state.mul_(multipliers).add_(summands))
+        floats = self._floats_of(2 * words)
         transform(state.view(torch.int32), floats)
         for out, values in zip(outs, torch.split(floats, (2 * counts).tolist()), strict=True):
             out.copy_(values[: out.numel()].view(out.shape))

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LARGEST = (1 << 23) - 1
-SMALLEST = -(1 << 23)
 SQRT2 = math.sqrt(2.0)
+EDGE = 1 - 2.0**-24
+"""The largest float32 below 1: erfinv(1) is infinite."""
 
 
 def float32(value: float) -> float:
@@ -28,36 +28,34 @@ def float32(value: float) -> float:
 
 
 class Transform(ABC):
-    """Turns the int32 of a stream into values; the bits may be overwritten on the way."""
+    """Turns the int32 of a stream into values."""
 
     @abstractmethod
     def __call__(self, bits: Tensor, out: Tensor) -> None:
         """Write one float32 into `out` for each int32 of `bits`."""
 
 
-def symmetric_units(bits: Tensor, out: Tensor, half: float, shift: float) -> None:
-    """`k * 2**-23 * half + shift` for k, the upper 24 bits as a signed integer: exact up to two float32 roundings."""
-    out.copy_(bits.bitwise_right_shift_(8))
-    if half < 2.0**-103:
+def spread(bits: Tensor, out: Tensor, half: float, middle: float) -> None:
+    """`bits * 2**-31 * half + middle`, of which the conversion, the product and the sum each round to float32."""
+    # Integers beyond 24 bits are rounded to the nearest float32, the outermost to 2**31 on either side.
+    out.copy_(bits)
+    if half < 2.0**-95:
         # The product of the two factors would be subnormal, and short of digits.
-        out.mul_(2.0**-23).mul_(half)
+        out.mul_(2.0**-31).mul_(half)
     else:
-        out.mul_(half * 2.0**-23)
-    out.add_(shift)
+        out.mul_(half * 2.0**-31)
+    if middle:
+        out.add_(middle)
 
 
 def within(low: float, high: float) -> tuple[float, float]:
-    """Half the width, and the shift, that spread k evenly over [low, high], never outside it after rounding."""
+    """Half the width, and the middle, that spread bits evenly over [low, high], never outside it after rounding."""
     low, high = float32(low), float32(high)
-    half, middle = float32((high - low) / 2), low / 2 + high / 2
-    while True:
-        shift = float32(middle + half * 2.0**-24)
-        top = float32(float32(LARGEST * 2.0**-23 * half) + shift)
-        bottom = float32(float32(SMALLEST * 2.0**-23 * half) + shift)
-        if low <= bottom and top <= high:
-            return half, shift
+    half, middle = float32((high - low) / 2), float32(low / 2 + high / 2)
+    while not low <= float32(middle - half) <= float32(middle + half) <= high:
         # Where float32 is subnormal the relative step rounds to nothing.
         half = min(float32(half * (1 - 2.0**-23)), max(half - 2.0**-149, 0.0))
+    return half, middle
 
 
 @dataclass(frozen=True)
@@ -73,18 +71,18 @@ class UniformTransform(Transform):
     _affine = (0.0, 0.0)
 
     def __call__(self, bits: Tensor, out: Tensor) -> None:
-        symmetric_units(bits, out, *self._affine)
+        spread(bits, out, *self._affine)
 
 
 @dataclass(frozen=True)
 class NormalTransform(Transform):
-    """Normal through `erfinv`; 24 bits reach 5.4 standard deviations on either side."""
+    """Normal through `erfinv`; float32 reaches 5.4 standard deviations on either side."""
 
     mean: float
     std: float
 
     def __call__(self, bits: Tensor, out: Tensor) -> None:
-        symmetric_units(bits, out, 1.0, 2.0**-24)
+        spread(bits, out, EDGE, 0.0)
         out.erfinv_().mul_(self.std * SQRT2)
         if self.mean:
             out.add_(self.mean)
@@ -101,14 +99,13 @@ class TruncNormalTransform(Transform):
 
     def __post_init__(self) -> None:
         bounds = [math.erf((bound - self.mean) / self.std / SQRT2) for bound in (self.low, self.high)]
-        # erfinv(+-1) is infinite, and the clamp below would turn that into a bound.
-        edge = 1 - 2.0**-24
-        object.__setattr__(self, "_affine", within(max(bounds[0], -edge), min(bounds[1], edge)))
+        # Of an infinite erfinv the clamp below would make a bound.
+        object.__setattr__(self, "_affine", within(max(bounds[0], -EDGE), min(bounds[1], EDGE)))
 
     _affine = (0.0, 0.0)
 
     def __call__(self, bits: Tensor, out: Tensor) -> None:
-        symmetric_units(bits, out, *self._affine)
+        spread(bits, out, *self._affine)
         out.erfinv_().mul_(self.std * SQRT2)
         if self.mean:
             out.add_(self.mean)
