@@ -14,7 +14,7 @@ EXAMPLES ?= 1000
 # Two installations into one environment at a time break it.
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test check corpus oracle zoo bench docs format clean
+.PHONY: help demo test check corpus oracle statistics zoo bench docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-13s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ check: $(VENV)/with-dev $(VENV)/with-zoo ## format, lint, types and the fast tes
 
 corpus oracle: $(VENV)/with-test $(VENV)/with-zoo ## parity with mmengine on EXAMPLES (1000) random models per property
 	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_mmengine_oracle.py tests/test_precedence_oracle.py tests/test_corpus.py
+
+statistics: $(VENV)/with-test ## the sampler against chance, on 10^8 values; and by dieharder, where it is installed
+	$(PY) -m tests.statistics
 
 zoo: $(VENV)/with-test $(VENV)/with-zoo ## build every model of three libraries in blocks, in an hour; see docs/zoo.md
 	$(PY) -m tests.zoo

@@ -1,0 +1,1 @@
+"""Statistical tests of the sampler: each gives the probability of what was found, for a perfect sampler."""
