@@ -1,0 +1,265 @@
+"""Fills that are pending: on which memory, in which order, and how they are run."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .stack import unwatched
+
+Extents = dict[int, list[tuple[int, int]]]
+"""Pieces of memory: by storage, from where to where in bytes."""
+
+
+def storage_of(tensor: Tensor) -> int:
+    """What tensors that share memory have in common."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _uses(storage: int) -> int:
+    return int(torch._C._storage_Use_Count(storage))
+
+
+_ALONE = torch.empty(1, device="cpu")
+_USES_BESIDE = _uses(storage_of(_ALONE)) - 1
+"""What torch counts for a tensor's storage, once it was asked for, beside the tensor."""
+
+
+class Guard:
+    """The parameters that share a piece of memory: by their versions writes of others are seen.
+
+    Args:
+        param: the first of them.
+    """
+
+    def __init__(self, param: Tensor) -> None:
+        self._params: list[weakref.ref[Tensor]] = []
+        self._views: list[Tensor] = []
+        self.add(param)
+
+    def __contains__(self, param: Tensor) -> bool:
+        return any(each() is param for each in self._params)
+
+    def add(self, param: Tensor) -> None:
+        """One more."""
+        self._params.append(weakref.ref(param))
+        # A view has the same version; the parameter itself may go.
+        self._views.append(param.detach())
+
+    def is_alone(self, storage: int, records: int) -> bool:
+        """Whether nobody has the memory any more but these views and as many fills that are pending."""
+        return _uses(storage) - _USES_BESIDE <= len(self._views) + records
+
+    @property
+    def version(self) -> int:
+        """Rises with each write through one of them."""
+        return sum(view._version for view in self._views)
+
+
+@dataclass(eq=False)
+class Record:
+    """One fill.
+
+    Args:
+        function: what was called.
+        tensor: what it fills: a parameter's memory, or a view of it.
+        guard: of its memory.
+        args: the rest of its arguments: numbers.
+        kwargs: likewise.
+        draws: whether it draws from torch's default generator.
+    """
+
+    function: Callable[..., Any]
+    tensor: Tensor
+    guard: Guard
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    draws: bool
+    number: int = -1
+    """Its place in the order of the program, once it is pending."""
+    writes: int = -1
+    """How many writes, but for those of fills that were pending, its memory had seen before."""
+
+    def __post_init__(self) -> None:
+        self.storage = storage_of(self.tensor)
+
+
+class Records:
+    """Pending fills in the order of the program.
+
+    Fills that draw are run in that order, and before anybody else draws: so that each gets the numbers that it would
+    have got. Where the generator was set meanwhile (`torch.manual_seed`), they are run from where it stood.
+    """
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._pending: dict[int, list[Record]] = {}
+        """By the piece of memory that they fill; without those that have none."""
+        self._draws: list[Record] = []
+        """Those of them that draw."""
+        self._state: Tensor | None = None
+        """Of the default generator, where the first of the pending draws begins."""
+        self._own: dict[int, int] = {}
+        """By the piece of memory with something pending, how many of the writes that its version counts are ours."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._pending.values()))
+
+    def __bool__(self) -> bool:
+        return bool(self._pending)
+
+    def __contains__(self, storage: int) -> bool:
+        """Whether a piece of memory has something pending."""
+        return storage in self._pending
+
+    def add(self, record: Record) -> None:
+        """Record a fill as the latest."""
+        if record.draws:
+            state = torch.default_generator.get_state()
+            if self._state is not None and not torch.equal(self._state, state):
+                self.run_draws()
+            if self._state is None:
+                self._state = state
+            self._draws.append(record)
+        record.number = next(self._numbers)
+        if record.storage not in self._pending:
+            self._pending[record.storage] = []
+            self._own[record.storage] = 0
+        record.writes = self._writes(record)
+        self._pending[record.storage].append(record)
+
+    def run_for(self, storages: Collection[int]) -> None:
+        """Bring some memory up to date: run its own fills, and the draws that come before its last."""
+        due = [record for storage in storages for record in self._pending.get(storage, ())]
+        last = max((record.number for record in due if record.draws), default=-1)
+        self._run([*due, *self._before(last, besides=storages)])
+
+    def run_draws(self) -> None:
+        """Run everything that draws, because somebody else is about to."""
+        if self._draws:
+            self._run(self._before(self._draws[-1].number))
+
+    def run_all(self) -> None:
+        """Run everything."""
+        self._run([record for records in self._pending.values() for record in records])
+
+    def run_those(self, records: list[Record]) -> None:
+        """Run fills that were dropped, after all."""
+        for record in records:
+            self.add(record)
+        self.run_all()
+
+    def drop(self, extents: Extents) -> list[Record]:
+        """Forget the fills of memory that will be overwritten; gives them, in their order."""
+        touched = [record for storage in extents for record in self._pending.get(storage, ())]
+        dropped = sorted((record for record in touched if lies_in(record.tensor, extents)), key=_number)
+        self._take(dropped)
+        if not self._draws:
+            self._state = None
+        return dropped
+
+    def _before(self, last: int, besides: Collection[int] = ()) -> list[Record]:
+        """All draws up to a number, with what else was filled there before it."""
+        drawn = {record.storage for record in self._draws if record.number <= last}
+        drawn.difference_update(besides)
+        return [record for storage in drawn for record in self._pending[storage] if record.number <= last]
+
+    def _run(self, due: list[Record]) -> None:
+        """Run fills in their order, with the generator as it stood when they were made."""
+        if not due:
+            return
+        unused = self._unused({record.storage for record in due})
+        # First of all, so that an error leaves nothing to be run a second time.
+        self._take(due)
+        with unwatched(), self._from_where_draws_begin(any(record.draws for record in due)):
+            for record in sorted(due, key=_number):
+                self._fill(record, is_seen=record.storage not in unused)
+        for storage in self._own.keys() - self._pending.keys():
+            del self._own[storage]
+
+    def _unused(self, storages: Collection[int]) -> set[int]:
+        """The memory that nobody can look at any more: of parameters that have been replaced."""
+        pending = {storage: self._pending[storage] for storage in storages}
+        return {storage for storage, records in pending.items() if records[0].guard.is_alone(storage, len(records))}
+
+    def _fill(self, record: Record, *, is_seen: bool) -> None:
+        if is_seen and self._writes(record) == record.writes:
+            before = record.guard.version
+            record.function(record.tensor, *record.args, **record.kwargs)
+            self._own[record.storage] += record.guard.version - before
+        elif record.draws:
+            # Somebody wrote there whom we did not see, and what he wrote stays; or nobody has it any more. The numbers
+            # are drawn all the same, for those after them to be what they would be.
+            record.function(torch.empty_like(record.tensor), *record.args, **record.kwargs)
+
+    def _writes(self, record: Record) -> int:
+        return record.guard.version - self._own[record.storage]
+
+    @contextmanager
+    def _from_where_draws_begin(self, draws: bool) -> Iterator[None]:
+        """Where the generator was set meanwhile, a stretch in which it stands where it stood before."""
+        state = self._state
+        if not draws or state is None:
+            yield
+            return
+        now = torch.default_generator.get_state()
+        self._state = None
+        was_set = not torch.equal(state, now)
+        if was_set:
+            torch.default_generator.set_state(state)
+        try:
+            yield
+        finally:
+            if self._draws:
+                self._state = torch.default_generator.get_state()
+            if was_set:
+                torch.default_generator.set_state(now)
+
+    def _take(self, records: list[Record]) -> None:
+        """Take fills off the list."""
+        gone = {record.number for record in records}
+        for storage in {record.storage for record in records}:
+            left = [record for record in self._pending[storage] if record.number not in gone]
+            if left:
+                self._pending[storage] = left
+            else:
+                del self._pending[storage]
+        if any(record.draws for record in records):
+            self._draws = [record for record in self._draws if record.number not in gone]
+
+
+def _number(record: Record) -> int:
+    return record.number
+
+
+def put_extent(extents: Extents, tensor: Tensor) -> None:
+    """Add the memory of a tensor."""
+    extents.setdefault(storage_of(tensor), []).append(extent_of(tensor))
+
+
+def lies_in(tensor: Tensor, extents: Extents) -> bool:
+    """Whether the memory of a tensor is part of some other.
+
+    Example:
+        >>> memory, extents = torch.zeros(10), {}
+        >>> put_extent(extents, memory[:6])
+        >>> lies_in(memory[2:4], extents), lies_in(memory[4:8], extents)
+        (True, False)
+    """
+    first, last = extent_of(tensor)
+    return any(start <= first and last <= end for start, end in extents.get(storage_of(tensor), ()))
+
+
+def extent_of(tensor: Tensor) -> tuple[int, int]:
+    """Where in its storage, in bytes, the elements of a tensor lie: the first, and past the last."""
+    start = int(tensor.storage_offset())
+    span = int(sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)))
+    width = tensor.element_size()
+    return start * width, (start + span + 1) * width if tensor.numel() else start * width
