@@ -19,6 +19,7 @@ PACKAGE = Path(autoinit.__file__).parent
 FLOORS = {
     "errors": 0,
     "tables": 0,
+    "deferral": 1,
     "layers": 1,
     "parametrized": 1,
     "patches": 1,

@@ -70,6 +70,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
         for phase, step in phases(plan):
             for entry in fill_in(phase, targets, values):
                 outcomes[entry.fqn] = FILLED
+                targets.written.add(entry.fqn)
             if step is not None:
                 _run(step, plan, targets, outcomes)
     finally:
@@ -128,6 +129,7 @@ def _run(step: Step, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> 
     if isinstance(step, Load):
         for fqn in load(step, plan, targets):
             outcomes[fqn] = FILLED
+            targets.written.add(fqn)
         return
     module = targets.modules[step.fqn]
     kept = {

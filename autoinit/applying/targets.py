@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -25,6 +25,8 @@ class Targets:
     """From the id of a module to its first FQN."""
     weights: Mapping[str, Effective]
     """Those of the parameters that are computed from stored ones, and set through them."""
+    written: set[str] = field(default_factory=set)
+    """What a plan's fills and checkpoints have been written to so far."""
 
     def tensors(self, fqn: str) -> tuple[Tensor, ...]:
         """What holds the values of a parameter."""

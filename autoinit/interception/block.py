@@ -25,6 +25,7 @@ def autoinit(
     cfg: Config = None,
     *,
     seed: int | None = None,
+    defer: bool = True,
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
     require_coverage: bool = False,
@@ -36,6 +37,9 @@ def autoinit(
         cfg: a dict, a list of dicts, the path of a YAML, JSON or TOML file, or `Rule` objects; None for the modules'
             own `init_cfg` alone. It is read now: what the caller does to it later changes nothing.
         seed: any integer fixes every value; None draws one from torch's default generator, if anything is random.
+        defer: record what constructors fill parameters with, and do it only for those that no rule covers: at the end,
+            or when somebody looks. With False constructors run untouched, and what no rule covers is bitwise as without
+            autoinit; with True it is so if no rule matches, and else of the same distribution.
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
         fan: how fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
             each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
@@ -65,13 +69,14 @@ def autoinit(
         2.0
     """
     policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
-    return Block(parse_config(cfg), check_seed(seed), policy)
+    return Block(parse_config(cfg), check_seed(seed), policy, defer=defer)
 
 
 class Block:
     """What `autoinit(...)` returns: a context manager and decorator that can be used again."""
 
-    def __init__(self, rules: tuple[Rule, ...], seed: int | None, policy: Policy) -> None:
+    def __init__(self, rules: tuple[Rule, ...], seed: int | None, policy: Policy, *, defer: bool) -> None:
+        self._defer = defer
         self._rules = rules
         self._seed = seed
         self._policy = policy
@@ -95,13 +100,23 @@ class Block:
         self._finish(run, failed=kind is not None)
 
     def _new_run(self) -> Run:
-        return Run(self._rules, self._seed, self._policy, outer=innermost(Run))
+        return Run(self._rules, self._seed, self._policy, outer=innermost(Run), defer=self._defer)
 
     @staticmethod
     def _finish(run: Run, *, failed: bool) -> None:
         # After an exception the models are half built: they keep what their constructors gave them.
-        if not failed:
-            run.settle()
+        try:
+            if not failed:
+                run.settle()
+        finally:
+            run.deferral.end()
+
+    @staticmethod
+    def _pause(run: Run) -> None:
+        try:
+            run.settle_so_far()
+        finally:
+            run.deferral.end()
 
     @contextmanager
     def _resumed(self, run: Run) -> Iterator[None]:
@@ -152,7 +167,10 @@ class Block:
                 except StopIteration as stop:
                     self._finish(run, failed=False)
                     return stop.value
-                run.settle_so_far()
+                except BaseException:
+                    self._finish(run, failed=True)
+                    raise
+                self._pause(run)
                 step = yield from _relay(item, generator)
 
         return wrapper
@@ -168,7 +186,10 @@ class Block:
                 except StopAsyncIteration:
                     self._finish(run, failed=False)
                     return
-                run.settle_so_far()
+                except BaseException:
+                    self._finish(run, failed=True)
+                    raise
+                self._pause(run)
                 try:
                     sent = yield item
                     step = functools.partial(generator.asend, sent)

@@ -7,16 +7,19 @@ import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import nn
+from torch._C import _len_torch_function_stack
 from torch._guards import TracingContext
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
+from ..deferral import LARGE, Deferrer
 from ..patches import Patches
 from ..planning import ENGINES
 from .context import innermost
@@ -36,6 +39,7 @@ def open_(run: Run) -> None:
     _patches.acquire()
     with _lock:
         _open.append(run)
+    run.deferral.begin()
     run.begin()
 
 
@@ -131,6 +135,51 @@ def _on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwar
     return value
 
 
+def _registering(register: Callable[[nn.Module, str, nn.Parameter | None], None]) -> Callable[..., None]:
+    @functools.wraps(register)
+    def register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(self, name, param)
+        # Layers are small more often than not. Without a mode on the stack nobody sees us ask.
+        is_small = type(param) is nn.Parameter and not _len_torch_function_stack() and param.numel() < LARGE
+        if not is_small and param is not None and (deferrer := _deferrer()) is not None:
+            deferrer.notice(param)
+
+    return register_parameter
+
+
+def _deferrer() -> Deferrer | None:
+    """What records the fills of the running code, if anything does."""
+    run = innermost(Run)
+    return run.deferral.deferrer if run is not None else None
+
+
+def _on_trunc_normal(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """torch draws these by rejection, and looks at what it has drawn: a mode would see it in pieces."""
+    deferrer = _deferrer()
+    if deferrer is not None and _is_sound(*args, **kwargs) and deferrer.fill_whole(wrapped, args, kwargs):
+        return args[0] if args else kwargs["tensor"]
+    return wrapped(*args, **kwargs)
+
+
+def _is_sound(tensor: torch.Tensor, mean: float, std: float, a: float, b: float, generator: object = None) -> bool:
+    """Whether torch has nothing to say of these arguments: it has to say it now."""
+    return std > 0 and a < b and a - 2 * std <= mean <= b + 2 * std
+
+
+def _on_generator(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """Who asks where the generator stands, or moves it, has to find it where it would stand."""
+    if (deferrer := _deferrer()) is not None:
+        deferrer.records.run_draws()
+    return wrapped(*args, **kwargs)
+
+
+def _on_thread(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """What another thread looks at is not seen: from when one gets something to do nothing is deferred."""
+    if (deferrer := _deferrer()) is not None:
+        deferrer.stop()
+    return wrapped(*args, **kwargs)
+
+
 def _hook_calls() -> None:
     with _lock:
         if not _call_hook:
@@ -149,6 +198,9 @@ def _on_call(module: nn.Module, args: Any) -> None:
     for run in _runs_of(module):
         if id(module) not in run.census.final and not _is_no_use(run):
             run.settle_called(module)
+            if run.deferral.deferrer is not None:
+                # What is called is traced, compiled or trained: with nothing pending there is nothing to watch.
+                run.deferral.deferrer.rest()
             with _lock:
                 _unhook_calls_if_idle()
 
@@ -184,6 +236,13 @@ _patches.want(nn.Module, "__init__", _on_init)
 _patches.want(nn.Module, "_load_from_state_dict", WATCHED["_load_from_state_dict"])
 _patches.want(nn.Module, "__setstate__", on_setstate(lambda: innermost(Run)))
 _patches.want(nn.Module, "__reduce_ex__", _on_reduce)
+_patches.want_instead(nn.Module, "register_parameter", _registering)
+_patches.want(nn.init, "_no_grad_trunc_normal_", _on_trunc_normal)
+_patches.want(threading.Thread, "start", _on_thread)
+_patches.want(ThreadPoolExecutor, "submit", _on_thread)
+for owner in (torch, torch.random):
+    for name in ("get_rng_state", "set_rng_state", "manual_seed", "seed"):
+        _patches.want(owner, name, _on_generator)
 for layer in (nn.Embedding, nn.EmbeddingBag):
     _patches.want(layer, "from_pretrained", on_embedding(_runs_of))
 _patches.want(parametrize, "_inject_new_class", _on_new_class)

@@ -36,14 +36,18 @@ from ..sampling import fresh_seed
 from .census import Census
 from .context import Extent, innermost
 from .cycles import refers_to_itself
+from .deferring import Deferral
 from .foreign import foreign_params
 
 
 class Run(Extent):
     """One execution of a `with autoinit(...)` block; `as run` gives it."""
 
-    def __init__(self, rules: tuple[Rule, ...], seed: int | None, policy: Policy, outer: Run | None) -> None:
+    def __init__(
+        self, rules: tuple[Rule, ...], seed: int | None, policy: Policy, outer: Run | None, *, defer: bool
+    ) -> None:
         super().__init__()
+        self.deferral: Deferral = Deferral(defer, outer.deferral if outer is not None else None, self.is_here)
         self.census = Census()
         self._reports: list[Report | Callable[[], Report]] = []
         self._rules = rules
@@ -95,16 +99,19 @@ class Run(Extent):
         Raises:
             AutoInitError: nothing was changed.
         """
-        self._settle(self._roots(), judge=True)
+        roots = self._roots()
+        self._settle(roots, self._number(roots), judge=True)
 
     def settle_so_far(self) -> None:
         """Give the modules built so far their values; rules that match nothing may match what is built later."""
-        self._settle(self._roots(), judge=False)
+        roots = self._roots()
+        self._settle(roots, self._number(roots), judge=False)
 
     def settle_called(self, module: nn.Module) -> None:
         """Give the models that a module is part of their values, because it is about to be used (I5)."""
         roots = self._roots()
-        self._settle([root for root in roots if any(node.module is module for node in walk(root))], judge=False)
+        called = [root for root in roots if any(node.module is module for node in walk(root))]
+        self._settle(called, self._number(roots), judge=False)
 
     def _roots(self) -> list[nn.Module]:
         roots = self.census.roots()
@@ -115,8 +122,7 @@ class Run(Extent):
             roots = self.census.roots()
         return roots
 
-    def _settle(self, roots: Sequence[nn.Module], *, judge: bool) -> None:
-        numbered = self._number(self.census.roots())
+    def _settle(self, roots: Sequence[nn.Module], numbered: Mapping[int, int], *, judge: bool) -> None:
         if not self._policy.require_coverage and not can_reach(self._rules, self.census):
             self._leave(roots, numbered)
             if judge:
@@ -124,6 +130,10 @@ class Run(Extent):
             else:
                 self._close(roots)
             return
+        with self.deferral.aside():
+            self._carry_out(roots, numbered, judge=judge)
+
+    def _carry_out(self, roots: Sequence[nn.Module], numbered: Mapping[int, int], *, judge: bool) -> None:
         taken: set[int] = set()
         surroundings = self._surroundings(taken)
         planners, plans = [], []
@@ -139,13 +149,17 @@ class Run(Extent):
         warn_of_conflicts(planners)
         # All found before any is written, so that an error leaves every root as it was.
         targets = [targets_of(planner, plan) for planner, plan in zip(planners, plans, strict=True)]
-        for plan, planner, root, target in zip(plans, planners, roots, targets, strict=True):
-            report = apply_plan(plan, root, seed=self._seed_of(plan.values()), root=numbered[id(root)], targets=target)
-            self._reports.append(report)
-            self._numbers.add(report.root)
-            if self.outer is not None:
-                self.outer.remember(plan, report, target.params)
-                self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
+        work = list(zip(plans, targets, strict=True))
+        draws = any(self._lacks_seed(plan.values()) for plan in plans)
+        with self.deferral.replaced(work, final=not judge, draws=draws):
+            for (plan, target), planner, root in zip(work, planners, roots, strict=True):
+                seed = self._seed_of(plan.values())
+                report = apply_plan(plan, root, seed=seed, root=numbered[id(root)], targets=target)
+                self._reports.append(report)
+                self._numbers.add(report.root)
+                if self.outer is not None:
+                    self.outer.remember(plan, report, target.params)
+                    self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
         if not judge:
             self._close(roots)
 
@@ -180,9 +194,12 @@ class Run(Extent):
 
     def _seed_of(self, entries: Iterable[Entry]) -> int | None:
         """One seed for all roots of the block, drawn when the first of them needs one (S2)."""
-        if self._seed is None and any(entry.fill is not None and entry.fill.is_random for entry in entries):
+        if self._lacks_seed(entries):
             self._seed = fresh_seed()
         return self._seed
+
+    def _lacks_seed(self, entries: Iterable[Entry]) -> bool:
+        return self._seed is None and any(entry.fill is not None and entry.fill.is_random for entry in entries)
 
     def _surroundings(self, taken: set[int]) -> Surroundings:
         census = self.census

@@ -8,6 +8,7 @@ from .conflicts import warn_of_conflicts as warn_of_conflicts
 from .coverage import check_coverage as check_coverage
 from .entries import Deferred as Deferred
 from .entries import Entry as Entry
+from .loads import loads_rule as loads_rule
 from .own import ENGINES as ENGINES
 from .own import is_initialized as is_initialized
 from .own import own_arguments as own_arguments

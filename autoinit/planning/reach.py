@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from torch import nn
@@ -23,11 +22,11 @@ def can_reach(rules: Sequence[Rule], modules: Iterable[nn.Module]) -> bool:
         >>> can_reach(parse_config(dict(type="Normal", layer="Conv2d")), [nn.Linear(1, 1)])
         False
     """
-    classes: Counter[type] = Counter()
+    classes: set[type] = set()
     for module in modules:
         if "init_cfg" in module.__dict__:
             return True
-        classes[type(module)] += 1
+        classes.add(type(module))
     if any(hasattr(cls, "init_weights") or hasattr(cls, "init_cfg") for cls in classes):
         return True
     return any(_may_select(rule, classes) for rule in rules)
