@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from autoinit import AutoInitWarning, Report, Run, autoinit
+from autoinit.deferral import is_plain, storage_of
+from autoinit.interception.context import innermost
 from autoinit.planning import ReportEntry
 
 from .configs import EVERYTHING, TYPICAL, covered_by_everything, covered_by_typical
@@ -32,7 +34,6 @@ from .fingerprints import (
     switches,
 )
 from .isolation import Tell
-from .retrofit import UNDEFERRED
 from .subjects import Builder, library
 
 # Shorter constructions are timed a second time, when everything that they need is in the caches.
@@ -116,11 +117,17 @@ class Examination:
             return (type(again), str(again)) == (type(error), str(error))
         return False
 
-    def construct(self, block: AbstractContextManager[Run | None]) -> Construction:
+    def construct(self, block: AbstractContextManager[Run | None], build: Builder | None = None) -> Construction:
         """Build the model in a block, and note how long it took."""
-        made = construct(self.build, block)
+        made = construct(build or self.build, block)
         self.findings.seconds[self.check] = made.seconds
         return made
+
+    def build_and_count(self) -> nn.Module:
+        """The model, when it is noted how many of its values are still to be filled as the block ends."""
+        model = self.build()
+        self.findings.pending = pending_in(model)
+        return model
 
     def plain(self) -> list[Problem]:
         """What all others are compared with."""
@@ -136,14 +143,14 @@ class Examination:
 
     def identity(self) -> list[Problem]:
         """Without rules everything is as without a block (I6), and nothing is left behind (I3)."""
-        made = self.construct(autoinit([]))
+        made = self.construct(autoinit([]), self.build_and_count)
         self.models = models_of(made.run)
         return self.blamed([*self.reference.differences(made.fingerprint()), *self.traces(made.model)])
 
     def typical(self) -> list[Problem]:
         """What rules cover has their values, and everything else those of plain construction (D4)."""
         # With an explicit seed autoinit has no reason to draw from torch's generator.
-        made = self.construct(autoinit(TYPICAL, seed=SEED, unmatched="ignore", **UNDEFERRED))
+        made = self.construct(autoinit(TYPICAL, seed=SEED, unmatched="ignore", defer=False))
         report = report_of(made.model, made.run)
         mistakes = problems_of("typical", self.mistakes(made.model, report, covered_by_typical(made.model)))
         written = written_by(report, self.reference.tensors)
@@ -190,6 +197,13 @@ class Examination:
         again = construct(self.build, nullcontext())
         known = [*reference.differences(again.fingerprint()), *changed_classes(classes)]
         return problems_of(self.check, found, known)
+
+
+def pending_in(model: nn.Module) -> int:
+    """How many values the running block has not filled yet."""
+    run = innermost(Run)
+    records = run.deferral.deferrer.records if run is not None and run.deferral.deferrer is not None else ()
+    return sum(param.numel() for param in model.parameters() if is_plain(param) and storage_of(param) in records)
 
 
 def models_of(run: Run | None) -> list[str]:

@@ -66,6 +66,7 @@ class Findings:
     Args:
         model: its class; empty if it could not be built plainly.
         parameters: how many, and `values` how many elements they have.
+        pending: how many elements were filled only as a block without rules ended.
         unfilled: the parameters in which its constructor left memory as it was found.
         problems: in the order of the checks.
         seconds: of the construction that each check begins with.
@@ -78,6 +79,7 @@ class Findings:
     model: str = ""
     parameters: int = 0
     values: int = 0
+    pending: int = 0
     unfilled: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)

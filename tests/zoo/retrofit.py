@@ -6,7 +6,6 @@ Each file of the zoo lists three cases and inherits these tests for them.
 from __future__ import annotations
 
 import copy
-import inspect
 import io
 import pickle
 from collections.abc import Callable, Mapping
@@ -24,8 +23,6 @@ from autoinit.fills import Fill
 from ..closed_form import bitwise_equal, deviations
 
 SEED = 2013
-# Deferred, a covered parameter's default is never drawn, and what is drawn after it comes from earlier in the stream.
-UNDEFERRED = {"defer": False} if "defer" in inspect.signature(autoinit).parameters else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +53,8 @@ class Case:
 
     @cached_property
     def undeferred(self) -> tuple[nn.Module, Report]:
-        return retrofit(self.build, self.cfg, **UNDEFERRED) if UNDEFERRED else self.retrofitted
+        """Deferred, a covered parameter's default is never drawn, and what comes after it is drawn earlier."""
+        return retrofit(self.build, self.cfg, defer=False)
 
     def plainly(self) -> tuple[nn.Module, Tensor]:
         """The model, and the state of torch's generator after it."""
@@ -144,7 +142,7 @@ class RetrofitTests:
         _, after_plain = case.plainly()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
-            with autoinit(case.cfg, seed=0, **UNDEFERRED):
+            with autoinit(case.cfg, seed=0, defer=False):
                 case.build()
             assert torch.equal(torch.get_rng_state(), after_plain)
 

@@ -46,6 +46,7 @@ def totals(records: Sequence[Record], exceptions: Sequence[Accepted], versions: 
         "built",
         "identical",
         "parameters",
+        "deferred",
         "filled by type",
         "of values",
         "filled by **",
@@ -74,10 +75,17 @@ def _row(library: str, records: Sequence[Record], exceptions: Sequence[Accepted]
     return (
         library,
         *(f"{count:,}" for count in (len(records), len(built), identical, sum(each.parameters for each in built))),
+        _deferred(built),
         *(_share(built, check, what) for check, what in (("typical", 0), ("typical", 1), ("everything", 0))),
         *map(str, (ours, len(left) - ours, accepted)),
         *(f"{each:.1f} s" for each in seconds),
     )
+
+
+def _deferred(built: Sequence[Findings]) -> str:
+    """How many values were still to be filled at the end of a block without rules, in percent."""
+    values = sum(findings.values for findings in built)
+    return f"{sum(findings.pending for findings in built) / values:.2%}" if values else ""
 
 
 def _share(built: Iterable[Findings], check: str, what: int) -> str:

@@ -96,7 +96,9 @@ COVERAGE = {
     "everything": {"filled": 4, "values": 100, "uncovered": []},
 }
 SECONDS = {"plain": 1.0, "identity": 1.5, "typical": 2.0, "everything": 3.0}
-GOOD = Findings(model="Net", parameters=4, values=100, coverage=COVERAGE, seconds=SECONDS, unfilled=["w", "v"])
+GOOD = Findings(
+    model="Net", parameters=4, values=100, pending=90, coverage=COVERAGE, seconds=SECONDS, unfilled=["w", "v"]
+)
 OURS = Problem(check="identity", text="ties (1): a: cut")
 THEIRS = Problem(check="plain", text="error: ImportError: natten", theirs=True)
 
@@ -121,6 +123,7 @@ def test_the_tables_count_what_was_found() -> None:
         "built": "2",
         "identical": "1",
         "parameters": "8",
+        "deferred": "90.00%",
         "filled by type": "75.00%",
         "of values": "75.00%",
         "filled by **": "100.00%",
