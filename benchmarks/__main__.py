@@ -35,13 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measured(names: Iterable[str], quick: bool) -> Iterator[Row]:
-    """The rows of some benchmarks, with a sign of life for each."""
+    """The rows of some benchmarks, with a sign of life for each case."""
     with warnings.catch_warnings():
         # Of layers that are absent and scripts that are deprecated: nothing that a reader of the table can act upon.
         warnings.simplefilter("ignore")
         for name in names:
+            case = None
             for row in BENCHES[name](quick):
-                print(f"{name}: {row.case}", file=sys.stderr, flush=True)
+                if row.case != case:
+                    case = row.case
+                    print(f"{name}: {case}", file=sys.stderr, flush=True)
                 yield row
 
 

@@ -2,47 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import statistics
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
-from torch import nn
+import torch
 
-from autoinit import autoinit
-
+from .contenders import AUTOINIT, BY_HAND, LIMIT, META, MMENGINE, PLAIN, WAYS, contenders, left_as_garbage
+from .processes import alone, quietly
+from .resident import MIB, own_bytes, risen
 from .rows import Row
-from .stopwatch import medians
-from .subjects import VIT_CFG, initialize_by_hand, initialize_with_mmengine, vit
+from .stopwatch import seconds, turns
+from .subjects import SUBJECTS, Subject
 
-GOALS = {"plain construction": 0.25, "construction, mmengine init_weights()": 0.15, "construction, torch.nn.init": 0.04}
+ROUNDS = 3
+PATIENCE = 5.0
+"""Seconds after which a contender is not asked again."""
+# Of design.md, on two cores.
+GOALS = {("vit_l_16", 2, PLAIN): 0.25, ("vit_l_16", 2, MMENGINE): 0.15, ("vit_l_16", 2, BY_HAND): 0.04}
+# Over the model's own bytes.
+GOAL_SHARE, GOAL_MIB = 0.02, 64.0
+
+
+class Sample(NamedTuple):
+    """What building a model once took: seconds, and bytes at the highest point."""
+
+    time: float
+    peak: int
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """`vit_l_16` in a block, over what it takes otherwise."""
+    """Each model over what it takes otherwise, on one thread and more; and its peak of memory on all."""
+    counts = thread_counts(quick)
+    for subject in SUBJECTS.values():
+        for threads in counts:
+            medians = measure(subject, threads, quick)
+            yield from rows_of_time(subject, threads, medians, quick)
+        yield from rows_of_memory(subject, threads, medians, quick)
 
-    def build() -> nn.Module:
-        return vit("vit_l_16", quick)
 
-    def in_a_block() -> nn.Module:
-        with autoinit(VIT_CFG):
-            return build()
+def thread_counts(quick: bool = False) -> list[int]:
+    """One, two and all."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [1] if quick else sorted({1, min(2, cores), cores})
 
-    def with_mmengine() -> nn.Module:
-        model = build()
-        initialize_with_mmengine(model, VIT_CFG)
-        return model
 
-    def by_hand() -> nn.Module:
-        model = build()
-        initialize_by_hand(model)
-        return model
+def measure(subject: Subject, threads: int, quick: bool) -> dict[str, Sample]:
+    """The medians of the contenders."""
+    if quick:
+        return alone(take_turns, subject.name, threads, quick)
+    return take_turns(subject.name, threads, quick)
 
-    rivals = dict(zip(GOALS, (build, with_mmengine, by_hand), strict=True))
-    measured = medians({"autoinit": in_a_block, **rivals}, rounds=3, warm_up=quick)
-    for rival, goal in GOALS.items():
+
+def take_turns(subject_name: str, threads: int, quick: bool) -> dict[str, Sample]:
+    """Have each contender build the model some times, in a process of its own every time."""
+    names = contenders(SUBJECTS[subject_name])
+    call = quietly if quick else alone
+    builds = {name: partial(call, sample, subject_name, name, threads, quick) for name in names}
+    measured = turns(builds, rounds=1 if quick else ROUNDS, patience=PATIENCE)
+    return {name: median(samples) for name, samples in measured.items()}
+
+
+def median(samples: Sequence[Sample]) -> Sample:
+    """Of the times, and of the peaks."""
+    times, peaks = zip(*samples, strict=True)
+    return Sample(statistics.median(times), int(statistics.median(peaks)))
+
+
+def sample(subject_name: str, way_name: str, threads: int, quick: bool) -> Sample:
+    """Build a model once, in this process, after a small one of its kind."""
+    torch.set_num_threads(threads)
+    subject, way = SUBJECTS[subject_name], WAYS[way_name]
+    way(subject, True)()
+    torch.empty(1 << 20).fill_(1)  # torch's threads are started.
+    build = way(subject, quick)
+    times: list[float] = []
+    # The peak is read after the model is dropped, which a high-water mark does not mind.
+    peak = risen(lambda: times.append(seconds(build)))
+    return Sample(times[0], peak)
+
+
+def rows_of_time(subject: Subject, threads: int, medians: dict[str, Sample], quick: bool) -> Iterator[Row]:
+    """Ours over each rival."""
+    model = subject.on_meta(quick)
+    for rival in list(medians)[1:]:
         yield Row(
             bench="building",
-            case="vit_l_16",
-            ours=measured["autoinit"],
+            case=f"{subject.name}, {threads} thread{'s' if threads > 1 else ''}",
+            ours=medians[AUTOINIT].time,
             reference=rival,
-            theirs=measured[rival],
-            at_most=goal,
+            theirs=medians[rival].time,
+            note=garbage(subject, quick) if rival == META else "",
+            at_most=GOALS.get((subject.name, threads, rival)),
+            parameters=sum(param.numel() for param in model.parameters()) if subject.fills else None,
+            threads=threads,
+        )
+
+
+def garbage(subject: Subject, quick: bool) -> str:
+    """What the way by the meta device leaves as it finds it."""
+    left = left_as_garbage(subject, quick)
+    return f"{len(left)} tensor{'s' if len(left) > 1 else ''} left as garbage" if left else ""
+
+
+def rows_of_memory(subject: Subject, threads: int, medians: dict[str, Sample], quick: bool) -> Iterator[Row]:
+    """Our peak over the model's own bytes, and over each rival's."""
+    own = own_bytes(subject.on_meta(quick)) / MIB
+    peaks = {name: max(each.peak, 1) / MIB for name, each in medians.items() if name != LIMIT}
+    ours = peaks.pop(AUTOINIT)
+    for reference, theirs in {"the model's own bytes": own, **peaks}.items():
+        is_own = reference not in peaks
+        yield Row(
+            bench="building",
+            case=f"{subject.name}, peak memory",
+            ours=ours,
+            reference=reference,
+            theirs=theirs,
+            unit="MiB",
+            at_most=(1 + GOAL_SHARE) * own + GOAL_MIB if is_own else None,
+            goal_for_ours=is_own,
+            threads=threads,
         )

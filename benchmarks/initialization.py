@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from torch import nn
 
 from autoinit import initialize
 
+from .contenders import initialize_with_mmengine
 from .rows import Row
+from .schemes import LINEARS, VIT, Scheme
 from .stopwatch import medians
-from .subjects import (
-    LINEAR_CFG,
-    VIT_CFG,
-    initialize_by_hand,
-    initialize_linears_by_hand,
-    initialize_with_mmengine,
-    linears,
-    vit,
-)
+from .subjects import linears, vit
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
     """A few large tensors, and many small ones."""
     layers = 100 if quick else 10_000
-    yield from compare("vit_b_16", vit("vit_b_16", quick), VIT_CFG, initialize_by_hand, 3)
+    yield from compare("vit_b_16", vit("vit_b_16", quick), VIT, 3)
     small = linears(layers)
-    yield from compare(f"{layers:,} x Linear(4, 4)", small, LINEAR_CFG, initialize_linears_by_hand, 3 if quick else 7)
+    yield from compare(f"{layers:,} x Linear(4, 4)", small, LINEARS, 3 if quick else 7)
 
 
-def compare(
-    name: str, model: nn.Module, cfg: list[dict[str, Any]], by_hand: Callable[[nn.Module], None], rounds: int
-) -> Iterator[Row]:
-    """One model and config, over both rivals."""
+def compare(name: str, model: nn.Module, scheme: Scheme, rounds: int) -> Iterator[Row]:
+    """One model and scheme, over both rivals."""
     rivals = {
-        "mmengine init_weights()": lambda: initialize_with_mmengine(model, cfg),
-        "torch.nn.init by hand": lambda: by_hand(model),
+        "mmengine init_weights()": lambda: initialize_with_mmengine(model, scheme.cfg),
+        "torch.nn.init by hand": lambda: scheme.by_hand(model),
     }
-    measured = medians({"autoinit": lambda: initialize(model, cfg), **rivals}, rounds)
+    measured = medians({"autoinit": lambda: initialize(model, scheme.cfg), **rivals}, rounds)
     for rival in rivals:
         yield Row(
             bench="initialization",

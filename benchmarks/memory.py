@@ -1,14 +1,8 @@
-"""How far the process's memory rises, each case in a process of its own: `python -m benchmarks.memory CASE`."""
+"""How far the process's memory rises, each case in a process of its own."""
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from torch import nn
@@ -17,10 +11,12 @@ from autoinit import autoinit, initialize, plan
 
 from .checkpoints import FORMATS, ONE_TENSOR, measure_load
 from .planning import meta_model
+from .processes import alone
+from .resident import MIB, own_bytes, risen, status
 from .rows import Row
-from .subjects import VIT_CFG, vit
+from .schemes import VIT_CFG
+from .subjects import vit
 
-MIB = 1 << 20
 # Over the model's own bytes.
 GOAL_SHARE, GOAL_MIB = 0.02, 64.0
 # Over the largest tensor of a checkpoint.
@@ -37,7 +33,7 @@ class Rise(NamedTuple):
 def rows(quick: bool = False) -> Iterator[Row]:
     """What initialization takes over the model's own bytes, loading over one tensor, and a plan over the model."""
     for case, (label, reference, goal) in CASES.items():
-        rise = in_a_process(case, quick)
+        rise = alone(measure, case, quick)
         yield Row(
             bench="memory",
             case=label,
@@ -76,14 +72,6 @@ CASES: dict[str, tuple[str, str, Goal | None]] = {
 }
 
 
-def in_a_process(case: str, quick: bool) -> Rise:
-    """Measure a case where nothing else has used memory before."""
-    command = [sys.executable, "-m", "benchmarks.memory", case, *(["--quick"] if quick else [])]
-    repository = Path(__file__).parents[1]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True, cwd=repository).stdout
-    return Rise(**json.loads(printed.splitlines()[-1]))
-
-
 def measure(case: str, quick: bool) -> Rise:
     """Measure a case in this process."""
     warm_up()
@@ -112,41 +100,3 @@ def warm_up() -> None:
     """Have everything imported, and torch's threads running."""
     model = nn.Sequential(nn.Linear(1024, 1024), nn.Conv2d(1, 1, 1), nn.LayerNorm(1))
     initialize(model, VIT_CFG)
-
-
-def own_bytes(model: nn.Module) -> int:
-    """What the parameters hold."""
-    return sum(param.numel() * param.element_size() for param in model.parameters())
-
-
-def risen(run: Callable[[], object]) -> int:
-    """How many bytes more than before are resident at the highest point of a call."""
-    gc.collect()
-    trim()
-    before = status("VmRSS")
-    # "5" lowers the high-water mark to what is resident now.
-    Path("/proc/self/clear_refs").write_text("5")
-    result = run()
-    peak = status("VmHWM") - before
-    del result
-    return peak
-
-
-def status(field: str) -> int:
-    """Bytes, from what Linux says of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name == field:
-            return int(value.split()[0]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {field}: memory is measured on Linux.")
-
-
-def trim() -> None:
-    """Hand freed memory back, so that it is not taken for free space of the model's."""
-    trim_ = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim_ is not None:
-        trim_(0)
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], "--quick" in sys.argv)._asdict()))

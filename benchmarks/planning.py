@@ -9,8 +9,8 @@ from torch import nn
 from autoinit import plan
 
 from .rows import Row
+from .schemes import VIT_CFG
 from .stopwatch import medians
-from .subjects import VIT_CFG
 
 GOAL_US = 20.0
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

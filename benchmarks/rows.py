@@ -20,9 +20,12 @@ class Row:
         ours: the figure of autoinit, in `unit`.
         reference: what it is compared to.
         theirs: the figure of that.
+        note: what else has to be said of the reference.
         unit: "s", "us" or "MiB".
         at_most: the goal, if there is one; for the ratio of ours to theirs, unless `goal_for_ours`.
         goal_for_ours: the goal is for our figure itself.
+        parameters: how many values the model has, if that is what the case is about.
+        threads: how many of torch's threads ran, if not all.
     """
 
     bench: str
@@ -30,9 +33,12 @@ class Row:
     ours: float
     reference: str
     theirs: float
+    note: str = ""
     unit: str = "s"
     at_most: float | None = None
     goal_for_ours: bool = False
+    parameters: int | None = None
+    threads: int | None = None
 
     @property
     def ratio(self) -> float:
@@ -56,7 +62,8 @@ class Row:
         goal = "" if self.at_most is None else f"<= {self.at_most:.3g}{unit}"
         reached = {True: "yes", False: "NO", None: ""}[self.reached]
         ours, theirs = (f"{value:.4g} {self.unit}" for value in (self.ours, self.theirs))
-        return self.bench, self.case, ours, theirs, self.reference, f"{self.ratio:.3f}", goal, reached
+        reference = f"{self.reference} ({self.note})" if self.note else self.reference
+        return self.bench, self.case, ours, theirs, reference, f"{self.ratio:.3f}", goal, reached
 
 
 def tabulate(rows: Iterable[Row], machine: str) -> Table:

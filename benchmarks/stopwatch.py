@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 def medians(contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up: bool = True) -> dict[str, float]:
@@ -14,11 +19,21 @@ def medians(contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up
     if warm_up:
         for contender in contenders.values():
             contender()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    measured = turns({name: partial(seconds, contender) for name, contender in contenders.items()}, rounds)
+    return {name: statistics.median(times) for name, times in measured.items()}
+
+
+def turns(contenders: Mapping[str, Callable[[], T]], rounds: int, patience: float = math.inf) -> dict[str, list[T]]:
+    """What contenders return who take turns; one that has taken more seconds than `patience` is not asked again."""
+    results: dict[str, list[T]] = {name: [] for name in contenders}
+    taken = dict.fromkeys(contenders, 0.0)
     for index in range(rounds):
         for name in list(contenders)[:: -1 if index % 2 else 1]:
-            times[name].append(seconds(contenders[name]))
-    return {name: statistics.median(measured) for name, measured in times.items()}
+            if taken[name] <= patience:
+                start = time.perf_counter()
+                results[name].append(contenders[name]())
+                taken[name] += time.perf_counter() - start
+    return results
 
 
 def seconds(run: Callable[[], object]) -> float:

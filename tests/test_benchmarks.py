@@ -4,15 +4,37 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pstats
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 pytest.importorskip("mmengine")
 
+from autoinit import initialize
+from benchmarks import plot, profile
 from benchmarks.__main__ import BENCHES, main
+from benchmarks.contenders import (
+    AUTOINIT,
+    LIMIT,
+    META,
+    PLAIN,
+    SKIPPING,
+    WAYS,
+    contenders,
+    initialize_with_mmengine,
+    left_as_garbage,
+)
+from benchmarks.processes import alone
+from benchmarks.resident import MIB, risen
 from benchmarks.rows import COLUMNS, Row, tabulate
-from benchmarks.stopwatch import medians
+from benchmarks.stopwatch import medians, turns
+from benchmarks.subjects import SUBJECTS, Subject
 
 
 @pytest.mark.parametrize("name", BENCHES)
@@ -84,3 +106,129 @@ def test_repetitions_take_turns_and_the_collector_comes_back() -> None:
     assert "".join(order) == "abba"
     assert enabled == {False}
     assert gc.isenabled()
+
+
+def test_who_has_run_longer_than_patience_is_not_asked_again() -> None:
+    order: list[str] = []
+
+    def contender(name: str, delay: float) -> str:
+        order.append(name)
+        time.sleep(delay)
+        return name
+
+    contenders = {"slow": lambda: contender("slow", 0.05), "fast": lambda: contender("fast", 0.0)}
+    results = turns(contenders, rounds=3, patience=0.02)
+    assert order == ["slow", "fast", "fast", "fast"]
+    assert results == {"slow": ["slow"], "fast": ["fast"] * 3}
+
+
+def test_a_call_alone_has_a_process_of_its_own() -> None:
+    assert len({os.getpid(), alone(os.getpid), alone(os.getpid)}) == 3
+
+
+def test_an_error_of_a_call_alone_arrives() -> None:
+    with pytest.raises(ZeroDivisionError):
+        alone(divmod, 1, 0)
+
+
+def test_the_rise_of_memory_is_that_of_the_highest_point() -> None:
+    def build() -> torch.Tensor:
+        torch.ones(64 * MIB // 4)
+        return torch.ones(16 * MIB // 4)
+
+    torch.ones(200 * MIB // 4)  # A higher point that is over.
+    assert 60 * MIB < risen(build) < 90 * MIB
+
+
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=lambda subject: subject.name)
+def test_a_rival_initializes_what_we_do(subject: Subject) -> None:
+    """Else the times would be of different work: values of the same spread, in the same parameters."""
+    ours, by_hand, mmengine = (subject.small() for _ in range(3))
+    for model in (ours, by_hand, mmengine):
+        with torch.no_grad():
+            for param in model.parameters():
+                param.fill_(7)
+    initialize(ours, subject.scheme.cfg)
+    subject.scheme.by_hand(by_hand)
+    initialize_with_mmengine(mmengine, subject.scheme.cfg)
+    filled = {name for name, param in ours.named_parameters() if not bool((param == 7).all())}
+    assert filled
+    for rival in (by_hand, mmengine):
+        for name, param in rival.named_parameters():
+            assert bool((param == 7).all()) == (name not in filled), name
+            expected = dict(ours.named_parameters())[name]
+            # Of 1000 values or more, the spread is within 15 % with more than six standard errors to spare.
+            if name in filled and param.numel() >= 1000:
+                spread, expected_spread = float(param.detach().std()), float(expected.detach().std())
+                assert spread == pytest.approx(expected_spread, rel=0.15, abs=1e-6), name
+
+
+@pytest.mark.parametrize("subject", SUBJECTS.values(), ids=lambda subject: subject.name)
+def test_every_way_leads_to_the_same_shapes(subject: Subject) -> None:
+    shapes = [param.shape for param in subject.small().parameters()]
+    for name in contenders(subject):
+        built: Any = WAYS[name](subject, True)()
+        tensors = built.parameters() if isinstance(built, nn.Module) else built
+        assert [tensor.shape for tensor in tensors] == shapes, name
+
+
+def test_a_way_that_a_model_does_not_have_is_left_out() -> None:
+    assert SKIPPING in contenders(SUBJECTS["GPT-2 medium"])
+    assert SKIPPING not in contenders(SUBJECTS["vit_l_16"])
+    assert not {PLAIN, META} & set(contenders(SUBJECTS["2^28 values, normal"]))
+
+
+def test_what_the_way_by_meta_leaves_is_named() -> None:
+    left = left_as_garbage(SUBJECTS["vit_b_16"], quick=True)
+    assert {"class_token", "encoder.pos_embedding"} < set(left)
+    assert sum(name.endswith("in_proj_weight") for name in left) == 2
+    assert left_as_garbage(SUBJECTS["resnet50"], quick=True) == []
+
+
+def times(name: str, size: int | None, threads: int, ours: float) -> list[Row]:
+    rivals = {PLAIN: 2 * ours, LIMIT: ours / 4}
+    return [
+        Row(bench="building", case=f"{name}, n threads", ours=ours, reference=rival, theirs=theirs)
+        if size is None
+        else Row(
+            **dict(bench="building", case=f"{name}, n threads", ours=ours, reference=rival, theirs=theirs),
+            **dict(parameters=size, threads=threads),
+        )
+        for rival, theirs in rivals.items()
+    ]
+
+
+def test_a_plot_has_a_line_for_each_way(tmp_path: Path) -> None:
+    rows = [*times("large", 900, 2, 8.0), *times("small", 10, 2, 1.0), *times("small", 10, 1, 3.0)]
+    rows += times("one tensor", None, 2, 5.0)
+    source, target = tmp_path / "bench.json", tmp_path / "images" / "building.svg"
+    source.write_text(json.dumps({"machine": "a machine", "rows": [row.to_dict() for row in rows]}))
+    assert plot.lines(json.loads(source.read_text())["rows"]) == {
+        AUTOINIT: [(10, 1.0), (900, 8.0)],
+        PLAIN: [(10, 2.0), (900, 16.0)],
+        LIMIT: [(10, 0.25), (900, 2.0)],
+    }
+    plot.main(source, target)
+    drawn = target.read_text()
+    assert all(text in drawn for text in (AUTOINIT, PLAIN, LIMIT, "small", "large", "a machine"))
+    plot.main(source, tmp_path / "again.svg")
+    assert (tmp_path / "again.svg").read_text() == drawn
+
+
+def test_a_profile_accounts_for_every_phase(capsys: pytest.CaptureFixture[str]) -> None:
+    profile.main(["--quick"])
+    printed = capsys.readouterr().out
+    assert all(phase in printed for phase in profile.PHASES.values())
+    assert LIMIT in printed
+
+
+def test_the_time_of_a_function_in_c_is_its_callers() -> None:
+    import cProfile
+
+    profiler = cProfile.Profile()
+    with profiler:
+        nn.init.normal_(torch.empty(1 << 20))
+    spent = dict.fromkeys(profile.PHASES.values(), 0.0)
+    for path, seconds in profile.own_times(pstats.Stats(profiler)):
+        spent[profile.phase_of(path)] += seconds
+    assert max(spent, key=lambda phase: spent[phase]) == "fills of constructors that no rule replaces"

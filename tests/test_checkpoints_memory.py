@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from autoinit import CheckpointError, initialize, plan
 from autoinit.checkpoints import open_checkpoint
 from autoinit.checkpoints.files import torch_format
-from benchmarks.memory import trim
+from benchmarks.resident import trim
 
 from .checkpoint_files import (
     SAVES,

@@ -1,0 +1,34 @@
+"""Calls in processes of their own, which begin with everything imported and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.context import BaseContext
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+@functools.cache
+def server() -> BaseContext:
+    """A process that imports the libraries once, runs nothing, and is copied for every call."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.preloaded"])
+    return context
+
+
+def alone(function: Callable[..., T], *args: object) -> T:
+    """What a call gives in a new process: no threads were started there, and no memory was used and freed."""
+    with ProcessPoolExecutor(max_workers=1, mp_context=server()) as executor:
+        return executor.submit(quietly, function, *args).result()
+
+
+def quietly(function: Callable[..., T], *args: object) -> T:
+    """A call without warnings: of layers that are absent, say, which no reader of the table can act upon."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return function(*args)
