@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -100,6 +101,27 @@ def test_what_a_thread_wrote_that_was_there_before_is_not_overwritten() -> None:
     thread.join()
     assert (built[0].weight == 4).all()
     assert built[1].weight.isfinite().all() and not (built[1].weight == 4).any()
+
+
+def test_a_model_that_an_older_thread_calls() -> None:
+    begin, done, built = threading.Event(), threading.Event(), []
+
+    def call() -> None:
+        begin.wait()
+        built[0](torch.ones(2, SIZE))
+        done.set()
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    torch.manual_seed(5)
+    with autoinit([]):
+        built.append(nn.Sequential(linear(), linear()))
+        begin.set()
+        done.wait()
+        built.append(linear())
+    thread.join()
+    deferred = tensors(built)
+    assert same(deferred, plainly(lambda: [nn.Sequential(linear(), linear()), linear()]))
 
 
 @pytest.mark.parametrize("how", ["thread", "pool", "waiting pool"])
@@ -310,6 +332,18 @@ def test_a_fill_that_fails_after_all_is_not_tried_again() -> None:
     assert _len_torch_function_stack() == 0
     deferrer.rest()
     assert not deferrer.records
+
+
+def test_what_a_constructor_throws_away_is_gone() -> None:
+    with autoinit([]):
+        kept = linear()
+        thrown = linear()
+        thrown.weight.sum()
+        storage = weakref.ref(thrown.weight.untyped_storage())
+        pending = linear()
+        del thrown
+        assert storage() is None
+    assert kept.weight.isfinite().all() and pending.weight.isfinite().all()
 
 
 def test_memory_of_a_parameter_that_nobody_has_any_more_is_no_other_parameters() -> None:

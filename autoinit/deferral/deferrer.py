@@ -69,8 +69,8 @@ class Deferrer(TorchFunctionMode):
     def _guard(self, param: nn.Parameter) -> None:
         storage = storage_of(param)
         guard = self._guards.get(storage)
-        if guard is None:
-            if storage not in self._exposed:
+        if not guard:
+            if not self._exposed.get(storage):
                 self._guards[storage] = Guard(param)
         elif param not in guard:
             self.records.run_for({storage})
@@ -78,9 +78,9 @@ class Deferrer(TorchFunctionMode):
 
     def rest(self) -> None:
         """Run everything that is pending, and be idle until the next parameter that is large enough."""
-        if self._is_on:
-            self._is_on = False
-            take_out(self)
+        # Perhaps another thread has found it idle meanwhile: on this one's stack it has to be looked for.
+        self._is_on = False
+        take_out(self)
         self._guards.clear()
         self._exposed.clear()
         self.records.run_all()
@@ -145,7 +145,7 @@ class Deferrer(TorchFunctionMode):
         """Record a fill, if it is one of a parameter, with numbers that it can be done with."""
         target = call.target
         guard = self._guards.get(storage_of(target)) if is_plain(target) else None
-        if guard is None or torch._C._len_torch_dispatch_stack() or not self._is_here():
+        if not guard or torch._C._len_torch_dispatch_stack() or not self._is_here():
             return False
         if target.requires_grad and torch.is_grad_enabled() and not call.is_without_grad:
             return False  # It will raise.

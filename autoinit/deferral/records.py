@@ -35,32 +35,59 @@ _USES_BESIDE = _uses(storage_of(_ALONE)) - 1
 class Guard:
     """The parameters that share a piece of memory: by their versions writes of others are seen.
 
+    It keeps their memory only while something is pending there: what a constructor throws away is gone.
+
     Args:
         param: the first of them.
     """
 
     def __init__(self, param: Tensor) -> None:
-        self._params: list[weakref.ref[Tensor]] = []
+        self._storage = storage_of(param)
+        self._params = [weakref.ref(param)]
         self._views: list[Tensor] = []
-        self.add(param)
+        self.own = 0
+        """How many of the writes that the versions count were fills that had been pending."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Those that are left, and still have this memory."""
+        for each in self._params:
+            param = each()
+            if param is not None and storage_of(param) == self._storage:
+                yield param
 
     def __contains__(self, param: Tensor) -> bool:
-        return any(each() is param for each in self._params)
+        return any(each is param for each in self)
+
+    def __bool__(self) -> bool:
+        """Whether there is any; if not, other memory may have come to the place of theirs."""
+        return any(True for _ in self)
 
     def add(self, param: Tensor) -> None:
-        """One more."""
+        """One more; with nothing pending."""
         self._params.append(weakref.ref(param))
-        # A view has the same version; the parameter itself may go.
-        self._views.append(param.detach())
+
+    def begin(self) -> None:
+        """Something is pending now."""
+        self._views = [param.detach() for param in self]
+        self.own = 0
+
+    def end(self) -> None:
+        """Nothing is pending any more."""
+        self._views.clear()
 
     def is_alone(self, storage: int, records: int) -> bool:
-        """Whether nobody has the memory any more but these views and as many fills that are pending."""
+        """Whether nobody has the memory any more but this, and as many fills that are pending."""
         return _uses(storage) - _USES_BESIDE <= len(self._views) + records
 
     @property
     def version(self) -> int:
         """Rises with each write through one of them."""
         return sum(view._version for view in self._views)
+
+    @property
+    def writes(self) -> int:
+        """How many writes there were, but for those of fills that had been pending."""
+        return self.version - self.own
 
 
 @dataclass(eq=False)
@@ -106,8 +133,6 @@ class Records:
         """Those of them that draw."""
         self._state: Tensor | None = None
         """Of the default generator, where the first of the pending draws begins."""
-        self._own: dict[int, int] = {}
-        """By the piece of memory with something pending, how many of the writes that its version counts are ours."""
 
     def __len__(self) -> int:
         return sum(map(len, self._pending.values()))
@@ -131,8 +156,8 @@ class Records:
         record.number = next(self._numbers)
         if record.storage not in self._pending:
             self._pending[record.storage] = []
-            self._own[record.storage] = 0
-        record.writes = self._writes(record)
+            record.guard.begin()
+        record.writes = record.guard.writes
         self._pending[record.storage].append(record)
 
     def run_for(self, storages: Collection[int]) -> None:
@@ -161,6 +186,7 @@ class Records:
         touched = [record for storage in extents for record in self._pending.get(storage, ())]
         dropped = sorted((record for record in touched if lies_in(record.tensor, extents)), key=_number)
         self._take(dropped)
+        self._release(dropped)
         if not self._draws:
             self._state = None
         return dropped
@@ -181,8 +207,7 @@ class Records:
         with unwatched(), self._from_where_draws_begin(any(record.draws for record in due)):
             for record in sorted(due, key=_number):
                 self._fill(record, is_seen=record.storage not in unused)
-        for storage in self._own.keys() - self._pending.keys():
-            del self._own[storage]
+        self._release(due)
 
     def _unused(self, storages: Collection[int]) -> set[int]:
         """The memory that nobody can look at any more: of parameters that have been replaced."""
@@ -190,17 +215,19 @@ class Records:
         return {storage for storage, records in pending.items() if records[0].guard.is_alone(storage, len(records))}
 
     def _fill(self, record: Record, *, is_seen: bool) -> None:
-        if is_seen and self._writes(record) == record.writes:
+        if is_seen and record.guard.writes == record.writes:
             before = record.guard.version
             record.function(record.tensor, *record.args, **record.kwargs)
-            self._own[record.storage] += record.guard.version - before
+            record.guard.own += record.guard.version - before
         elif record.draws:
             # Somebody wrote there whom we did not see, and what he wrote stays; or nobody has it any more. The numbers
             # are drawn all the same, for those after them to be what they would be.
             record.function(torch.empty_like(record.tensor), *record.args, **record.kwargs)
 
-    def _writes(self, record: Record) -> int:
-        return record.guard.version - self._own[record.storage]
+    def _release(self, done: list[Record]) -> None:
+        for record in done:
+            if record.storage not in self._pending:
+                record.guard.end()
 
     @contextmanager
     def _from_where_draws_begin(self, draws: bool) -> Iterator[None]:

@@ -24,7 +24,8 @@ def put_at_the_bottom(mode: TorchFunctionMode) -> None:
 
 def take_out(mode: TorchFunctionMode) -> None:
     """Leave a mode, wherever it lies; nothing happens if it is not there."""
-    _put_back([each for each in _take_all() if each is not mode])
+    if _len_torch_function_stack():
+        _put_back([each for each in _take_all() if each is not mode])
 
 
 @contextmanager
