@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from torch.nn.parameter import is_lazy
 
 from ..applying import Targets
-from ..deferral import Deferrer, Extents, is_plain, lies_in, put_extent, storage_of
+from ..deferral import Deferrer, Extents, Records, is_plain, lies_in, put_extent, storage_of
 from ..fills import Blocks, Custom, Fill
 from ..planning import Entry, Load, Plan, loads_rule
 
@@ -68,8 +68,8 @@ class Deferral:
             return
         with self.deferrer.aside() as records:
             extents: Extents = {}
-            for plan, targets in work:
-                _put_replaced(plan, targets, extents)
+            for plan, targets in work if records else ():
+                _put_replaced(plan, targets, records, extents)
             dropped = records.drop(extents)
             if final or self._is_own or any(_runs_code(plan) for plan, _ in work):
                 records.run_all()
@@ -89,12 +89,12 @@ class Deferral:
                 raise
 
 
-def _put_replaced(plan: Plan, targets: Targets, extents: Extents) -> None:
-    """Add the memory that a plan overwrites before anybody can look at it."""
+def _put_replaced(plan: Plan, targets: Targets, records: Records, extents: Extents) -> None:
+    """Add the memory with something pending that a plan overwrites before anybody can look at it."""
     first_code = min((step.rank for step in plan.steps if not isinstance(step, Load)), default=(math.inf,))
     for fqn, entry in plan.items():
         param = targets.params[fqn]
-        if fqn in targets.weights or is_lazy(param) or not is_plain(param):
+        if fqn in targets.weights or is_lazy(param) or not is_plain(param) or storage_of(param) not in records:
             continue
         if entry.kept is None and entry.rank < first_code and _overwrites(entry):
             put_extent(extents, param)
