@@ -1,6 +1,5 @@
 """Fills that constructors apply to parameters: recorded instead of run, and run when somebody looks."""
 
-from .deferrer import LARGE as LARGE
 from .deferrer import Deferrer as Deferrer
 from .deferrer import is_plain as is_plain
 from .records import Extents as Extents

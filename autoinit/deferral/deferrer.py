@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,6 @@ from .calls import Call
 from .kinds import Kind, kind_of
 from .records import Guard, Records, storage_of
 from .stack import put_at_the_bottom, take_out, unwatched
-
-LARGE = 1 << 12
-"""A parameter of so many elements is worth a mode, which every call of torch has to go through from then on."""
 
 CLEARED = Tensor.data.__set__  # type: ignore[attr-defined]
 
@@ -40,6 +37,9 @@ class Deferrer(TorchFunctionMode):
         >>> deferrer.rest()
     """
 
+    LARGE: ClassVar[int] = 1 << 12
+    """A parameter of so many elements is worth a mode, which every call of torch has to go through from then on."""
+
     def __init__(self, is_here: Callable[[], bool]) -> None:
         super().__init__()
         self.records = Records()
@@ -56,7 +56,7 @@ class Deferrer(TorchFunctionMode):
     def notice(self, param: nn.Parameter) -> None:
         """Be told of a parameter, when a module gets it: from now on its fills are recorded."""
         with torch._C.DisableTorchFunction():
-            if not self._is_on and (self._is_stopped or param.numel() < LARGE):
+            if not self._is_on and (self._is_stopped or param.numel() < self.LARGE):
                 return
             if not is_plain(param) or not is_alone(param):
                 return

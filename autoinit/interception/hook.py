@@ -19,7 +19,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
-from ..deferral import LARGE, Deferrer
+from ..deferral import Deferrer
 from ..patches import Patches
 from ..planning import ENGINES
 from .context import innermost
@@ -140,7 +140,7 @@ def _registering(register: Callable[[nn.Module, str, nn.Parameter | None], None]
     def register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
         register(self, name, param)
         # Layers are small more often than not. Without a mode on the stack nobody sees us ask.
-        is_small = type(param) is nn.Parameter and not _len_torch_function_stack() and param.numel() < LARGE
+        is_small = type(param) is nn.Parameter and not _len_torch_function_stack() and param.numel() < Deferrer.LARGE
         if not is_small and param is not None and (deferrer := _deferrer()) is not None:
             deferrer.notice(param)
 

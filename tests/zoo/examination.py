@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from autoinit import AutoInitWarning, Report, Run, autoinit
-from autoinit.deferral import is_plain, storage_of
+from autoinit.deferral import Deferrer, is_plain, storage_of
 from autoinit.interception.context import innermost
 from autoinit.planning import ReportEntry
 
@@ -143,6 +144,8 @@ class Examination:
 
     def identity(self) -> list[Problem]:
         """Without rules everything is as without a block (I6), and nothing is left behind (I3)."""
+        # Most models are built small here, and yet all of their parameters are to be deferred.
+        Deferrer.LARGE = 1
         made = self.construct(autoinit([]), self.build_and_count)
         self.models = models_of(made.run)
         return self.blamed([*self.reference.differences(made.fingerprint()), *self.traces(made.model)])
@@ -202,8 +205,11 @@ class Examination:
 def pending_in(model: nn.Module) -> int:
     """How many values the running block has not filled yet."""
     run = innermost(Run)
-    records = run.deferral.deferrer.records if run is not None and run.deferral.deferrer is not None else ()
-    return sum(param.numel() for param in model.parameters() if is_plain(param) and storage_of(param) in records)
+    deferrer = run.deferral.deferrer if run is not None else None
+    # Who asks for memory is handed it up to date, but for whom nobody sees.
+    with torch._C.DisableTorchFunction():
+        params = [param for param in model.parameters() if deferrer is not None and is_plain(param)]
+        return sum(param.numel() for param in params if storage_of(param) in deferrer.records)
 
 
 def models_of(run: Run | None) -> list[str]:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from autoinit import Run, autoinit
+from autoinit.deferral import Deferrer
 
 from . import examination
 from .examination import Examination
@@ -51,6 +52,12 @@ def small_heap() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An examination changes it for the rest of its process."""
+    monkeypatch.setattr(Deferrer, "LARGE", Deferrer.LARGE)
+
+
+@pytest.fixture(autouse=True)
 def states_of_generators() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
@@ -75,6 +82,17 @@ def test_a_model_that_is_treated_as_it_has_to_be_has_no_problems() -> None:
     assert findings.coverage["typical"]["uncovered"] == [["Net", "mask", "no rule", 1, 7]]
     assert findings.coverage["everything"]["uncovered"] == []
     assert findings.tests > 30
+
+
+def test_what_is_pending_as_a_block_ends_is_counted() -> None:
+    assert examined(lambda: nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))).pending == 64 * 64 + 3 * 64
+
+    def build() -> nn.Module:
+        layers = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))
+        layers[0].weight.sum()
+        return layers
+
+    assert examined(build).pending == 3 * 64
 
 
 def test_progress_is_told_check_by_check() -> None:
