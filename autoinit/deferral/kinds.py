@@ -137,7 +137,7 @@ def _classify_python(function: types.FunctionType, name: str) -> Kind:
     """Of what a function in Python is made is not seen any more when a mode calls it: it has to be known as a whole."""
     if is_init(function):
         return Kind.FILLS if name in INIT_FUNCTIONS else Kind.DRAWS
-    if function.__module__ in ("torch.functional", "torch._tensor"):
+    if function.__module__ in ("torch.functional", "torch._tensor") or function is torch._assert:
         return Kind.READS
     if function.__module__ == "torch.nn.functional" and not any(word in name for word in DRAWING_WORDS):
         return Kind.READS
