@@ -41,7 +41,9 @@ zoo: $(VENV)/with-test $(VENV)/with-zoo ## build every model of three libraries 
 	$(PY) -m tests.zoo
 
 bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals
-	$(PY) -m benchmarks
+	mkdir -p build
+	$(PY) -m benchmarks --json build/bench.json
+	$(PY) -m benchmarks.plot build/bench.json build/building.svg
 
 docs: $(VENV)/with-docs ## build the site into site/
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
