@@ -367,8 +367,7 @@ def attributes_of_parameters() -> nn.Module:
     with torch.no_grad():
         layer.weight[3] = 0
         layer.weight[:, 3:5] *= 2
-    versions = [parameter._version for parameter in layer.parameters()]
-    layer.register_buffer("versions", torch.tensor(versions))
+    assert layer.weight.is_special  # type: ignore[attr-defined]
     return layer
 
 

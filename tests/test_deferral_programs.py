@@ -206,22 +206,27 @@ def test_a_program_ends_as_it_does_plainly(program: list[tuple[str, int, int]]) 
 
 
 SABOTAGE = {
-    "what is read is not brought up to date": ("run_for", lambda self, storages: None),
-    "draws elsewhere overtake those that are pending": ("run_draws", lambda self: None),
+    "what is read is not brought up to date": (records.Records, "run_for", lambda self, storages: None),
+    "draws elsewhere overtake those that are pending": (records.Records, "run_draws", lambda self: None),
     "a fill does not wait for those before it": (
+        records.Records,
         "_before",
         lambda self, last, besides=(): [each for each in self._draws if each.number == last],
     ),
     "a write of others is overwritten": (
+        records.Records,
         "_fill",
         lambda self, record, is_seen: record.function(record.tensor, *record.args, **record.kwargs),
     ),
+    "a fill of a part leaves nothing of the whole": (records.Record, "covers", lambda self, other: True),
 }
 
 
-@pytest.mark.parametrize(("name", "wrong"), SABOTAGE.values(), ids=SABOTAGE)
-def test_the_programs_find_mistakes(name: str, wrong: Callable[..., object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records.Records, name, wrong)
+@pytest.mark.parametrize(("owner", "name", "wrong"), SABOTAGE.values(), ids=SABOTAGE)
+def test_the_programs_find_mistakes(
+    owner: type, name: str, wrong: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, name, wrong)
 
     @settings(max_examples=400, database=None, derandomize=True, phases=[Phase.generate])
     @given(PROGRAMS)

@@ -146,7 +146,8 @@ def test_a_layer_that_is_looked_at_is_filled_then_with_what_was_drawn_before_it(
         second.bias.sum()
         assert filled == [SIZE * 50, 50, SIZE * 60, 60]
         third.bias.sum()
-    assert filled[4:] == [SIZE * 70, 70, 70]
+        assert filled[4:] == [70], "of what was drawn for it nothing is left"
+    assert filled[5:] == [SIZE * 70, 0]
     assert first.weight.isfinite().all()
 
 

@@ -15,6 +15,7 @@ from .records import Guard, Record
 
 GET, SET = Tensor.__getitem__, Tensor.__setitem__
 DRAWING = frozenset(getattr(Tensor, name) for name in DRAWING_METHODS)
+OVERWRITING = frozenset((*DRAWING, Tensor.fill_, Tensor.zero_))
 INIT: Mapping[str, Callable[..., Any]] = {name: getattr(nn.init, name) for name in INIT_FUNCTIONS}
 """As they are before another library replaces them for a while."""
 OF_SHAPE = ("kaiming_uniform_", "kaiming_normal_")
@@ -110,7 +111,15 @@ class Call:
         args, kwargs = self._rest
         # Nobody else's: who counts references must not see one more, and we have to know which are ours.
         tensor: Tensor = self.target.detach()
-        return Record(function=self._function, tensor=tensor, guard=guard, args=args, kwargs=kwargs, draws=self.draws)
+        return Record(
+            function=self._function,
+            tensor=tensor,
+            guard=guard,
+            args=args,
+            kwargs=kwargs,
+            draws=self.draws,
+            overwrites=self._whole or self._is_init or self.function in OVERWRITING,
+        )
 
 
 def _is_number(value: object) -> bool:

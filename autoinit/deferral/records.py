@@ -101,6 +101,7 @@ class Record:
         args: the rest of its arguments: numbers.
         kwargs: likewise.
         draws: whether it draws from torch's default generator.
+        overwrites: whether nothing is left of what was in `tensor`.
     """
 
     function: Callable[..., Any]
@@ -109,6 +110,9 @@ class Record:
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     draws: bool
+    overwrites: bool
+    is_void: bool = False
+    """Whether only its draws are wanted any more, for the sake of those that come after it."""
     number: int = -1
     """Its place in the order of the program, once it is pending."""
     writes: int = -1
@@ -116,6 +120,14 @@ class Record:
 
     def __post_init__(self) -> None:
         self.storage = storage_of(self.tensor)
+
+    def covers(self, other: Record) -> bool:
+        """Whether nothing is left of what another fill of the same memory did before."""
+        if not self.overwrites:
+            return False
+        (first, last), (start, end) = extent_of(self.tensor), extent_of(other.tensor)
+        is_dense = self.tensor.numel() * self.tensor.element_size() == last - first
+        return is_dense and first <= start and end <= last
 
 
 class Records:
@@ -138,7 +150,7 @@ class Records:
         return sum(map(len, self._pending.values()))
 
     def __bool__(self) -> bool:
-        return bool(self._pending)
+        return bool(self._pending or self._draws)
 
     def __contains__(self, storage: int) -> bool:
         """Whether a piece of memory has something pending."""
@@ -162,6 +174,7 @@ class Records:
 
     def run_for(self, storages: Collection[int]) -> None:
         """Bring some memory up to date: run its own fills, and the draws that come before its last."""
+        self._void({record for storage in storages for record in self._overwritten(storage)})
         due = [record for storage in storages for record in self._pending.get(storage, ())]
         last = max((record.number for record in due if record.draws), default=-1)
         self._run([*due, *self._before(last, besides=storages)])
@@ -173,7 +186,8 @@ class Records:
 
     def run_all(self) -> None:
         """Run everything."""
-        self._run([record for records in self._pending.values() for record in records])
+        void = [record for record in self._draws if record.is_void]
+        self._run([*void, *(record for records in self._pending.values() for record in records)])
 
     def run_those(self, records: list[Record]) -> None:
         """Run fills that were dropped, after all."""
@@ -193,20 +207,38 @@ class Records:
 
     def _before(self, last: int, besides: Collection[int] = ()) -> list[Record]:
         """All draws up to a number, with what else was filled there before it."""
-        drawn = {record.storage for record in self._draws if record.number <= last}
-        drawn.difference_update(besides)
-        return [record for storage in drawn for record in self._pending[storage] if record.number <= last]
+        before = [record for record in self._draws if record.number <= last]
+        drawn = {record.storage for record in before if not record.is_void}.difference(besides)
+        filled = [record for storage in drawn for record in self._pending[storage] if record.number <= last]
+        return [*filled, *(record for record in before if record.is_void)]
+
+    def _overwritten(self, storage: int) -> Iterator[Record]:
+        """The fills of a piece of memory of which later ones leave nothing."""
+        records = self._pending.get(storage, [])
+        for index, record in enumerate(records):
+            if any(later.covers(record) for later in records[index + 1 :]):
+                yield record
+
+    def _void(self, records: Collection[Record]) -> None:
+        """Forget fills of which nothing would be left, but for the numbers that they draw."""
+        if records:
+            draws = self._draws
+            self._take(list(records))
+            self._draws = [record for record in draws if record.draws]
+            for record in records:
+                record.is_void = True
+                record.tensor = torch.empty_like(record.tensor, device="meta")
 
     def _run(self, due: list[Record]) -> None:
         """Run fills in their order, with the generator as it stood when they were made."""
         if not due:
             return
-        unused = self._unused({record.storage for record in due})
+        unused = self._unused({record.storage for record in due if not record.is_void})
         # First of all, so that an error leaves nothing to be run a second time.
         self._take(due)
         with unwatched(), self._from_where_draws_begin(any(record.draws for record in due)):
             for record in sorted(due, key=_number):
-                self._fill(record, is_seen=record.storage not in unused)
+                self._fill(record, is_seen=not record.is_void and record.storage not in unused)
         self._release(due)
 
     def _unused(self, storages: Collection[int]) -> set[int]:
@@ -222,7 +254,7 @@ class Records:
         elif record.draws:
             # Somebody wrote there whom we did not see, and what he wrote stays; or nobody has it any more. The numbers
             # are drawn all the same, for those after them to be what they would be.
-            record.function(torch.empty_like(record.tensor), *record.args, **record.kwargs)
+            record.function(torch.empty_like(record.tensor, device="cpu"), *record.args, **record.kwargs)
 
     def _release(self, done: list[Record]) -> None:
         for record in done:
@@ -252,7 +284,7 @@ class Records:
     def _take(self, records: list[Record]) -> None:
         """Take fills off the list."""
         gone = {record.number for record in records}
-        for storage in {record.storage for record in records}:
+        for storage in {record.storage for record in records if not record.is_void}:
             left = [record for record in self._pending[storage] if record.number not in gone]
             if left:
                 self._pending[storage] = left
