@@ -297,6 +297,9 @@ def errors_on_the_way() -> nn.Module:
         lambda: layer.weight.data[SIZE].zero_(),
         lambda: nn.init.eye_(layer.bias),
         lambda: nn.init.kaiming_normal_(layer.bias),
+        lambda: nn.init.kaiming_uniform_(layer.weight, mode="fan"),  # type: ignore[arg-type]
+        lambda: nn.init.kaiming_normal_(layer.weight, nonlinearity="mish"),  # type: ignore[arg-type]
+        lambda: nn.init.kaiming_normal_(layer.weight, "x"),  # type: ignore[arg-type]
     ):
         with pytest.raises((RuntimeError, TypeError, ValueError, IndexError)):
             attempt()

@@ -95,7 +95,7 @@ class Call:
             if self.function is SET:
                 GET(target, self.index)
             elif self._is_init and self._name in OF_SHAPE:
-                INIT[self._name](torch.empty(target.shape, dtype=target.dtype, device="meta"), *args, **kwargs)
+                _check_kaiming(target, *args, **kwargs)
             else:
                 self._function(_empty(target.dtype), *args, **kwargs)
         except Exception:  # Whatever it is, it will be raised by the call itself.
@@ -120,6 +120,14 @@ class Call:
             draws=self.draws,
             overwrites=self._whole or self._is_init or self.function in OVERWRITING,
         )
+
+
+def _check_kaiming(
+    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: None = None
+) -> None:
+    """Raise what torch's functions would, with their arguments and defaults."""
+    nn.init._calculate_correct_fan(tensor, mode)  # type: ignore[arg-type]
+    nn.init.calculate_gain(nonlinearity, a)  # type: ignore[arg-type]
 
 
 def _is_number(value: object) -> bool:
