@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .guards import Guard
 from .kinds import DRAWING_METHODS, INIT_FUNCTIONS, Kind
-from .records import Guard, Record
+from .records import Record
 
 GET, SET = Tensor.__getitem__, Tensor.__setitem__
 DRAWING = frozenset(getattr(Tensor, name) for name in DRAWING_METHODS)

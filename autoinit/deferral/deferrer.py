@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .calls import Call
+from .guards import Guard, storage_of
 from .kinds import Kind, kind_of
-from .records import Guard, Records, storage_of
+from .records import Records
 from .stack import put_at_the_bottom, take_out, unwatched
 
 CLEARED = Tensor.data.__set__  # type: ignore[attr-defined]
