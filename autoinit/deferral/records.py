@@ -163,9 +163,15 @@ class Records:
         # First of all, so that an error leaves nothing to be run a second time.
         self._take(due)
         with unwatched(), self._from_where_draws_begin(any(record.draws for record in due)):
+            errors = []
             for record in sorted(due, key=_number):
-                self._fill(record, is_seen=not record.is_void and record.storage not in unused)
+                try:
+                    self._fill(record, is_seen=not record.is_void and record.storage not in unused)
+                except Exception as error:  # Those after it must not be left unfilled.
+                    errors.append(error)
         self._release(due)
+        if errors:
+            raise errors[0]
 
     def _unused(self, storages: Collection[int]) -> set[int]:
         """The memory that nobody can look at any more: of parameters that have been replaced."""
