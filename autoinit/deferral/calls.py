@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -21,106 +23,127 @@ INIT: Mapping[str, Callable[..., Any]] = {name: getattr(nn.init, name) for name 
 """As they are before another library replaces them for a while."""
 OF_SHAPE = ("kaiming_uniform_", "kaiming_normal_")
 """What has to know the shape of a tensor to say whether it is defined for it."""
+NUMBERS = frozenset((int, float, bool, str, type(None)))
+"""The types of what nearly every fill is given."""
 
-_EMPTY: dict[torch.dtype, Tensor] = {}
+
+@dataclass(frozen=True, eq=False)
+class Filler:
+    """A function that fills its first argument by its other ones.
+
+    Args:
+        function: what does it.
+        draws: whether it draws from a generator.
+        overwrites: whether nothing is left of what was there.
+        is_python: whether it is written in Python, and sees to it that nothing of it is differentiated.
+        is_tried: whether it is known in another way that its arguments are good.
+    """
+
+    function: Callable[..., Any]
+    draws: bool
+    overwrites: bool
+    is_python: bool = False
+    is_tried: bool = False
+
+
+SETTER = Filler(SET, draws=False, overwrites=False)
+
+
+@functools.lru_cache(maxsize=256)
+def filler_of(function: Callable[..., Any]) -> Filler:
+    """What a function of the kind `FILLS` is, as a mode is told of it."""
+    name = function.__name__
+    if isinstance(function, FunctionType):
+        return Filler(INIT[name], draws=name != "constant_", overwrites=True, is_python=True)
+    return Filler(function, draws=function in DRAWING, overwrites=function in OVERWRITING)
 
 
 class Call:
-    """A function of torch with its arguments.
+    """A function that fills, with its arguments.
 
     Args:
-        function: as the mode is told of it.
+        filler: the function.
         args, kwargs: as they were passed.
-        whole: whether it is a function in Python that fills its first argument, and draws.
     """
 
-    def __init__(
-        self, function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any], *, whole: bool = False
-    ) -> None:
-        self.function = function
-        self.args = args
-        self.kwargs = kwargs
-        self._whole = whole
-        self.index = args[1] if (function is GET or function is SET) and len(args) > 1 else None
+    __slots__ = ("_args", "_index", "_kwargs", "filler", "target")
 
-    @property
-    def target(self) -> Any:
-        """What it would fill."""
-        return self.args[0] if self.args else self.kwargs.get("tensor")
-
-    @property
-    def kind_by_index(self) -> Kind:
-        """An index of numbers and slices makes a view; one of tensors and lists takes values out, or puts them in."""
-        if not _is_basic(self.index):
-            return Kind.READS
-        return Kind.VIEWS if self.function is GET else Kind.FILLS
-
-    @property
-    def draws(self) -> bool:
-        """Whether it draws from a generator."""
-        return self._whole or self.function in DRAWING or (self._is_init and self._name != "constant_")
+    def __init__(self, filler: Filler, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.filler = filler
+        self._index: tuple[Any, ...] = ()
+        if args:
+            self.target: Any = args[0]
+            """What it would fill."""
+            self._args, self._kwargs = tuple(args[1:]), kwargs
+            if filler is SETTER:
+                self._index, self._args = self._args[:1], self._args[1:]
+        else:
+            self.target = kwargs.get("tensor")
+            self._args, self._kwargs = (), {key: value for key, value in kwargs.items() if key != "tensor"}
 
     @property
     def result(self) -> Any:
         """What the call gives, once it is recorded."""
-        return None if self.function is SET else self.target
-
-    @property
-    def is_without_grad(self) -> bool:
-        """Whether it sees to it itself that nothing of it is differentiated."""
-        return self._whole or self._is_init
-
-    @property
-    def _name(self) -> str:
-        return str(self.function.__name__)
-
-    @property
-    def _is_init(self) -> bool:
-        return not self._whole and isinstance(self.function, FunctionType) and self._name in INIT
-
-    @property
-    def _rest(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return tuple(self.args[1:]), {key: value for key, value in self.kwargs.items() if key != "tensor"}
+        return None if self.filler is SETTER else self.target
 
     def is_fit(self) -> bool:
         """Whether its other arguments are numbers that it can be done with: it must fail now, not later."""
-        args, kwargs = self._rest
-        if not all(map(_is_number, (*(args[1:] if self.function is SET else args), *kwargs.values()))):
+        values = (*self._args, *self._kwargs.values()) if self._kwargs else self._args
+        if not all(type(value) in NUMBERS or _is_number(value) for value in values):
             return False
-        target = self.target
+        target: Tensor = self.target
         if not target.numel():
             return False
-        if self._whole:
-            return True
-        try:
-            if self.function is SET:
-                GET(target, self.index)
-            elif self._is_init and self._name in OF_SHAPE:
-                _check_kaiming(target, *args, **kwargs)
-            else:
-                self._function(_empty(target.dtype), *args, **kwargs)
-        except Exception:  # Whatever it is, it will be raised by the call itself.
-            return False
-        return True
+        if self.filler is SETTER:
+            return _has(target, self._index)
+        types = tuple(map(type, values))
+        return self.filler.is_tried or _is_accepted(
+            self.filler, target.dtype, target.dim(), self._args, tuple(self._kwargs.items()), types
+        )
 
-    @property
-    def _function(self) -> Callable[..., Any]:
-        return INIT[self._name] if self._is_init else self.function
-
-    def record(self, guard: Guard) -> Record:
-        """The fill, to be run later; `guard` is that of the memory."""
-        args, kwargs = self._rest
+    def record(self, storage: int, guard: Guard) -> Record:
+        """The fill, to be run later; of the memory `storage`, which `guard` looks after."""
         # Nobody else's: who counts references must not see one more, and we have to know which are ours.
         tensor: Tensor = self.target.detach()
+        filler = self.filler
         return Record(
-            function=self._function,
-            tensor=tensor,
-            guard=guard,
-            args=args,
-            kwargs=kwargs,
-            draws=self.draws,
-            overwrites=self._whole or self._is_init or self.function in OVERWRITING,
+            filler.function,
+            tensor,
+            storage,
+            guard,
+            (*self._index, *self._args),
+            self._kwargs,
+            filler.draws,
+            filler.overwrites,
         )
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_accepted(
+    filler: Filler,
+    dtype: torch.dtype,
+    dim: int,
+    args: tuple[Any, ...],
+    kwargs: tuple[tuple[str, Any], ...],
+    types: tuple[type, ...],
+) -> bool:
+    """Whether a function takes some numbers; `types` are theirs, as `1 == 1.0 == True`."""
+    try:
+        if filler.is_python and filler.function.__name__ in OF_SHAPE:
+            _check_kaiming(torch.empty((1,) * dim, device="cpu"), *args, **dict(kwargs))
+        else:
+            filler.function(torch.empty(0, dtype=dtype, device="cpu"), *args, **dict(kwargs))
+    except Exception:  # Whatever it is, it will be raised by the call itself.
+        return False
+    return True
+
+
+def _has(tensor: Tensor, index: tuple[Any, ...]) -> bool:
+    try:
+        GET(tensor, *index)
+    except Exception:  # Whatever it is, it will be raised by the call itself.
+        return False
+    return True
 
 
 def _check_kaiming(
@@ -132,19 +155,15 @@ def _check_kaiming(
 
 
 def _is_number(value: object) -> bool:
-    return value is None or isinstance(value, (numbers.Number, str))
+    return isinstance(value, (numbers.Number, str)) and isinstance(value, Hashable)
 
 
-def _is_basic(index: object) -> bool:
+def kind_by_index(function: Callable[..., Any], index: object) -> Kind:
+    """An index of numbers and slices makes a view; one of tensors and lists takes values out, or puts them in."""
     parts = index if isinstance(index, tuple) else (index,)
-    return all(
+    if not all(
         part is None or part is Ellipsis or (isinstance(part, (int, slice)) and not isinstance(part, bool))
         for part in parts
-    )
-
-
-def _empty(dtype: torch.dtype) -> Tensor:
-    found = _EMPTY.get(dtype)
-    if found is None:
-        found = _EMPTY[dtype] = torch.empty(0, dtype=dtype, device="cpu")
-    return found
+    ):
+        return Kind.READS
+    return Kind.VIEWS if function is GET else Kind.FILLS

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .calls import Call
+from .calls import GET, SET, SETTER, Call, Filler, filler_of, kind_by_index
 from .guards import Guard, storage_of
-from .kinds import Kind, kind_of
+from .kinds import KNOWN, Kind, kind_of
 from .records import Records
-from .stack import put_at_the_bottom, take_out, unwatched
+from .stack import put_at_the_bottom, take_out
 
 CLEARED = Tensor.data.__set__  # type: ignore[attr-defined]
+PLAIN = frozenset((Tensor, nn.Parameter))
 
 
 class Deferrer(TorchFunctionMode):
@@ -61,7 +62,6 @@ class Deferrer(TorchFunctionMode):
                 return
             if not is_plain(param) or not is_alone(param):
                 return
-        with unwatched():
             self._guard(param)
         if not self._is_on:
             self._is_on = True
@@ -109,7 +109,8 @@ class Deferrer(TorchFunctionMode):
         if not self._is_on:
             return False
         with torch._C.DisableTorchFunction():
-            return self._record(Call(function, args, kwargs, whole=True))
+            filler = Filler(function, draws=True, overwrites=True, is_python=True, is_tried=True)
+            return self._record(Call(filler, args, kwargs))
 
     def __torch_function__(
         self,
@@ -118,21 +119,29 @@ class Deferrer(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        call = Call(func, args, kwargs or {})
-        kind = kind_of(func) if call.index is None else call.kind_by_index
+        kind = KNOWN.get(func)
+        if kind is Kind.ASKS or kind is Kind.VIEWS:  # Most of what constructors do: not a step more.
+            return func(*args, **(kwargs or {}))
+        return self._attend(func, args, kwargs or {})
+
+    def _attend(self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """Look at a call that is not known to be harmless, and do it."""
+        is_item = (func is GET or func is SET) and len(args) > 1
+        kind = kind_by_index(func, args[1]) if is_item else kind_of(func)
         if torch._C._functorch.peek_interpreter_stack() is not None:
             self.records.run_all()  # The tensors of a transform hide those that they are made of.
         elif kind is Kind.FILLS:
+            call = Call(SETTER if func is SET else filler_of(func), args, kwargs)
             if self._record(call):
                 return call.result
-            kind = Kind.DRAWS if call.draws else Kind.READS
+            kind = Kind.DRAWS if call.filler.draws else Kind.READS
         if kind is Kind.DRAWS:
             self.records.run_draws()
         if kind is Kind.EXPOSES:
             self._expose(set(storages_in((args, kwargs))))
         elif kind in (Kind.DRAWS, Kind.READS) and self.records:
             self.records.run_for(set(storages_in((args, kwargs))))
-        result = func(*args, **(kwargs or {}))
+        result = func(*args, **kwargs)
         if func == CLEARED:
             self._follow(args[0])
         return result
@@ -145,14 +154,17 @@ class Deferrer(TorchFunctionMode):
     def _record(self, call: Call) -> bool:
         """Record a fill, if it is one of a parameter, with numbers that it can be done with."""
         target = call.target
-        guard = self._guards.get(storage_of(target)) if is_plain(target) else None
+        if not is_plain(target):
+            return False
+        storage = storage_of(target)
+        guard = self._guards.get(storage)
         if not guard or torch._C._len_torch_dispatch_stack() or not self._is_here():
             return False
-        if target.requires_grad and torch.is_grad_enabled() and not call.is_without_grad:
+        if target.requires_grad and torch.is_grad_enabled() and not call.filler.is_python:
             return False  # It will raise.
         if not target.is_floating_point() or not call.is_fit():
             return False
-        self.records.add(call.record(guard))
+        self.records.add(call.record(storage, guard))
         return True
 
     def _follow(self, tensor: object) -> None:
@@ -177,11 +189,10 @@ def storages_in(value: object) -> Iterator[int]:
 def is_plain(tensor: object) -> bool:
     """Whether a tensor has memory on the CPU that it can be told by, and counts what is written there."""
     return (
-        type(tensor) in (Tensor, nn.Parameter)
-        and tensor.device.type == "cpu"  # type: ignore[attr-defined]
-        and tensor.layout == torch.strided  # type: ignore[attr-defined]
-        and not tensor.is_quantized  # type: ignore[attr-defined]
-        and not tensor.is_inference()  # type: ignore[attr-defined]
+        type(tensor) in PLAIN
+        and tensor.is_cpu  # type: ignore[attr-defined]
+        and tensor.layout is torch.strided  # type: ignore[attr-defined]
+        and not (tensor.is_quantized or tensor.is_inference())  # type: ignore[attr-defined]
     )
 
 

@@ -51,7 +51,11 @@ class Guard:
 
     def __bool__(self) -> bool:
         """Whether there is any; if not, other memory may have come to the place of theirs."""
-        return any(True for _ in self)
+        for each in self._params:
+            param = each()
+            if param is not None and storage_of(param) == self._storage:
+                return True
+        return False
 
     def add(self, param: Tensor) -> None:
         """One more; with nothing pending."""

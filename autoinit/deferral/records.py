@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,18 +13,19 @@ import torch
 from torch import Tensor
 
 from .extents import Extents, extent_of, lies_in
-from .guards import Guard, storage_of
+from .guards import Guard
 from .stack import unwatched
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Record:
     """One fill.
 
     Args:
         function: what was called.
         tensor: what it fills: a parameter's memory, or a view of it.
-        guard: of its memory.
+        storage: that memory.
+        guard: what looks after it.
         args: the rest of its arguments: numbers.
         kwargs: likewise.
         draws: whether it draws from torch's default generator.
@@ -32,6 +34,7 @@ class Record:
 
     function: Callable[..., Any]
     tensor: Tensor
+    storage: int
     guard: Guard
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
@@ -43,9 +46,6 @@ class Record:
     """Its place in the order of the program, once it is pending."""
     writes: int = -1
     """How many writes, but for those of fills that were pending, its memory had seen before."""
-
-    def __post_init__(self) -> None:
-        self.storage = storage_of(self.tensor)
 
     def covers(self, other: Record) -> bool:
         """Whether nothing is left of what another fill of the same memory did before."""
@@ -86,7 +86,7 @@ class Records:
         """Record a fill as the latest."""
         if record.draws:
             state = torch.default_generator.get_state()
-            if self._state is not None and not torch.equal(self._state, state):
+            if self._state is not None and not _is_same(self._state, state):
                 self.run_draws()
             if self._state is None:
                 self._state = state
@@ -202,7 +202,7 @@ class Records:
             return
         now = torch.default_generator.get_state()
         self._state = None
-        was_set = not torch.equal(state, now)
+        was_set = not _is_same(state, now)
         if was_set:
             torch.default_generator.set_state(state)
         try:
@@ -224,6 +224,15 @@ class Records:
                 del self._pending[storage]
         if any(record.draws for record in records):
             self._draws = [record for record in self._draws if record.number not in gone]
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two states of a generator are the same: asked at each draw, where `torch.equal` is slow."""
+    return _bytes(one) == _bytes(other)
+
+
+def _bytes(state: Tensor) -> bytes:
+    return ctypes.string_at(state.data_ptr(), state.numel())
 
 
 def _number(record: Record) -> int:
