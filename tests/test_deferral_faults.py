@@ -338,6 +338,39 @@ def test_a_fill_that_fails_after_all_is_not_tried_again() -> None:
     assert not deferrer.records
 
 
+def test_parameters_that_came_before_the_first_large_one_are_deferred_from_then_on() -> None:
+    deferrer = Deferrer(lambda: True, lambda: iter([small, shared]))
+    small, shared = nn.Parameter(torch.zeros(3, 3)), nn.Parameter(torch.zeros(3, 3))
+    seen = shared.detach().numpy()
+    deferrer.notice(small)
+    small.data.normal_()
+    assert not deferrer.records
+    deferrer.notice(nn.Parameter(torch.zeros(100, 100)))
+    small.data.normal_()
+    assert len(deferrer.records) == 1
+    shared.data.normal_()
+    assert not deferrer.records, "it comes after the one that is pending"
+    assert seen.any(), "who has the memory as an array is not seen when he looks"
+    small.data.normal_()
+    small.data.mul_(0)
+    assert len(deferrer.records) == 2
+    assert not small.any()
+    deferrer.rest()
+
+
+def test_small_parameters_get_a_constant_at_once() -> None:
+    deferrer = Deferrer(lambda: True)
+    small, large = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(100, 100))
+    deferrer.notice(large)
+    deferrer.notice(small)
+    small.data.zero_()
+    assert not deferrer.records
+    large.data.zero_()
+    assert len(deferrer.records) == 1
+    deferrer.rest()
+    assert not small.any() and not large.any()
+
+
 def test_what_a_constructor_throws_away_is_gone() -> None:
     with autoinit([]):
         kept = linear()

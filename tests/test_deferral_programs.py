@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from unittest import mock
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoinit import autoinit
-from autoinit.deferral import records
+from autoinit.deferral import Deferrer, records
 
 SIZE = 64
 LAYERS = 4
@@ -187,11 +188,15 @@ def write_unseen(machine: Machine, one: int, other: int) -> None:
 PROGRAMS = st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 7), st.integers(0, 7)), max_size=25)
 
 
-def differences(program: list[tuple[str, int, int]]) -> list[int]:
+LARGE = Deferrer.LARGE
+
+
+def differences(program: list[tuple[str, int, int]], large: int) -> list[int]:
+    """The places of what a program leaves that differ, if parameters of `large` elements are worth deferring."""
     torch.manual_seed(3)
     plain = Machine().run(program).outcome()
     torch.manual_seed(3)
-    with autoinit([]):
+    with mock.patch.object(Deferrer, "LARGE", large), autoinit([]):
         machine = Machine().run(program)
     deferred = machine.outcome()
     assert len(plain) == len(deferred)
@@ -200,9 +205,9 @@ def differences(program: list[tuple[str, int, int]]) -> list[int]:
     ]
 
 
-@given(PROGRAMS)
-def test_a_program_ends_as_it_does_plainly(program: list[tuple[str, int, int]]) -> None:
-    assert differences(program) == []
+@given(PROGRAMS, st.sampled_from([1, LARGE]))
+def test_a_program_ends_as_it_does_plainly(program: list[tuple[str, int, int]], large: int) -> None:
+    assert differences(program, large) == []
 
 
 SABOTAGE = {
@@ -231,7 +236,7 @@ def test_the_programs_find_mistakes(
     @settings(max_examples=400, database=None, derandomize=True, phases=[Phase.generate])
     @given(PROGRAMS)
     def run(program: list[tuple[str, int, int]]) -> None:
-        assert differences(program) == []
+        assert differences(program, large=1) == []
 
     with pytest.raises(AssertionError):
         run()

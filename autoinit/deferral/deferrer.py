@@ -28,6 +28,7 @@ class Deferrer(TorchFunctionMode):
     Args:
         is_here: whether the code that runs is that whose fills are to be deferred: a mode is entered for a thread, in
             which other tasks may run.
+        earlier: gives the parameters that were too small to be told of while it was idle.
 
     Example:
         >>> deferrer = Deferrer(lambda: True)
@@ -42,12 +43,13 @@ class Deferrer(TorchFunctionMode):
     LARGE: ClassVar[int] = 1 << 12
     """A parameter of so many elements is worth a mode, which every call of torch has to go through from then on."""
 
-    def __init__(self, is_here: Callable[[], bool]) -> None:
+    def __init__(self, is_here: Callable[[], bool], earlier: Callable[[], Iterable[nn.Parameter]] = tuple) -> None:
         super().__init__()
         self.records = Records()
         self.users = 0
         """How many blocks are open whose fills it records."""
         self._is_here = is_here
+        self._earlier = earlier
         self._guards: dict[int, Guard] = {}
         """Of the parameters, by their memory."""
         self._exposed: dict[int, Guard] = {}
@@ -60,8 +62,12 @@ class Deferrer(TorchFunctionMode):
         with torch._C.DisableTorchFunction():
             if not self._is_on and (self._is_stopped or param.numel() < self.LARGE):
                 return
-            if not is_plain(param) or not is_alone(param):
+            if not is_known(param):
                 return
+            # Once only: a block in which models are called over and over must not look at all of them each time.
+            earlier, self._earlier = self._earlier, tuple
+            for each in filter(is_known, earlier()):
+                self._guard(each)
             self._guard(param)
         if not self._is_on:
             self._is_on = True
@@ -162,6 +168,8 @@ class Deferrer(TorchFunctionMode):
             return False
         if target.requires_grad and torch.is_grad_enabled() and not call.filler.is_python:
             return False  # It will raise.
+        if not call.filler.draws and target.numel() < self.LARGE and storage not in self.records:
+            return False  # It is done sooner than recorded.
         if not target.is_floating_point() or not call.is_fit():
             return False
         self.records.add(call.record(storage, guard))
@@ -194,6 +202,11 @@ def is_plain(tensor: object) -> bool:
         and tensor.layout is torch.strided  # type: ignore[attr-defined]
         and not (tensor.is_quantized or tensor.is_inference())  # type: ignore[attr-defined]
     )
+
+
+def is_known(tensor: Tensor) -> bool:
+    """Whether whoever looks at the memory of a tensor comes by way of torch."""
+    return is_plain(tensor) and is_alone(tensor)
 
 
 def is_alone(tensor: Tensor) -> bool:

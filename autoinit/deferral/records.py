@@ -100,6 +100,7 @@ class Records:
 
     def run_for(self, storages: Collection[int]) -> None:
         """Bring some memory up to date: run its own fills, and the draws that come before its last."""
+        storages = [storage for storage in storages if storage in self._pending]
         self._void({record for storage in storages for record in self._overwritten(storage)})
         due = [record for storage in storages for record in self._pending.get(storage, ())]
         last = max((record.number for record in due if record.draws), default=-1)

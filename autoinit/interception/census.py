@@ -52,6 +52,11 @@ class Census:
             if module is not None:
                 yield module
 
+    def params(self) -> Iterator[nn.Parameter]:
+        """What the modules have registered so far, each as often as they have it."""
+        for module in self:
+            yield from (param for param in module.__dict__.get("_parameters", {}).values() if param is not None)
+
     def __contains__(self, module: object) -> bool:
         with self._lock:
             while self._indexed < len(self._born):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ..applying import Targets
@@ -23,12 +24,19 @@ class Deferral:
         defer: whether the block defers them.
         outer: of the block around this one, in the same thread or task.
         is_here: whether the running code is the block's.
+        params: gives the parameters that modules of the block have so far.
     """
 
-    def __init__(self, defer: bool, outer: Deferral | None, is_here: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        defer: bool,
+        outer: Deferral | None,
+        is_here: Callable[[], bool],
+        params: Callable[[], Iterator[nn.Parameter]],
+    ) -> None:
         around: Deferrer | None = outer.deferrer if outer is not None else None
         self._is_own = around is None
-        self.deferrer: Deferrer | None = (around or Deferrer(is_here)) if defer else None
+        self.deferrer: Deferrer | None = (around or Deferrer(is_here, params)) if defer else None
         self._above = around if not defer else None
 
     def begin(self) -> None:

@@ -47,8 +47,9 @@ class Run(Extent):
         self, rules: tuple[Rule, ...], seed: int | None, policy: Policy, outer: Run | None, *, defer: bool
     ) -> None:
         super().__init__()
-        self.deferral: Deferral = Deferral(defer, outer.deferral if outer is not None else None, self.is_here)
         self.census = Census()
+        around = outer.deferral if outer is not None else None
+        self.deferral: Deferral = Deferral(defer, around, self.is_here, self.census.params)
         self._reports: list[Report | Callable[[], Report]] = []
         self._rules = rules
         self._seed = seed
