@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Set
+from collections.abc import Collection, Container, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -56,20 +56,23 @@ class Surroundings:
         """Whether a module is there to be initialized."""
         return (self.built is None or id(module) in self.built) and id(module) not in self.final
 
-    def why_kept(self, module: nn.Module, tensors: Iterable[torch.Tensor]) -> str | None:
+    def why_kept(self, module: nn.Module, tensors: Collection[torch.Tensor]) -> str | None:
         """Why what these tensors hold must be left alone, if it must."""
-        keys = {id(tensor) for tensor in tensors}
-        if self.loaded and not keys.isdisjoint(self.loaded):
+        if self.loaded and _any_of(tensors, self.loaded):
             return "loaded"
         if id(module) in self.final:
             return "final since its first call"
         if self.built is not None and id(module) not in self.built:
             return "built outside the block"
-        if self.foreign and not keys.isdisjoint(self.foreign):
+        if self.foreign and _any_of(tensors, self.foreign):
             return "shared with a module outside the block"
-        if self.taken and not keys.isdisjoint(self.taken):
+        if self.taken and _any_of(tensors, self.taken):
             return "shared with an earlier root of the block"
         return None
+
+
+def _any_of(tensors: Collection[torch.Tensor], ids: Set[int]) -> bool:
+    return any(id(tensor) in ids for tensor in tensors)
 
 
 class Claim(NamedTuple):

@@ -30,7 +30,7 @@ class Deferred:
     layout: Layout | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
     """What one parameter gets.
 

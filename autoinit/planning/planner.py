@@ -53,9 +53,9 @@ class Planner(Collector):
         )
 
     def _decide(self, record: Record) -> Entry:
+        if len(record.claims) > 1:
+            record.claims = tuple(sorted(record.claims, key=lambda claim: claim.rank))
         claims, kept = record.claims, record.kept
-        if len(claims) > 1:
-            claims.sort(key=lambda claim: claim.rank)
         settled = self.surroundings.settled
         if settled and id(record.param) in settled:
             return self._settled(record, settled[id(record.param)], claims)
@@ -72,7 +72,7 @@ class Planner(Collector):
             fill=gets.fill,
             rule=winner.rule if winner is not None else None,
             beat=self._losers(claims, winner) if claims else (),
-            aliases=tuple(record.aliases),
+            aliases=record.aliases,
             kept=kept,
             fans=gets.fans,
             through=record.weight.through if record.weight is not None else "",
@@ -119,7 +119,7 @@ class Planner(Collector):
                 "fill": self._gets(won, record, *record.shape_and_dtype()).fill,
                 "kept": None,
             }
-        return replace(inner, fqn=record.fqn, aliases=tuple(record.aliases), **changes)
+        return replace(inner, fqn=record.fqn, aliases=record.aliases, **changes)
 
     def _sparing(self, load: Load, entries: Mapping[str, Entry]) -> Load:
         """A load without what must be left alone, however well the checkpoint fits it.

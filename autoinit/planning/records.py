@@ -50,15 +50,16 @@ class Record:
         """FQN of the module whose own `init_weights` will run over it."""
         self.within: Record | None = None
         """The computed weight that it is stored for."""
-        self.claims: list[Claim] = []
-        self.aliases: list[str] = []
-        self.alias_claims: list[tuple[str, Claim]] = []
+        # Tuples: of a million records most have one claim, and no other name.
+        self.claims: tuple[Claim, ...] = ()
+        self.aliases: tuple[str, ...] = ()
+        self.alias_claims: tuple[tuple[str, Claim], ...] = ()
 
     def claim(self, fqn: str, claim: Claim) -> None:
         """Add a rule's wish, made under one of its names."""
-        self.claims.append(claim)
+        self.claims += (claim,)
         if fqn != self.fqn:
-            self.alias_claims.append((fqn, claim))
+            self.alias_claims += ((fqn, claim),)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -127,7 +128,7 @@ class Records:
                 return record
             self._also[id(param)] = record
         if fqn != record.fqn and fqn not in record.aliases:
-            record.aliases.append(fqn)
+            record.aliases += (fqn,)
         return record
 
     def weight(self, node: Node, weight: Effective) -> Record:
@@ -140,7 +141,7 @@ class Records:
             for other in others:
                 self._also[id(other)] = record
         elif fqn != record.fqn and fqn not in record.aliases:
-            record.aliases.append(fqn)
+            record.aliases += (fqn,)
         return record
 
     def named(self, node: Node, name: str, tensor: Tensor, within: Record | None = None) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..sampling import VERSION
@@ -13,6 +13,8 @@ from .entries import ByName, Entry, coverage, shape_text, summarize
 from .steps import Load
 
 FILLED, KEPT, LOADED, OWN, PENDING = "filled", "kept", "kept: loaded", "own init_weights", "pending"
+
+FIELDS = tuple(field.name for field in fields(Entry))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,7 @@ class ReportEntry(Entry):
     @classmethod
     def of(cls, entry: Entry, outcome: str) -> ReportEntry:
         """An entry of a plan, or of a report, with its outcome."""
-        return cls(**{**entry.__dict__, "outcome": outcome})
+        return cls(**{name: getattr(entry, name) for name in FIELDS}, outcome=outcome)
 
     @property
     def is_uncovered(self) -> bool:
