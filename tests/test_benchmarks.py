@@ -17,7 +17,7 @@ from torch import nn
 pytest.importorskip("mmengine")
 
 from autoinit import initialize
-from benchmarks import plot, profile
+from benchmarks import overview, plot, profile
 from benchmarks.__main__ import BENCHES, main
 from benchmarks.contenders import (
     AUTOINIT,
@@ -188,10 +188,10 @@ def test_what_the_way_by_meta_leaves_is_named() -> None:
 def times(name: str, size: int | None, threads: int, ours: float) -> list[Row]:
     rivals = {PLAIN: 2 * ours, LIMIT: ours / 4}
     return [
-        Row(bench="building", case=f"{name}, n threads", ours=ours, reference=rival, theirs=theirs)
+        Row(bench="building", case=f"{name}, {threads} threads", ours=ours, reference=rival, theirs=theirs)
         if size is None
         else Row(
-            **dict(bench="building", case=f"{name}, n threads", ours=ours, reference=rival, theirs=theirs),
+            **dict(bench="building", case=f"{name}, {threads} threads", ours=ours, reference=rival, theirs=theirs),
             **dict(parameters=size, threads=threads),
         )
         for rival, theirs in rivals.items()
@@ -213,6 +213,22 @@ def test_a_plot_has_a_line_for_each_way(tmp_path: Path) -> None:
     assert all(text in drawn for text in (AUTOINIT, PLAIN, LIMIT, "small", "large", "a machine"))
     plot.main(source, tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_text() == drawn
+
+
+def test_the_overview_has_a_line_for_each_model_and_a_column_for_each_way(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*times("small", 10, 1, 3.0), *times("small", 10, 2, 1.0), *times("one tensor", None, 2, 5.0)]
+    source = tmp_path / "bench.json"
+    source.write_text(json.dumps({"rows": [row.to_dict() for row in rows]}))
+    overview.main(source)
+    head, rule, *body = capsys.readouterr().out.splitlines()
+    assert head == f"| model | {AUTOINIT} | {PLAIN} | {LIMIT} |"
+    assert rule.count("|") == head.count("|")
+    assert body == [
+        "| small, 1 threads | **3** | 6 (0.50) | 0.75 (4.00) |",
+        "| small, 2 threads | **1** | 2 (0.50) | 0.25 (4.00) |",
+    ]
 
 
 def test_a_profile_accounts_for_every_phase(capsys: pytest.CaptureFixture[str]) -> None:
