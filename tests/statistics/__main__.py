@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from .bits import BATTERY
 from .values import FAMILIES, anderson_darling, between, draw, kolmogorov_smirnov, lags, moments, shares, tails
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.raw:
         return write_raw(options.raw)
     failed = 0
-    for name, pvalue in [*of_values(options.values), *of_words(options.words)]:
+    for name, pvalue in chain(of_values(options.values), of_words(options.words)):
         print(f"{name:48} {pvalue:.3g}{'  FAILED' if pvalue < ALPHA else ''}", flush=True)
         failed += pvalue < ALPHA
     failed += sum(map(dieharder, ("within", "across"))) if shutil.which("dieharder") else 0
