@@ -77,7 +77,8 @@ def dieharder(order: str) -> int:
             test = ["dieharder", "-g", "200", "-d", str(number)]
             run = subprocess.run(test, stdin=words.stdout, capture_output=True, text=True, check=True)
             words.terminate()
-        verdicts = [line for line in run.stdout.splitlines() if line.endswith(("PASSED", "WEAK", "FAILED"))]
+        lines = map(str.rstrip, run.stdout.splitlines())
+        verdicts = [line for line in lines if line.endswith(("PASSED", "WEAK", "FAILED"))]
         print(f"dieharder {order}:", *verdicts, sep="\n  ", flush=True)
         # No verdict at all is a failure, too.
         failed += not verdicts or any(line.endswith("FAILED") for line in verdicts)
