@@ -17,6 +17,7 @@ from .errors import ParametrizationError as ParametrizationError
 from .errors import ShapeError as ShapeError
 from .errors import StateError as StateError
 from .errors import TargetError as TargetError
+from .errors import VerificationError as VerificationError
 from .fans import register_fan as register_fan
 from .functional import caffe2_xavier_init as caffe2_xavier_init
 from .functional import constant_init as constant_init
@@ -32,5 +33,7 @@ from .interception import paused as paused
 from .planning import Plan as Plan
 from .planning import Report as Report
 from .rules import Rule as Rule
+from .verification import Verdict as Verdict
+from .verification import verify as verify
 
 __version__ = "0.1.0"

@@ -83,6 +83,19 @@ class StateError(AutoInitError, RuntimeError):
     """autoinit was used in an order that cannot work."""
 
 
+class VerificationError(AutoInitError, AssertionError):
+    """Weights are not what was asked for; `.verdict` says everything that was found."""
+
+    def __init__(
+        self, message: str, *, origin: str | None = None, fqn: str | None = None, verdict: object = None
+    ) -> None:
+        super().__init__(message, origin=origin, fqn=fqn)
+        self.verdict = verdict
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn, "verdict": self.verdict}
+
+
 class AutoInitWarning(UserWarning):
     """Something that is probably not what the user meant, but has a meaning."""
 

@@ -35,6 +35,7 @@ FLOORS = {
     "applying": 9,
     "interception": 10,
     "functional": 11,
+    "verification": 11,
     "compat": 12,
 }
 FRONT_DOORS = {"__init__", "__main__"}

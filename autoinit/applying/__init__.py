@@ -2,10 +2,12 @@
 
 from .execution import apply_plan as apply_plan
 from .execution import execute as execute
+from .initialization import check_module as check_module
 from .initialization import decide as decide
 from .initialization import initialize as initialize
 from .initialization import make_plan as make_plan
 from .initialization import plan as plan
+from .sharding import is_sharded as is_sharded
 from .targets import Targets as Targets
 from .targets import bind_targets as bind_targets
 from .targets import targets_of as targets_of

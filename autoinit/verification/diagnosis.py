@@ -1,0 +1,118 @@
+"""What values that are not what was asked for look like: a mistake that has a name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import fields, is_dataclass, replace
+
+from torch import Tensor
+
+from ..errors import AutoInitError
+from ..fans import torch_fans
+from ..fills import Constant, Elementwise, Fill, Normal, TensorSpec, TruncNormal, Uniform
+from ..initializers import Initializer
+from ..planning import Entry
+from .elementwise import ENOUGH, elementwise
+from .scanning import spread_sample
+from .structured import constant
+
+LIKELY = 0.01
+"""A fill fits if no test of the values against it has a smaller p-value."""
+
+SAMPLE = 1 << 15
+
+
+def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
+    """A sentence that names the first common mistake which the values fit, or nothing.
+
+    Args:
+        tensor: the values.
+        fill: that they do not fit.
+        entry: of the plan, for the scheme and the fans.
+    """
+    if tensor.is_complex() or not isinstance(fill, (Elementwise, Constant)):
+        return ""
+    # Strided, so a few values of every part; contiguous, so of any shape.
+    sample = spread_sample(tensor, SAMPLE).to(tensor.dtype)
+    found = next((name for name, other in mistakes(fill, entry) if other != fill and _fits(sample, other)), "")
+    return f" It is as if {found}." if found else ""
+
+
+def _fits(sample: Tensor, fill: Fill) -> bool:
+    if isinstance(fill, Constant):
+        return not any(constant(sample, fill))
+    if not isinstance(fill, Elementwise) or sample.numel() < ENOUGH:
+        return False
+    return all(finding.pvalue > LIKELY for finding in elementwise(sample, fill))
+
+
+def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
+    """Fills that parameters get by mistake, the likeliest first, with the ends of a sentence about them.
+
+    Example:
+        >>> import torch
+        >>> entry = Entry(fqn="weight", shape=(8, 4), dtype=torch.float32, layer="Linear")
+        >>> for name, other in mistakes(Normal(0.0, 0.5), entry):
+        ...     print(other, name, sep=": ")
+        Uniform(low=-0.866025, high=0.866025): it were uniform with that std
+        TruncNormal(loc=0, scale=0.568424, low=-1.13685, high=1.13685): it were truncated with that std
+        Uniform(low=-0.5, high=0.5): torch's default for Linear and Conv had stayed
+        Normal(mean=0, std=1): torch's default for Embedding had stayed
+        Constant(value=0): it had been set to 0
+        Constant(value=1): it had been set to 1
+    """
+    yield from _other_arguments(entry)
+    yield from _other_shapes(fill)
+    shape = entry.shape or ()
+    fans = torch_fans(shape)
+    if fans is not None and fans.fan_in:
+        bound = 1 / math.sqrt(fans.fan_in)
+        yield "torch's default for Linear and Conv had stayed", Uniform(-bound, bound)
+        yield "torch's default for Embedding had stayed", Normal(0.0, 1.0)
+    for value in (0.0, 1.0):
+        yield f"it had been set to {value:g}", Constant(value)
+
+
+def _other_arguments(entry: Entry) -> Iterator[tuple[str, Fill]]:
+    """The same scheme with one argument that is easily mistaken."""
+    scheme = entry.rule.initializer if entry.rule is not None else None
+    if not isinstance(scheme, Initializer) or not is_dataclass(scheme) or len(entry.fans) != 1:
+        return
+    spec = TensorSpec(shape=entry.shape or (), dtype=entry.dtype, fans=entry.fans[0])
+    alternatives = {
+        "mode": ("fan_in", "fan_out", "fan_avg"),
+        "gain": (1.0,),
+        "nonlinearity": ("linear", "relu"),
+        "a": (0.0, math.sqrt(5)),
+        "distribution": ("normal", "uniform", "truncated_normal"),
+    }
+    for name in (field.name for field in fields(scheme)):
+        for value in alternatives.get(name, ()):
+            if getattr(scheme, name) == value:
+                continue
+            with suppress(AutoInitError):  # Not every scheme knows every value.
+                other = replace(scheme, **{name: value}).fill(spec)
+                if other is not None:
+                    shown = f"{value:.4g}" if isinstance(value, float) else repr(value)
+                    yield f"{name} were {shown}", other
+
+
+def _other_shapes(fill: Fill) -> Iterator[tuple[str, Fill]]:
+    """The same mean and std in another family, or the bounds left out."""
+    if not isinstance(fill, Elementwise):
+        return
+    half = math.sqrt(3.0) * fill.std
+    if isinstance(fill, TruncNormal):
+        yield "it were not truncated", Normal(fill.loc, fill.scale)
+    if not isinstance(fill, Normal):
+        yield "it were normal with that std", Normal(fill.mean, fill.std)
+    if not isinstance(fill, Uniform):
+        yield "it were uniform with that std", Uniform(fill.mean - half, fill.mean + half)
+    if isinstance(fill, Normal):
+        scale = fill.std / 0.87962566103423978
+        yield (
+            "it were truncated with that std",
+            TruncNormal(fill.mean, scale, fill.mean - 2 * scale, fill.mean + 2 * scale),
+        )

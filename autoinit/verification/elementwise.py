@@ -1,0 +1,134 @@
+"""Whether values are independent draws of a distribution that is known in closed form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..fills import Elementwise
+from .findings import Finding, impossible
+from .laws import Law, law_of
+from .saddlepoint import of_mean
+from .scanning import Summary, spread_sample, summarize
+from .statistics import of_chi_square, of_distance, of_normal, two_sided
+
+ENOUGH = 8
+"""Of fewer values a mean and a variance say little that their shape and range do not, and only those are exact."""
+
+SAMPLE = 1 << 15
+"""The shape is judged by so many values at most: sorting more takes longer than drawing them did."""
+
+
+def elementwise(tensor: Tensor, fill: Elementwise) -> Iterator[Finding]:
+    """The tests of a floating tensor of any strides against the fill that it was to get.
+
+    Example:
+        >>> from autoinit.fills import Normal
+        >>> _ = torch.manual_seed(0)
+        >>> [
+        ...     found.test
+        ...     for found in elementwise(torch.randn(100, 100) * 1.1, Normal(0.0, 1.0))
+        ...     if found.pvalue < 1e-6
+        ... ]
+        ['variance', 'shape']
+    """
+    if not tensor.numel():
+        return
+    law = law_of(fill, tensor.dtype)
+    summary = summarize(tensor, law.mean, law.std or 1.0)
+    if summary.nonfinite:
+        yield nonfinite(summary)
+        return
+    yield _range(summary, law)
+    if law.std and summary.count >= ENOUGH:
+        yield _mean(summary, law)
+        yield _variance(summary, law)
+    yield _shape(tensor, law)
+    if summary.subnormal:
+        yield _subnormal(summary, law, tensor.dtype)
+
+
+def nonfinite(summary: Summary) -> Finding:
+    """NaN and infinite values are no draws of anything."""
+    return impossible("finite", f"{summary.nonfinite:,} of {summary.count:,} values are NaN or infinite", 1.0)
+
+
+def _mean(summary: Summary, law: Law) -> Finding:
+    count, average = summary.count, summary.first / summary.count
+    z = average * math.sqrt(count)
+    pvalue = of_normal(z) if law.is_normal else of_mean(average, count, *law.nodes)
+    expected = law.mean if abs(law.mean) > 1e-9 * law.std else 0.0
+    text = f"mean {law.mean + average * law.std:.6g}, not {expected:.6g}: off by {average:+.3g} std"
+    return Finding(test="mean", pvalue=pvalue, statistic=z, effect=average, text=text)
+
+
+def _variance(summary: Summary, law: Law) -> Finding:
+    count, square = summary.count, summary.second / summary.count
+    if law.is_normal:
+        pvalue = of_chi_square(summary.second, count)
+    else:
+        nodes, weights = law.nodes
+        squares, order = nodes.square().sort()
+        pvalue = of_mean(square, count, squares, weights[order])
+    ratio = math.sqrt(square)
+    text = f"std {ratio * law.std:.6g}, not {law.std:.6g}: off by {100 * (ratio - 1):+.3g} %"
+    return Finding(test="variance", pvalue=pvalue, statistic=summary.second, effect=ratio - 1, text=text)
+
+
+def _shape(tensor: Tensor, law: Law) -> Finding:
+    values, counts = spread_sample(tensor, SAMPLE).sort().values.unique_consecutive(return_counts=True)  # type: ignore[no-untyped-call]
+    values, counts = values.cpu(), counts.cpu()
+    after = counts.cumsum(0).double()
+    count = int(after[-1])
+    above = (after / count - law.up_to(values)).abs()
+    under = ((after - counts) / count - law.below(values)).abs()
+    distance = max(float(above.max()), float(under.max()))
+    text = f"a share of {distance:.3g} of the values is on the wrong side of {float(values[int(above.argmax())]):.4g}"
+    return Finding(test="shape", pvalue=of_distance(distance, count), statistic=distance, effect=distance, text=text)
+
+
+def _range(summary: Summary, law: Law) -> Finding:
+    low, high = law.support
+    if summary.low < low or summary.high > high:
+        worst = summary.low if low - summary.low > summary.high - high else summary.high
+        out = abs(worst - law.mean) / law.std if law.std else math.inf
+        return impossible("range", f"{worst:.6g} cannot be: it is out of bounds, {out:.3g} std from the mean", out)
+    sides = [(_extreme(summary, law, side), side) for side in (-1, 1)]
+    pvalue, side = min(sides)
+    worst = summary.low if side < 0 else summary.high
+    name = "smallest" if side < 0 else "largest"
+    out = (worst - law.mean) / law.std if law.std else 0.0
+    text = f"the {name} of {summary.count:,} values is {worst:.6g}, {abs(out):.3g} std from the mean"
+    return Finding(test="range", pvalue=min(1.0, 2 * pvalue), statistic=out, effect=out, text=text)
+
+
+def _extreme(summary: Summary, law: Law, side: int) -> float:
+    """The two-sided p-value of the smallest or the largest value."""
+    ends = torch.tensor([summary.low, summary.high], dtype=torch.float64, device="cpu")
+    inner = ends + torch.tensor([law.resolution, -law.resolution], dtype=torch.float64, device="cpu")
+    # The share at least as far out, and the share strictly farther out.
+    if side < 0:
+        reached, beyond = float(law.up_to(inner)[0]), float(law.below(ends)[0])
+    else:
+        reached, beyond = 1 - float(law.below(inner)[1]), 1 - float(law.up_to(ends)[1])
+    farther = -math.expm1(summary.count * math.log1p(-reached)) if reached < 1 else 1.0
+    # Generators of 24 bits have nothing beyond their last cell.
+    beyond = max(beyond - 2.0**-22, 0.0)
+    nearer = math.exp(summary.count * math.log1p(-beyond)) if beyond < 1 else 0.0
+    return two_sided(farther, nearer)
+
+
+def _subnormal(summary: Summary, law: Law, dtype: torch.dtype) -> Finding:
+    tiny = torch.finfo(dtype).tiny
+    ends = torch.tensor([-tiny, tiny], dtype=torch.float64, device="cpu")
+    share = float(law.below(ends)[1] - law.up_to(ends)[0])
+    expected = summary.count * share
+    # Poisson's tail, from above: the number of such values is far from all.
+    pvalue = min(1.0, expected**summary.subnormal / math.gamma(min(summary.subnormal, 100) + 1))
+    text = f"{summary.subnormal:,} of {summary.count:,} values are subnormal, as in memory that was never written"
+    return Finding(
+        test="written", pvalue=pvalue, statistic=summary.subnormal, effect=summary.subnormal / summary.count, text=text
+    )

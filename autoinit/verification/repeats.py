@@ -1,0 +1,80 @@
+"""Slices of one tensor that are equal: shards that copy each other, experts and heads that were cloned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from .findings import Finding, impossible
+from .scanning import spread_sample
+
+PROBES = 32
+"""Values of a slice that have to agree before all of them are compared."""
+
+ENOUGH_BITS = 64
+"""Agreement in so many random bits is no chance, in any model."""
+
+
+def repeats(tensor: Tensor, bits: float) -> Iterator[Finding]:
+    """Equal or constant slices along each axis of a tensor that is drawn at random.
+
+    Args:
+        tensor: floating, of any strides.
+        bits: of chance in one value: how improbable it is that two values are equal.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> half = torch.randn(4, 8)
+        >>> [found.text for found in repeats(torch.cat([half, half]), bits=20)]
+        ['4 of 8 slices along axis 0 repeat an earlier one: 4 is a copy of 0']
+    """
+    for axis, size in enumerate(tensor.shape):
+        values = tensor.numel() // max(size, 1)
+        if size < 2 or values * bits < ENOUGH_BITS:
+            continue
+        slices = tensor.movedim(axis, 0)
+        probes = _probes(slices, values)
+        flat = probes.min(1).values == probes.max(1).values
+        still = [int(index) for index in flat.nonzero().flatten() if _is_constant(slices[int(index)])]
+        if still:
+            text = f"{len(still):,} of {size:,} slices along axis {axis} have one value only: {still[0]}"
+            yield impossible("repeats", text, len(still))
+            continue
+        pairs = list(_equal_pairs(slices, probes))
+        if pairs:
+            text = f"{len(pairs):,} of {size:,} slices along axis {axis} repeat an earlier one: "
+            yield impossible("repeats", f"{text}{pairs[0][1]} is a copy of {pairs[0][0]}", len(pairs))
+
+
+def _probes(slices: Tensor, values: int) -> Tensor:
+    """Some values of every slice, at the same places in each."""
+    step = max(1, values // PROBES) | 1
+    places = torch.arange(0, values, step, device=slices.device)[: 2 * PROBES]
+    index = torch.unravel_index(places, slices.shape[1:])
+    where: tuple[slice | Tensor, ...] = (slice(None), *index)
+    return slices[where].double()
+
+
+def _is_constant(part: Tensor) -> bool:
+    return bool((part == part.reshape(-1)[0]).all())
+
+
+def _equal_pairs(slices: Tensor, probes: Tensor) -> Iterator[tuple[int, int]]:
+    """An earlier slice and a later one that is equal, for each later one."""
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    direction = torch.rand(probes.shape[1], dtype=torch.float64, device="cpu", generator=generator)
+    hashes, order = (probes.cpu() @ direction).sort(stable=True)
+    same = (hashes[1:] == hashes[:-1]).nonzero().flatten().tolist()
+    found = [sorted((int(order[at]), int(order[at + 1]))) for at in same]
+    for earlier, later in sorted(found):
+        if torch.equal(slices[earlier], slices[later]):
+            yield earlier, later
+
+
+def head_of(tensor: Tensor, count: int) -> Tensor:
+    """The first values of a tensor in row-major order, in float64, by which it is known among others."""
+    if tensor.is_contiguous():
+        return tensor.view(-1)[:count].double()
+    return spread_sample(tensor.reshape(-1)[:count], count)

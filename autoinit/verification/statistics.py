@@ -1,0 +1,97 @@
+"""The distributions of test statistics, from scipy, which is installed with the extra `verify`."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import torch
+
+from ..errors import StateError
+
+
+@cache
+def scipy_stats() -> Any:
+    """`scipy.stats`.
+
+    Raises:
+        StateError: scipy is not installed.
+    """
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise StateError('Verification needs scipy: pip install "torch-autoinit[verify]".') from error
+    return stats
+
+
+def two_sided(upper: float, lower: float) -> float:
+    """The p-value of a statistic from the probabilities of one as large and of one as small."""
+    return min(1.0, 2 * min(upper, lower))
+
+
+def of_normal(z: float) -> float:
+    """The two-sided p-value of a standard normal statistic.
+
+    Example:
+        >>> round(of_normal(1.96), 4)
+        0.05
+    """
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
+def of_chi_square(total: float, freedom: float) -> float:
+    """The two-sided p-value of a chi-square statistic.
+
+    Example:
+        >>> of_chi_square(100.0, 100) > 0.9
+        True
+    """
+    chi2 = scipy_stats().chi2
+    return two_sided(float(chi2.sf(total, freedom)), float(chi2.cdf(total, freedom)))
+
+
+def of_distance(distance: float, count: int) -> float:
+    """The p-value of Kolmogorov and Smirnov's two-sided distance, exact at any number of values.
+
+    Source:
+        Simard, L'Ecuyer (2011), "Computing the two-sided Kolmogorov-Smirnov distribution", as in `scipy.stats.kstwo`.
+
+    Example:
+        >>> round(of_distance(0.5, 1), 6)  # One value is always half a step away, at least.
+        1.0
+    """
+    return float(scipy_stats().kstwo.sf(distance, count))
+
+
+def of_direction(cosine: float, dimensions: int) -> float:
+    """The two-sided p-value of the cosine between a fixed direction and a uniformly random one.
+
+    Its square has the distribution Beta(1/2, (dimensions - 1) / 2).
+
+    Example:
+        >>> round(of_direction(0.5, 3), 6)  # On the sphere each coordinate is uniform (Archimedes).
+        0.5
+    """
+    if dimensions < 2:
+        return 1.0
+    return float(scipy_stats().beta.sf(min(cosine**2, 1.0), 0.5, (dimensions - 1) / 2))
+
+
+def quantile(tail: float) -> float:
+    """How far out a standard normal value is that is exceeded with probability `tail`."""
+    return -float(torch.special.ndtri(torch.tensor(tail, dtype=torch.float64, device="cpu")))
+
+
+def power(pvalue: float, level: float) -> float:
+    """With what probability a deviation as large as the one found is found again, at this level and size.
+
+    The statistic is taken as normal around what was measured.
+
+    Example:
+        >>> round(power(1e-3, 1e-3), 6), power(0.0, 1e-3)
+        (0.5, 1.0)
+    """
+    if pvalue <= 0 or level >= 1:
+        return 1.0
+    return math.erfc((quantile(level / 2) - quantile(min(pvalue, 1.0) / 2)) / math.sqrt(2)) / 2

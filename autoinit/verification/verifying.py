@@ -1,0 +1,197 @@
+"""The question that a verdict answers: are these weights what was asked for?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from ..applying import check_module
+from ..errors import ConfigError
+from ..fills import ComplexNormal, Constant, Elementwise, Fill, Orthogonal, Sparse
+from ..initializers.base import real
+from ..planning import Fan, Policy, Unmatched
+from .audit import audit
+from .copies import HEAD, Head, copies
+from .diagnosis import looks_like
+from .elementwise import ENOUGH, elementwise
+from .findings import Finding, rejected
+from .laws import law_of
+from .repeats import head_of, repeats
+from .statistics import power, quantile
+from .structured import complex_normal, constant, determined, orthogonal, sparse
+from .subjects import Asked, Subject, subjects
+from .verdicts import Checked, Failure, Verdict
+
+ORDER = {"variance": 1, "mean": 2, "shape": 3, "range": 4}
+"""Of two tests that found the impossible the one that says more comes first: a NaN, a copy, then a wrong std."""
+
+BITS = {1: 2.0, 2: 6.0}
+"""How improbable it is that two values are equal, in bits, at the least: by bytes of the dtype. float32 has 20."""
+
+
+@dataclass(kw_only=True)
+class Examination:
+    """What was found of one parameter."""
+
+    subject: Subject
+    findings: list[tuple[Finding, str]] = field(default_factory=list)
+    """Each with a sentence on what its values look like."""
+    detects: float | None = None
+
+
+def verify(
+    module: nn.Module,
+    what: Asked = None,
+    *,
+    alpha: float = 1e-3,
+    unmatched: Unmatched = "auto",
+    fan: Fan = "auto",
+) -> Verdict:
+    """Decide whether a model's weights are what was asked for, whoever initialized them.
+
+    Every parameter that a rule covers is tested against the closed form of its fill, as rounded to its dtype: its
+    mean (z or saddlepoint), its variance (chi-square or saddlepoint), its shape (Kolmogorov-Smirnov), its range, and
+    whether slices of it repeat; constants and whole-tensor schemes are checked exactly. Between parameters clones and
+    correlations are looked for. All others are audited: NaN, infinities, memory that was never written, outliers.
+
+    Transient memory: a few MiB, and one more copy of a tensor that is computed, sharded or filled as a whole.
+
+    Args:
+        module: any model with memory.
+        what: the config, plan or report that says what it was to get; None to audit it.
+        alpha: the probability that a model whose weights are right fails, over all its tests (Holm 1979).
+        unmatched: what to do about rules that select nothing; see `plan`.
+        fan: how fans are read where a rule does not say; see `plan`.
+
+    Raises:
+        ConfigError: `alpha` is no probability; or what `plan` raises.
+        MatchError: the plan or report is of another model.
+        StateError: the model is on the meta device, or scipy is not installed.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
+        >>> verdict = verify(model, dict(type="Kaiming", layer="Linear", mode="fan_in", bias=None))
+        >>> verdict.ok
+        False
+        >>> print(verdict.failures[0])  # doctest: +NORMALIZE_WHITESPACE
+        0.weight: std 0.0722165, not 0.176777: off by -59.1 % (variance, p = 0). init_cfg asks for
+        Normal(mean=0, std=0.176777). It is as if torch's default for Linear and Conv had stayed.
+    """
+    check_module(module, "verify")
+    level = real(alpha, f"alpha={alpha!r}")
+    if not 0 < level < 1:
+        raise ConfigError(f"alpha={alpha!r} must be between 0 and 1: a rate of false alarms, such as 1e-3.")
+    found, name = subjects(module, what, Policy(unmatched=unmatched, fan=fan))
+    heads: dict[str, Head] = {}
+    examined = {subject.entry.fqn: _examine(subject, heads) for subject in found}
+    for fqn, finding in copies(heads):
+        examined[fqn].findings.append((finding, ""))
+    return _judge(name, level, examined)
+
+
+def _examine(subject: Subject, heads: dict[str, Head]) -> Examination:
+    made = Examination(subject=subject)
+    if not subject.has_values:
+        return made
+    values = subject.values()
+    for number, (fill, region) in enumerate(subject.regions(values)):
+        tests = list(_tests(region, fill, subject.slack))
+        worst = min((finding.pvalue for finding in tests), default=1.0)
+        # No rate of false alarms hangs on it: it words what is found to be a failure below.
+        hint = looks_like(region, fill, subject.entry) if worst < 1e-3 else ""
+        made.findings += [(finding, hint) for finding in tests]
+        if not number and isinstance(fill, Elementwise):
+            made.detects = _detects(region, fill)
+            heads[subject.entry.fqn] = _head(region, fill)
+    if subject.fill is None:
+        made.findings += [(finding, "") for finding in audit(values)]
+    elif subject.fill.is_random and not values.is_complex():
+        made.findings += [(finding, "") for finding in repeats(values, _bits(values))]
+    return made
+
+
+def _tests(tensor: Tensor, fill: Fill, slack: float) -> Iterator[Finding]:
+    if isinstance(fill, Constant):
+        yield from constant(tensor, fill, slack)
+    elif isinstance(fill, Elementwise):
+        yield from elementwise(tensor, fill)
+    elif isinstance(fill, ComplexNormal):
+        yield from complex_normal(tensor, fill)
+    elif isinstance(fill, Orthogonal):
+        yield from orthogonal(tensor, fill)
+    elif isinstance(fill, Sparse):
+        yield from sparse(tensor, fill)
+    elif not fill.is_random:
+        yield from determined(tensor, fill)
+
+
+def _bits(tensor: Tensor) -> float:
+    return BITS.get(tensor.dtype.itemsize, 20.0)
+
+
+def _head(tensor: Tensor, fill: Elementwise) -> Head:
+    law = law_of(fill, tensor.dtype)
+    values = (head_of(tensor, HEAD).cpu() - law.mean) / (law.std or 1.0)
+    return Head(values=values, bits=_bits(tensor), numel=tensor.numel())
+
+
+def _detects(tensor: Tensor, fill: Elementwise) -> float | None:
+    """The standard error of std, relative to it."""
+    law = law_of(fill, tensor.dtype)
+    return math.sqrt((law.kurtosis - 1) / tensor.numel()) / 2 if law.std and tensor.numel() >= ENOUGH else None
+
+
+def _judge(name: str, alpha: float, examined: dict[str, Examination]) -> Verdict:
+    pvalues = [finding.pvalue for made in examined.values() for finding, _ in made.findings]
+    level = rejected(pvalues, alpha)
+    strict = alpha / max(len(pvalues), 1)
+    failures = sorted(
+        (
+            _failure(fqn, finding, hint, made.subject, strict)
+            for fqn, made in examined.items()
+            for finding, hint in made.findings
+            if finding.pvalue <= level
+        ),
+        key=lambda failure: (failure.pvalue, ORDER.get(failure.test, 0)),
+    )
+    # From the middle of the distribution to the edge of rejection, and from there to where 99 of 100 lie beyond.
+    reach = quantile(strict / 2) + quantile(0.01)
+    return Verdict(
+        model=name,
+        alpha=alpha,
+        level=max(level, strict),
+        parameters={fqn: _checked(made, reach) for fqn, made in examined.items()},
+        failures=tuple(failures),
+    )
+
+
+def _failure(fqn: str, finding: Finding, hint: str, subject: Subject, strict: float) -> Failure:
+    entry = subject.entry
+    asked = f" {entry.origin} asks for {entry.fill}." if subject.fill is not None else ""
+    chance = f"p = {finding.pvalue:.2g}" if finding.pvalue else "impossible by chance"
+    return Failure(
+        fqn=fqn,
+        test=finding.test,
+        statistic=finding.statistic,
+        pvalue=finding.pvalue,
+        effect=finding.effect,
+        power=power(finding.pvalue, strict),
+        origin=entry.origin,
+        message=f"{fqn}: {finding.text} ({finding.test}, {chance}).{asked}{hint}",
+    )
+
+
+def _checked(made: Examination, reach: float) -> Checked:
+    subject = made.subject
+    pvalues = [finding.pvalue for finding, _ in made.findings]
+    return Checked(
+        asked="" if subject.fill is None else subject.entry.gets,
+        tests=len(pvalues),
+        pvalue=min(pvalues, default=None),
+        detects=None if made.detects is None else made.detects * reach,
+        untested=subject.reason,
+    )
