@@ -28,6 +28,8 @@ def found(size: int, error: float, cfg: dict[str, object], dtype: torch.dtype, s
     return any(failure.fqn == "0.weight" for failure in verdict.failures)
 
 
-def power(size: int, error: float, cfg: dict[str, object], dtype: torch.dtype, runs: int, alpha: float) -> float:
-    """The share of runs in which it finds the error."""
-    return sum(found(size, error, cfg, dtype, seed, alpha) for seed in range(runs)) / runs
+def power(
+    size: int, error: float, cfg: dict[str, object], dtype: torch.dtype, runs: int, alpha: float, first: int = 0
+) -> float:
+    """The share of runs, with seeds from `first` on, in which it finds the error."""
+    return sum(found(size, error, cfg, dtype, first + run, alpha) for run in range(runs)) / runs

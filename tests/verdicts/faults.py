@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -45,7 +46,7 @@ def fault(name: str) -> Callable[[Callable[[], Case]], Callable[[], Case]]:
 
 
 def chain(*sizes: int) -> nn.Sequential:
-    return nn.Sequential(*(nn.Linear(one, other) for one, other in zip(sizes, sizes[1:], strict=False)))
+    return nn.Sequential(*(nn.Linear(one, other) for one, other in pairwise(sizes)))
 
 
 KAIMING = dict(type="Kaiming", mode="fan_in", layer="Linear")
@@ -172,7 +173,7 @@ def mean() -> Case:
 
 @fault("timm's trunc_normal_ in bfloat16")
 def timm_bfloat16() -> Case:
-    """timm 1.0.31: in bfloat16 `uniform_` often gives the very end of its interval, of which `erfinv_` makes infinity."""
+    """timm 1.0.31: in bfloat16 `uniform_` often gives the end of its interval, and `erfinv_` makes infinity of it."""
     torch.manual_seed(SEED)
     model = nn.Sequential(nn.Linear(256, 256)).bfloat16()
     with torch.no_grad():
@@ -227,7 +228,7 @@ class Norm(nn.Module):
 
 @fault("norms without reset_parameters after to_empty")
 def missing_norm() -> Case:
-    """Of a model that was built on the meta device, what has no `reset_parameters` keeps what memory happened to hold."""
+    """A model from the meta device: what has no `reset_parameters` keeps what its memory happened to hold."""
     cfg = [dict(type="Caffe2Xavier", layer="Linear", bias=None), dict(type="Constant", layer="Norm", val=1)]
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(64, 64, bias=False), Norm(64))
