@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from . import building, construction, initialization, memory, planning, sampling
+from . import building, construction, initialization, memory, planning, sampling, verification
 from .machine import describe_machine
 from .rows import Row, tabulate
 
@@ -19,6 +19,7 @@ BENCHES: dict[str, Callable[[bool], Iterator[Row]]] = {
     "initialization": initialization.rows,
     "planning": planning.rows,
     "sampling": sampling.rows,
+    "verification": verification.rows,
     "memory": memory.rows,
 }
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from autoinit import autoinit, initialize, plan
+from autoinit import autoinit, initialize, plan, verify
 
 from .checkpoints import FORMATS, ONE_TENSOR, measure_load
 from .planning import meta_model
@@ -56,10 +56,16 @@ def of_the_largest(own: float) -> float:
     return own + GOAL_MIB_OF_LOADING
 
 
+def of_looking(own: float) -> float:
+    """The goal of verifying, in MiB."""
+    return GOAL_MIB
+
+
 Goal = Callable[[float], float]
 CASES: dict[str, tuple[str, str, Goal | None]] = {
     "initialize": ("initialize(vit_b_16), peak beyond the model", "the model's own bytes", of_the_model),
     "block": ("with autoinit(cfg): vit_b_16(), peak beyond the model", "the model's own bytes", of_the_model),
+    "verify": ("verify(vit_b_16, report), peak beyond the model", "the model's own bytes", of_looking),
     "plan": ("plan of 1,000,000 parameters on meta", "the model, which is all objects", None),
     **{
         f"load {form}": (
@@ -80,6 +86,11 @@ def measure(case: str, quick: bool) -> Rise:
     if case == "initialize":
         model = vit("vit_b_16", quick)
         return Rise(risen(lambda: initialize(model, VIT_CFG)), own_bytes(model))
+    if case == "verify":
+        model = vit("vit_b_16", quick)
+        report = initialize(model, VIT_CFG)
+        verify(nn.Linear(8, 8), dict(type="Normal", layer="Linear"))  # scipy is no part of it.
+        return Rise(risen(lambda: verify(model, report)), own_bytes(model))
     if case == "block":
         vit("vit_b_16", quick=True)
         kept: list[nn.Module] = []

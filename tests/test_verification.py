@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import nn
 
 import autoinit
 from autoinit import AutoInitError, ConfigError, MatchError, StateError, VerificationError, initialize, plan, verify
+from autoinit.verification import statistics
 
 from .closed_form import bitwise_equal
 from .verdicts.detection import CASES, FAMILIES, power
@@ -321,9 +323,7 @@ def test_a_model_of_nothing_is_all_right() -> None:
 
 
 def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    from autoinit.verification.statistics import scipy_stats
-
-    scipy_stats.cache_clear()
-    monkeypatch.setitem(__import__("sys").modules, "scipy", None)
+    statistics._scipy.cache_clear()
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(StateError, match=r"torch-autoinit\[verify\]"):
         verify(small(), NORMAL)

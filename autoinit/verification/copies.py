@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .findings import Finding, impossible
-from .statistics import scipy_stats
+from .statistics import of_direction
 
 HEAD = 256
 """Values by which parameters are compared, the first of each."""
@@ -61,20 +61,18 @@ def _correlations(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
     names = list(heads)
     rows = torch.stack([head.values for head in heads.values()])
     rows = rows / rows.norm(dim=1, keepdim=True).clamp_(min=1e-300)
-    beta = scipy_stats().beta(0.5, (HEAD - 1) / 2)
     for start in range(0, len(names), ROWS):
         block = rows[start : start + ROWS] @ rows[: start + ROWS].T
         block.tril_(start - 1)
         largest, partners = block.abs().max(dim=1)
-        pvalues = beta.sf(largest.square().clamp(max=1.0).numpy())
-        for row, (cosine, partner, pvalue) in enumerate(zip(largest.tolist(), partners.tolist(), pvalues, strict=True)):
+        for row, (cosine, partner) in enumerate(zip(largest.tolist(), partners.tolist(), strict=True)):
             if start + row:
                 text = f"correlates with {names[partner]}: {cosine:.3g} over the first {HEAD} values"
                 yield (
                     names[start + row],
                     Finding(
                         test="correlation",
-                        pvalue=min(1.0, float(pvalue) * (start + row)),
+                        pvalue=min(1.0, of_direction(cosine, HEAD) * (start + row)),
                         statistic=cosine,
                         effect=cosine,
                         text=text,

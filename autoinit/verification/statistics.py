@@ -12,17 +12,18 @@ from ..errors import StateError
 
 
 @cache
-def scipy_stats() -> Any:
-    """`scipy.stats`.
+def _scipy() -> tuple[Any, Any]:
+    """`scipy.special`, and of `scipy.stats` the one distribution that is not there.
 
     Raises:
         StateError: scipy is not installed.
     """
     try:
-        from scipy import stats
+        from scipy import special
+        from scipy.stats import kstwo
     except ImportError as error:
         raise StateError('Verification needs scipy: pip install "torch-autoinit[verify]".') from error
-    return stats
+    return special, kstwo
 
 
 def two_sided(upper: float, lower: float) -> float:
@@ -47,8 +48,8 @@ def of_chi_square(total: float, freedom: float) -> float:
         >>> of_chi_square(100.0, 100) > 0.9
         True
     """
-    chi2 = scipy_stats().chi2
-    return two_sided(float(chi2.sf(total, freedom)), float(chi2.cdf(total, freedom)))
+    special, _ = _scipy()
+    return two_sided(float(special.chdtrc(freedom, total)), float(special.chdtr(freedom, total)))
 
 
 def of_distance(distance: float, count: int) -> float:
@@ -61,7 +62,8 @@ def of_distance(distance: float, count: int) -> float:
         >>> round(of_distance(0.5, 1), 6)  # One value is always half a step away, at least.
         1.0
     """
-    return float(scipy_stats().kstwo.sf(distance, count))
+    _, kstwo = _scipy()
+    return float(kstwo.sf(distance, count))
 
 
 def of_direction(cosine: float, dimensions: int) -> float:
@@ -75,7 +77,8 @@ def of_direction(cosine: float, dimensions: int) -> float:
     """
     if dimensions < 2:
         return 1.0
-    return float(scipy_stats().beta.sf(min(cosine**2, 1.0), 0.5, (dimensions - 1) / 2))
+    special, _ = _scipy()
+    return float(special.betainc((dimensions - 1) / 2, 0.5, max(1 - cosine**2, 0.0)))
 
 
 def quantile(tail: float) -> float:

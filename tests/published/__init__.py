@@ -1,0 +1,1 @@
+"""What libraries' own sources say of their initialization, as configs, for their own weights to be verified against."""
