@@ -47,7 +47,7 @@ def _clones(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
     first: dict[bytes, str] = {}
     # A parameter may be a clone of part of another: they are known by as many values as say enough.
     for fqn, head in heads.items():
-        needed = math.ceil((64 + 2 * math.log2(len(heads))) / head.bits)
+        needed = math.ceil((64 + 2 * math.log2(len(heads))) / max(head.bits, 1e-9))
         if needed > len(head.values):
             continue
         known = first.setdefault(head.values[:needed].numpy().tobytes(), fqn)

@@ -13,7 +13,7 @@ from .findings import Finding, impossible
 from .laws import Law, law_of
 from .saddlepoint import of_mean
 from .scanning import Summary, spread_sample, summarize
-from .statistics import of_chi_square, of_distance, of_normal, two_sided
+from .statistics import of_chi_square, of_count, of_distance, of_normal, two_sided
 
 ENOUGH = 8
 """Of fewer values a mean and a variance say little that their shape and range do not, and only those are exact."""
@@ -37,7 +37,7 @@ def elementwise(tensor: Tensor, fill: Elementwise) -> Iterator[Finding]:
     """
     if not tensor.numel():
         return
-    law = law_of(fill, tensor.dtype)
+    law = law_of(fill, drawn_as(tensor))
     summary = summarize(tensor, law.mean, law.std or 1.0)
     if summary.nonfinite:
         yield nonfinite(summary)
@@ -49,6 +49,14 @@ def elementwise(tensor: Tensor, fill: Elementwise) -> Iterator[Finding]:
     yield _shape(tensor, law)
     if summary.subnormal:
         yield _subnormal(summary, law, tensor.dtype)
+
+
+def drawn_as(tensor: Tensor) -> torch.dtype:
+    """The dtype that values were rounded to: float32 where nothing in float64 says that they ever were any other."""
+    if tensor.dtype != torch.float64:
+        return tensor.dtype
+    sample = spread_sample(tensor, SAMPLE)
+    return torch.float32 if torch.equal(sample, sample.float().double()) else torch.float64
 
 
 def nonfinite(summary: Summary) -> Finding:
@@ -126,8 +134,7 @@ def _subnormal(summary: Summary, law: Law, dtype: torch.dtype) -> Finding:
     ends = torch.tensor([-tiny, tiny], dtype=torch.float64, device="cpu")
     share = float(law.below(ends)[1] - law.up_to(ends)[0])
     expected = summary.count * share
-    # Poisson's tail, from above: the number of such values is far from all.
-    pvalue = min(1.0, expected**summary.subnormal / math.gamma(min(summary.subnormal, 100) + 1))
+    pvalue = of_count(summary.subnormal, expected)
     text = f"{summary.subnormal:,} of {summary.count:,} values are subnormal, as in memory that was never written"
     return Finding(
         test="written", pvalue=pvalue, statistic=summary.subnormal, effect=summary.subnormal / summary.count, text=text

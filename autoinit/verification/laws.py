@@ -101,6 +101,14 @@ class Law:
         nodes, weights = self.nodes
         return float(weights @ nodes**4)
 
+    @cached_property
+    def bits(self) -> float:
+        """How improbable it is that two values are equal, in bits; 20 where rounding makes no difference."""
+        if self.points is None:
+            return 20.0
+        _, weights = self._cells
+        return max(min(20.0, -math.log2(float(weights @ weights))), 0.0)
+
     @property
     def is_normal(self) -> bool:
         """Whether sums of its values and of their squares have distributions of their own names."""

@@ -33,8 +33,13 @@ def of_mean(mean: float, count: int, nodes: Tensor, weights: Tensor) -> float:
         >>> 0.0018 < of_mean(4.03, 100, die, fair) < 0.0019
         True
     """
-    if not float(nodes[0]) < mean < float(nodes[-1]):
+    low, high = float(nodes[0]), float(nodes[-1])
+    margin = 1e-9 * max(abs(low), abs(high))
+    if not low - margin <= mean <= high + margin:
         return 0.0
+    if min(mean - low, high - mean) <= margin:
+        # All of them are at one end, or there is but one value.
+        return float(weights[0 if mean - low <= margin else -1]) ** count
     center = float(weights @ nodes)
     spread = math.sqrt(float(weights @ (nodes - center).square()))
     if abs(mean - center) * math.sqrt(count) < 0.1 * spread:

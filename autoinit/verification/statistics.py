@@ -52,6 +52,20 @@ def of_chi_square(total: float, freedom: float) -> float:
     return two_sided(float(special.chdtrc(freedom, total)), float(special.chdtr(freedom, total)))
 
 
+def of_count(count: int, expected: float) -> float:
+    """The probability of at least so many rare events.
+
+    Source:
+        Poisson's distribution, of which the binomial one with this mean has the lighter tail.
+
+    Example:
+        >>> round(of_count(1, 0.01), 6)
+        0.00995
+    """
+    special, _ = _scipy()
+    return float(special.pdtrc(count - 1, expected)) if count else 1.0
+
+
 def of_distance(distance: float, count: int) -> float:
     """The p-value of Kolmogorov and Smirnov's two-sided distance, exact at any number of values.
 

@@ -55,18 +55,20 @@ class Subject:
 
     def regions(self, values: Tensor) -> Iterator[tuple[Fill, Tensor]]:
         """The parts of the values that have a fill of their own."""
-        if self.fill is None:
-            return
-        padding = self._padding(values)
         if isinstance(self.fill, Blocks):
             yield from self.fill.pieces(values)
-        elif padding is not None:
-            yield from ((self.fill, part) for part in (values[:padding], values[padding + 1 :]) if part.numel())
-        else:
-            yield self.fill, values
+        elif self.fill is not None:
+            yield from ((self.fill, part) for part in self.without_padding(values))
+
+    def without_padding(self, values: Tensor) -> Sequence[Tensor]:
+        """The values, or those before and those after the row of an embedding that nobody is meant to look up."""
+        row = self._padding(values)
+        if row is None:
+            return (values,)
+        return tuple(part for part in (values[:row], values[row + 1 :]) if part.numel())
 
     def _padding(self, values: Tensor) -> int | None:
-        """The row of an embedding that is zero because nobody is meant to look it up."""
+        """The row of an embedding that is for padding, if it is zero."""
         owner = self.targets.modules.get(self.entry.fqn.rpartition(".")[0])
         row = owner.padding_idx if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) else None
         return row if row is not None and not values[row].any() else None

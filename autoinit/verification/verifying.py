@@ -29,7 +29,7 @@ ORDER = {"variance": 1, "mean": 2, "shape": 3, "range": 4}
 """Of two tests that found the impossible the one that says more comes first: a NaN, a copy, then a wrong std."""
 
 BITS = {1: 2.0, 2: 6.0}
-"""How improbable it is that two values are equal, in bits, at the least: by bytes of the dtype. float32 has 20."""
+"""How improbable it is that two values of a scheme without a law are equal, in bits: by bytes; 20 for float32."""
 
 
 @dataclass(kw_only=True)
@@ -98,19 +98,22 @@ def _examine(subject: Subject, heads: dict[str, Head]) -> Examination:
     if not subject.has_values:
         return made
     values = subject.values()
-    for number, (fill, region) in enumerate(subject.regions(values)):
+    regions = list(subject.regions(values))
+    for fill, region in regions:
         tests = list(_tests(region, fill, subject.slack))
         worst = min((finding.pvalue for finding in tests), default=1.0)
         # No rate of false alarms hangs on it: it words what is found to be a failure below.
         hint = looks_like(region, fill, subject.entry) if worst < 1e-3 else ""
         made.findings += [(finding, hint) for finding in tests]
-        if not number and isinstance(fill, Elementwise):
-            made.detects = _detects(region, fill)
-            heads[subject.entry.fqn] = _head(region, fill)
     if subject.fill is None:
         made.findings += [(finding, "") for finding in audit(values)]
     elif subject.fill.is_random and not values.is_complex():
-        made.findings += [(finding, "") for finding in repeats(values, _bits(values))]
+        bits = min(_bits(fill, region) for fill, region in regions)
+        parts = subject.without_padding(values)
+        made.findings += [(finding, "") for part in parts for finding in repeats(part, bits)]
+    if regions and isinstance(regions[0][0], Elementwise):
+        made.detects = _detects(regions[0][1], regions[0][0])
+        heads[subject.entry.fqn] = _head(regions[0][1], regions[0][0])
     return made
 
 
@@ -129,14 +132,18 @@ def _tests(tensor: Tensor, fill: Fill, slack: float) -> Iterator[Finding]:
         yield from determined(tensor, fill)
 
 
-def _bits(tensor: Tensor) -> float:
-    return BITS.get(tensor.dtype.itemsize, 20.0)
+def _bits(fill: Fill, tensor: Tensor) -> float:
+    """How improbable it is that two values are equal, in bits."""
+    if isinstance(fill, Elementwise):
+        return law_of(fill, tensor.dtype).bits
+    # A sparse one has equal values by intention.
+    return BITS.get(tensor.dtype.itemsize, 20.0) if isinstance(fill, Orthogonal) else 0.0
 
 
 def _head(tensor: Tensor, fill: Elementwise) -> Head:
     law = law_of(fill, tensor.dtype)
     values = (head_of(tensor, HEAD).cpu() - law.mean) / (law.std or 1.0)
-    return Head(values=values, bits=_bits(tensor), numel=tensor.numel())
+    return Head(values=values, bits=law.bits, numel=tensor.numel())
 
 
 def _detects(tensor: Tensor, fill: Elementwise) -> float | None:
