@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.distributed.tensor.placement_types import Placement
 
-from autoinit import Report, StateError, autoinit, initialize, plan
+from autoinit import Report, StateError, autoinit, initialize, plan, verify
 from autoinit.applying.sharding import region_of
 from autoinit.sampling import NormalTransform, Region, Sampler, derive_key
 
@@ -292,3 +292,33 @@ def check_neighbours(number: int) -> None:
 @pytest.mark.slow
 def test_parts_that_are_neighbours_in_one_storage_are_told_apart(ranks: Ranks) -> None:
     ranks.run(check_neighbours)
+
+
+def check_verified(number: int) -> None:
+    model = Net()
+    spread(model, [Shard(0)], (4,))
+    report = initialize(model, CFG, seed=3)
+    verdict = verify(model, report)
+    assert verdict.ok, verdict.failures
+
+
+@pytest.mark.slow
+def test_shards_are_verified_as_the_whole_that_they_are(ranks: Ranks) -> None:
+    ranks.run(check_verified)
+
+
+def check_same_numbers(number: int) -> None:
+    model = nn.Sequential(nn.Linear(32, 64, bias=False))
+    spread(model, [Shard(0)], (4,))
+    torch.manual_seed(0)
+    nn.init.normal_(model[0].weight, std=0.02)
+    cfg = dict(type="Normal", layer="Linear", std=0.02)
+    failure = verify(model, cfg).failures[0]
+    assert failure.test == "repeats"
+    assert "48 of 64 slices along axis 0 repeat an earlier one: 16 is a copy of 0" in failure.message
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:DTensor random operators may not have complete support on cpu:UserWarning")
+def test_shards_that_copy_each_other_are_found(ranks: Ranks) -> None:
+    ranks.run(check_same_numbers)

@@ -34,18 +34,20 @@ def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
     """
     if tensor.is_complex() or not isinstance(fill, (Elementwise, Constant)):
         return ""
-    # Strided, so a few values of every part; contiguous, so of any shape.
+    # Most that do not fit can be told from a few values of every part.
     sample = spread_sample(tensor, SAMPLE).to(tensor.dtype)
-    found = next((name for name, other in mistakes(fill, entry) if other != fill and _fits(sample, other)), "")
-    return f" It is as if {found}." if found else ""
+    for name, other in mistakes(fill, entry):
+        if other != fill and _fits(sample, other) and _fits(tensor, other):
+            return f" It is as if {name}."
+    return ""
 
 
-def _fits(sample: Tensor, fill: Fill) -> bool:
+def _fits(values: Tensor, fill: Fill) -> bool:
     if isinstance(fill, Constant):
-        return not any(constant(sample, fill))
-    if not isinstance(fill, Elementwise) or sample.numel() < ENOUGH:
+        return not any(constant(values, fill))
+    if not isinstance(fill, Elementwise) or values.numel() < ENOUGH:
         return False
-    return all(finding.pvalue > LIKELY for finding in elementwise(sample, fill))
+    return all(finding.pvalue > LIKELY for finding in elementwise(values, fill))
 
 
 def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:

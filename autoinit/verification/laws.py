@@ -17,6 +17,8 @@ FEW = 1 << 20
 """Fewer floats than this between the ends of a distribution, and rounding to them can be seen."""
 FARTHEST = 40.0
 """Standard deviations from the mean beyond which every distribution here has probability zero in float64."""
+NEVER = 1e-200
+"""A smaller probability is none: near the smallest floats nothing is left of its digits."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,7 +66,7 @@ class Law:
             edges = torch.linspace(-FARTHEST, FARTHEST, CELLS + 1, dtype=torch.float64, device="cpu")
             edges = edges.mul_(self.fill.std).add_(self.fill.mean)
             values, weights = (edges[1:] + edges[:-1]) / 2, self.fill.cdf(edges).diff()
-        possible = weights > 0
+        possible = weights > NEVER
         return values[possible], weights[possible] / weights.sum()
 
     @cached_property

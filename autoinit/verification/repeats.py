@@ -65,9 +65,10 @@ def _is_constant(part: Tensor) -> bool:
 
 def _equal_pairs(slices: Tensor, probes: Tensor) -> Iterator[tuple[int, int]]:
     """An earlier slice and a later one that is equal, for each later one."""
+    # Integers wrap, so that equal rows have equal sums whatever the order of summation.
     generator = torch.Generator(device="cpu").manual_seed(0)
-    direction = torch.rand(probes.shape[1], dtype=torch.float64, device="cpu", generator=generator)
-    hashes, order = (probes.cpu() @ direction).sort(stable=True)
+    factors = torch.randint(1 << 62, (probes.shape[1],), device="cpu", generator=generator)
+    hashes, order = (probes.cpu().contiguous().view(torch.int64) * (2 * factors + 1)).sum(1).sort(stable=True)
     same = (hashes[1:] == hashes[:-1]).nonzero().flatten().tolist()
     found = [sorted((int(order[at]), int(order[at + 1]))) for at in same]
     for earlier, later in sorted(found):
