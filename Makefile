@@ -14,7 +14,7 @@ EXAMPLES ?= 1000
 # Two installations into one environment at a time break it.
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test check corpus oracle statistics zoo bench docs format clean
+.PHONY: help demo test check corpus oracle statistics verdicts published zoo bench docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-13s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,12 @@ corpus oracle: $(VENV)/with-test $(VENV)/with-zoo ## parity with mmengine on EXA
 
 statistics: $(VENV)/with-test ## the sampler against chance, on 10^8 values; and by dieharder, where it is installed
 	$(PY) -m tests.statistics
+
+verdicts: $(VENV)/with-test ## how often verify is wrong: false alarms, power, and faults that have to be found
+	$(PY) -m tests.verdicts
+
+published: $(VENV)/with-test $(VENV)/with-zoo ## libraries' own weights verified against what their sources say
+	$(PY) -m tests.published
 
 zoo: $(VENV)/with-test $(VENV)/with-zoo ## build every model of three libraries in blocks, in an hour; see docs/zoo.md
 	$(PY) -m tests.zoo

@@ -127,7 +127,7 @@ class Verdict:
                 str(checked.tests or ""),
                 "" if checked.detects is None else f"{100 * checked.detects:.2g} %",
                 "" if checked.pvalue is None else f"{checked.pvalue:.2g}",
-                "FAILED: " + ", ".join(failed[fqn]) if fqn in failed else "ok" if checked.tests else "",
+                "FAILED: " + ", ".join(failed[fqn]) if fqn in failed else "" if checked.untested else "ok",
             )
             for fqn, checked in self.parameters.items()
         ]
