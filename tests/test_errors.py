@@ -25,6 +25,7 @@ TREE = {
     "CheckpointError": (RuntimeError,),
     "ApplyError": (RuntimeError,),
     "StateError": (RuntimeError,),
+    "VerificationError": (AssertionError,),
 }
 CLASSES = [getattr(errors, name) for name in TREE]
 

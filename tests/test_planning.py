@@ -431,3 +431,12 @@ def test_a_child_called_module_is_part_of_the_name() -> None:
     net = nn.Module()
     net.module = nn.Linear(1, 1)
     assert list(plan(net)) == ["module.weight", "module.bias"]
+
+
+def test_a_list_of_parameters_may_be_the_model() -> None:
+    for model in (
+        nn.ParameterList([nn.Parameter(torch.ones(2))]),
+        nn.ParameterDict({"0": nn.Parameter(torch.ones(2))}),
+    ):
+        decided = plan(model, dict(type="Normal", params="*", name=""))
+        assert list(decided) == ["0"] and decided["0"].rule is not None

@@ -325,8 +325,9 @@ def test_a_plan_of_another_model_is_refused() -> None:
 def test_a_model_without_memory_is_refused() -> None:
     with torch.device("meta"):
         model = small()
-    with pytest.raises(StateError, match="meta device"):
-        verify(model, NORMAL)
+    for what in (NORMAL, None):
+        with pytest.raises(StateError, match=r"0\.weight is on the meta device"):
+            verify(model, what)
 
 
 def test_a_model_of_nothing_is_all_right() -> None:

@@ -170,15 +170,19 @@ class Collector:
             # It follows the weight that is computed from it, unless a rule asks for it by name.
             if name in site.territory.named(site.selected):
                 self._claim(site, name, self.records.named(site.node, name, param, within=record), named=True)
-        elif isinstance(site.node.module, CONTAINERS):
+        elif (outer := self._owner(site)) is not site:
             # Also a part of the module that has the list: `scales.0` of a module with a list `scales`.
-            outer = next(above for above in reversed(self._sites) if not isinstance(above.node.module, CONTAINERS))
             path = joined(relative_name(site.node.fqn, outer.node.fqn), name)
             record = self.records.param(outer.node, path, param)
             self._claim(outer, path, record)
             self._claim(site, name, record)
         else:
             self._claim(site, name, self.records.param(site.node, name, param))
+
+    def _owner(self, site: Site) -> Site:
+        """The module that has a list of parameters; any other module, and a list that is the model, is its own."""
+        around = (above for above in reversed(self._sites) if not isinstance(above.node.module, CONTAINERS))
+        return next(around, site)
 
     def _claim(self, site: Site, name: str, record: Record, *, named: bool = False) -> None:
         """Add what the rules that select a module give to one of its tensors."""

@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from ..applying import Targets, bind_targets, decide, is_sharded, targets_of
 from ..config import Config, parse_config
+from ..errors import StateError
 from ..fills import Blocks, Custom, Fill
 from ..planning import KEPT, OWN, Entry, Plan, Policy, Report, ReportEntry, Surroundings
 
@@ -69,8 +70,11 @@ class Subject:
 
     def _padding(self, values: Tensor) -> int | None:
         """The row of an embedding that is for padding, if it is zero."""
-        owner = self.targets.modules.get(self.entry.fqn.rpartition(".")[0])
-        row = owner.padding_idx if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) else None
+        path, _, name = self.entry.fqn.rpartition(".")
+        owner = self.targets.modules.get(path)
+        if not isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) or name != "weight":
+            return None
+        row = owner.padding_idx
         return row if row is not None and not values[row].any() else None
 
 
@@ -81,6 +85,9 @@ def subjects(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[S
         AutoInitError: what `plan` raises; or the plan or report is of another model.
     """
     entries, name, targets = _asked(module, what, policy)
+    for entry in entries:
+        if targets.params[entry.fqn].is_meta and not is_lazy(targets.params[entry.fqn]):
+            raise StateError(f"{entry.fqn} is on the meta device and has no values to verify.", fqn=entry.fqn)
     return [_subject(entry, targets) for entry in entries], name
 
 

@@ -78,7 +78,7 @@ def verify(
         >>> verdict.ok
         False
         >>> print(verdict.failures[0])  # doctest: +NORMALIZE_WHITESPACE
-        0.weight: std 0.0722165, not 0.176777: off by -59.1 % (variance, p = 0). init_cfg asks for
+        0.weight: std 0.07183, not 0.176777: off by -59.4 % (variance, impossible by chance). init_cfg asks for
         Normal(mean=0, std=0.176777). It is as if torch's default for Linear and Conv had stayed.
     """
     check_module(module, "verify")
