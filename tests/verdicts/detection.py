@@ -18,12 +18,12 @@ FAMILIES = (
 
 
 def found(size: int, error: float, cfg: dict[str, object], dtype: torch.dtype, seed: int, alpha: float) -> bool:
-    """Whether it finds that one weight among others is scaled by 1 + `error`, or its reciprocal."""
+    """Whether it finds that one weight among others is scaled by 1 + `error` or 1 - `error`."""
     model = nn.Sequential(nn.Linear(size, 1), nn.Linear(64, 64), nn.Linear(64, 64))
     initialize(model, {**cfg, "layer": "Linear"}, seed=seed)
     with torch.no_grad():
         # Scaled before it is rounded, as an initialization with another std would be.
-        model[0].weight.mul_(1 + error if seed % 2 else 1 / (1 + error))
+        model[0].weight.mul_(1 + error if seed % 2 else 1 - error)
     verdict = verify(model.to(dtype), {**cfg, "layer": "Linear"}, alpha=alpha)
     return any(failure.fqn == "0.weight" for failure in verdict.failures)
 
