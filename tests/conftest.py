@@ -24,6 +24,8 @@ from autoinit.initializers import registry
 if TYPE_CHECKING:
     from .http_server import Server
 
+pytest_plugins = ["pytester"]
+
 # Building models is slow by hypothesis's measure, and on a shared machine at times very slow.
 settings.register_profile("base", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("base"), max_examples=60, derandomize=True)

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-pytest_plugins = ["pytester"]
-
 LEAKS = """
     import pytest, torch
     from torch.nn.modules.module import register_module_forward_pre_hook

@@ -37,6 +37,7 @@ FLOORS = {
     "functional": 11,
     "verification": 11,
     "compat": 12,
+    "testing": 12,
 }
 FRONT_DOORS = {"__init__", "__main__"}
 

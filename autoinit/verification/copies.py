@@ -36,14 +36,15 @@ class Head:
 
 def copies(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
     """Clones, and correlations between the parameters that are no clones, each under the later one's name."""
-    later = dict(_clones(heads))
+    later = dict(clones(heads))
     yield from later.items()
     rest = {fqn: head for fqn, head in heads.items() if fqn not in later and len(head.values) == HEAD}
     if len(rest) > 1:
-        yield from _correlations(rest)
+        yield from correlations(rest)
 
 
-def _clones(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
+def clones(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
+    """The parameters that begin with the values of an earlier one."""
     first: dict[bytes, str] = {}
     # A parameter may be a clone of part of another: they are known by as many values as say enough.
     for fqn, head in heads.items():
@@ -56,8 +57,12 @@ def _clones(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
             yield fqn, impossible("copies", f"{whole} {known}", 1.0)
 
 
-def _correlations(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
-    """The largest correlation of each parameter with an earlier one, corrected for the number of those."""
+def correlations(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
+    """The largest correlation of each parameter with an earlier one, corrected for the number of those.
+
+    Args:
+        heads: each of `HEAD` values.
+    """
     names = list(heads)
     rows = torch.stack([head.values for head in heads.values()])
     rows = rows / rows.norm(dim=1, keepdim=True).clamp_(min=1e-300)

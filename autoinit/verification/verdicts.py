@@ -98,6 +98,7 @@ class Verdict:
         Raises:
             VerificationError: with the first failures in its text, and the verdict as `.verdict`.
         """
+        __tracebackhide__ = True  # pytest then shows the line that asked.
         if self.failures:
             raise VerificationError(self._text(), fqn=self.failures[0].fqn, verdict=self)
 

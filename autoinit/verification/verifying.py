@@ -137,7 +137,12 @@ def _bits(fill: Fill, tensor: Tensor) -> float:
     if isinstance(fill, Elementwise):
         return law_of(fill, tensor.dtype).bits
     # A sparse one has equal values by intention.
-    return BITS.get(tensor.dtype.itemsize, 20.0) if isinstance(fill, Orthogonal) else 0.0
+    return bits_of(tensor) if isinstance(fill, Orthogonal) else 0.0
+
+
+def bits_of(tensor: Tensor) -> float:
+    """How improbable it is that two values of a tensor's dtype are equal by chance, in bits, at the least."""
+    return BITS.get(tensor.dtype.itemsize, 20.0)
 
 
 def _head(tensor: Tensor, fill: Elementwise) -> Head:

@@ -1,0 +1,183 @@
+"""What a test suite says of a model's initialization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import nn
+
+from ..applying import check_module
+from ..errors import ConfigTypeError, VerificationError
+from ..planning import Fan, Unmatched
+from ..sampling import check_seed
+from ..verification import Verdict, verify
+from ..verification.subjects import Asked
+from .duplicates import duplicates
+from .exemptions import Exemptions
+from .rebuilding import Factory, Rebuilding, changes, differences, tensors_of
+
+SHOWN = 20
+"""Parameters that the text of an exception names."""
+
+
+def assert_initialized(
+    model: nn.Module,
+    what: Asked,
+    *,
+    alpha: float = 1e-3,
+    allow_untested: bool | str | Sequence[str] = True,
+    unmatched: Unmatched = "auto",
+    fan: Fan = "auto",
+) -> Verdict:
+    """Require that a model's weights are what was asked for, whoever initialized them.
+
+    Args:
+        model: any model with memory.
+        what: the config, plan or report that says what it was to get; None to audit it (NaN, outliers ...).
+        alpha: the probability that a model whose weights are right fails, over all its tests.
+        allow_untested: whether there may be parameters of whose values nothing is known (those that no rule covers,
+            that were loaded ...); or globs over the FQNs of those that there may be. Of anything, at least one has to
+            be tested, unless `what` is None.
+        unmatched: what to do about rules that select nothing; see `plan`.
+        fan: how fans are read where a rule does not say; see `plan`.
+
+    Returns:
+        The verdict, all of whose tests passed.
+
+    Raises:
+        VerificationError: an `AssertionError` that names the parameters, what was found, what was asked for and by
+            which rule; the verdict is its `.verdict`.
+        MatchError: a glob of `allow_untested` fits no parameter.
+        AutoInitError: what `verify` raises.
+
+    Example:
+        >>> from autoinit import initialize
+        >>> cfg = dict(type="Normal", layer="Linear", std=0.02)
+        >>> model = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))
+        >>> _ = initialize(model, cfg, seed=0)
+        >>> assert_initialized(model, cfg)
+        Verdict(Sequential: ok; 2 tested, 2 audited only; alpha = 0.001)
+        >>> assert_initialized(model, cfg, allow_untested=False)
+        Traceback (most recent call last):
+          ...
+        autoinit.errors.VerificationError: 2 of 4 parameters of Sequential were not tested:
+          1.weight: no rule
+          1.bias: no rule
+        Add rules for them, or allow it: allow_untested=[...].
+    """
+    __tracebackhide__ = True
+    allowed = Exemptions.of(allow_untested, "allow_untested")
+    verdict = verify(model, what, alpha=alpha, unmatched=unmatched, fan=fan)
+    allowed.check(verdict.parameters.keys(), verdict.model)
+    verdict.raise_for_failures()
+    everything = len(verdict.parameters)
+    if what is None or len(verdict.untested) < everything:
+        untested = {fqn: reason for fqn, reason in verdict.untested.items() if fqn not in allowed}
+    else:
+        untested = verdict.untested
+    if untested:
+        raise VerificationError(
+            f"{len(untested)} of {everything} parameters of {verdict.model} were not tested:\n"
+            f"{_listed(f'{fqn}: {reason}' for fqn, reason in untested.items())}\n"
+            "Add rules for them, or allow it: allow_untested=[...].",
+            fqn=next(iter(untested)),
+            verdict=verdict,
+        )
+    return verdict
+
+
+def assert_same_init(factory: Factory, seed: int = 0) -> None:
+    """Require that `torch.manual_seed` decides every parameter and buffer of a model, bit for bit.
+
+    The factory is called twice under the seed: the second time with another number of threads, and after draws from
+    Python's `random` and, if it is loaded, NumPy. Only where the models differ it is called again, to find out why.
+    Afterwards all generators and the number of threads are as they were.
+
+    Args:
+        factory: builds the model, anew each time.
+        seed: any integer.
+
+    Raises:
+        VerificationError: an `AssertionError` that names the first that differ, by how much, and what decides them.
+        StateError: the factory gave one model twice, or one on the meta device.
+
+    Example:
+        >>> import random
+        >>> assert_same_init(lambda: nn.Linear(8, 8))
+        >>> def build():
+        ...     layer = nn.Linear(8, 8)
+        ...     nn.init.constant_(layer.bias, random.random())
+        ...     return layer
+        >>> assert_same_init(build, seed=1)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+          ...
+        autoinit.errors.VerificationError: Two builds of Linear under torch.manual_seed(1) differ in 1 of 2 parameters \
+and buffers:
+          bias (Linear): 8 of 8 values differ, by ... at most
+        Python's `random`, which torch.manual_seed does not seed, decides bias.
+    """
+    __tracebackhide__ = True
+    if isinstance(factory, nn.Module) or not callable(factory):
+        raise ConfigTypeError(
+            f"assert_same_init(): {type(factory).__name__} is not what builds a model. Give a function, such as "
+            "`lambda: Net()`."
+        )
+    number = check_seed(seed)
+    if number is None:
+        raise ConfigTypeError("assert_same_init(): seed=None is no seed. Give an integer.")
+    rebuilding = Rebuilding(factory, number % 2**64)
+    first = rebuilding.build()
+    found = list(differences(first, rebuilding.build(tuple(changes().values()))))
+    if found:
+        total = len(tensors_of(first))
+        causes = list(rebuilding.causes(first)) or ["Which of the conditions decides it is not the same each time."]
+        raise VerificationError(
+            f"Two builds of {type(first).__name__} under torch.manual_seed({seed}) differ in {len(found)} of {total} "
+            f"parameters and buffers:\n{_listed(map(str, found))}\n" + "\n".join(causes),
+            fqn=found[0].fqn,
+        )
+
+
+def assert_no_duplicates(model: nn.Module, *, ignore: str | Sequence[str] = ()) -> None:
+    """Require that no random values of a model occur twice: in two parameters, or in two slices of one.
+
+    So do layers that are deep copies of an initialized one, shards that every rank drew with the same seed, experts
+    that were cloned, layers that were each built under the same seed. Tied parameters, constants and tables that
+    follow a formula are no duplicates.
+
+    Args:
+        model: any model with memory.
+        ignore: globs over the FQNs of parameters that are left out.
+
+    Raises:
+        VerificationError: an `AssertionError` that names what is a copy of what.
+        MatchError: a glob fits no parameter.
+
+    Example:
+        >>> import copy
+        >>> layer = nn.Linear(8, 8)
+        >>> assert_no_duplicates(nn.Sequential(layer, layer))
+        >>> assert_no_duplicates(nn.Sequential(layer, copy.deepcopy(layer)))
+        Traceback (most recent call last):
+          ...
+        autoinit.errors.VerificationError: Random values of Sequential occur twice, in 2 parameters:
+          1.weight (Linear): is a copy of 0.weight
+          1.bias (Linear): is a copy of 0.bias
+        Draw them anew, share one parameter if it is to be the same, or leave them out: ignore=[...].
+    """
+    __tracebackhide__ = True
+    check_module(model, "assert_no_duplicates")
+    found = list(duplicates(model, Exemptions.of(ignore, "ignore")))
+    if found:
+        raise VerificationError(
+            f"Random values of {type(model).__name__} occur twice, in {len({each.fqn for each in found})} parameters:\n"
+            f"{_listed(map(str, found))}\n"
+            "Draw them anew, share one parameter if it is to be the same, or leave them out: ignore=[...].",
+            fqn=found[0].fqn,
+        )
+
+
+def _listed(items: Iterable[str]) -> str:
+    lines = [f"  {item}" for item in items]
+    more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n".join(lines[:SHOWN] + more)
