@@ -12,9 +12,10 @@ from ..planning import Fan, Unmatched
 from ..sampling import check_seed
 from ..verification import Verdict, verify
 from ..verification.subjects import Asked
+from .differences import differences, tensors_of
 from .duplicates import duplicates
 from .exemptions import Exemptions
-from .rebuilding import Factory, Rebuilding, changes, differences, tensors_of
+from .rebuilding import Factory, Rebuilding, changes
 
 SHOWN = 20
 """Parameters that the text of an exception names."""
@@ -60,7 +61,7 @@ def assert_initialized(
         >>> assert_initialized(model, cfg, allow_untested=False)
         Traceback (most recent call last):
           ...
-        autoinit.errors.VerificationError: 2 of 4 parameters of Sequential were not tested:
+        autoinit.errors.VerificationError: 2 parameters of Sequential not tested, of 4:
           1.weight: no rule
           1.bias: no rule
         Add rules for them, or allow it: allow_untested=[...].
@@ -77,7 +78,7 @@ def assert_initialized(
         untested = verdict.untested
     if untested:
         raise VerificationError(
-            f"{len(untested)} of {everything} parameters of {verdict.model} were not tested:\n"
+            f"{_count(len(untested))} of {verdict.model} not tested, of {everything}:\n"
             f"{_listed(f'{fqn}: {reason}' for fqn, reason in untested.items())}\n"
             "Add rules for them, or allow it: allow_untested=[...].",
             fqn=next(iter(untested)),
@@ -170,11 +171,15 @@ def assert_no_duplicates(model: nn.Module, *, ignore: str | Sequence[str] = ()) 
     found = list(duplicates(model, Exemptions.of(ignore, "ignore")))
     if found:
         raise VerificationError(
-            f"Random values of {type(model).__name__} occur twice, in {len({each.fqn for each in found})} parameters:\n"
+            f"Random values of {type(model).__name__} occur twice, in {_count(len({each.fqn for each in found}))}:\n"
             f"{_listed(map(str, found))}\n"
             "Draw them anew, share one parameter if it is to be the same, or leave them out: ignore=[...].",
             fqn=found[0].fqn,
         )
+
+
+def _count(number: int) -> str:
+    return f"{number} parameter{'s' if number > 1 else ''}"
 
 
 def _listed(items: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from ..verification.copies import HEAD, Head, clones, correlations
 from ..verification.repeats import head_of, repeats
 from ..verification.subjects import Subject, subjects
 from ..verification.verifying import bits_of
+from .differences import check_memory
 from .exemptions import Exemptions
 
 FEWEST = 8
@@ -23,6 +24,9 @@ SHARE = 1 / 8
 
 DISORDER = 1.3
 """How far the ratio of von Neumann may be from 2 where neighbours know nothing of each other."""
+
+CORNER = 1 << 12
+"""Values in which order is looked for."""
 
 MULTIPLE = 0.99
 """The correlation over 256 values from which on one is the other times a number; chance reaches it in 1 of 10^200."""
@@ -51,6 +55,7 @@ def duplicates(module: nn.Module, ignored: Exemptions) -> Iterator[Duplicate]:
 
     Raises:
         MatchError: one of those is not there.
+        StateError: a parameter is on the meta device.
 
     Example:
         >>> layer = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
@@ -60,6 +65,7 @@ def duplicates(module: nn.Module, ignored: Exemptions) -> Iterator[Duplicate]:
     """
     found, name = subjects(module, None, Policy())
     ignored.check([fqn for subject in found for fqn in (subject.entry.fqn, *subject.entry.aliases)], name)
+    check_memory({subject.entry.fqn: subject.targets.params[subject.entry.fqn] for subject in found})
     seen = [subject for subject in found if subject.has_values and subject.entry.fqn not in ignored]
     heads: dict[str, Head] = {}
     texts = {subject.entry.fqn: list(_within(subject, heads)) for subject in seen}
@@ -74,9 +80,8 @@ def _within(subject: Subject, heads: dict[str, Head]) -> Iterator[str]:
     """Slices that repeat; and the first values, by which the parameter is compared with the others."""
     stored = subject.values()
     values, bits = _varied(stored), bits_of(stored)
-    head = head_of(values, HEAD)
-    if is_disordered(head):
-        heads[subject.entry.fqn] = Head(values=head.cpu(), bits=bits, numel=stored.numel())
+    if is_disordered(values):
+        heads[subject.entry.fqn] = Head(values=head_of(values, HEAD).cpu(), bits=bits, numel=stored.numel())
         yield from (finding.text for finding in repeats(values, bits))
 
 
@@ -110,8 +115,8 @@ def _varied(values: Tensor) -> Tensor:
     return values
 
 
-def is_disordered(head: Tensor) -> bool:
-    """Whether values look drawn: few are equal, and neighbours know nothing of each other.
+def is_disordered(values: Tensor) -> bool:
+    """Whether values look drawn: few are equal, and neighbours along any axis know nothing of each other.
 
     Source:
         von Neumann (1941), "Distribution of the ratio of the mean square successive difference to the variance".
@@ -122,11 +127,22 @@ def is_disordered(head: Tensor) -> bool:
         >>> is_disordered(torch.randn(256)), [is_disordered(table) for table in tables]
         (True, [False, False, False])
     """
-    count = head.numel()
-    if count < FEWEST or not head.isfinite().all():
+    corner = _corner(values)
+    few = corner.flatten()[:HEAD]
+    if few.numel() < FEWEST or not corner.isfinite().all():
         return False
-    if head.unique().numel() < max(count * SHARE, FEWEST / 2):  # type: ignore[no-untyped-call]
+    if few.unique().numel() < max(few.numel() * SHARE, FEWEST / 2):  # type: ignore[no-untyped-call]
         return False
-    centered = head - head.mean()
-    ratio = float(centered.diff().square().sum() / centered.square().sum())
-    return abs(ratio - 2) < DISORDER
+    variance = float(corner.var(correction=0))
+    for axis in range(corner.dim()):
+        steps = corner.diff(dim=axis)
+        steps = steps[steps != 0]  # Slices that are repeated one after the other are what is looked for.
+        if steps.numel() >= FEWEST - 1 and abs(float(steps.square().mean()) / variance - 2) > DISORDER:
+            return False
+    return True
+
+
+def _corner(values: Tensor) -> Tensor:
+    """A block of at most `CORNER` values, in float64 on the CPU."""
+    side = max(2, int(CORNER ** (1 / max(values.dim(), 1))))
+    return values[(slice(side),) * values.dim()].double().cpu()

@@ -62,7 +62,7 @@ def outline(decided: Plan | Report) -> str:
         12.bias (8, float32): its constructor's values
         <BLANKLINE>
     """
-    if all(entry.rule is None and not entry.own and not entry.kept for entry in decided.values()):
+    if all(entry.rule is None and entry.own is None and not entry.kept for entry in decided.values()):
         raise ConfigError(
             f"Nothing is known of how {decided.model} is initialized: there is no rule, and no module has an "
             "init_cfg or an init_weights. Give the config, or the report of the block in which the model was built."
@@ -88,7 +88,7 @@ def _gets(entry: Entry, model: str) -> str:
     if outcome == LOADED or entry.kept:
         return f"kept: {entry.kept or 'loaded'}"
     if entry.rule is None:
-        return own or NO_RULE
+        return own if own and not outcome else NO_RULE
     scheme = entry.rule.initializer
     if isinstance(scheme, Pretrained):
         gets = f"loaded from {_portable(scheme.checkpoint)}"
@@ -106,7 +106,7 @@ def _origin(entry: Entry) -> str:
         prefix = ".".join(parts[:depth])
         if entry.origin.startswith(f"{prefix}."):
             return _ancestor(prefix) + entry.origin[len(prefix) :]
-    return _portable(entry.origin)
+    return entry.origin
 
 
 def _ancestor(fqn: str) -> str:
@@ -120,7 +120,7 @@ def _portable(text: str) -> str:
 
 def _load(load: Load) -> str:
     place = load.checkpoint.location
-    return str(load).replace(place, _portable(place)).replace(load.rule.origin, _portable(load.rule.origin))
+    return str(load).replace(place, _portable(place))
 
 
 def collapsed(lines: Sequence[Line]) -> list[Line]:

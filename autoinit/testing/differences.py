@@ -1,0 +1,101 @@
+"""Where two models are not bitwise equal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ..applying import is_sharded
+from ..errors import StateError
+from ..layers import class_name
+from ..planning import joined, walk
+from ..planning.entries import shape_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A parameter or buffer that two builds do not have in common: its FQN, its layer, and in what they differ."""
+
+    fqn: str
+    layer: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.fqn} ({self.layer}): {self.text}"
+
+
+def differences(first: nn.Module, second: nn.Module) -> Iterator[Difference]:
+    """The parameters and buffers that are not bitwise equal in two models, in the order of the first.
+
+    Example:
+        >>> one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+        >>> _ = other.load_state_dict(one.state_dict())
+        >>> _ = nn.init.zeros_(one.bias), nn.init.ones_(other.bias)
+        >>> print(*differences(one, other))
+        bias (Linear): 2 of 2 values differ, by 1 at most
+    """
+    one, other = tensors_of(first), tensors_of(second)
+    for fqn in {**one, **other}:
+        layer, tensor = one.get(fqn) or other[fqn]
+        text = _difference(tensor, other[fqn][1]) if fqn in one and fqn in other else "only one build has it"
+        if text:
+            yield Difference(fqn=fqn, layer=layer, text=text)
+
+
+def tensors_of(module: nn.Module) -> dict[str, tuple[str, Tensor]]:
+    """Layer and tensor of all parameters and buffers, under all their names."""
+    return {
+        joined(node.fqn, name): (class_name(node.module), tensor if is_lazy(tensor) else tensor.detach())
+        for node in walk(module)
+        for tensors in (node.module._parameters, node.module._buffers)
+        for name, tensor in tensors.items()
+        if tensor is not None
+    }
+
+
+def _difference(one: Tensor, other: Tensor) -> str:
+    if is_lazy(one) or is_lazy(other):
+        return "" if is_lazy(one) and is_lazy(other) else "it has a shape in one build only"
+    if one.shape != other.shape:
+        return f"its shape is {shape_text(tuple(one.shape))} or {shape_text(tuple(other.shape))}"
+    if (one.dtype, one.device) != (other.dtype, other.device):
+        return f"it is {one.dtype} on {one.device} or {other.dtype} on {other.device}"
+    one, other = _plain(one), _plain(other)
+    if not one.numel() or torch.equal(_bytes(one), _bytes(other)):
+        return ""
+    differing = (_bytes(one) != _bytes(other)).any(1)
+    wide = torch.complex128 if one.is_complex() else torch.float64
+    gap = float((one.reshape(-1)[differing].to(wide) - other.reshape(-1)[differing].to(wide)).abs().max())
+    return f"{int(differing.sum()):,} of {one.numel():,} values differ, by {gap:.3g} at most"
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """What this rank has of a tensor, with all its values in memory."""
+    tensor = tensor.to_local() if is_sharded(tensor) else tensor
+    if tensor.is_quantized:
+        return tensor.int_repr()
+    dense = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return dense.resolve_conj().resolve_neg()
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """A row of bytes for each value: NaN equals itself there, and -0 is not 0."""
+    return tensor.contiguous().view(-1).view(torch.uint8).view(tensor.numel(), tensor.element_size())
+
+
+def check_memory(tensors: Mapping[str, Tensor]) -> None:
+    """Require values to look at.
+
+    Raises:
+        StateError: a tensor is on the meta device.
+    """
+    meta = next((fqn for fqn, tensor in tensors.items() if tensor.is_meta and not is_lazy(tensor)), None)
+    if meta is not None:
+        raise StateError(
+            f"{meta} is on the meta device and has no values to look at. Build the model on a device with memory.",
+            fqn=meta,
+        )
