@@ -5,7 +5,8 @@ A page is one program. Its fences mean:
     ```python no-run       shown only
     ```text expect         what the python fence right above it printed; `...` stands for anything
     ```yaml, ```toml       a file, if its first line is `# file: NAME`
-    ```json title="NAME"   a file
+    ```json title="NAME", ```python title="NAME"   a file
+    ```console             `$ pytest ...`, which is run, and what it prints; `...` stands for anything
 Files are written, into an empty folder, before the first snippet runs.
 """
 
@@ -15,7 +16,10 @@ import contextlib
 import doctest
 import importlib
 import io
+import os
 import re
+import shlex
+import subprocess
 import sys
 import textwrap
 import types
@@ -51,7 +55,11 @@ class Fence:
 
     @property
     def runs(self) -> bool:
-        return self.info.split()[:1] == ["python"] and "no-run" not in self.info.split()
+        return self.info.split()[:1] == ["python"] and "no-run" not in self.info.split() and self.file is None
+
+    @property
+    def is_console(self) -> bool:
+        return self.info.split() == ["console"]
 
     @property
     def is_expected_output(self) -> bool:
@@ -62,7 +70,7 @@ class Fence:
         language = self.info.split()[:1]
         if language in (["yaml"], ["toml"]) and (match := FILE.match(self.body)):
             return match[1]
-        if language == ["json"] and (match := TITLE.search(self.info)):
+        if language in (["json"], ["python"]) and (match := TITLE.search(self.info)):
             return match[1]
         return None
 
@@ -90,6 +98,19 @@ def run_snippet(fence: Fence, path: Path, namespace: dict[str, object]) -> str:
     return printed.getvalue()
 
 
+def run_console(fence: Fence, path: Path, folder: Path) -> None:
+    """Run pytest as a reader would who has the package, and with it its plugin, installed."""
+    line, _, want = fence.body.partition("\n")
+    dollar, command, *args = shlex.split(line)
+    assert (dollar, command) == ("$", "pytest"), f"{path}:{fence.line}: only `$ pytest ...` is run"
+    env = {"PYTHONPATH": str(REPOSITORY), "PYTEST_ADDOPTS": "-p pytest_autoinit -p no:cacheprovider"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *args], cwd=folder, env=os.environ | env, capture_output=True, text=True
+    )
+    if not printed_as_expected(want, done.stdout):
+        pytest.fail(f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{done.stdout}{done.stderr}", pytrace=False)
+
+
 def printed_as_expected(want: str, got: str) -> bool:
     # Tables are padded with spaces that no editor keeps.
     want, got = ("".join(f"{line.rstrip()}\n" for line in text.strip("\n").split("\n")) for text in (want, got))
@@ -105,6 +126,8 @@ def run_page(path: Path, folder: Path, namespace: dict[str, object]) -> None:
             assert printed is not None, f"{path}:{fence.line}: no snippet right above this output"
             if not printed_as_expected(fence.body, printed):
                 pytest.fail(f"{path}:{fence.line}: expected\n{fence.body}\nbut it printed\n{printed}", pytrace=False)
+        if fence.is_console:
+            run_console(fence, path, folder)
         printed = run_snippet(fence, path, namespace) if fence.runs else None
 
 
@@ -176,6 +199,26 @@ raise SystemExit
 """
 
 
+CONSOLE = """\
+```python title="test_it.py"
+def test_it(init_alpha):
+    assert init_alpha == 1e-3
+```
+
+```console
+$ pytest -q
+.                                                                                            [100%]
+1 passed in ...s
+```
+"""
+
+
+def test_a_page_shows_what_pytest_prints(tmp_path: Path, namespace: dict[str, object]) -> None:
+    path = tmp_path / "page.md"
+    path.write_text(CONSOLE)
+    run_page(path, tmp_path, namespace)
+
+
 def test_a_page_is_one_program_with_its_files(tmp_path: Path, namespace: dict[str, object]) -> None:
     path = tmp_path / "page.md"
     path.write_text(PAGE.replace("SCHEME", "Kaiming"))
@@ -190,6 +233,8 @@ def test_a_page_is_one_program_with_its_files(tmp_path: Path, namespace: dict[st
         ("```python\n\n1 / 0\n```\n", ZeroDivisionError, "division by zero"),
         ("```text expect\nhello\n```\n", AssertionError, "no snippet right above"),
         ('```json title="a"\n1\n```\n' * 2, AssertionError, "two fences of one page write a"),
+        ("```console\n$ rm -r x\n```\n", AssertionError, r"page\.md:2: only `\$ pytest"),
+        (CONSOLE.replace("1 passed", "1 failed"), pytest.fail.Exception, "but it printed\n.*1 passed in"),
     ],
 )
 def test_the_check_of_pages_can_fail(
