@@ -259,10 +259,14 @@ def test_a_bad_mark_says_which_test_has_it(suite: pytest.Pytester, mark: str, te
 
 
 def test_it_works_under_xdist(suite: pytest.Pytester) -> None:
-    suite.makepyfile(test_model=f"{MODEL}{SNAPSHOTS}{ALPHA}")
-    for args in (("--autoinit-update",), ("--autoinit-alpha=1e-4",)):
-        result = suite.runpytest_subprocess(*PLUGIN, "--strict-markers", "-n", "2", *args)
-        result.assert_outcomes(passed=7)
+    tests = """
+    def test_alpha(init_alpha):
+        assert init_alpha == 1e-4
+    """
+    suite.makepyfile(test_model=f"{MODEL}{SNAPSHOTS}{tests}")
+    args = ("--strict-markers", "-n", "1", "--autoinit-update", "--autoinit-alpha=1e-4")
+    suite.runpytest_subprocess(*PLUGIN, *args).assert_outcomes(passed=4)
+    assert len([*(suite.path / "__init_snapshots__" / "test_model").iterdir()]) == 4
 
 
 def test_a_run_that_does_not_use_it_imports_neither_torch_nor_autoinit(suite: pytest.Pytester) -> None:

@@ -359,7 +359,7 @@ def test_snapshots_of_one_test_are_told_apart_by_name(folder: Path) -> None:
             ConfigTypeError,
             "init_snapshot(): a Plan has its rules already; cfg goes with a model.",
         ),
-        (3, CFG, ConfigTypeError, "init_snapshot(): 3 is a int, not a torch.nn.Module."),
+        (3, CFG, ConfigTypeError, "init_snapshot(): 3 is a int, not a torch.nn.Module, Plan or Report."),
         (Block(), None, ConfigError, "Nothing is known of how Block is initialized"),
     ],
 )

@@ -25,7 +25,7 @@ class Change:
 
     Args:
         make: brings it about.
-        found: what is said of the parameters for which it matters, after "decides" or before their names.
+        found: what is said if it does matter, with a place for the names of what differs.
     """
 
     make: Callable[[], object]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from torch import nn
 
-from ..applying import check_module, plan
+from ..applying import plan
 from ..config import Config
 from ..errors import ConfigTypeError, StateError, VerificationError
 from ..planning import Plan, Report
@@ -50,7 +50,7 @@ class Snapshots:
     folder: Path
     test: str
     update: bool = False
-    _taken: set[str] = field(default_factory=set, repr=False, compare=False)
+    _taken: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __call__(self, what: nn.Module | Plan | Report, cfg: Config = None, name: str | None = None) -> None:
         """Compare how a model is initialized with what the snapshot says.
@@ -78,10 +78,12 @@ class Snapshots:
 
 
 def _decided(what: object, cfg: Config) -> Plan | Report:
-    if not isinstance(what, (Plan, Report)):
-        check_module(what, "init_snapshot")
-        assert isinstance(what, nn.Module)  # It was checked.
+    if isinstance(what, nn.Module):
         return plan(what, cfg)
+    if not isinstance(what, (Plan, Report)):
+        raise ConfigTypeError(
+            f"init_snapshot(): {what!r} is a {type(what).__name__}, not a torch.nn.Module, Plan or Report."
+        )
     if cfg is not None:
         raise ConfigTypeError(f"init_snapshot(): a {type(what).__name__} has its rules already; cfg goes with a model.")
     return what
