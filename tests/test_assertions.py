@@ -178,6 +178,14 @@ def test_what_else_decides_is_named_and_nothing_else(cause: str, value: Callable
     assert caught.value.fqn == "fc.bias"
 
 
+def test_generators_do_not_fall_into_step_again() -> None:
+    # `choice` draws until a number fits, so one that starts a draw later may end at the same place.
+    for state in range(20):
+        random.seed(state)
+        with pytest.raises(VerificationError):
+            assert_same_init(with_bias(lambda: random.choice([0.0, 1.0, 2.0, 3.0]) + random.random()))
+
+
 def test_two_causes_are_both_named() -> None:
     def build() -> nn.Module:
         model = with_bias(random.random)()

@@ -33,19 +33,22 @@ class Change:
 
 
 def changes() -> Mapping[str, Change]:
-    """What the second build is done under, by name: other threads, and other generators one draw further on."""
+    """What the second build is done under, by name: other threads, and other generators in another state."""
+    # Not one draw further on: functions that draw until a number fits would fall into step again.
     found = {
         "threads": Change(
             make=lambda: torch.set_num_threads(_other_threads()), found="The number of threads decides {}."
         ),
         "random": Change(
-            make=random.random, found="Python's `random`, which torch.manual_seed does not seed, decides {}."
+            make=lambda: random.seed(str(random.random())),
+            found="Python's `random`, which torch.manual_seed does not seed, decides {}.",
         ),
     }
     numpy = _numpy_random()
     if numpy is not None:
         found["numpy"] = Change(
-            make=numpy.random, found="NumPy's generator, which torch.manual_seed does not seed, decides {}."
+            make=lambda: numpy.seed(numpy.randint(1 << 31)),
+            found="NumPy's generator, which torch.manual_seed does not seed, decides {}.",
         )
     return found
 
