@@ -91,8 +91,8 @@ def assert_same_init(factory: Factory, seed: int = 0) -> None:
     """Require that `torch.manual_seed` decides every parameter and buffer of a model, bit for bit.
 
     The factory is called twice under the seed: the second time with another number of threads, and with Python's
-    `random` and, if it is loaded, NumPy in another state. Only where the models differ it is called again, to find out why.
-    Afterwards all generators and the number of threads are as they were.
+    `random` and, if it is loaded, NumPy in another state. Only where the models differ it is called again, to find out
+    why. Afterwards all generators and the number of threads are as they were.
 
     Args:
         factory: builds the model, anew each time.
