@@ -11,9 +11,11 @@ from .errors import CheckpointError as CheckpointError
 from .errors import ConfigError as ConfigError
 from .errors import ConfigTypeError as ConfigTypeError
 from .errors import CoverageError as CoverageError
+from .errors import InputError as InputError
 from .errors import MatchError as MatchError
 from .errors import ModuleGraphError as ModuleGraphError
 from .errors import ParametrizationError as ParametrizationError
+from .errors import PropagationError as PropagationError
 from .errors import ShapeError as ShapeError
 from .errors import StateError as StateError
 from .errors import TargetError as TargetError
@@ -32,6 +34,9 @@ from .interception import autoinit as autoinit
 from .interception import paused as paused
 from .planning import Plan as Plan
 from .planning import Report as Report
+from .propagation import Bounds as Bounds
+from .propagation import Propagation as Propagation
+from .propagation import propagate as propagate
 from .rules import Rule as Rule
 from .verification import Verdict as Verdict
 from .verification import verify as verify

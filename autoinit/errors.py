@@ -79,6 +79,10 @@ class ApplyError(AutoInitError, RuntimeError):
     """A fill or a module's own initialization failed while it was executed."""
 
 
+class InputError(AutoInitError, ValueError):
+    """A model cannot be called with the inputs that were given, or none can be guessed for it."""
+
+
 class StateError(AutoInitError, RuntimeError):
     """autoinit was used in an order that cannot work."""
 
@@ -94,6 +98,19 @@ class VerificationError(AutoInitError, AssertionError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), self.args, {"origin": self.origin, "fqn": self.fqn, "verdict": self.verdict}
+
+
+class PropagationError(AutoInitError, AssertionError):
+    """A signal vanishes, explodes or dies in a model; `.propagation` says everything that was measured."""
+
+    def __init__(
+        self, message: str, *, origin: str | None = None, fqn: str | None = None, propagation: object = None
+    ) -> None:
+        super().__init__(message, origin=origin, fqn=fqn)
+        self.propagation = propagation
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn, "propagation": self.propagation}
 
 
 class AutoInitWarning(UserWarning):

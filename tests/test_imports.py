@@ -35,6 +35,7 @@ FLOORS = {
     "applying": 9,
     "interception": 10,
     "functional": 11,
+    "propagation": 11,
     "verification": 11,
     "compat": 12,
     "testing": 12,
@@ -42,7 +43,17 @@ FLOORS = {
 FRONT_DOORS = {"__init__", "__main__"}
 
 # A module named like a function of the front door would take its place once it is imported.
-PUBLIC_FUNCTIONS = {"autoinit", "plan", "trace", "verify", "materialize", "rebuild", "initialize", "paused"}
+PUBLIC_FUNCTIONS = {
+    "autoinit",
+    "plan",
+    "trace",
+    "verify",
+    "materialize",
+    "rebuild",
+    "initialize",
+    "paused",
+    "propagate",
+}
 NAMES_THAT_SAY_NOTHING = {"utils", "helper", "helpers", "manager", "info", "common", "misc"}
 
 OPTIONAL = {

@@ -1,0 +1,172 @@
+"""What `propagate` measured, of every module and parameter of a model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import PropagationError
+from ..tables import Table
+from .bounds import Bounds
+from .picture import draw
+from .signals import Flag, Signal
+
+SHOWN = 20
+"""Flags in the text of an exception; the result has all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Propagation(Mapping[str, Signal]):
+    """How a signal runs through a model: a mapping from the FQN of each module to its `Signal`, in the order of calls.
+
+    Args:
+        model: class name of the root.
+        inputs: what was put in, in words.
+        bounds: that the signal is held to.
+        signals: by FQN of the module; the root's is empty.
+        gradients: by FQN of the parameter, the Euclidean norm of its gradient; NaN if that is not finite, None if there
+            is none. Empty without a backward pass.
+        unreached: the trainable parameters that no gradient comes to.
+        uncalled: the modules that forward does not call.
+        flags: what is out of bounds, in the order in which it happens: forward, then backward, then the parameters.
+    """
+
+    model: str
+    inputs: str
+    bounds: Bounds
+    signals: Mapping[str, Signal]
+    gradients: Mapping[str, float | None]
+    unreached: tuple[str, ...]
+    uncalled: tuple[str, ...]
+    flags: tuple[Flag, ...]
+
+    def __getitem__(self, fqn: str) -> Signal:
+        return self.signals[fqn]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.signals)
+
+    def __len__(self) -> int:
+        return len(self.signals)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is out of bounds."""
+        return not self.flags
+
+    def raise_for_flags(self) -> None:
+        """Do nothing if all is well.
+
+        Raises:
+            PropagationError: with the first flags in its text, and all of this as `.propagation`.
+        """
+        if self.flags:
+            raise PropagationError(self._text(), fqn=self.flags[0].fqn, propagation=self)
+
+    def _text(self) -> str:
+        lines = [f"{self.caption}:", *(f"  {flag}" for flag in self.flags[:SHOWN])]
+        if len(self.flags) > SHOWN:
+            lines.append(f"  ... and {len(self.flags) - SHOWN} more")
+        return "\n".join(lines)
+
+    @property
+    def caption(self) -> str:
+        """The totals in one line."""
+        kinds = dict.fromkeys(flag.kind for flag in self.flags)
+        found = f"{len(self.flags)} flags ({', '.join(kinds)})" if len(self.flags) > 1 else ""
+        found = found or (f"1 flag ({self.flags[0].kind})" if self.flags else "ok")
+        return f"{found}; {len(self.signals)} modules of {self.model}; inputs {self.inputs}"
+
+    def flags_by_fqn(self) -> dict[str, list[str]]:
+        """The kinds of flags of each module; those of a parameter count for the module that owns it."""
+        found: dict[str, list[str]] = {}
+        for flag in self.flags:
+            owner = flag.fqn.rpartition(".")[0] if flag.fqn in self.gradients else flag.fqn
+            kinds = found.setdefault(owner, [])
+            if flag.kind not in kinds:
+                kinds.append(flag.kind)
+        return found
+
+    def table(self) -> Table:
+        """One row a module."""
+        flagged = self.flags_by_fqn()
+        columns = ("module", "layer", "calls", "mean", "std", "gain", "dead", "gradient", "norm", "flags")
+        rows = [
+            (
+                fqn,
+                signal.layer,
+                str(signal.calls) if signal.calls > 1 else "",
+                _number(signal.mean, "+.2g"),
+                _number(signal.std),
+                _number(signal.gain),
+                _number(signal.dead or None, ".0%"),
+                _number(signal.gradient),
+                _number(signal.gradient_norm),
+                ", ".join(flagged.get(fqn, ())),
+            )
+            for fqn, signal in self.signals.items()
+        ]
+        shown = [at for at in range(len(columns)) if at < 2 or any(row[at] for row in rows)]
+        return Table(
+            title=f"Propagation through {self.model}",
+            columns=tuple(columns[at] for at in shown),
+            rows=[tuple(row[at] for at in shown) for row in rows],
+            caption=self.caption,
+        )
+
+    def plot(self, path: str | os.PathLike[str]) -> None:
+        """Draw std of the outputs and size of the gradients, module by module, with what is out of bounds marked.
+
+        Args:
+            path: of the file; its suffix is the format: `.svg`, `.png`, `.pdf`.
+
+        Raises:
+            StateError: matplotlib is not installed.
+        """
+        draw(self.signals, self.flags_by_fqn(), self.bounds, f"{self.model}: {self.caption}", path)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as strings, numbers, lists and dicts; what is not finite is None."""
+        bounds = {**asdict(self.bounds), "ignore": list(self.bounds.ignore)}
+        signals = {fqn: {**asdict(signal), "gain": signal.gain} for fqn, signal in self.signals.items()}
+        everything = {
+            "model": self.model,
+            "inputs": self.inputs,
+            "ok": self.ok,
+            "bounds": bounds,
+            "flags": [asdict(flag) for flag in self.flags],
+            "modules": signals,
+            "gradients": dict(self.gradients),
+            "unreached": list(self.unreached),
+            "uncalled": list(self.uncalled),
+        }
+        return {key: _plain(value) for key, value in everything.items()}
+
+    def to_json(self, **options: Any) -> str:
+        """`to_dict()` as JSON; options go to `json.dumps`."""
+        return json.dumps(self.to_dict(), **options)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def __rich__(self) -> object:
+        return self.table()
+
+    def __repr__(self) -> str:
+        return f"Propagation({self.model}: {self.caption})"
+
+
+def _number(value: float | None, form: str = ".3g") -> str:
+    return "" if value is None else format(value, form)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
