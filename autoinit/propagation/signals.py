@@ -42,8 +42,8 @@ class Signal:
             >>> import torch
             >>> from autoinit import propagate
             >>> layer = torch.nn.Linear(4, 4, bias=False)
-            >>> _ = torch.nn.init.eye_(layer.weight).mul_(3)
-            >>> round(propagate(layer)[""].gain, 6)
+            >>> _ = torch.nn.init.orthogonal_(layer.weight, gain=3)
+            >>> round(propagate(layer)[""].gain, 1)
             3.0
         """
         return self.std / self.input_std if self.std is not None and self.input_std else None
