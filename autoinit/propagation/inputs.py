@@ -56,14 +56,20 @@ def guessed(model: nn.Module, batch: int, seed: int) -> Call:
     """
     failed: list[tuple[Call, Exception]] = []
     for call, trial in zip(_calls(model, batch, seed), _calls(model, min(batch, 2), seed), strict=True):
-        try:
-            with torch.no_grad(), unchanged(model), seeded(seed, model):
-                trial(model)
-        except Exception as error:  # Whatever a model says to an input that is not for it; it is told below.
-            failed.append((call, error))
-        else:
+        with torch.no_grad(), unchanged(model), seeded(seed, model):
+            error = _error_of(trial, model)
+        if error is None:
             return call
+        failed.append((call, error))
     raise InputError(_complaint(model, failed)) from (failed[0][1] if failed else None)
+
+
+def _error_of(call: Call, model: nn.Module) -> Exception | None:
+    try:
+        call(model)
+    except Exception as error:  # Whatever a model says to an input that is not for it; the user is told.
+        return error
+    return None
 
 
 def _calls(model: nn.Module, batch: int, seed: int) -> Iterator[Call]:

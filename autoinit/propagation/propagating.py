@@ -20,7 +20,7 @@ from .inputs import Call, given, guessed
 from .measures import Moments, moments
 from .portrait import Propagation
 from .signals import Signal
-from .state import seeded, unchanged
+from .state import seeded, unchanged, uncompiled
 from .tensors import carries_signal, tensors_in
 from .watching import Observed, Watch
 
@@ -77,8 +77,9 @@ def propagate(
     # A wrapper is for many processes, or for compiled code: neither is what is measured.
     root = unwrapped(model)
     _check_ready(root)
-    call = guessed(root, batch, number) if inputs is None else given(inputs)
-    watch, gradients = _run(root, call, number, backward)
+    with torch.inference_mode(False), uncompiled():
+        call = guessed(root, batch, number) if inputs is None else given(inputs)
+        watch, gradients = _run(root, call, number, backward)
     return _portrait(root, call, watch, gradients, held_to)
 
 
@@ -108,7 +109,7 @@ def _run(model: nn.Module, call: Call, seed: int, backward: bool) -> tuple[Watch
     watch = Watch(model)
     trained = {fqn: param for fqn, param in _parameters(model).items() if param.requires_grad} if backward else {}
     try:
-        with unchanged(model), seeded(seed, model), torch.inference_mode(False), torch.set_grad_enabled(backward):
+        with unchanged(model), seeded(seed, model), torch.set_grad_enabled(backward):
             with watch.forward():
                 outputs = call(model)
             return watch, _gradients(outputs, trained, seed)
@@ -119,13 +120,16 @@ def _run(model: nn.Module, call: Call, seed: int, backward: bool) -> tuple[Watch
 def _gradients(outputs: Any, trained: Mapping[str, Tensor], seed: int) -> dict[str, Moments | None]:
     ends = [tensor for tensor in tensors_in(outputs) if carries_signal(tensor) and tensor.requires_grad]
     ends = [tensor for tensor in ends if tensor.ndim] or ends
-    if not trained or not ends:
+    # Forward itself may have frozen some.
+    asked = {fqn: param for fqn, param in trained.items() if param.requires_grad}
+    if not asked or not ends:
         return dict.fromkeys(trained)
     generator = torch.Generator().manual_seed(seed)
     signs = [_signs(tensor, generator) for tensor in ends]
     # Unlike `backward()` it runs no hook that accumulates, reduces or steps, and leaves `.grad` alone.
-    found = torch.autograd.grad(ends, list(trained.values()), signs, allow_unused=True)
-    return {fqn: None if each is None else moments(each) for fqn, each in zip(trained, found, strict=True)}
+    found = torch.autograd.grad(ends, list(asked.values()), signs, allow_unused=True)
+    measured = {fqn: None if each is None else moments(each) for fqn, each in zip(asked, found, strict=True)}
+    return {**dict.fromkeys(trained), **measured}
 
 
 def _signs(tensor: Tensor, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -38,22 +38,25 @@ class Kept:
     @classmethod
     def of(cls, module: nn.Module) -> Kept:
         """Remember a module; buffers are copied, parameters are not."""
+        # The tables of a scripted module are not dicts, and nothing changes what is in them.
+        scripted = isinstance(module, torch.jit.ScriptModule)
         parameters = [param for param in module._parameters.values() if param is not None]
         buffers = [buffer for buffer in module._buffers.values() if buffer is not None and not buffer.is_meta]
         return cls(
             module=module,
             training=module.training,
-            parameters=dict(module._parameters),
+            parameters={} if scripted else dict(module._parameters),
             gradients=[(param, param.requires_grad, param.grad) for param in parameters],
-            buffers=dict(module._buffers),
+            buffers={} if scripted else dict(module._buffers),
             values=[(buffer, buffer.detach().clone()) for buffer in buffers],
         )
 
     def put_back(self) -> None:
         """Undo what was changed since; what was not is not written to."""
         self.module.training = self.training
-        _reset(self.module._parameters, self.parameters)
-        _reset(self.module._buffers, self.buffers)
+        if not isinstance(self.module, torch.jit.ScriptModule):
+            _reset(self.module._parameters, self.parameters)
+            _reset(self.module._buffers, self.buffers)
         for param, requires_grad, gradient in self.gradients:
             if param.requires_grad is not requires_grad:
                 param.requires_grad_(requires_grad)
@@ -136,3 +139,9 @@ def _seed(seed: int, kind: str, devices: list[int]) -> None:
         for index in devices:
             with accelerator.device(index):
                 accelerator.manual_seed(seed)
+
+
+def uncompiled() -> AbstractContextManager[object]:
+    """Run what is compiled as it was written: compiled code does not know of hooks that come later."""
+    # Where nobody has imported the compiler, nothing is compiled; importing it would take seconds.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

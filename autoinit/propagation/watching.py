@@ -50,9 +50,8 @@ def watched_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         seen.add(module)
         if isinstance(module, torch.jit.ScriptModule):
-            # What it contains runs without Python, and so without hooks.
+            # It takes no hooks, and what it contains runs without Python.
             scripted.append(fqn)
-            yield fqn, module
         elif not (module._modules.keys() - {COMPUTED}) or any(p is not None for p in module._parameters.values()):
             yield fqn, module
 
