@@ -37,7 +37,7 @@ class Bounds:
         (0.5, 2.0)
     """
 
-    std: Range = (1e-6, 1e4)
+    std: Range = (1e-8, 1e3)
     gain: Range = (0.0, math.inf)
     gradient: Range = (1e-10, 1e4)
     dead: float = 0.75

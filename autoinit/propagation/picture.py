@@ -46,7 +46,7 @@ def draw(
         _line(forward, [row.std for row in rows], "std of the output", "C0")
         _marks(forward, [row.std for row in rows], [[k for k in of if k in FORWARD] for of in kinds])
         _line(backward, [row.gradient for row in rows], "root mean square of the gradient at the output", "C1")
-        _line(backward, [row.gradient_norm for row in rows], "norm of the parameters' gradient", "C2", "")
+        _line(backward, [row.gradient_norm for row in rows], "norm of the parameters' gradient", "C2", "none")
         _marks(backward, [row.gradient for row in rows], [[k for k in of if k not in FORWARD] for of in kinds])
         _finish(forward, bounds.std, "forward")
         _finish(backward, bounds.gradient, "backward")
@@ -59,7 +59,7 @@ def draw(
 def _line(axes: Axes, values: Sequence[float | None], label: str, color: str, line: str = "-") -> None:
     points = [(at, value) for at, value in enumerate(values) if value]
     if points:
-        axes.plot(*zip(*points, strict=True), line, marker="o", markersize=3, color=color, label=label)
+        axes.plot(*zip(*points, strict=True), linestyle=line, marker="o", markersize=3, color=color, label=label)
 
 
 def _marks(axes: Axes, values: Sequence[float | None], kinds: Sequence[Sequence[str]]) -> None:
