@@ -26,18 +26,15 @@ def pretrained_inputs(model: Any, batch: int, generator: torch.Generator) -> Ite
     """Named arguments that may be all that the model needs, likeliest first.
 
     Example:
+        >>> from types import SimpleNamespace
         >>> class Model(nn.Module):
-        ...     main_input_name, config = (
-        ...         "input_ids",
-        ...         type("Config", (), dict(vocab_size=9, pad_token_id=0)),
-        ...     )
-        ...     forward = lambda self, input_ids: input_ids
-        >>> [
-        ...     (name, tuple(ids.shape))
-        ...     for one in pretrained_inputs(Model(), 2, torch.Generator())
-        ...     for name, ids in one.items()
-        ... ]
-        [('input_ids', (2, 16))]
+        ...     main_input_name, device = "input_ids", "cpu"
+        ...     config = SimpleNamespace(vocab_size=9, pad_token_id=0)
+        ...
+        ...     def forward(self, input_ids): ...
+        >>> [inputs] = pretrained_inputs(Model(), 2, torch.Generator())
+        >>> inputs["input_ids"].shape
+        torch.Size([2, 16])
     """
     known = inspect.signature(model.forward).parameters
     main = model.main_input_name

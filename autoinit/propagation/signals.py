@@ -43,7 +43,8 @@ class Signal:
             >>> from autoinit import propagate
             >>> layer = torch.nn.Linear(4, 4, bias=False)
             >>> _ = torch.nn.init.orthogonal_(layer.weight, gain=3)
-            >>> round(propagate(layer)[""].gain, 1)
+            >>> inputs = torch.cat([torch.eye(4), -torch.eye(4)])
+            >>> round(propagate(layer, inputs)[""].gain, 4)
             3.0
         """
         return self.std / self.input_std if self.std is not None and self.input_std else None

@@ -107,8 +107,8 @@ def seeded(seed: int, model: nn.Module) -> Iterator[None]:
     """Seed the generators that a forward pass may draw from, and put them back: torch's, Python's and NumPy's.
 
     Example:
-        >>> before = torch.get_rng_state()
-        >>> with seeded(0, nn.Linear(2, 2)):
+        >>> model, before = nn.ReLU(), torch.get_rng_state()
+        >>> with seeded(0, model):
         ...     _ = torch.rand(3), random.random()
         >>> torch.equal(before, torch.get_rng_state())
         True
