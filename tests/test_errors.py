@@ -28,7 +28,6 @@ TREE = {
     "CheckpointError": (RuntimeError,),
     "ApplyError": (RuntimeError,),
     "StateError": (RuntimeError,),
-    "VerificationError": (AssertionError,),
 }
 CLASSES = [getattr(errors, name) for name in TREE]
 
