@@ -72,6 +72,7 @@ def verify(
         StateError: the model is on the meta device, or scipy is not installed.
 
     Example:
+        >>> import torch
         >>> _ = torch.manual_seed(0)
         >>> model = nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64))
         >>> verdict = verify(model, dict(type="Kaiming", layer="Linear", mode="fan_in", bias=None))
