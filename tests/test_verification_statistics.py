@@ -14,7 +14,7 @@ from autoinit.fills import Elementwise, Normal, TruncNormal, Uniform
 from autoinit.sampling import Sampler, derive_key
 from autoinit.verification.copies import HEAD, Head, copies
 from autoinit.verification.elementwise import elementwise
-from autoinit.verification.findings import rejected
+from autoinit.verification.findings import Finding, rejected
 from autoinit.verification.laws import law_of
 from autoinit.verification.repeats import repeats
 from autoinit.verification.saddlepoint import of_mean
@@ -120,14 +120,23 @@ def test_each_test_has_something_that_it_alone_finds(test: str) -> None:
     assert small <= {test, "shape", "variance"}
 
 
+def outcomes(*pvalues: float, weight: float = 1.0) -> list[Finding]:
+    return [Finding(test="mean", pvalue=pvalue, weight=weight) for pvalue in pvalues]
+
+
 def test_holm_keeps_its_rate_and_orders_by_pvalue() -> None:
     assert rejected([], 0.05) == -1.0
-    assert rejected([0.04], 0.05) == 0.04
-    assert rejected([0.04, 0.04], 0.05) == -1.0
-    assert rejected([0.01, 0.04], 0.05) == 0.04
+    assert rejected(outcomes(0.04), 0.05) == 0.04
+    assert rejected(outcomes(0.04, 0.04), 0.05) == -1.0
+    assert rejected(outcomes(0.01, 0.04), 0.05) == 0.04
+    assert rejected([*outcomes(0.03, weight=3.0), *outcomes(0.04)], 0.05) == 0.04
+    assert rejected([*outcomes(0.03), *outcomes(0.04, weight=3.0)], 0.05) == -1.0
     torch.manual_seed(0)
     # 3,000 families of 20 at 0.05: 150 are expected, and 187 are exceeded with a probability of 1e-3.
-    assert sum(rejected(row, 0.05) >= 0 for row in torch.rand(3000, 20, dtype=torch.float64).tolist()) < 187
+    for heavy in (1.0, 3.0):
+        rows = torch.rand(3000, 20, dtype=torch.float64).tolist()
+        families = ([*outcomes(*row[:5], weight=heavy), *outcomes(*row[5:])] for row in rows)
+        assert 113 < sum(rejected(family, 0.05) >= 0 for family in families) < 187
 
 
 def test_a_random_direction_has_its_distribution() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ class Finding:
         statistic: what the test decides by.
         effect: the deviation in the units of the text.
         text: what was found, and what was to be expected.
+        weight: its part of the false alarms of a model. Of all that goes wrong with an initialization, most shows in
+            the variance first.
     """
 
     test: str
@@ -24,6 +27,7 @@ class Finding:
     statistic: float = 0.0
     effect: float = 0.0
     text: str = ""
+    weight: float = 1.0
 
 
 def impossible(test: str, text: str, count: float = 0.0) -> Finding:
@@ -31,26 +35,26 @@ def impossible(test: str, text: str, count: float = 0.0) -> Finding:
     return Finding(test=test, pvalue=0.0, statistic=count, effect=count, text=text)
 
 
-def rejected(pvalues: Iterable[float], alpha: float) -> float:
-    """The largest p-value that is rejected, so that any false one among all is rejected with probability `alpha`.
+def rejected(findings: Iterable[Finding], alpha: float) -> float:
+    """The largest p-value over weight that is rejected, so that any false one among all is with probability `alpha`.
 
     Source:
-        Holm (1979), "A simple sequentially rejective multiple test procedure". It holds however the tests depend on
-        each other.
+        Holm (1979), "A simple sequentially rejective multiple test procedure", with weights as in its section 3. It
+        holds however the tests depend on each other.
 
     Returns:
         A negative number if none is.
 
     Example:
-        >>> rejected([0.5, 1e-6, 2e-4, 0.04], alpha=1e-3)
-        0.0002
-        >>> rejected([0.5, 0.9], alpha=1e-3)
-        -1.0
+        >>> tests = [Finding(test="mean", pvalue=p) for p in (0.5, 1e-6, 2e-4, 0.04)]
+        >>> rejected(tests, alpha=1e-3), rejected(tests[:1], alpha=1e-3)
+        (0.0002, -1.0)
     """
-    ordered = sorted(pvalues)
-    largest = -1.0
-    for rank, pvalue in enumerate(ordered):
-        if pvalue > alpha / (len(ordered) - rank):
+    ordered = sorted(findings, key=lambda finding: finding.pvalue / finding.weight)
+    left, largest = math.fsum(finding.weight for finding in ordered), -1.0
+    for finding in ordered:
+        if finding.pvalue / finding.weight > alpha / left:
             break
-        largest = pvalue
+        largest = finding.pvalue / finding.weight
+        left -= finding.weight
     return largest

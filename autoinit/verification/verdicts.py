@@ -71,7 +71,7 @@ class Verdict:
     Args:
         model: class name of the root.
         alpha: the probability that a model whose weights are right fails, over all its tests.
-        level: the largest p-value that counts as a failure in this model.
+        level: the largest p-value that counts as a failure in this model; of a variance thrice that.
         parameters: by FQN, in model order.
         failures: least probable first.
     """

@@ -16,7 +16,7 @@ from ..planning import Fan, Policy, Unmatched
 from .audit import audit
 from .copies import HEAD, Head, copies
 from .diagnosis import looks_like
-from .elementwise import ENOUGH, elementwise
+from .elementwise import ENOUGH, VARIANCE, elementwise
 from .findings import Finding, rejected
 from .laws import law_of
 from .repeats import head_of, repeats
@@ -159,20 +159,20 @@ def _detects(tensor: Tensor, fill: Elementwise) -> float | None:
 
 
 def _judge(name: str, alpha: float, examined: dict[str, Examination]) -> Verdict:
-    pvalues = [finding.pvalue for made in examined.values() for finding, _ in made.findings]
-    level = rejected(pvalues, alpha)
-    strict = alpha / max(len(pvalues), 1)
+    findings = [finding for made in examined.values() for finding, _ in made.findings]
+    level = rejected(findings, alpha)
+    strict = alpha / max(math.fsum(finding.weight for finding in findings), 1.0)
     failures = sorted(
         (
             _failure(fqn, finding, hint, made.subject, strict)
             for fqn, made in examined.items()
             for finding, hint in made.findings
-            if finding.pvalue <= level
+            if finding.pvalue / finding.weight <= level
         ),
         key=lambda failure: (failure.pvalue, ORDER.get(failure.test, 0)),
     )
     # From the middle of the distribution to the edge of rejection, and from there to where 99 of 100 lie beyond.
-    reach = quantile(strict / 2) + quantile(0.01)
+    reach = quantile(strict * VARIANCE / 2) + quantile(0.01)
     return Verdict(
         model=name,
         alpha=alpha,
@@ -192,7 +192,7 @@ def _failure(fqn: str, finding: Finding, hint: str, subject: Subject, strict: fl
         statistic=finding.statistic,
         pvalue=finding.pvalue,
         effect=finding.effect,
-        power=power(finding.pvalue, strict),
+        power=power(finding.pvalue, min(strict * finding.weight, 1.0)),
         origin=entry.origin,
         message=f"{fqn}: {finding.text} ({finding.test}, {chance}).{asked}{hint}",
     )

@@ -18,8 +18,8 @@ FAMILIES = (
 
 
 def found(size: int, error: float, cfg: dict[str, object], dtype: torch.dtype, seed: int, alpha: float) -> bool:
-    """Whether it finds that one weight among others is scaled by 1 + `error` or 1 - `error`."""
-    model = nn.Sequential(nn.Linear(size, 1), nn.Linear(64, 64), nn.Linear(64, 64))
+    """Whether it finds that a weight, alone in its model, is scaled by 1 + `error` or 1 - `error`."""
+    model = nn.Sequential(nn.Linear(size, 1))
     initialize(model, {**cfg, "layer": "Linear"}, seed=seed)
     with torch.no_grad():
         # Scaled before it is rounded, as an initialization with another std would be.
