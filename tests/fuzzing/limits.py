@@ -1,0 +1,83 @@
+"""What one case may use: ten seconds, some memory, no network."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import resource
+import signal
+import socket
+from collections.abc import Iterator
+from types import FrameType
+
+from autoinit.checkpoints.downloads import transfer
+
+SECONDS = 10
+MEMORY = 512 << 20
+"""Bytes by which one case may raise the peak of the process: the largest case is some mebibytes."""
+
+HARD_SECONDS = 45
+"""Code that does not come back to Python to hear of the first limit is stopped with the process."""
+
+
+class Hang(BaseException):
+    """No `Exception`, so that nothing takes it for a failure of its own."""
+
+
+class Broken(Exception):
+    """A contract that did not hold, in words."""
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """A stretch that may take the time and memory of one case.
+
+    Raises:
+        Hang: it took longer.
+        Broken: it took more memory.
+    """
+    before, peak = resident(), peak_memory()
+    handler = signal.signal(signal.SIGALRM, _on_alarm)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    faulthandler.dump_traceback_later(HARD_SECONDS, exit=True)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
+        signal.signal(signal.SIGALRM, handler)
+    # The peak never falls: it says something of this case only if this case has raised it.
+    if peak_memory() > max(peak, before + MEMORY):
+        raise Broken(f"memory: {(peak_memory() - before) >> 20} MiB more than before")
+
+
+def _on_alarm(number: int, frame: FrameType | None) -> None:
+    raise Hang(f"longer than {SECONDS} s")
+
+
+def peak_memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def resident() -> int:
+    """The memory that this process has now, in bytes."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+@contextlib.contextmanager
+def offline() -> Iterator[None]:
+    """No connection leaves this process: real configs name checkpoints of the internet."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionRefusedError("fuzzing has no network")
+
+    connect, look_up, pause = socket.socket.connect, socket.getaddrinfo, transfer.PAUSE
+    socket.socket.connect, socket.getaddrinfo = refuse, refuse  # type: ignore[method-assign, assignment]
+    transfer.PAUSE = 0.0
+    try:
+        yield
+    finally:
+        socket.socket.connect, socket.getaddrinfo = connect, look_up  # type: ignore[method-assign]
+        transfer.PAUSE = pause
