@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from .errors import ConfigError
+from .regexes import whole_matcher
 
 WILDCARDS = frozenset("*?[")
 Predicate = Callable[[str], bool]
@@ -99,7 +100,6 @@ def _nothing(name: str) -> bool:
 
 def _regex(pattern: str) -> Predicate:
     try:
-        compiled = re.compile(pattern.removeprefix("re:"))
-    except re.error as error:
-        raise ConfigError(f"{pattern!r} is not a regular expression: {error}.") from error
-    return lambda name: compiled.fullmatch(name) is not None
+        return whole_matcher(pattern.removeprefix("re:"))
+    except ValueError as error:
+        raise ConfigError(f"{pattern!r} is not a regular expression: {error}.") from error.__cause__ or error

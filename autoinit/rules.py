@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -97,7 +98,9 @@ class Rule:
         if isinstance(value, types):
             items = (value,)
         elif isinstance(value, Iterable) and not isinstance(value, Mapping):
-            items = tuple(value)
+            # A tensor of no dimensions cannot be iterated over, and a generator may raise whatever it likes.
+            with suppress(Exception):
+                items = tuple(value)
         if items is None or not all(isinstance(item, types) for item in items):
             names = " or ".join({str: "a string", type: "a class"}.get(t, f"a {t.__name__}") for t in types)
             raise ConfigTypeError(

@@ -23,6 +23,7 @@ FLOORS = {
     "layers": 1,
     "parametrized": 1,
     "patches": 1,
+    "regexes": 1,
     "sampling": 1,
     "fans": 2,
     "fills": 3,

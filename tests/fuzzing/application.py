@@ -11,7 +11,7 @@ from torch.nn.modules import module as torch_module
 
 from autoinit import ApplyError, AutoInitError, CheckpointError, autoinit, initialize, plan
 
-from .limits import Broken
+from .limits import BrokenError
 
 Make = Callable[[], nn.Module]
 Config = Callable[[], object]
@@ -30,12 +30,13 @@ def apply(make: Make, config: Config, *, runs_code: bool = False, seed: int | No
         seed: for `initialize` and the block.
 
     Raises:
-        Broken: a contract does not hold.
+        BrokenError: a contract does not hold.
         Exception: whatever is no `AutoInitError`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model, plain = _built(make), _state(_built(make))
+        model = _built(make)
+        plain = _state(model)
         planned = _judged("plan", lambda: str(plan(model, config())), model, plain)
         done = _judged("initialize", lambda: str(initialize(model, config(), seed=seed)), model, plain, runs_code)
         _agree("plan", planned, "initialize", done, runs_code)
@@ -97,22 +98,22 @@ def _in_block(
 def _check_hook(way: str) -> None:
     if nn.Module.__init__ is not INIT:
         left, nn.Module.__init__ = nn.Module.__init__, INIT  # type: ignore[method-assign]
-        raise Broken(f"{way} left nn.Module.__init__ as {left!r}")
+        raise BrokenError(f"{way} left nn.Module.__init__ as {left!r}")
     if torch_module._global_forward_pre_hooks:
         torch_module._global_forward_pre_hooks.clear()
-        raise Broken(f"{way} left a forward pre-hook")
+        raise BrokenError(f"{way} left a forward pre-hook")
 
 
 def _check_error(way: str, error: AutoInitError, runs_code: bool) -> None:
     if isinstance(error, ApplyError) and not runs_code:
-        raise Broken(f"{way} failed half way, where the plan should have said: {error}") from error
+        raise BrokenError(f"{way} failed half way, where the plan should have said: {error}") from error
     if len(str(error)) > 1 << 20:
-        raise Broken(f"{way}: an error of {len(str(error)):,} letters: {str(error)[:200]}") from error
+        raise BrokenError(f"{way}: an error of {len(str(error)):,} letters: {str(error)[:200]}") from error
 
 
 def _check_same(way: str, before: list[Tensor], after: list[Tensor]) -> None:
     if len(before) != len(after) or not all(map(_equal, before, after)):
-        raise Broken(f"{way} changed a parameter, a buffer or the generator's state, and should not have")
+        raise BrokenError(f"{way} changed a parameter, a buffer or the generator's state, and should not have")
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:
@@ -129,4 +130,4 @@ def _agree(one: str, first: Exception | None, other: str, second: Exception | No
     if first is None and isinstance(second, ApplyError) and runs_code:
         return
     if type(first) is not type(second):
-        raise Broken(f"{one} and {other} disagree: {first!r} and {second!r}")
+        raise BrokenError(f"{one} and {other} disagree: {first!r} and {second!r}")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..checkpoint_files import Save, save_compressed, save_old, save_safetensors, save_zip
 from . import bytesets
 from .application import apply
-from .limits import Broken
+from .limits import BrokenError
 
 
 class Small(nn.Module):
@@ -50,11 +50,12 @@ COMMAND = f"touch {MARKER}"
 WORDS = (
     *(f"c{name.replace(' ', chr(10))}\n".encode() for name in GLOBALS),
     f"cos\nsystem\n(S'{COMMAND}'\ntR.".encode(),
-    b"\x80\x02", b"\x80\x04", b".", b"(", b"t", b"R", b"b", b"}", b"]", b"Q", b"0", b"q\x00", b"h\x00", b"\x8a\x08" + b"\xff" * 7 + b"\x7f",
-    b"K\xff", b"J\xff\xff\xff\x7f", b"X\xff\xff\xff\xff", b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07",
-    b'"F32"', b'"F8_E4M3"', b'"shape":[', b"[99999999999]", b"[-1]", b'"data_offsets":[0,0]', b"__metadata__", b"{}", b"1e99",
-    b"conv.weight", b"fc.bias", b"data.pkl", b"data/0", b"../", b"\x00" * 64, b"\xff" * 16,
-)  # fmt: skip
+    *(b"\x80\x02", b"\x80\x04", b".", b"(", b"t", b"R", b"b", b"}", b"]", b"Q", b"0", b"q\x00", b"h\x00", b"K\xff"),
+    *(b"\x8a\x08" + b"\xff" * 7 + b"\x7f", b"J\xff\xff\xff\x7f", b"X\xff\xff\xff\xff"),
+    *(b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"),
+    *(b'"F32"', b'"F8_E4M3"', b'"shape":[', b"[99999999999]", b"[-1]", b'"data_offsets":[0,0]', b"__metadata__"),
+    *(b"{}", b"1e99", b"conv.weight", b"fc.bias", b"data.pkl", b"data/0", b"../", b"\x00" * 64, b"\xff" * 16),
+)
 
 
 @cache
@@ -105,7 +106,7 @@ class Checkpoints:
         result = apply(Small, lambda: dict(type="Pretrained", checkpoint=str(folder / case.name)))
         if MARKER.exists():
             MARKER.unlink()
-            raise Broken("a file ran something")
+            raise BrokenError("a file ran something")
         return result
 
     def smaller(self, case: Case) -> Iterator[Case]:
@@ -219,7 +220,12 @@ def _strange(rng: random.Random) -> Case:
         *(torch.zeros(4, 2, 2, 2).to_sparse(), torch.zeros(4, 2, 2, 2, dtype=torch.complex64), torch.ones(4).bool()),
         *(torch.zeros(4, 2, 2, 2).half(), torch.zeros(4, 2, 2, 2, dtype=torch.int8), torch.zeros(4, device="meta")),
         *(nn.Parameter(torch.full((4, 2, 2, 2), torch.nan)), torch.arange(64.0)[::2].view(4, 2, 2, 2), "text", None),
-        *([1, 2], torch.zeros(4, 2, 2, 2).transpose(0, 1).contiguous().transpose(0, 1), b"x", {"weight": torch.ones(4)}),
+        *(
+            [1, 2],
+            torch.zeros(4, 2, 2, 2).transpose(0, 1).contiguous().transpose(0, 1),
+            b"x",
+            {"weight": torch.ones(4)},
+        ),
     )
     state: dict[Any, Any] = dict(Small().state_dict())
     for _ in range(rng.choice((1, 2))):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .limits import Broken, Hang, limited
+from .limits import BrokenError, Hang, limited
 
 
 class Target(Protocol):
@@ -48,7 +48,7 @@ def outcome(target: Target, case: Any) -> str | Finding:
             return target.run(case)
     except Hang as error:
         return Finding(kind=f"hang in {_place(error)}", text=traceback.format_exc(limit=-12))
-    except Broken as error:
+    except BrokenError as error:
         return Finding(kind=str(error).partition(":")[0][:100], text=traceback.format_exc(limit=-3))
     except Exception as error:
         return Finding(kind=f"{type(error).__name__} in {_place(error)}", text=traceback.format_exc())
@@ -62,7 +62,7 @@ def _place(error: BaseException) -> str:
 
 
 def shrunk(target: Target, case: Any, found: Finding, attempts: int = 400) -> Any:
-    """The smallest case that was found with the same fault. One that hangs is left as it is: each try costs too much."""
+    """The smallest case found with the same fault; one that hangs is left as it is, because each try costs too much."""
     if found.kind.startswith("hang"):
         return case
     tried = 0

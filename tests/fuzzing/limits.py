@@ -24,7 +24,7 @@ class Hang(BaseException):
     """No `Exception`, so that nothing takes it for a failure of its own."""
 
 
-class Broken(Exception):
+class BrokenError(Exception):
     """A contract that did not hold, in words."""
 
 
@@ -34,7 +34,7 @@ def limited() -> Iterator[None]:
 
     Raises:
         Hang: it took longer.
-        Broken: it took more memory.
+        BrokenError: it took more memory.
     """
     before, peak = resident(), peak_memory()
     handler = signal.signal(signal.SIGALRM, _on_alarm)
@@ -48,7 +48,7 @@ def limited() -> Iterator[None]:
         signal.signal(signal.SIGALRM, handler)
     # The peak never falls: it says something of this case only if this case has raised it.
     if peak_memory() > max(peak, before + MEMORY):
-        raise Broken(f"memory: {(peak_memory() - before) >> 20} MiB more than before")
+        raise BrokenError(f"memory: {(peak_memory() - before) >> 20} MiB more than before")
 
 
 def _on_alarm(number: int, frame: FrameType | None) -> None:
