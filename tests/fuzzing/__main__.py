@@ -80,7 +80,7 @@ def table(name: str, session: Session, seed: int) -> str:
     lines = [f"{name}: {session.cases:,} cases in {session.seconds:.0f} s, {speed:.0f} a second: {counts}"]
     for kind, (number, text) in session.findings.items():
         again = f"python -m tests.fuzzing {name} --seed {seed} --case {number}"
-        lines += [f"\nFOUND {kind}\n{text[-20_000:]}\nagain: {again}"]
+        lines += [f"\nFOUND {kind}\n{text[-12_000:]}\nagain: {again}"]
     return "\n".join(lines)
 
 

@@ -15,6 +15,9 @@ from pathlib import Path
 from .findings import Finding, Target, outcome, shrunk
 from .limits import offline
 
+LONGEST = 5000
+"""Letters of a case that are printed; its number makes all of it again."""
+
 
 @dataclass(kw_only=True)
 class Session:
@@ -40,7 +43,7 @@ class Session:
         self.counts[result if isinstance(result, str) else "FINDING"] += 1
         if isinstance(result, Finding) and result.kind not in self.findings:
             small = shrunk(target, case, result)
-            self.findings[result.kind] = number, f"{result.text}\ncase: {target.shown(small)}"
+            self.findings[result.kind] = number, f"{result.text}\ncase: {target.shown(small)[:LONGEST]}"
 
 
 def fuzz(
