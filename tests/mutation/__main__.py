@@ -1,0 +1,88 @@
+"""`python -m tests.mutation`: a sample of the mutants of each folder, and which of them no test notices."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from .covering import TESTS, Covering, measure
+from .equivalent import reasons
+from .operators import Mutant, mutants
+from .running import KILLED, SURVIVED, run, warm_up
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = ("planning", "fills", "fans", "sampling", "interception")
+MAP = ROOT / "build" / "covering.json"
+GOAL = 0.9
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print each survivor and the score of each folder; 1 if one is below the goal."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
+    parser.add_argument("folders", nargs="*", metavar="folder", help=f"of autoinit (default: {', '.join(FOLDERS)})")
+    parser.add_argument("--sample", type=int, default=60, help="mutants of each folder; 0 for all (default: 60)")
+    parser.add_argument("--seed", type=int, default=0, help="decides the sample (default: 0)")
+    parser.add_argument("--budget", type=float, default=60, help="seconds of tests for each, at most (default: 60)")
+    parser.add_argument("--measure", action="store_true", help="find out first which tests run which lines")
+    parser.add_argument("--only-measure", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    folders = options.folders or list(FOLDERS)
+    if options.only_measure:
+        files = [f"tests/test_{name}.py" for name in dict.fromkeys(TESTS)]
+        return measure(ROOT, [f"autoinit/{folder}" for folder in FOLDERS], MAP, files)
+    if options.measure or not MAP.exists():
+        subprocess.run([sys.executable, "-m", "tests.mutation", "--only-measure"], check=True, cwd=ROOT)
+    covering = Covering.read(MAP)
+    warm_up()
+    return int(not min([examined(folder, covering, options) for folder in folders))
+
+
+def sample(folder: str, size: int, seed: int) -> tuple[list[Mutant], int]:
+    """Some mutants of a folder, and how many it has."""
+    found = [made for path in sorted((ROOT / "autoinit" / folder).glob("*.py")) for made in mutants(path, ROOT)]
+    if 0 < size < len(found):
+        chosen = random.Random(f"{folder}:{seed}").sample(range(len(found)), size)
+        return [found[index] for index in sorted(chosen)], len(found)
+    return found, len(found)
+
+
+def examined(folder: str, covering: Covering, options: argparse.Namespace) -> bool:
+    """Run a folder's sample, and print what came of it; whether it meets the goal."""
+    chosen, total = sample(folder, options.sample, options.seed)
+    counts: Counter[str] = Counter()
+    began = time.monotonic()
+    for mutant in chosen:
+        verdict = judged(mutant, covering, options.budget)
+        counts[verdict] += 1
+        if verdict not in (KILLED, "timed out", "equivalent"):
+            print(f"  {verdict}: {mutant}", flush=True)
+    equivalent = counts.pop("equivalent", 0)
+    killed = counts[KILLED] + counts["timed out"]
+    score = killed / max(counts.total(), 1)
+    print(
+        f"{folder}: {killed} of {counts.total()} killed ({counts['timed out']} by time), {score:.1%}; {equivalent} "
+        f"equivalent; sample of {len(chosen)} of {total}, {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
+    return score >= GOAL
+
+
+def judged(mutant: Mutant, covering: Covering, budget: float) -> str:
+    """What becomes of a mutant."""
+    if mutant.name in reasons():
+        return "equivalent"
+    tests, are_all = covering.tests(mutant.path, mutant.line, budget)
+    if not tests:
+        return "not covered"
+    verdict = run(mutant, tests, ROOT, limit=60 + 10 * sum(covering.seconds[test] for test in tests))
+    return f"{SURVIVED} the quickest {len(tests)} tests" if verdict == SURVIVED and not are_all else verdict
+
+
+if __name__ == "__main__":
+    sys.exit(main())

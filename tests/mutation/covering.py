@@ -1,0 +1,106 @@
+"""Which tests run which lines, and how long each takes: from one run of the tests under coverage."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TESTS = (
+    *("applying", "block", "blocks", "census", "closed_form", "compat_initializers", "coverage", "deferral"),
+    *("deferral_faults", "deferral_rules", "fans", "field_notes", "fills", "foreign", "functional", "fused", "globs"),
+    *("hook", "initializers", "lazy", "loaded", "messages", "own_initialization", "parametrized", "planning"),
+    *("rules", "sampling", "sampling_statistics", "sharded", "tensors", "compat_blocks", "compat_mmengine"),
+    *("checkpoints_loading", "checkpoints_fits", "checkpoints_nested", "checkpoints_kept", "functional"),
+)
+"""The files of tests that are about the folders in question, and what they are used by."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Covering:
+    """What a run under coverage has found.
+
+    Args:
+        lines: by file, by line, the tests that run it; under line 0 those that run any.
+        seconds: by test.
+    """
+
+    lines: dict[str, dict[int, list[str]]]
+    seconds: dict[str, float]
+
+    def tests(self, path: str, line: int, budget: float) -> tuple[list[str], bool]:
+        """The tests for a line, quickest first, as far as the budget goes; and whether these are all.
+
+        What is run when a module is imported is run by whichever test comes first: it is up to all that use the file.
+        """
+        known = self.lines.get(path, {})
+        tests = sorted(known.get(line) or known.get(0, ()), key=lambda test: self.seconds[test])
+        taken, total = [], 0.0
+        for test in tests:
+            total += self.seconds[test]
+            if total > budget and taken:
+                return taken, False
+            taken.append(test)
+        return taken, True
+
+    @classmethod
+    def read(cls, path: Path) -> Covering:
+        """What `measure` wrote."""
+        content = json.loads(path.read_text())
+        lines = {
+            file: {int(line): [content["tests"][number] for number in tests] for line, tests in found.items()}
+            for file, found in content["lines"].items()
+        }
+        return cls(lines=lines, seconds=content["seconds"])
+
+
+class Recorder:
+    """A plugin for pytest that tells coverage which test is running."""
+
+    def __init__(self, coverage: Any) -> None:
+        self._coverage = coverage
+        self.seconds: dict[str, float] = {}
+        self.failed: set[str] = set()
+
+    def pytest_runtest_logstart(self, nodeid: str, location: object) -> None:
+        self._coverage.switch_context(nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            self.failed.add(report.nodeid)
+
+    def pytest_runtest_logfinish(self, nodeid: str, location: object) -> None:
+        self._coverage.switch_context("")
+
+
+def measure(root: Path, folders: Sequence[str], out: Path, tests: Sequence[str]) -> int:
+    """Run the tests under coverage, and write what they cover. A test that fails is left out."""
+    import coverage
+
+    measured = coverage.Coverage(data_file=None, include=[f"{root}/{folder}/*" for folder in folders])
+    recorder = Recorder(measured)
+    measured.start()
+    pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not compiles", *tests], plugins=[recorder])
+    measured.stop()
+    data = measured.get_data()
+    names = sorted(recorder.seconds.keys() - recorder.failed)
+    numbers = {name: number for number, name in enumerate(names)}
+    lines: dict[str, dict[int, list[int]]] = {}
+    for file in data.measured_files():
+        found = {}
+        for line, contexts in data.contexts_by_lineno(file).items():
+            found[line] = sorted(numbers[context] for context in contexts if context in numbers)
+        found[0] = sorted({number for numbers_ in found.values() for number in numbers_})
+        lines[str(Path(file).relative_to(root))] = found
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"tests": names, "lines": lines, "seconds": recorder.seconds}))
+    print(
+        f"{len(names)} tests in {sum(recorder.seconds.values()):.0f} s, {len(recorder.failed)} failed", file=sys.stderr
+    )
+    return int(bool(recorder.failed))

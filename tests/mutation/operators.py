@@ -1,0 +1,148 @@
+"""Mutants: a module's syntax tree with one operator, number, condition, result or statement changed."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
+    **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
+    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult},
+    **{ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift},
+    **{ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mutant:
+    """One change.
+
+    Args:
+        path: of the file, from the root of the repository.
+        number: among the mutants of the file.
+        line: where, from 1.
+        before: the changed code as it was.
+        after: as it is.
+        tree: the module with the change.
+    """
+
+    path: str
+    number: int
+    line: int
+    before: str
+    after: str
+    tree: ast.Module
+
+    @property
+    def name(self) -> str:
+        """What the list of equivalent ones calls it: stays the same while the lines around it move."""
+        return f"{self.path}: {self.before} -> {self.after}"
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.before}  ->  {self.after}"
+
+
+def mutants(path: Path, root: Path) -> list[Mutant]:
+    """All mutants of a file, in its order."""
+    source = ast.parse(path.read_text())
+    found = []
+    for number, (position, line, before, replacement) in enumerate(_changes(source)):
+        tree = copy.deepcopy(source)
+        _put(tree, position, copy.deepcopy(replacement))
+        made = dict(before=before, after=_shown(replacement), tree=ast.fix_missing_locations(tree))
+        found.append(Mutant(path=str(path.relative_to(root)), number=number, line=line, **made))  # type: ignore[arg-type]
+    return found
+
+
+Position = tuple[tuple[str, int | None], ...]
+
+
+def _changes(tree: ast.Module) -> Iterator[tuple[Position, int, str, ast.AST]]:
+    for position, node in _walk(tree, ()):
+        for replacement in _replacements(node):
+            ast.copy_location(replacement, node)
+            yield position, node.lineno, _shown(node), replacement  # type: ignore[attr-defined]
+
+
+def _walk(node: ast.AST, at: Position) -> Iterator[tuple[Position, ast.AST]]:
+    """What may be changed: no annotations, no docstrings, no messages of errors, no imports."""
+    yield at, node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list", "bases") or isinstance(node, _LEFT_ALONE):
+            continue
+        for index, child in enumerate(value) if isinstance(value, list) else ((None, value),):
+            if isinstance(child, ast.AST) and not _is_docstring(child):
+                yield from _walk(child, (*at, (name, index)))
+
+
+_LEFT_ALONE = (ast.Raise, ast.Import, ast.ImportFrom, ast.JoinedStr, ast.Assert, ast.Global)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _replacements(node: ast.AST) -> Iterator[ast.AST]:
+    match node:
+        case ast.Compare(ops=[operator, *_]) if type(operator) in SWAPS:
+            yield _with(node, ops=[SWAPS[type(operator)](), *node.ops[1:]])
+        case ast.BinOp() | ast.AugAssign() if type(node.op) in SWAPS:
+            yield _with(node, op=SWAPS[type(node.op)]())
+        case ast.BoolOp():
+            yield _with(node, op=SWAPS[type(node.op)]())
+        case ast.UnaryOp(op=ast.Not() | ast.USub() | ast.Invert()):
+            yield node.operand
+        case ast.Constant(value=bool()):
+            yield ast.Constant(not node.value)
+        case ast.Constant(value=int() | float()):
+            yield ast.Constant(node.value + 1)
+        case ast.IfExp():
+            yield _with(node, body=node.orelse, orelse=node.body)
+        case ast.If() | ast.While():
+            yield _with(node, test=ast.UnaryOp(ast.Not(), node.test))
+        case ast.Return(value=ast.expr()) | ast.Yield(value=ast.expr()) if not _is_none(node.value):
+            yield _with(node, value=ast.Constant(None))
+        case ast.Break():
+            yield ast.Continue()
+        case ast.Continue():
+            yield ast.Break()
+        case ast.Expr(value=ast.Call() | ast.YieldFrom() | ast.Await()) | ast.Raise() | ast.Delete():
+            yield ast.Pass()
+        case ast.Assign(targets=[ast.Attribute() | ast.Subscript(), *_]) | ast.AugAssign():
+            yield ast.Pass()
+    if isinstance(node, (ast.GeneratorExp, ast.ListComp, ast.SetComp, ast.DictComp)):
+        for index, generator in enumerate(node.generators):
+            if generator.ifs:
+                less = _with(generator, ifs=generator.ifs[1:])
+                yield _with(node, generators=[*node.generators[:index], less, *node.generators[index + 1 :]])
+
+
+def _with(node: ast.AST, **fields: object) -> ast.AST:
+    changed = copy.copy(node)
+    for name, value in fields.items():
+        setattr(changed, name, value)
+    return changed
+
+
+def _is_none(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is None
+
+
+def _put(tree: ast.AST, position: Position, replacement: ast.AST) -> None:
+    for name, index in position[:-1]:
+        value = getattr(tree, name)
+        tree = value if index is None else value[index]
+    name, index = position[-1]
+    if index is None:
+        setattr(tree, name, replacement)
+    else:
+        getattr(tree, name)[index] = replacement
+
+
+def _shown(node: ast.AST) -> str:
+    """The first line of its code."""
+    return ast.unparse(node).partition("\n")[0][:160]
