@@ -25,6 +25,9 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "checkpoints": Checkpoints,
 }
 
+FOUND = 3
+"""How a process says that it has come to its end and found something; 1 is what ends it before."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fuzz; or, with `--case`, run one case again."""
@@ -70,7 +73,7 @@ def _here(target: Target, options: argparse.Namespace) -> int:
     with open(options.reached, "w") as reached:
         session = fuzz(target, seed=options.seed, seconds=options.seconds, first=options.first, about_to=about_to)
     print(table(target.name, session, options.seed), flush=True)
-    return int(bool(session.findings))
+    return FOUND if session.findings else 0
 
 
 def table(name: str, session: Session, seed: int) -> str:
@@ -93,10 +96,10 @@ def _apart(name: str, seed: int, seconds: float) -> bool:
             command = [sys.executable, "-m", "tests.fuzzing", name, f"--seed={seed}", f"--seconds={left}"]
             done = subprocess.run([*command, f"--first={first}", f"--reached={reached}"])
             found |= done.returncode != 0
-            if done.returncode in (0, 1) or not reached.exists():
+            if done.returncode in (0, FOUND) or not reached.exists():
                 return found
             number = int(reached.read_text())
-            print(f"\nFOUND case {number} of {name} ended the process: {done.returncode}")
+            print(f"\nFOUND case {number} of {name} ended the process: {done.returncode}", flush=True)
             print(f"again: python -m tests.fuzzing {name} --seed {seed} --case {number}", flush=True)
             first = number + 1
     return found

@@ -17,7 +17,7 @@ SECONDS = 10
 MEMORY = 512 << 20
 """Bytes by which one case may raise the peak of the process: the largest case is some mebibytes."""
 
-HARD_SECONDS = 180
+HARD_SECONDS = 600
 """By the clock: what waits, or does not come back to Python to hear of the first limit, is ended with the process."""
 
 

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         subprocess.run([sys.executable, "-m", "tests.mutation", "--only-measure"], check=True, cwd=ROOT)
     covering = Covering.read(MAP)
     warm_up()
-    return int(not min([examined(folder, covering, options) for folder in folders))
+    scores = [examined(folder, covering, options) for folder in folders]
+    return int(min(scores) < GOAL)
 
 
 def sample(folder: str, size: int, seed: int) -> tuple[list[Mutant], int]:
@@ -52,8 +53,8 @@ def sample(folder: str, size: int, seed: int) -> tuple[list[Mutant], int]:
     return found, len(found)
 
 
-def examined(folder: str, covering: Covering, options: argparse.Namespace) -> bool:
-    """Run a folder's sample, and print what came of it; whether it meets the goal."""
+def examined(folder: str, covering: Covering, options: argparse.Namespace) -> float:
+    """Run a folder's sample, and print what came of it; gives the score."""
     chosen, total = sample(folder, options.sample, options.seed)
     counts: Counter[str] = Counter()
     began = time.monotonic()
@@ -70,7 +71,7 @@ def examined(folder: str, covering: Covering, options: argparse.Namespace) -> bo
         f"equivalent; sample of {len(chosen)} of {total}, {time.monotonic() - began:.0f} s",
         flush=True,
     )
-    return score >= GOAL
+    return score
 
 
 def judged(mutant: Mutant, covering: Covering, budget: float) -> str:

@@ -8,13 +8,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SWAPS: dict[type[ast.AST], type[ast.AST]] = {
-    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
-    **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
-    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult},
-    **{ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift},
-    **{ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.BitXor: ast.BitOr},
-}
+SWAPS: dict[type[ast.AST], type[ast.AST]] = dict(
+    (
+        *((ast.Lt, ast.LtE), (ast.LtE, ast.Lt), (ast.Gt, ast.GtE), (ast.GtE, ast.Gt), (ast.Eq, ast.NotEq)),
+        *((ast.NotEq, ast.Eq), (ast.Is, ast.IsNot), (ast.IsNot, ast.Is), (ast.In, ast.NotIn), (ast.NotIn, ast.In)),
+        *((ast.And, ast.Or), (ast.Or, ast.And), (ast.Add, ast.Sub), (ast.Sub, ast.Add), (ast.Mult, ast.Div)),
+        *((ast.Div, ast.Mult), (ast.FloorDiv, ast.Mult), (ast.Mod, ast.FloorDiv), (ast.Pow, ast.Mult)),
+        *((ast.LShift, ast.RShift), (ast.RShift, ast.LShift), (ast.BitAnd, ast.BitOr), (ast.BitOr, ast.BitAnd)),
+        (ast.BitXor, ast.BitOr),
+    )
+)
+
+Position = tuple[tuple[str, int | None], ...]
+"""The way to a node: names of fields, with indices where they hold lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +33,8 @@ class Mutant:
         line: where, from 1.
         before: the changed code as it was.
         after: as it is.
-        tree: the module with the change.
+        position: of the changed node in the module's tree.
+        replacement: what takes its place.
     """
 
     path: str
@@ -35,12 +42,19 @@ class Mutant:
     line: int
     before: str
     after: str
-    tree: ast.Module
+    position: Position
+    replacement: ast.AST
 
     @property
     def name(self) -> str:
         """What the list of equivalent ones calls it: stays the same while the lines around it move."""
         return f"{self.path}: {self.before} -> {self.after}"
+
+    def tree(self, root: Path) -> ast.Module:
+        """The module with the change."""
+        tree = ast.parse((root / self.path).read_text())
+        _put(tree, self.position, copy.deepcopy(self.replacement))
+        return ast.fix_missing_locations(tree)
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.before}  ->  {self.after}"
@@ -48,17 +62,20 @@ class Mutant:
 
 def mutants(path: Path, root: Path) -> list[Mutant]:
     """All mutants of a file, in its order."""
-    source = ast.parse(path.read_text())
-    found = []
-    for number, (position, line, before, replacement) in enumerate(_changes(source)):
-        tree = copy.deepcopy(source)
-        _put(tree, position, copy.deepcopy(replacement))
-        made = dict(before=before, after=_shown(replacement), tree=ast.fix_missing_locations(tree))
-        found.append(Mutant(path=str(path.relative_to(root)), number=number, line=line, **made))  # type: ignore[arg-type]
-    return found
-
-
-Position = tuple[tuple[str, int | None], ...]
+    changes = enumerate(_changes(ast.parse(path.read_text())))
+    name = path.relative_to(root).as_posix()
+    return [
+        Mutant(
+            path=name,
+            number=number,
+            line=line,
+            before=before,
+            after=_shown(replacement),
+            position=position,
+            replacement=replacement,
+        )
+        for number, (position, line, before, replacement) in changes
+    ]
 
 
 def _changes(tree: ast.Module) -> Iterator[tuple[Position, int, str, ast.AST]]:

@@ -26,7 +26,7 @@ def warm_up() -> None:
     import hypothesis  # noqa: F401
     import numpy  # noqa: F401
     import scipy.stats  # noqa: F401
-    import torch.distributed.tensor  # noqa: F401
+    import torch.distributed.tensor
     import torch.nn.utils.parametrizations  # noqa: F401
     import yaml  # noqa: F401
 
@@ -52,7 +52,7 @@ class Finder(importlib.abc.MetaPathFinder):
     def __init__(self, mutant: Mutant, root: Path) -> None:
         self._file = str(root / mutant.path)
         self._name = mutant.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        self._code = compile(mutant.tree, self._file, "exec", dont_inherit=True)
+        self._code = compile(mutant.tree(root), self._file, "exec", dont_inherit=True)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
