@@ -9,12 +9,14 @@ PIP := $(PY) -m pip --quiet --quiet --disable-pip-version-check
 # Durations differ a hundredfold between tests, so an idle worker takes over what another has left.
 PYTEST := $(PY) -m pytest -n auto --dist worksteal
 EXAMPLES ?= 1000
+SECONDS ?= 60
+SAMPLE ?= 60
 
 .DEFAULT_GOAL := help
 # Two installations into one environment at a time break it.
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test check corpus oracle statistics verdicts published zoo bench docs format clean
+.PHONY: help demo test check corpus oracle statistics verdicts published zoo fuzz mutants bench docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-13s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +47,13 @@ published: $(VENV)/with-test $(VENV)/with-zoo ## libraries' own weights verified
 
 zoo: $(VENV)/with-test $(VENV)/with-zoo ## build every model of three libraries in blocks, in an hour; see docs/zoo.md
 	$(PY) -m tests.zoo
+
+fuzz: $(VENV)/with-test $(VENV)/with-zoo ## hostile configs, names and checkpoints, SECONDS (60) for each of the targets
+	$(PIP) install --constraint constraints.txt --editable '.[fuzz]' || echo 'Without atheris: the texts are not guided.'
+	$(PY) -m tests.fuzzing --seconds $(SECONDS)
+
+mutants: $(VENV)/with-mutants $(VENV)/with-zoo ## change SAMPLE (60; 0 is all) things of each folder; which does no test notice
+	$(PY) -m tests.mutation --sample $(SAMPLE) --measure
 
 bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals
 	mkdir -p build

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -11,36 +12,35 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .covering import TESTS, Covering, measure
+from .covering import EXAMPLES, TESTS, Covering, measure
 from .equivalent import reasons
 from .operators import Mutant, mutants
 from .running import KILLED, SURVIVED, run, warm_up
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("planning", "fills", "fans", "sampling", "interception")
-MAP = ROOT / "build" / "covering.json"
+MAPS = ROOT / "build" / "covering"
 GOAL = 0.9
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print each survivor and the score of each folder; 1 if one is below the goal."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    parser.add_argument("folders", nargs="*", metavar="folder", help=f"of autoinit (default: {', '.join(FOLDERS)})")
+    parser.add_argument("folders", nargs="*", metavar="folder", help=f"of autoinit (default: {', '.join(TESTS)})")
     parser.add_argument("--sample", type=int, default=60, help="mutants of each folder; 0 for all (default: 60)")
     parser.add_argument("--seed", type=int, default=0, help="decides the sample (default: 0)")
     parser.add_argument("--budget", type=float, default=60, help="seconds of tests for each, at most (default: 60)")
     parser.add_argument("--measure", action="store_true", help="find out first which tests run which lines")
     parser.add_argument("--only-measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    folders = options.folders or list(FOLDERS)
+    folders = options.folders or list(TESTS)
+    os.environ["AUTOINIT_EXAMPLES"] = EXAMPLES
     if options.only_measure:
-        files = [f"tests/test_{name}.py" for name in dict.fromkeys(TESTS)]
-        return measure(ROOT, [f"autoinit/{folder}" for folder in FOLDERS], MAP, files)
-    if options.measure or not MAP.exists():
-        subprocess.run([sys.executable, "-m", "tests.mutation", "--only-measure"], check=True, cwd=ROOT)
-    covering = Covering.read(MAP)
+        return measure(ROOT, folders[0], MAPS / f"{folders[0]}.json")
+    for folder in folders:
+        if options.measure or not (MAPS / f"{folder}.json").exists():
+            subprocess.run([sys.executable, "-m", "tests.mutation", folder, "--only-measure"], check=True, cwd=ROOT)
     warm_up()
-    scores = [examined(folder, covering, options) for folder in folders]
+    scores = [examined(folder, options) for folder in folders]
     return int(min(scores) < GOAL)
 
 
@@ -53,8 +53,9 @@ def sample(folder: str, size: int, seed: int) -> tuple[list[Mutant], int]:
     return found, len(found)
 
 
-def examined(folder: str, covering: Covering, options: argparse.Namespace) -> float:
+def examined(folder: str, options: argparse.Namespace) -> float:
     """Run a folder's sample, and print what came of it; gives the score."""
+    covering = Covering.read(MAPS / f"{folder}.json")
     chosen, total = sample(folder, options.sample, options.seed)
     counts: Counter[str] = Counter()
     began = time.monotonic()

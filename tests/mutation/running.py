@@ -16,6 +16,7 @@ from types import CodeType, ModuleType
 
 import pytest
 
+from .covering import OPTIONS
 from .operators import Mutant
 
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
@@ -96,8 +97,7 @@ def _in_child(mutant: Mutant | None, tests: Sequence[str], root: Path) -> int:
     os.dup2(null, 2)
     if mutant is not None:
         sys.meta_path.insert(0, Finder(mutant, root))
-    # One process: what is parallel gets in the way of the limit. No order but that of the list.
-    return int(pytest.main(["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", *tests]))
+    return int(pytest.main(["-x", *OPTIONS, *tests]))
 
 
 def _waited(child: int, limit: float) -> int | None:
