@@ -176,6 +176,23 @@ def test_code_that_fails_when_it_is_in_earnest(path: pathlib.Path) -> None:
         assert caught.value.origin == "init_cfg"
 
 
+def test_code_that_fails_half_way_leaves_what_a_checkpoint_must_not_write(path: pathlib.Path) -> None:
+    class Careless(Renaming):
+        def _load_from_state_dict(self, *args: Any) -> None:
+            super()._load_from_state_dict(*args)
+            if not self.scale.is_meta:
+                self.fc.weight.data.fill_(5.0)
+                raise OSError("half way")
+
+    torch.save({**filled(Careless(), 1.0), "fc.weight": torch.ones(2, 2, dtype=torch.int64)}, path)
+    model = Careless()
+    before = model.fc.weight.detach().clone()
+    with pytest.raises(ApplyError, match="could not be loaded into Careless: OSError: half way"):
+        with pytest.warns(AutoInitWarning):
+            initialize(model, load(path))
+    assert torch.equal(model.fc.weight, before)
+
+
 def test_a_plan_is_applied_to_another_model(path: pathlib.Path) -> None:
     torch.save(old_state(), path)
     with torch.device("meta"):

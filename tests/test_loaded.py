@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from autoinit import AutoInitWarning, Report, autoinit, initialize
+from autoinit import ApplyError, AutoInitWarning, Report, autoinit, initialize
 
 SEVEN = dict(type="Constant", val=7, layer=["Linear", "LayerNorm"])
 
@@ -173,6 +173,20 @@ def test_an_own_init_weights_does_not_overwrite_what_was_loaded() -> None:
         model.load_state_dict(donor.state_dict())
     assert torch.equal(model.weight, donor.weight)
     assert set(run.report.outcomes) == {"kept: loaded"}
+
+
+def test_an_own_init_weights_that_fails_half_way_does_not_overwrite_it_either() -> None:
+    class Fails(WithOwn):
+        def init_weights(self) -> None:
+            super().init_weights()
+            raise ValueError("half way")
+
+    donor, built = WithOwn(), []
+    with pytest.raises(ApplyError, match=r"Fails.init_weights\(\) failed: ValueError: half way"):
+        with no_warning_of_loaded(), autoinit(SEVEN):
+            built.append(Fails())
+            built[0].load_state_dict(donor.state_dict())
+    assert torch.equal(built[0].weight, donor.weight)
 
 
 def test_a_copy_of_a_module_from_outside_is_not_loaded_but_foreign() -> None:

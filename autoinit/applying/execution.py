@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..errors import ApplyError, AutoInitError
@@ -131,7 +132,11 @@ def _run(step: Step, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> 
             outcomes[fqn] = FILLED
             targets.written.add(fqn)
         return
-    module = targets.modules[step.fqn]
+    with _explained(step, targets.modules[step.fqn]):
+        _run_code(step, plan, targets, outcomes)
+
+
+def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:
     kept = {
         tensor: tensor.detach().clone()
         for entry in plan.values()
@@ -140,31 +145,44 @@ def _run(step: Step, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> 
         if not is_lazy(tensor)
     }
     watched = [tensor for fqn in plan for tensor in targets.tensors(fqn) if not is_lazy(tensor)]
-    with WriteRecorder(watched) as recorder:
-        _call(step, module)
+    recorder = WriteRecorder(watched)
+    try:
+        with recorder:
+            _call(step, targets.modules[step.fqn])
+    finally:
+        # What is kept is kept from code that fails half way, too.
+        for tensor, before in kept.items():
+            if recorder.wrote(tensor):
+                _put_back(tensor, before)
     for fqn in plan:
-        written = [tensor for tensor in targets.tensors(fqn) if not is_lazy(tensor) and recorder.wrote(tensor)]
-        for tensor in written:
-            if tensor not in kept:
-                outcomes[fqn] = OWN if isinstance(step, OwnInit) else FILLED
-            elif tensor.shape == kept[tensor].shape:
-                tensor.data.copy_(kept[tensor])
-            else:
-                tensor.data = kept[tensor]
+        tensors = [tensor for tensor in targets.tensors(fqn) if not is_lazy(tensor) and tensor not in kept]
+        if any(map(recorder.wrote, tensors)):
+            outcomes[fqn] = OWN if isinstance(step, OwnInit) else FILLED
+
+
+def _put_back(tensor: Tensor, before: Tensor) -> None:
+    if tensor.shape == before.shape:
+        tensor.data.copy_(before)
+    else:
+        tensor.data = before
 
 
 def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:
-    name = type(module).__name__
-    what = f"{name}.init_weights()" if isinstance(step, OwnInit) else f"{step.rule.origin}: {step.scheme}"
+    if isinstance(step, ModuleCall):
+        _call_scheme(step, module)
+    elif not is_initialized(module):  # By the step of another module that has it, too.
+        _init_weights(module)
+
+
+@contextmanager
+def _explained(step: OwnInit | ModuleCall, module: nn.Module) -> Iterator[None]:
     try:
-        if isinstance(step, OwnInit):
-            if not is_initialized(module):  # By the step of another module that has it, too.
-                _init_weights(module)
-        else:
-            _call_scheme(step, module)
+        yield
     except AutoInitError:
         raise
     except Exception as error:
+        name = type(module).__name__
+        what = f"{name}.init_weights()" if isinstance(step, OwnInit) else f"{step.rule.origin}: {step.scheme}"
         text = f"{step.fqn or name}: {what} failed: {type(error).__name__}: {error}"
         origin = step.rule.origin if isinstance(step, ModuleCall) else None
         raise ApplyError(text, origin=origin, fqn=step.fqn) from error

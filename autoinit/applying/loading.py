@@ -87,16 +87,13 @@ class Loading:
     def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
         """Let a module with loading code, and what is below it, load what there is; and put back what must stay."""
         stays = [tensor for name, tensor in _tensors_below(recipient) if self._stays(name, tensor)]
-        saved = [tensor.detach().clone() for tensor in stays]
-        for name, tensor in _tensors_below(recipient):
-            if name in state:
-                state[name] = _spread(state[name], tensor)
         errors: list[str] = []
         told, versions = IncompatibleKeys([], []), self._step.checkpoint.versions
-        with self._explained(recipient.module, errors):
+        with self._explained(recipient.module, errors), _kept(stays):
+            for name, tensor in _tensors_below(recipient):
+                if name in state:
+                    state[name] = _spread(state[name], tensor)
             deque(hand_over(recipient.module, state, recipient.prefix, versions, told, errors), maxlen=0)
-        for tensor, before in zip(stays, saved, strict=True):
-            tensor.data.copy_(before)
 
     def tell(self, modules: Iterable[nn.Module]) -> None:
         """Run the hooks of modules that run after a load."""
@@ -136,6 +133,17 @@ class Loading:
         reason = said[0] if error is None else f"{type(error).__name__}: {error}"
         text = f"{origin}: {self._step.checkpoint.location} could not be loaded into {name}: {reason}"
         raise ApplyError(text, origin=origin, fqn=self._step.fqn) from error
+
+
+@contextmanager
+def _kept(tensors: list[Tensor]) -> Iterator[None]:
+    """A stretch that changes no value of these, also if it fails."""
+    saved = [tensor.detach().clone() for tensor in tensors]
+    try:
+        yield
+    finally:
+        for tensor, before in zip(tensors, saved, strict=True):
+            tensor.data.copy_(before)
 
 
 def _spread(tensor: Tensor, like: Tensor) -> Tensor:
