@@ -148,8 +148,9 @@ def test_some_cases_of_each_target(name: str) -> None:
 
 
 def test_one_case_again(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["names", "--case", "3"]) == 0
+    status = main(["names", "--case", "3"])
     shown = capsys.readouterr().out
+    assert status == 0, shown
     assert shown.startswith("names 3: model ") and shown.count("\n") == 2
 
 

@@ -58,11 +58,17 @@ WORDS = (
 )
 
 
+def state_dict() -> dict[Any, Any]:
+    """Of the model that the files are for, the same every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return dict(Small().state_dict())
+
+
 @cache
 def whole(form: str) -> bytes:
     """A file of each kind as it should be."""
-    torch.manual_seed(3)
-    state = Small().state_dict()
+    state = state_dict()
     if form == "raw":
         return pickle.dumps({name: tensor.tolist() for name, tensor in state.items()}, protocol=2)
     saves: dict[str, Save] = {"zip": save_zip, "old": save_old, "safe": save_safetensors, "packed": save_compressed}
@@ -90,20 +96,15 @@ class Checkpoints:
 
     name = "checkpoints"
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-
     def case(self, seed: str) -> Case:
         rng = random.Random(seed)
         return rng.choice(MAKERS)(rng)
 
     def run(self, case: Case) -> str:
-        folder = pathlib.Path(self._folder.name)
-        for old in folder.iterdir():
-            old.unlink()
-        for name, content in ((case.name, case.content), *case.beside):
-            folder.joinpath(name).write_bytes(content)
-        result = apply(Small, lambda: dict(type="Pretrained", checkpoint=str(folder / case.name)))
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in ((case.name, case.content), *case.beside):
+                pathlib.Path(folder, name).write_bytes(content)
+            result = apply(Small, lambda: dict(type="Pretrained", checkpoint=str(pathlib.Path(folder, case.name))))
         if MARKER.exists():
             MARKER.unlink()
             raise BrokenError("a file ran something")
@@ -197,7 +198,7 @@ def _hostile(rng: random.Random) -> Case:
         (open, str(MARKER), "w"),
     )
     evil: Any = Runs(*rng.choice(functions))
-    state: dict[Any, Any] = dict(Small().state_dict())
+    state = state_dict()
     content = rng.choice(({**state, "x": evil}, {"state_dict": state, "meta": [evil]}, evil, {evil: 1}, {"a": evil}))
     if isinstance(content, dict) and evil in content:
         content = [evil, state]
@@ -227,7 +228,7 @@ def _strange(rng: random.Random) -> Case:
             {"weight": torch.ones(4)},
         ),
     )
-    state: dict[Any, Any] = dict(Small().state_dict())
+    state = state_dict()
     for _ in range(rng.choice((1, 2))):
         state[rng.choice((*state, "x", "", "conv", "module.conv.weight", 3, "\ud800"))] = rng.choice(tensors)
     wrap = rng.choice((None, "state_dict", "model", "params", "", 5))
@@ -250,7 +251,7 @@ def _bomb(rng: random.Random) -> Case:
 
 def _index(rng: random.Random) -> Case:
     """Shards and an index of them, with bytes of either changed."""
-    state = dict(Small().state_dict())
+    state = state_dict()
     names = list(state)
     shards = {"a.pth": names[::2], "b.safetensors": names[1::2]}
     files = {}

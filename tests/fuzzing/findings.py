@@ -57,6 +57,7 @@ def outcome(target: Target, case: Any) -> str | Finding:
 def _place(error: BaseException) -> str:
     """The innermost function of the package that an error came through."""
     frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in frames if frame.name != "_on_alarm"]
     own = [frame for frame in frames if "/autoinit/" in frame.filename] or frames[-1:]
     return f"{own[-1].filename.rpartition('/autoinit/')[2]}:{own[-1].name}"
 

@@ -116,9 +116,6 @@ class Texts:
 
     name = "texts"
 
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-
     def case(self, seed: str) -> Case:
         rng = random.Random(seed)
         suffix = rng.choice(SUFFIXES)
@@ -126,9 +123,10 @@ class Texts:
         return Case(model=rng.choice(list(MODELS)), suffix=suffix, content=content)
 
     def run(self, case: Case) -> str:
-        path = pathlib.Path(self._folder.name, f"config{case.suffix}")
-        path.write_bytes(case.content)
-        return apply(MODELS[case.model], lambda: str(path))
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, f"config{case.suffix}")
+            path.write_bytes(case.content)
+            return apply(MODELS[case.model], lambda: str(path))
 
     def smaller(self, case: Case) -> Iterator[Case]:
         for content in bytesets.smaller(case.content):

@@ -57,6 +57,7 @@ def examined(folder: str, options: argparse.Namespace) -> float:
     """Run a folder's sample, and print what came of it; gives the score."""
     covering = Covering.read(MAPS / f"{folder}.json")
     chosen, total = sample(folder, options.sample, options.seed)
+    check_control(covering)
     counts: Counter[str] = Counter()
     began = time.monotonic()
     for mutant in chosen:
@@ -73,6 +74,13 @@ def examined(folder: str, options: argparse.Namespace) -> float:
         flush=True,
     )
     return score
+
+
+def check_control(covering: Covering) -> None:
+    """Require the quickest tests to pass on the package as it is: what fails without a mutant kills every one."""
+    tests = sorted(covering.seconds, key=lambda test: covering.seconds[test])[:40]
+    if run(None, tests, ROOT, limit=600) != SURVIVED:
+        raise SystemExit("tests fail in a fork without any mutant: the map is old (--measure), or the fork is at fault")
 
 
 def judged(mutant: Mutant, covering: Covering, budget: float) -> str:

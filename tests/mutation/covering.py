@@ -25,7 +25,10 @@ TESTS = {
 }
 """The files of tests that are about each folder."""
 
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not compiles", "--hypothesis-seed=0")
+OPTIONS = (
+    *("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not compiles", "--hypothesis-seed=0"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # hypothesis is imported before the fork
+)
 """The quick tests, in one process, the same each time."""
 
 EXAMPLES = "15"
