@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
+from autoinit import fills
 from autoinit.fans import torch_fans
 from autoinit.fills import (
     Constant,
@@ -523,3 +524,11 @@ def test_numpy_and_python_keep_their_generators() -> None:
     before = np.random.get_state()[1].copy()
     written(Custom(torch.nn.init.uniform_, {}), 4)
     assert np.array_equal(np.random.get_state()[1], before)
+
+
+@pytest.mark.parametrize(
+    "fill", [fills.ComplexNormal(0.0, 1.0), fills.Orthogonal(1.0, 2, 2), fills.Sparse(0.5, 1.0, 2)]
+)
+def test_fills_that_draw_say_so(fill: fills.Fill) -> None:
+    # By this a block knows that it needs a seed.
+    assert fill.is_random

@@ -7,6 +7,7 @@ import faulthandler
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from types import FrameType
 
@@ -40,7 +41,7 @@ def limited() -> Iterator[None]:
     before, peak = resident(), peak_memory()
     handler = signal.signal(signal.SIGPROF, _on_alarm)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    faulthandler.dump_traceback_later(HARD_SECONDS, exit=True)
+    faulthandler.dump_traceback_later(HARD_SECONDS, exit=True, file=sys.__stderr__)  # A test may have another.
     try:
         yield
     finally:
