@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import gc
+import pickle
 import subprocess
 import sys
 import textwrap
+from typing import Any
 
 import pytest
 import torch
@@ -330,6 +332,27 @@ def test_a_patch_that_another_library_put_on_meanwhile_survives() -> None:
     assert is_seven(inside) and is_seven(again) and not is_seven(outside)
     assert len(run.reports) == 1
     assert calls == ["Linear"] * 3
+
+
+def test_copies_are_no_loads_under_a_patch_that_was_put_around_ours() -> None:
+    """As `torch.compile` does in its first call: our wrapper is inside its own for good."""
+    original = nn.Module.__setstate__
+    try:
+        for _ in range(2):
+            with autoinit(SEVEN):
+                ours = nn.Module.__setstate__
+
+                def patched_setstate(self: nn.Module, state: object, ours: Any = ours) -> None:
+                    ours(self, state)
+
+                nn.Module.__setstate__ = patched_setstate  # type: ignore[method-assign, assignment]
+                layer = nn.Linear(2, 2)
+                clone = copy.deepcopy(layer)
+                read = pickle.loads(pickle.dumps(layer))
+            assert is_seven(clone)
+            assert not is_seven(read), "what is read from a file was loaded"
+    finally:
+        nn.Module.__setstate__ = original  # type: ignore[method-assign]
 
 
 # --- copies ------------------------------------------------------------------------------------------------------

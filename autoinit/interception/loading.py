@@ -90,17 +90,24 @@ def on_setstate(current: Callable[[], Run | None]) -> Wrapper:
     def wrapper(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
         wrapped(*args, **kwargs)
         run = current()
-        if run is not None and not _is_copying(sys._getframe(1)):
+        if run is not None and not _is_copying(sys._getframe(1), instance):
             run.notice_unpickled(instance)
 
     return wrapper
 
 
-def _is_copying(frame: FrameType | None) -> bool:
+def _is_copying(frame: FrameType | None, instance: nn.Module) -> bool:
     """Whether a state is set by the copy module, past the `__setstate__` of subclasses and what wraps it."""
-    while frame is not None and (frame.f_code.co_name == "__setstate__" or _is_wrapping(frame)):
+    while frame is not None and (_is_method_of(instance, frame) or _is_wrapping(frame)):
         frame = frame.f_back
     return frame is not None and frame.f_code.co_filename == copy.__file__
+
+
+def _is_method_of(instance: nn.Module, frame: FrameType) -> bool:
+    """Whether a frame is of a method of the module: a `__setstate__` of its class, or what others put around it."""
+    names = frame.f_code.co_varnames
+    first = frame.f_locals.get(names[0]) if names else None
+    return first is instance or (isinstance(first, tuple) and bool(first) and first[0] is instance)
 
 
 def _is_wrapping(frame: FrameType) -> bool:
