@@ -38,24 +38,21 @@ class Law:
 
     def up_to(self, values: Tensor) -> Tensor:
         """P(element <= value), for stored values in float64."""
-        return self.fill.cdf(values) if self.points is None else self._between(values, 1)
+        return self.fill.cdf(values) if self.points is None else self._before(self.points, values, right=True)
 
     def below(self, values: Tensor) -> Tensor:
         """P(element < value), for stored values in float64."""
-        return self.fill.cdf(values) if self.points is None else self._between(values, 0)
+        return self.fill.cdf(values) if self.points is None else self._before(self.points, values, right=False)
 
-    def _between(self, values: Tensor, after: int) -> Tensor:
-        points, shares = self.points, self._shares
-        assert points is not None  # Its callers ask.
-        found = torch.searchsorted(points, values.double(), right=bool(after))
-        return shares[found]
+    def _before(self, points: Tensor, values: Tensor, *, right: bool) -> Tensor:
+        return self._shares[torch.searchsorted(points, values.double(), right=right)]
 
     @cached_property
     def _shares(self) -> Tensor:
         """How much is rounded to the points before each of them, and to all."""
-        assert self.points is not None  # As above.
-        middles = (self.points[1:] + self.points[:-1]) / 2
-        return torch.cat([self.points.new_zeros(1), self.fill.cdf(middles), self.points.new_ones(1)])
+        points = torch.empty(0, dtype=torch.float64, device="cpu") if self.points is None else self.points
+        middles = (points[1:] + points[:-1]) / 2
+        return torch.cat([points.new_zeros(1), self.fill.cdf(middles), points.new_ones(1)])
 
     @cached_property
     def _cells(self) -> tuple[Tensor, Tensor]:
