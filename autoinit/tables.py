@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -65,3 +67,25 @@ class Table:
         for row in self.rows:
             table.add_row(*(escape(row[index]) for index in shown))
         return table
+
+
+class Result(ABC):
+    """What a user looks at: a table when it is printed, and data."""
+
+    @abstractmethod
+    def table(self) -> Table:
+        """All of it, a row each."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as strings, numbers, lists and dicts."""
+
+    def to_json(self, **options: Any) -> str:
+        """`to_dict()` as JSON; options go to `json.dumps`."""
+        return json.dumps(self.to_dict(), **options)
+
+    def __str__(self) -> str:
+        return str(self.table())
+
+    def __rich__(self) -> Table:
+        return self.table()

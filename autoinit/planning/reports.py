@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from ..sampling import VERSION
-from ..tables import Table
+from ..tables import Result, Table
 from .entries import ByName, Entry, coverage, shape_text, summarize
 from .steps import Load
 
@@ -64,7 +63,7 @@ class ReportEntry(Entry):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Report(ByName[ReportEntry]):
+class Report(Result, ByName[ReportEntry]):
     """A mapping from FQN to `ReportEntry` over every parameter of a model, in model order.
 
     Args:
@@ -156,16 +155,6 @@ class Report(ByName[ReportEntry]):
             "loads": [_load_dict(load) for load in self.loads],
             "parameters": {fqn: entry.to_dict() for fqn, entry in self.entries.items()},
         }
-
-    def to_json(self, **options: Any) -> str:
-        """`to_dict()` as JSON; options go to `json.dumps`."""
-        return json.dumps(self.to_dict(), **options)
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    def __rich__(self) -> object:
-        return self.table()
 
     def __repr__(self) -> str:
         return f"Report({self.model}: {self.caption})"

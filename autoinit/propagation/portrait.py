@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import PropagationError
-from ..tables import Table
+from ..tables import Result, Table
 from .bounds import Bounds
 from .picture import draw
 from .signals import Flag, Signal
@@ -20,7 +19,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Propagation(Mapping[str, Signal]):
+class Propagation(Result, Mapping[str, Signal]):
     """How a signal runs through a model: a mapping from the FQN of each module to its `Signal`, in the order of calls.
 
     Args:
@@ -145,16 +144,6 @@ class Propagation(Mapping[str, Signal]):
             "uncalled": list(self.uncalled),
         }
         return {key: _plain(value) for key, value in everything.items()}
-
-    def to_json(self, **options: Any) -> str:
-        """`to_dict()` as JSON; options go to `json.dumps`."""
-        return json.dumps(self.to_dict(), **options)
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    def __rich__(self) -> object:
-        return self.table()
 
     def __repr__(self) -> str:
         return f"Propagation({self.model}: {self.caption})"

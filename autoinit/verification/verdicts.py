@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import VerificationError
-from ..tables import Table
+from ..tables import Result, Table
 
 SHOWN = 20
 """Failures in the text of an exception; the verdict has all."""
@@ -65,7 +64,7 @@ class Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Verdict(Result):
     """Whether a model's weights are what was asked for.
 
     Args:
@@ -145,16 +144,6 @@ class Verdict:
             "failures": [asdict(failure) for failure in self.failures],
             "parameters": {fqn: asdict(checked) for fqn, checked in self.parameters.items()},
         }
-
-    def to_json(self, **options: Any) -> str:
-        """`to_dict()` as JSON; options go to `json.dumps`."""
-        return json.dumps(self.to_dict(), **options)
-
-    def __str__(self) -> str:
-        return str(self.table())
-
-    def __rich__(self) -> object:
-        return self.table()
 
     def __repr__(self) -> str:
         return f"Verdict({self.model}: {self.caption})"
