@@ -312,6 +312,19 @@ def test_paused_is_left_alone_and_nests() -> None:
     assert b.weight.item() != 7 and d.weight.item() != 7
 
 
+def test_what_is_copied_in_a_pause_is_left_alone_unless_the_pause_is_older_than_the_block() -> None:
+    with autoinit(SEVEN):
+        a = nn.Linear(1, 1)
+        with paused():
+            copied = copy.deepcopy(a)
+            with autoinit(dict(type="Constant", val=2, layer="Linear")):
+                b = nn.Linear(1, 1)
+                of_the_outer, of_the_inner = copy.deepcopy(a), copy.deepcopy(b)
+    assert is_seven(a)
+    assert copied.weight.item() != 7 and of_the_outer.weight.item() not in (2, 7)
+    assert b.weight.item() == of_the_inner.weight.item() == 2
+
+
 # --- decorator, generators, tasks, threads -----------------------------------------------------------------------
 
 

@@ -69,9 +69,33 @@ def innermost(kind: type[E]) -> E | None:
     return None
 
 
+class Pause(Extent):
+    """A stretch in which nothing is noticed."""
+
+
+def is_paused_within(extent: Extent) -> bool:
+    """Whether the running code is in a pause that began inside an extent; or anywhere, if that is not its own.
+
+    Example:
+        >>> extent = Extent()
+        >>> extent.begin()
+        >>> with paused():
+        ...     is_paused_within(extent)
+        True
+        >>> is_paused_within(extent), extent.end()
+        (False, None)
+    """
+    for inner in reversed(_stack.get()):
+        if inner is extent:
+            return False
+        if isinstance(inner, Pause) and inner.is_here():
+            return True
+    return False
+
+
 @contextmanager
 def paused() -> Iterator[None]:
-    """A stretch inside a block in which nothing is noticed: what is built there is left alone.
+    """A stretch inside a block in which nothing is noticed: what is built or copied there is left alone.
 
     Example:
         >>> import torch
@@ -83,9 +107,9 @@ def paused() -> Iterator[None]:
         >>> layer.weight.item(), other.weight.item() == 7
         (7.0, False)
     """
-    extent = Extent()
-    extent.begin()
+    pause = Pause()
+    pause.begin()
     try:
         yield
     finally:
-        extent.end()
+        pause.end()

@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from ..deferral import Deferrer
 from ..patches import Patches
 from ..planning import ENGINES
-from .context import innermost
+from .context import innermost, is_paused_within
 from .loading import LOADERS, on_embedding, on_load, on_loader, on_setstate
 from .run import Run
 
@@ -101,8 +101,7 @@ class Remake:
 
     def __call__(self, cls: type[nn.Module], *args: object) -> nn.Module:
         made: nn.Module = copyreg.__newobj__(cls, *args)  # type: ignore[attr-defined]
-        for run in _runs_of(self._original):
-            run.census.add_copy(made, self._original)
+        _note_copy(made, self._original)
         return made
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -120,10 +119,14 @@ def _on_reduce(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwar
 def _on_deepcopy(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
     made = wrapped(*args, **kwargs)
     if isinstance(made, nn.Module) and made is not instance:
-        for run in _runs_of(instance):
-            if made not in run.census:
-                run.census.add_copy(made, instance)
+        _note_copy(made, instance)
     return made
+
+
+def _note_copy(copy: nn.Module, original: nn.Module) -> None:
+    for run in _runs_of(original):
+        if copy not in run.census and not is_paused_within(run):
+            run.census.add_copy(copy, original)
 
 
 def _on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
