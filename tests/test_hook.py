@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from autoinit import autoinit, initialize
 
@@ -181,6 +182,19 @@ def test_no_values_in_nested_blocks_are_lost_by_a_call() -> None:
 
 
 # --- init_weights ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("normed", [weight_norm, spectral_norm])
+def test_giving_a_computed_weight_its_value_is_no_use_of_it(normed: Any) -> None:
+    with autoinit(dict(type="Constant", val=2, layer="Linear"), seed=0) as outer:
+        model = nn.Sequential(normed(nn.Linear(3, 3)))
+        with autoinit(dict(type="Constant", val=1, layer="Linear", bias=4)):
+            inner = normed(nn.Linear(3, 3))
+        initialize(model[0], dict(type="Orthogonal", layer="Linear", bias=5))
+        assert not outer.reports, "a call would have ended the outer block's part in it"
+        model.append(nn.Linear(3, 3))
+    assert (inner.bias == 4).all()
+    assert (model[0].bias == 0).all() and (model[1].weight == 2).all()
 
 
 class Own(nn.Module):
@@ -419,6 +433,18 @@ def test_a_layer_in_two_roots_is_filled_once_under_its_name_in_the_first() -> No
         alone = nn.Sequential(nn.Linear(2, 2))
     assert torch.equal(first[0].weight, alone[0].weight)
     assert first[0] is second[1]
+
+
+def test_a_dropped_layer_with_a_computed_weight_is_no_root() -> None:
+    # torch's property of the class that was made for it holds it in a closure.
+    layers = []
+    for dropped in (0, 2):
+        with autoinit(dict(type="Normal", layer="Embedding"), seed=0) as run:
+            for _ in range(dropped):
+                nn.Sequential(weight_norm(nn.Linear(2, 2)))
+            layers.append(nn.Embedding(3, 3))
+        assert run.report.root == 0
+    assert torch.equal(layers[0].weight, layers[1].weight)
 
 
 def test_a_dropped_model_that_waits_for_the_garbage_collector_is_no_root() -> None:

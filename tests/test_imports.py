@@ -58,6 +58,7 @@ PUBLIC_FUNCTIONS = {
 NAMES_THAT_SAY_NOTHING = {"utils", "helper", "helpers", "manager", "info", "common", "misc"}
 
 OPTIONAL = {
+    "hypothesis",
     "huggingface_hub",
     "matplotlib",
     "mmengine",
@@ -69,6 +70,8 @@ OPTIONAL = {
     "transformers",
 }
 LAZY = {"filelock", "rich", "safetensors", "yaml"}
+ITS_SUBJECT = {"testing/strategies": "hypothesis"}
+"""Folders that are imported by whoever has the package they are about."""
 
 
 def python_files(root: Path) -> list[Path]:
@@ -145,7 +148,7 @@ def eager_imports(root: Path, packages: set[str]) -> list[str]:
         for path in python_files(root)
         for node in imports_at_import_time(ast.parse(path.read_text()))
         for name in imported_modules(node, path, root)
-        if name[0] in packages
+        if name[0] in packages and ITS_SUBJECT.get(path.relative_to(root).parent.as_posix()) != name[0]
     ]
 
 

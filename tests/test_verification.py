@@ -192,6 +192,8 @@ def test_values_of_the_wrong_precision_are_seen() -> None:
         (nn.Linear(64, 32, dtype=torch.complex64), dict(type="Normal", std=2)),
         (nn.MultiheadAttention(32, 4), dict(type="Orthogonal", params="in_proj_weight")),
         (nn.MultiheadAttention(32, 4), dict(type="LeCun", params="in_proj_weight")),
+        (nn.MultiheadAttention(32, 4), dict(type="Eye", params="in_proj_weight")),
+        (nn.MultiheadAttention(32, 4), dict(type="Sparse", sparsity=0.5, params="in_proj_weight")),
         (nn.LSTM(16, 16), dict(type="VarianceScaling", params="weight*")),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else type(value).__name__,

@@ -71,13 +71,13 @@ class Blocks(Fill):
         return [(size / sum(sizes), fill) for size, fill in zip(sizes, self.fills, strict=True)]
 
     def pieces(self, tensor: Tensor) -> Iterator[tuple[Fill, Tensor]]:
-        """Views that tile a tensor, each with the one fill that it gets."""
+        """What a tensor is tiled with, each with the one fill that it gets, in the shape that this one is for."""
         for part, fill in zip(self.parts, self.fills, strict=True):
             if isinstance(fill, (Elementwise, Constant)):
                 yield fill, self.layout.region(tensor, part)
             else:
                 for each in self.layout.maps(tensor, part):
-                    yield fill, each
+                    yield fill, each.reshape(part.shape)
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         first = 0

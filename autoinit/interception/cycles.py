@@ -6,6 +6,7 @@ import gc
 from types import FunctionType, ModuleType
 
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 LIMIT = 200_000
 """Objects to look at before the answer is a careful yes."""
@@ -25,6 +26,8 @@ def refers_to_itself(root: nn.Module) -> bool:
         >>> refers_to_itself(model)
         True
     """
+    if is_parametrized(root):
+        return True  # It has a class of its own, and a property of that holds it.
     seen = {id(root)}
     waiting: list[object] = [root]
     while waiting:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copyreg
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
+from .. import applying, parametrized
 from ..deferral import Deferrer
 from ..patches import Patches
 from ..planning import ENGINES
@@ -211,13 +213,13 @@ def _on_call(module: nn.Module, args: Any) -> None:
 def _is_no_use(run: Run) -> bool:
     """Whether a call is no use of a model yet.
 
-    A constructor of a module of the run makes forward passes to find out shapes; and asking a module for a weight that
-    is parametrized is a call of its parametrizations.
+    A constructor of a module of the run makes forward passes to find out shapes; asking a module for a weight that is
+    parametrized is a call of its parametrizations, and so is giving it one.
     """
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if code.co_filename == parametrize.__file__:
+        if code.co_filename.startswith(_NO_USERS):
             return True
         if code.co_name == "__init__" and code.co_argcount:
             owner = frame.f_locals.get(code.co_varnames[0])
@@ -226,6 +228,9 @@ def _is_no_use(run: Run) -> bool:
         frame = frame.f_back  # type: ignore[assignment]
     return False
 
+
+_NO_USERS = (parametrize.__file__, *(path + os.sep for part in (applying, parametrized) for path in part.__path__))
+"""Files that call modules for the sake of their weights."""
 
 WATCHED = {
     "init_weights": _on_init_weights,

@@ -1,0 +1,327 @@
+"""Models that are described and not yet built: printed as one would write them, built as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+from ...interception import paused
+
+
+class Stage(nn.Module):
+    """A module with children and parameters of any names, which no rule for a torch layer is about.
+
+    Args:
+        children: its submodules by name, in order.
+        params: the shapes of its own parameters by name.
+        dtype: of these.
+        init_cfg: what it says of its own initialization; None for nothing.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[tuple[str, nn.Module]],
+        params: Sequence[tuple[str, tuple[int, ...]]] = (),
+        dtype: torch.dtype = torch.float32,
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__()
+        if init_cfg is not None:
+            self.init_cfg = init_cfg
+        for name, shape in params:
+            self.register_parameter(name, nn.Parameter(torch.ones(shape, dtype=dtype)))
+        for name, child in children:
+            self.add_module(name, child)
+
+
+class Unit(Stage):
+    """A subclass of `Stage`: a rule for that one is for this one, too."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of torch that is yet to be built.
+
+    Args:
+        kind: its class.
+        args: the constructor's positional arguments.
+        options: its keyword arguments.
+        through: what its weight is parametrized with, by the name in `torch.nn.utils.parametrizations`; "" for nothing.
+    """
+
+    kind: type[nn.Module]
+    args: tuple[Any, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+    through: str = ""
+
+    def build(self) -> nn.Module:
+        """The layer, as its constructor makes it."""
+        made = self.kind(*self.args, **dict(self.options))
+        if self.through:
+            getattr(parametrizations, self.through)(made)
+        return made
+
+    def __repr__(self) -> str:
+        arguments = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.options)]
+        text = f"{self.kind.__name__}({', '.join(arguments)})"
+        return f"{self.through}({text})" if self.through else text
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A module with children that is yet to be built.
+
+    Args:
+        kind: `Stage`, `Unit`, or one of torch's containers.
+        children: by name, in order; those of `Sequential` and `ModuleList` are numbered.
+        params: the shapes of its own parameters, by name.
+        ties: pairs of FQNs below it. What has the first name is put in place of what has the second, in order: a
+            parameter is tied, a module is shared.
+        init_cfg: what the module says of its own initialization; None for nothing.
+    """
+
+    kind: type[nn.Module] = Stage
+    children: tuple[tuple[str, Tree], ...] = ()
+    params: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
+    init_cfg: Any = None
+
+    def build(self) -> nn.Module:
+        """The model, as its constructors make it."""
+        children = [(name, child.build()) for name, child in self.children]
+        if issubclass(self.kind, Stage):
+            module: nn.Module = self.kind(children, self.params, init_cfg=self.init_cfg)
+        elif self.kind is nn.ModuleDict:
+            module = nn.ModuleDict(dict(children))
+        elif self.kind is nn.ModuleList:
+            module = nn.ModuleList(child for _, child in children)
+        else:
+            module = self.kind(*(child for _, child in children))
+        for source, target in self.ties:
+            owner, _, name = target.rpartition(".")
+            setattr(module.get_submodule(owner), name, found(module, source))
+        return module
+
+    def __repr__(self) -> str:
+        if self.kind in (nn.Sequential, nn.ModuleList):
+            shown = [repr(child) for _, child in self.children]
+            shown = [f"[{', '.join(shown)}]"] if self.kind is nn.ModuleList else shown
+        elif self.kind is nn.ModuleDict:
+            shown = ["{" + ", ".join(f"{name!r}: {child!r}" for name, child in self.children) + "}"]
+        else:
+            shown = [f"{name}={child!r}" for name, child in self.children]
+        shown += [f"{name}=Parameter{shape}" for name, shape in self.params]
+        if self.init_cfg is not None:
+            shown.append(f"init_cfg={self.init_cfg!r}")
+        text = f"{self.kind.__name__}({', '.join(shown)})"
+        return text + "".join(f".tie({source!r}, {target!r})" for source, target in self.ties)
+
+    def with_children(self, children: Sequence[tuple[str, Tree]]) -> Branch:
+        """The same branch with other children: a property can add, drop and reorder what keeps its name."""
+        return replace(self, children=tuple(children))
+
+
+Tree = Layer | Branch
+
+
+def found(module: nn.Module, fqn: str) -> Any:
+    """The parameter or module of a name."""
+    owner, _, name = fqn.rpartition(".")
+    return getattr(module.get_submodule(owner), name)
+
+
+def built_aside(tree: Tree) -> nn.Module:
+    """A tree built to be looked at: torch's generator stands where it stood, and an open block takes no notice."""
+    with torch.random.fork_rng(devices=[]), paused():
+        return tree.build()
+
+
+SIZES = st.integers(1, 6)
+
+# In the order in which counterexamples shrink.
+_ARGUMENTS: dict[type[nn.Module], st.SearchStrategy[tuple[Any, ...]]] = {
+    nn.Linear: st.tuples(SIZES, SIZES),
+    nn.Conv2d: st.tuples(SIZES, SIZES, st.integers(1, 3)),
+    nn.LayerNorm: st.tuples(SIZES),
+    nn.BatchNorm2d: st.tuples(SIZES),
+    nn.Embedding: st.tuples(SIZES, SIZES),
+    nn.MultiheadAttention: st.sampled_from(((2, 1), (4, 2), (6, 3))),
+    nn.Conv1d: st.tuples(SIZES, SIZES, st.integers(1, 3)),
+    nn.ConvTranspose2d: st.tuples(SIZES, SIZES, st.integers(1, 3)),
+    nn.Bilinear: st.tuples(SIZES, SIZES, SIZES),
+    nn.PReLU: st.tuples(SIZES),
+    nn.LSTM: st.tuples(SIZES, SIZES),
+    nn.ReLU: st.just(()),
+}
+LAYERS = tuple(_ARGUMENTS)
+"""What trees are made of, if nobody says otherwise."""
+
+_WITHOUT_BIAS = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.MultiheadAttention, nn.Conv1d, nn.ConvTranspose2d, nn.Bilinear)
+_WITHOUT_DTYPE = (nn.ReLU,)
+_PARAMETRIZABLE = (nn.Linear, nn.Conv2d, nn.Conv1d)
+
+
+def layers(
+    kinds: Sequence[type[nn.Module]] = LAYERS,
+    *,
+    dtypes: Sequence[torch.dtype] = (torch.float32,),
+    parametrized: bool = False,
+) -> st.SearchStrategy[Layer]:
+    """Layers of torch that are yet to be built, of a few units; shrinks to `Linear(1, 1)`.
+
+    Args:
+        kinds: some of `LAYERS`.
+        dtypes: of their parameters.
+        parametrized: whether some have a weight that is computed: weight norm, spectral norm.
+
+    Example:
+        >>> from hypothesis import find
+        >>> from torch import nn
+        >>> from autoinit.testing.strategies import layers
+        >>> find(layers(), lambda layer: layer.kind is nn.Conv2d)
+        Conv2d(1, 1, 1)
+    """
+    of_kind = st.sampled_from([_layers_of(kind, tuple(dtypes), parametrized) for kind in kinds])
+
+    # A function without arguments has a short repr; that of a strategy made of all others would fill a book.
+    @st.composite
+    def layers(draw: st.DrawFn) -> Layer:
+        return draw(draw(of_kind))
+
+    return layers()
+
+
+def _layers_of(kind: type[nn.Module], dtypes: tuple[torch.dtype, ...], parametrized: bool) -> st.SearchStrategy[Layer]:
+    nothing: st.SearchStrategy[dict[str, Any]] = st.just({})
+    bias = st.sampled_from(({}, {"bias": False})) if kind in _WITHOUT_BIAS else nothing
+    choices = [{"dtype": dtype} if dtype is not torch.float32 else {} for dtype in dtypes]
+    dtype = st.sampled_from(choices) if kind not in _WITHOUT_DTYPE else nothing
+    ways = ("", "weight_norm", "spectral_norm") if parametrized and kind in _PARAMETRIZABLE else ("",)
+    return st.builds(
+        lambda args, bias, dtype, through: Layer(kind, args, (*bias.items(), *dtype.items()), through),
+        *(_ARGUMENTS[kind], bias, dtype, st.sampled_from(ways)),
+    )
+
+
+NAMES = ("a", "b", "conv", "norm", "head", "layer1", "layer2", "attn", "blocks")
+PARAMS = ("scale", "weight", "bias", "pos_embed", "cls_token")
+BRANCHES = (nn.Sequential, Stage, nn.ModuleList, Unit, nn.ModuleDict)
+
+_OWN = st.lists(
+    st.tuples(st.sampled_from(PARAMS), st.lists(SIZES, max_size=3).map(tuple)),
+    max_size=2,
+    unique_by=lambda item: item[0],
+)
+
+
+def _branches(
+    kinds: Sequence[type[nn.Module]],
+    children: st.SearchStrategy[Tree],
+    inits: st.SearchStrategy[Any],
+    smallest: int = 0,
+) -> st.SearchStrategy[Branch]:
+    numbered = st.lists(children, min_size=smallest, max_size=4).map(
+        lambda items: tuple((str(index), child) for index, child in enumerate(items))
+    )
+    named = st.lists(
+        st.tuples(st.sampled_from(NAMES), children), min_size=smallest, max_size=4, unique_by=lambda item: item[0]
+    ).map(tuple)
+
+    kind_of = st.sampled_from(tuple(kinds))
+
+    @st.composite
+    def branches(draw: st.DrawFn) -> Branch:
+        kind = draw(kind_of)
+        if kind in (nn.Sequential, nn.ModuleList):
+            return Branch(kind, draw(numbered))
+        if kind is nn.ModuleDict:
+            return Branch(kind, draw(named))
+        return Branch(kind, draw(named), tuple(draw(_OWN)), init_cfg=draw(inits))
+
+    return branches()
+
+
+def module_trees(
+    *,
+    leaves: st.SearchStrategy[Layer] | None = None,
+    max_leaves: int = 8,
+    ties: bool = False,
+    init_cfg: st.SearchStrategy[Any] | None = None,
+    root: type[nn.Module] | None = None,
+) -> st.SearchStrategy[Branch]:
+    """Models of random structure that are yet to be built: print as one would write them, shrink to the fewest layers.
+
+    Args:
+        leaves: what they are made of; `layers()` if nobody says.
+        max_leaves: about how many layers there are at most.
+        ties: whether parameters may be tied and modules shared.
+        init_cfg: what stages say of their own initialization, None for nothing; no stage says anything by default.
+        root: the class of the outermost module; any by default.
+
+    Returns:
+        Descriptions: `.build()` calls the constructors, as often as one likes.
+
+    Example:
+        >>> from hypothesis import find
+        >>> from torch import nn
+        >>> from autoinit.testing.strategies import module_trees
+        >>> deep = find(
+        ...     module_trees(),
+        ...     lambda tree: any(
+        ...         name.count(".") == 2 for name, _ in tree.build().named_parameters()
+        ...     ),
+        ... )
+        >>> deep
+        Sequential(Sequential(Linear(1, 1)))
+        >>> [name for name, _ in deep.build().named_parameters()]
+        ['0.0.weight', '0.0.bias']
+    """
+    inits = st.none() if init_cfg is None else init_cfg
+    leaf: st.SearchStrategy[Tree] = layers() if leaves is None else leaves
+    inner = st.recursive(leaf, lambda below: _branches(BRANCHES, below, inits), max_leaves=max_leaves)
+    trees = _branches(BRANCHES if root is None else (root,), inner, inits, smallest=1)
+    return _tied(trees) if ties else trees
+
+
+@st.composite
+def _tied(draw: st.DrawFn, trees: st.SearchStrategy[Branch]) -> Branch:
+    tree = draw(trees)
+    for _ in range(draw(_TIES)):
+        pairs = list(_pairs(built_aside(tree)))
+        if pairs:
+            tree = replace(tree, ties=(*tree.ties, draw(st.sampled_from(pairs))))
+    return tree
+
+
+_TIES = st.integers(0, 3)
+
+
+def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """What can be tied in a model: parameters of one shape, and modules that are not inside each other."""
+    params = [
+        (name, param)
+        for name, param in module.named_parameters()
+        if "parametrizations" not in name
+        and not parametrize.is_parametrized(module.get_submodule(name.rpartition(".")[0]))
+    ]
+    for source, one in params:
+        for target, other in params:
+            if source != target and one.shape == other.shape and one.dtype == other.dtype:
+                yield source, target
+    parts = {name: part for name, part in module.named_modules() if name and _is_free(name, part)}
+    for source, one in parts.items():
+        for target in parts:
+            # No module may come to be inside itself.
+            if source != target and module.get_submodule(target.rpartition(".")[0]) not in set(one.modules()):
+                yield source, target
+
+
+def _is_free(name: str, module: nn.Module) -> bool:
+    """Whether a module is a child of a branch, where any other can be in its place; a layer needs the parts it has."""
+    return "parametrizations" not in name and type(module) in (*BRANCHES, *LAYERS)

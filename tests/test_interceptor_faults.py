@@ -1,0 +1,81 @@
+"""Faults planted in the interceptor, one at a time: the machine finds each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from autoinit.deferral import records
+from autoinit.interception import block, census, context, deferring, hook, run
+from autoinit.planning import Surroundings
+
+from .interceptor_machine import Interceptor
+
+pytestmark = [pytest.mark.compiles, pytest.mark.slow]
+
+
+def nothing(*_: Any, **__: Any) -> None:
+    pass
+
+
+def fills_all_the_same(each: run.Run, *, failed: bool) -> None:
+    each.settle()
+    each.deferral.end()
+
+
+def notices_for_itself_alone(self: run.Run, module: Any) -> None:
+    self.census.add(module)
+
+
+def adds_a_copy_as_if_it_were_new(self: census.Census, copy: Any, original: Any) -> None:
+    self.add(copy)
+
+
+def drops_all(self: records.Records, extents: Any) -> list[records.Record]:
+    gone = [record for pending in self._pending.values() for record in pending]
+    self._take(gone)
+    self._release(gone)
+    return gone
+
+
+FAULTS: dict[str, tuple[Any, str, Any]] = {
+    "what was built outside is touched": (Surroundings, "may_touch", lambda self, module: True),
+    "what was loaded is overwritten": (census.Census, "loaded_tensors", lambda self: set()),
+    "what was read from a file is new": (census.Census, "note_unpickled", census.Census.add),
+    "deep copies are not known": (hook, "_note_copy", nothing),
+    "a copy of what was loaded or called is new": (census.Census, "add_copy", adds_a_copy_as_if_it_were_new),
+    "a call settles nothing": (run.Run, "settle_called", nothing),
+    "what was called is filled again": (run.Run, "_close", nothing),
+    "the outer block beats the inner": (run.Run, "remember", nothing),
+    "an outer block does not hear of what is built inside": (run.Run, "notice", notices_for_itself_alone),
+    "a block that failed fills all the same": (block.Block, "_finish", staticmethod(fills_all_the_same)),
+    "a pause is none": (context.Pause, "is_here", lambda self: False),
+    "what is copied in a pause is noticed": (hook, "is_paused_within", lambda extent: False),
+    "who looks finds it unfilled": (records.Records, "run_for", nothing),
+    "what was recorded is forgotten": (deferring.Deferral, "end", nothing),
+    "fills are dropped that nothing replaces": (records.Records, "drop", drops_all),
+    "the hook for calls stays": (hook, "_unhook_calls_if_idle", nothing),
+}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_of_a_fault() -> Iterator[None]:
+    yield
+    while hook._call_hook:
+        hook._call_hook.pop().remove()
+    while hook._open:  # What a fault has left open would notice all that later tests build.
+        hook._open.pop()
+
+
+@pytest.mark.parametrize(("owner", "name", "wrong"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_found(owner: Any, name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, name, wrong)
+    enough = settings(
+        max_examples=3000, stateful_step_count=25, database=None, derandomize=True, phases=[Phase.generate]
+    )
+    with pytest.raises(AssertionError):
+        run_state_machine_as_test(Interceptor, settings=enough)
