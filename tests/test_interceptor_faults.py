@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
+from torch._C import _len_torch_function_stack, _pop_torch_function_stack
 
 from autoinit.deferral import records
 from autoinit.interception import block, census, context, deferring, hook, run
@@ -15,7 +18,10 @@ from autoinit.planning import Surroundings
 
 from .interceptor_machine import Interceptor
 
-pytestmark = [pytest.mark.compiles, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::autoinit.AutoInitWarning"),
+]
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -35,6 +41,11 @@ def adds_a_copy_as_if_it_were_new(self: census.Census, copy: Any, original: Any)
     self.add(copy)
 
 
+def knows_no_others(self: run.Run, taken: set[int]) -> Surroundings:
+    real = SURROUNDINGS(self, taken)
+    return replace(real, built=None, foreign=frozenset())
+
+
 def drops_all(self: records.Records, extents: Any) -> list[records.Record]:
     gone = [record for pending in self._pending.values() for record in pending]
     self._take(gone)
@@ -42,8 +53,9 @@ def drops_all(self: records.Records, extents: Any) -> list[records.Record]:
     return gone
 
 
+SURROUNDINGS = run.Run._surroundings
 FAULTS: dict[str, tuple[Any, str, Any]] = {
-    "what was built outside is touched": (Surroundings, "may_touch", lambda self, module: True),
+    "what was built outside is touched": (run.Run, "_surroundings", knows_no_others),
     "what was loaded is overwritten": (census.Census, "loaded_tensors", lambda self: set()),
     "what was read from a file is new": (census.Census, "note_unpickled", census.Census.add),
     "deep copies are not known": (hook, "_note_copy", nothing),
@@ -69,13 +81,16 @@ def nothing_is_left_of_a_fault() -> Iterator[None]:
         hook._call_hook.pop().remove()
     while hook._open:  # What a fault has left open would notice all that later tests build.
         hook._open.pop()
+    while _len_torch_function_stack():
+        _pop_torch_function_stack()
 
 
 @pytest.mark.parametrize(("owner", "name", "wrong"), FAULTS.values(), ids=FAULTS)
 def test_a_fault_is_found(owner: Any, name: str, wrong: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owner, name, wrong)
     enough = settings(
-        max_examples=3000, stateful_step_count=25, database=None, derandomize=True, phases=[Phase.generate]
+        max_examples=1500, stateful_step_count=30, database=None, derandomize=True, phases=[Phase.generate]
     )
-    with pytest.raises(AssertionError):
+    # What is left of one example may make the next go another way.
+    with pytest.raises((AssertionError, Flaky)):
         run_state_machine_as_test(Interceptor, settings=enough)

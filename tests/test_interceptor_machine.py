@@ -5,8 +5,15 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-from .interceptor_machine import Interceptor
+from .interceptor_machine import Compiler, Interceptor
+
+# Rules that are about nothing but what was loaded are part of the play.
+UNMOVED = pytest.mark.filterwarnings("ignore::autoinit.AutoInitWarning")
 
 TestInterceptor = Interceptor.TestCase
 TestInterceptor.settings = settings(settings.default, max_examples=200, stateful_step_count=25)
-TestInterceptor.pytestmark = [pytest.mark.compiles, pytest.mark.slow]
+TestInterceptor.pytestmark = [UNMOVED]
+
+TestCompiler = Compiler.TestCase
+TestCompiler.settings = settings(settings.default, max_examples=60, stateful_step_count=25)
+TestCompiler.pytestmark = [UNMOVED, pytest.mark.compiles, pytest.mark.slow]
