@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from hypothesis import strategies as st
@@ -51,6 +51,9 @@ class TensorLayout:
                 return whole.contiguous(memory_format=torch.channels_last)
         return torch.full(self.shape, value, dtype=self.dtype)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Else hypothesis would list the fields.
+
     def __repr__(self) -> str:
         shown = [repr(self.shape)]
         shown += [str(self.dtype)] if self.dtype is not torch.float32 else []
@@ -81,9 +84,9 @@ def tensors(
     Example:
         >>> from hypothesis import find
         >>> from autoinit.testing.strategies import tensors
-        >>> odd = find(tensors(), lambda tensor: not tensor.build().is_contiguous())
+        >>> odd = find(tensors(), lambda tensor: tensor.memory == "strided")
         >>> odd, odd.build().stride()
-        (TensorLayout((1, 2), 'transposed'), (1, 1))
+        (TensorLayout((1,), 'strided'), (2,))
     """
     return _layouts(shapes(min_dims, max_dims, max_side), st.sampled_from(tuple(dtypes)))
 

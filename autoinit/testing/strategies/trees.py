@@ -67,6 +67,9 @@ class Layer:
             getattr(parametrizations, self.through)(made)
         return made
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Else hypothesis would list the fields.
+
     def __repr__(self) -> str:
         arguments = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.options)]
         text = f"{self.kind.__name__}({', '.join(arguments)})"
@@ -107,6 +110,9 @@ class Branch:
             owner, _, name = target.rpartition(".")
             setattr(module.get_submodule(owner), name, found(module, source))
         return module
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Else hypothesis would list the fields.
 
     def __repr__(self) -> str:
         if self.kind in (nn.Sequential, nn.ModuleList):
@@ -271,16 +277,12 @@ def module_trees(
         >>> from hypothesis import find
         >>> from torch import nn
         >>> from autoinit.testing.strategies import module_trees
-        >>> deep = find(
+        >>> tree = find(
         ...     module_trees(),
-        ...     lambda tree: any(
-        ...         name.count(".") == 2 for name, _ in tree.build().named_parameters()
-        ...     ),
+        ...     lambda tree: any(type(part) is nn.Conv2d for part in tree.build().modules()),
         ... )
-        >>> deep
-        Sequential(Sequential(Linear(1, 1)))
-        >>> [name for name, _ in deep.build().named_parameters()]
-        ['0.0.weight', '0.0.bias']
+        >>> tree, [name for name, _ in tree.build().named_parameters()]
+        (Sequential(Conv2d(1, 1, 1)), ['0.weight', '0.bias'])
     """
     inits = st.none() if init_cfg is None else init_cfg
     leaf: st.SearchStrategy[Tree] = layers() if leaves is None else leaves
