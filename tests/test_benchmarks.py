@@ -17,7 +17,7 @@ from torch import nn
 pytest.importorskip("mmengine")
 
 from autoinit import initialize
-from benchmarks import overview, plot, profile
+from benchmarks import compare, overview, plot, profile
 from benchmarks.__main__ import BENCHES, main
 from benchmarks.contenders import (
     AUTOINIT,
@@ -229,6 +229,25 @@ def test_the_overview_has_a_line_for_each_model_and_a_column_for_each_way(
         "| small, 1 threads | **3** | 6 (0.50) | 0.75 (4.00) |",
         "| small, 2 threads | **1** | 2 (0.50) | 0.25 (4.00) |",
     ]
+
+
+def test_two_runs_are_compared_by_their_ratios(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(name: str, **found: float) -> Path:
+        rows = [dict(bench="b", case=case, reference="r", ratio=ratio) for case, ratio in found.items()]
+        (tmp_path / name).write_text(json.dumps({"rows": rows}))
+        return tmp_path / name
+
+    compare.main(
+        run("one.json", slower=1.0, same=2.0, faster=3.0, gone=1.0), run("other.json", slower=1.5, same=2.2, faster=1.0)
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "   3.000 ->    1.000  b, faster, r",
+        "   1.000 ->    1.500  b, slower, r",
+        "1 of 3 ratios within a factor of 1.25; the median moved by a factor of 1.100, the farthest by 3.00.",
+        "1 rows are in one of the two only.",
+    ]
+    compare.main(run("one.json", a=1.0), run("other.json", b=1.0))
+    assert capsys.readouterr().out == "The two have no row in common.\n"
 
 
 def test_a_profile_accounts_for_every_phase(capsys: pytest.CaptureFixture[str]) -> None:
