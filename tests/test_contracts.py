@@ -350,8 +350,7 @@ def test_the_report_is_the_plan_carried_out_and_the_weights_are_what_it_says(dat
     assert all((report[fqn].outcome == "filled") is (entry.fill is not None) for fqn, entry in decided.items())
     # 60 models whose every seed is fixed: at this rate one fails by chance once in a million such suites.
     verdict = verify(model, report, alpha=1e-8)
-    failures = [failure for failure in verdict.failures if failure.test not in ("copy", "correlation")]
-    assert not failures, failures
+    assert verdict.ok, verdict.failures
 
 
 @given(st.data())

@@ -8,13 +8,13 @@ except ImportError as error:
 from .configs import configs as configs
 from .configs import overrides as overrides
 from .configs import schemes as schemes
+from .descriptions import Branch as Branch
+from .descriptions import Layer as Layer
+from .descriptions import Stage as Stage
+from .descriptions import Unit as Unit
 from .seeds import seeds as seeds
 from .tensors import TensorLayout as TensorLayout
 from .tensors import tensor_specs as tensor_specs
 from .tensors import tensors as tensors
-from .trees import Branch as Branch
-from .trees import Layer as Layer
-from .trees import Stage as Stage
-from .trees import Unit as Unit
 from .trees import layers as layers
 from .trees import module_trees as module_trees

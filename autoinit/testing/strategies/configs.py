@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 from ...applying import plan
 from ...errors import AutoInitWarning
 from ...fills import Constant
-from .trees import Branch, Layer, built_aside
+from .descriptions import Branch, Layer, built_aside
 
 Shape = tuple[int, ...]
 Schemes = st.SearchStrategy[dict[str, Any]]

@@ -1,0 +1,149 @@
+"""Models that are described and not yet built: printed as one would write them, built as often as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations
+
+from ...interception import paused
+
+
+class Stage(nn.Module):
+    """A module with children and parameters of any names, which no rule for a torch layer is about.
+
+    Args:
+        children: its submodules by name, in order.
+        params: the shapes of its own parameters by name.
+        init_cfg: what it says of its own initialization; None for nothing.
+    """
+
+    def __init__(
+        self,
+        children: Sequence[tuple[str, nn.Module]],
+        params: Sequence[tuple[str, tuple[int, ...]]] = (),
+        init_cfg: Any = None,
+    ) -> None:
+        super().__init__()
+        if init_cfg is not None:
+            self.init_cfg = init_cfg
+        for name, shape in params:
+            self.register_parameter(name, nn.Parameter(torch.ones(shape)))
+        for name, child in children:
+            self.add_module(name, child)
+
+
+class Unit(Stage):
+    """A subclass of `Stage`: a rule for that one is for this one, too."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of torch that is yet to be built.
+
+    Args:
+        kind: its class.
+        args: the constructor's positional arguments.
+        options: its keyword arguments.
+        through: what its weight is parametrized with, by the name in `torch.nn.utils.parametrizations`; "" for nothing.
+    """
+
+    kind: type[nn.Module]
+    args: tuple[Any, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+    through: str = ""
+
+    def build(self) -> nn.Module:
+        """The layer, as its constructor makes it."""
+        made = self.kind(*self.args, **dict(self.options))
+        if self.through:
+            getattr(parametrizations, self.through)(made)
+        return made
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Else hypothesis would list the fields.
+
+    def __repr__(self) -> str:
+        arguments = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.options)]
+        text = f"{self.kind.__name__}({', '.join(arguments)})"
+        return f"{self.through}({text})" if self.through else text
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A module with children that is yet to be built.
+
+    Args:
+        kind: `Stage`, `Unit`, or one of torch's containers.
+        children: by name, in order; those of `Sequential` and `ModuleList` are numbered.
+        params: the shapes of its own parameters, by name.
+        ties: pairs of FQNs below it. What has the first name is put in place of what has the second, in order: a
+            parameter is tied, a module is shared.
+        init_cfg: what the module says of its own initialization; None for nothing.
+    """
+
+    kind: type[nn.Module] = Stage
+    children: tuple[tuple[str, Tree], ...] = ()
+    params: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    ties: tuple[tuple[str, str], ...] = ()
+    init_cfg: Any = None
+
+    def build(self) -> nn.Module:
+        """The model, as its constructors make it."""
+        children = [(name, child.build()) for name, child in self.children]
+        if issubclass(self.kind, Stage):
+            module: nn.Module = self.kind(children, self.params, init_cfg=self.init_cfg)
+        elif self.kind is nn.ModuleDict:
+            module = nn.ModuleDict(dict(children))
+        elif self.kind is nn.ModuleList:
+            module = nn.ModuleList(child for _, child in children)
+        else:
+            module = self.kind(*(child for _, child in children))
+        for source, target in self.ties:
+            owner, _, name = target.rpartition(".")
+            setattr(module.get_submodule(owner), name, found(module, source))
+        return module
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Else hypothesis would list the fields.
+
+    def __repr__(self) -> str:
+        if self.kind in (nn.Sequential, nn.ModuleList):
+            shown = [repr(child) for _, child in self.children]
+            shown = [f"[{', '.join(shown)}]"] if self.kind is nn.ModuleList else shown
+        elif self.kind is nn.ModuleDict:
+            shown = ["{" + ", ".join(f"{name!r}: {child!r}" for name, child in self.children) + "}"]
+        else:
+            shown = [f"{name}={child!r}" for name, child in self.children]
+        shown += [f"{name}=Parameter{shape}" for name, shape in self.params]
+        if self.init_cfg is not None:
+            shown.append(f"init_cfg={self.init_cfg!r}")
+        text = f"{self.kind.__name__}({', '.join(shown)})"
+        return text + "".join(f".tie({source!r}, {target!r})" for source, target in self.ties)
+
+    def tie(self, source: str, target: str) -> Branch:
+        """The same branch with what has one name in place of what has another, too."""
+        return replace(self, ties=(*self.ties, (source, target)))
+
+    def with_children(self, children: Sequence[tuple[str, Tree]]) -> Branch:
+        """The same branch with other children: a property can add, drop and reorder what keeps its name."""
+        return replace(self, children=tuple(children))
+
+
+Tree = Layer | Branch
+
+
+def found(module: nn.Module, fqn: str) -> Any:
+    """The parameter or module of a name."""
+    owner, _, name = fqn.rpartition(".")
+    return getattr(module.get_submodule(owner), name)
+
+
+def built_aside(tree: Tree) -> nn.Module:
+    """A tree built to be looked at: torch's generator stands where it stood, and an open block takes no notice."""
+    with torch.random.fork_rng(devices=[]), paused():
+        return tree.build()
