@@ -67,6 +67,19 @@ def test_layers_added_removed_or_reordered_change_no_other_parameter(order: list
         assert torch.equal(value, reference[name])
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_a_zero_has_its_own_sign_whatever_else_is_zero(order: str) -> None:
+    model = nn.ModuleDict({name: nn.Linear(2, 2) for name in order})
+    initialize(
+        model,
+        [
+            dict(type="Constant", val=1, name="a", bias=0.0),
+            dict(type="Constant", val=1, name="b", bias_prob=0.5),  # -log(1) is -0.0, as in the original.
+        ],
+    )
+    assert not model["a"].bias.signbit().any() and model["b"].bias.signbit().all()
+
+
 @pytest.mark.parametrize("threads", [1, 2, 5])
 def test_threads_do_not_matter(threads: int) -> None:
     reference = nn.Linear(600, 700)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoinit import AutoInitError, AutoInitWarning, Plan, autoinit, initialize, plan, verify
+from autoinit.deferral import Deferrer
+from autoinit.fills import Constant
 from autoinit.testing.strategies import (
     Branch,
     Stage,
@@ -75,9 +78,13 @@ def covered(model: nn.Module, cfg: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def under(cfg: Any, tree: Branch, seed: int | None, **options: Any) -> nn.Module:
-    """What is built in a block."""
+    """What is built in a block, where every parameter is large enough to be deferred."""
     torch.manual_seed(0)
-    with whatever_loses(), autoinit(cfg, seed=seed, unmatched="ignore", **options):
+    with (
+        whatever_loses(),
+        mock.patch.object(Deferrer, "LARGE", 1),
+        autoinit(cfg, seed=seed, unmatched="ignore", **options),
+    ):
         return tree.build()
 
 
@@ -156,12 +163,12 @@ def test_p5_a_tied_parameter_is_filled_once_by_the_winner_over_all_its_names(dat
 # --- interception and deferral -----------------------------------------------------------------------------------
 
 
-@given(TIED, st.booleans(), st.sampled_from(([], None)))
-def test_i6_no_rules_are_the_identity(tree: Branch, defer: bool, cfg: Any) -> None:
+@given(TIED, st.booleans(), st.sampled_from((1, Deferrer.LARGE)), st.sampled_from(([], None)))
+def test_i6_no_rules_are_the_identity(tree: Branch, defer: bool, large: int, cfg: Any) -> None:
     torch.manual_seed(5)
     plain, after = tree.build(), torch.get_rng_state()
     torch.manual_seed(5)
-    with autoinit(cfg, defer=defer):
+    with mock.patch.object(Deferrer, "LARGE", large), autoinit(cfg, defer=defer):
         model = tree.build()
     assert same(state(model), state(plain))
     assert torch.equal(torch.get_rng_state(), after)
@@ -212,10 +219,10 @@ def test_a_what_cannot_be_done_changes_nothing(data: st.DataObject, wrong: dict[
     tree = data.draw(TIED)
     cfg = data.draw(configs(tree))
     model = tree.build()
-    if (
-        wrong["type"] == "Orthogonal"
-    ):  # What is wrong with it shows where it wins, on a parameter without an axis to spare.
-        assume(any(param.dim() < 2 for name, param in model.named_parameters() if not name.endswith("bias")))
+    if wrong["type"] == "Orthogonal":
+        # What is wrong with it shows where it wins, on a parameter without an axis to spare.
+        gets = planned(model, dict(type="Constant", val=1, params="*")).values()
+        assume(any(entry.fill == Constant(1.0) and len(entry.shape or ()) < 2 for entry in gets))
         place = len(cfg)
     cfg.insert(place, wrong)
     before, generator = state(model), torch.get_rng_state()

@@ -84,7 +84,9 @@ def test_a_config_can_be_planned_and_each_of_its_rules_is_about_something(data: 
 def test_an_override_is_about_something(data: st.DataObject) -> None:
     tree = data.draw(module_trees(ties=True).filter(lambda tree: names(tree)))
     override = data.draw(overrides(tree))
-    planned = plan(tree.build(), dict(type="Constant", val=7, params="*", override=override), unmatched="ignore")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*are one parameter", AutoInitWarning)
+        planned = plan(tree.build(), dict(type="Constant", val=7, params="*", override=override), unmatched="ignore")
     assert override["name"] in dict(tree.build().named_modules())
     assert all(entry.rule is not None for entry in planned.values())
 
@@ -94,6 +96,8 @@ def test_a_model_is_as_good_as_its_description() -> None:
     cfg = first(configs(model), lambda cfg: "override" in cfg[0])
     assert cfg == [{"type": "Constant", "val": 0.0, "layer": "Conv2d", "override": {"name": "0"}}]
     assert first(configs(nn.ReLU()), lambda cfg: True) == []
+    bias = Branch(Stage, (), (("bias", (2,)),))
+    assert first(configs(bias), lambda cfg: True) == [{"type": "Constant", "val": 0.0, "params": "bias"}]
 
 
 @given(module_trees(init_cfg=st.sampled_from((None, {"type": "Constant", "val": 3.0, "layer": "Linear"}))))

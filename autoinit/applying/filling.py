@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -26,22 +27,27 @@ def fill_in(entries: Iterable[Entry], targets: Targets, values: Values) -> Itera
     Raises:
         ApplyError: a user's function failed; the entries given so far are written, no other is.
     """
-    together: dict[tuple[Fill, torch.device], list[Entry]] = {}
+    together: dict[tuple[Fill, bool, torch.device], list[Entry]] = {}
     for entry in entries:
         param = targets.params[entry.fqn]
         shared = isinstance(entry.fill, (Elementwise, Constant)) and entry.fqn not in targets.weights
         shared = shared and not is_sharded(param)
         if shared and param.numel() <= SMALL and entry.fill is not None:
-            together.setdefault((entry.fill, param.device), []).append(entry)
+            together.setdefault((entry.fill, _is_minus_zero(entry.fill), param.device), []).append(entry)
             continue
         with _writing([entry], targets):
             _write(entry, targets, values)
         yield entry
-    for (fill, device), group in together.items():
+    for (fill, _, device), group in together.items():
         outs = [targets.params[entry.fqn].data for entry in group]
         with _writing(group, targets):
             _write_together(fill, group, outs, values.sampler(device), values)
         yield from group
+
+
+def _is_minus_zero(fill: Fill) -> bool:
+    """Whether a fill is -0.0: it equals 0.0, and what is written must not depend on which of them came first."""
+    return isinstance(fill, Constant) and fill.value == 0 and math.copysign(1, fill.value) < 0
 
 
 def _write(entry: Entry, targets: Targets, values: Values) -> None:

@@ -168,7 +168,15 @@ class _Model:
             matched = self.matched(kept) if kept else _Matched()
             if matched:
                 return kept, matched
-        return {"params": "*"}, self.matched({"params": "*"})
+        return self.anything
+
+    @cached_property
+    def anything(self) -> tuple[dict[str, Any], _Matched]:
+        """A selector for as much as there is: of a model whose parameters are all called bias, for those."""
+        everything = self.matched({"params": "*"})
+        if everything:
+            return {"params": "*"}, everything
+        return {"params": "bias"}, self.matched({"params": "bias"})
 
     def matched(self, selector: dict[str, Any]) -> _Matched:
         """What gets a rule's scheme, not the value that it has for biases."""
@@ -181,7 +189,8 @@ class _Model:
             for entry in planned.values()
             if entry.shape is not None
             and any(rule.origin == "init_cfg" for rule in (entry.rule, *entry.beat) if rule is not None)
-            and not (entry.origin == "init_cfg" and entry.fill == Constant(value=0.0))
+            # A bias that is tied to a weight gets the scheme of that one where a rule leaves biases alone.
+            and not (entry.origin == "init_cfg" and entry.fill == Constant(value=0.0) and not entry.aliases)
         ]
         return _Matched(
             frozenset(len(entry.shape) for entry in found if entry.shape is not None),
@@ -207,11 +216,14 @@ _NO_BIAS: st.SearchStrategy[dict[str, Any]] = st.just({})
 
 
 @st.composite
-def _overrides(draw: st.DrawFn, model: _Model, own: Schemes | None, inherits: bool) -> dict[str, Any]:
+def _overrides(
+    draw: st.DrawFn, model: _Model, own: Schemes | None, inherited: dict[str, Any] | None = None
+) -> dict[str, Any]:
     target = draw(st.sampled_from(model.targets))
-    if inherits and draw(st.booleans()):
-        return {"name": target}
     matched = model.matched({"name": [target, f"{target}.**"]})
+    is_defined = inherited is not None and not (matched.is_computed and inherited.get("val") == 0)
+    if is_defined and draw(st.booleans()):
+        return {"name": target}
     return {"name": target, **draw(matched.schemes() if own is None else own), **draw(_BIASES)}
 
 
@@ -231,7 +243,7 @@ def overrides(tree: Branch | Layer | nn.Module, *, schemes: Schemes | None = Non
         {'name': '0', 'type': 'Constant', 'val': 0.0}
     """
     model = _model(tree)
-    return _overrides(model, schemes, False) if model.targets else st.nothing()
+    return _overrides(model, schemes) if model.targets else st.nothing()
 
 
 @st.composite
@@ -241,8 +253,8 @@ def _rules(draw: st.DrawFn, model: _Model, own: Schemes | None, with_overrides: 
     rule = {**draw(matched.schemes() if own is None else own), **selector, **draw(biases)}
     if with_overrides and model.targets and draw(st.booleans()):
         anywhere = rule["type"] in ("Constant", "Normal", "Uniform", "TruncNormal")
-        inherits = _overrides(model, own, anywhere and set(selector) <= {"layer", "name"})
-        rule["override"] = draw(st.one_of(inherits, st.lists(inherits, min_size=1, max_size=2)))
+        one = _overrides(model, own, rule if anywhere and set(selector) <= {"layer", "name"} else None)
+        rule["override"] = draw(st.one_of(one, st.lists(one, min_size=1, max_size=2)))
     return rule
 
 
@@ -274,6 +286,6 @@ def configs(
         [{'type': 'Constant', 'val': 0.0, 'layer': 'Linear'}]
     """
     model = _model(tree)
-    if not model.matched({"params": "*"}):
+    if not model.anything[1]:
         return st.just([])
     return st.lists(_rules(model, schemes, overrides), min_size=1, max_size=max_rules)
