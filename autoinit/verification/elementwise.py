@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -25,8 +26,20 @@ SAMPLE = 1 << 15
 """The shape is judged by so many values at most: sorting more takes longer than drawing them did."""
 
 
-def elementwise(tensor: Tensor, fill: Elementwise) -> Iterator[Finding]:
+CAREFUL = 8
+"""How many times its usual size an error is that slack allows for."""
+
+BLUR = 0.1
+"""What an error of the usual size may be of the standard deviation."""
+
+
+def elementwise(tensor: Tensor, fill: Elementwise, slack: float = 0.0) -> Iterator[Finding]:
     """The tests of a floating tensor of any strides against the fill that it was to get.
+
+    Args:
+        tensor: the values.
+        fill: what they were drawn from.
+        slack: how far each may be off, relative to itself, because forward computes it from what is stored.
 
     Example:
         >>> from autoinit.fills import Normal
@@ -45,7 +58,9 @@ def elementwise(tensor: Tensor, fill: Elementwise) -> Iterator[Finding]:
     if summary.nonfinite:
         yield nonfinite(summary)
         return
-    yield _range(summary, law)
+    yield _range(summary, law, slack)
+    if slack / CAREFUL * abs(law.mean) > BLUR * law.std:
+        return  # Steps of the dtype as wide as the distribution: a rounding more is a distribution of its own.
     if law.std and summary.count >= ENOUGH:
         yield _mean(summary, law)
         yield _variance(summary, law)
@@ -103,13 +118,14 @@ def _shape(tensor: Tensor, law: Law) -> Finding:
     return Finding(test="shape", pvalue=of_distance(distance, count), statistic=distance, effect=distance, text=text)
 
 
-def _range(summary: Summary, law: Law) -> Finding:
+def _range(summary: Summary, law: Law, slack: float) -> Finding:
     low, high = law.support
-    if summary.low < low or summary.high > high:
+    if summary.low < low - slack * abs(low) or summary.high > high + slack * abs(high):
         worst = summary.low if low - summary.low > summary.high - high else summary.high
         out = abs(worst - law.mean) / law.std if law.std else math.inf
         return impossible("range", f"{worst:.6g} cannot be: it is out of bounds, {out:.3g} std from the mean", out)
-    sides = [(_extreme(summary, law, side), side) for side in (-1, 1)]
+    within = replace(summary, low=max(summary.low, low), high=min(summary.high, high))
+    sides = [(_extreme(within, law, side, slack), side) for side in (-1, 1)]
     pvalue, side = min(sides)
     worst = summary.low if side < 0 else summary.high
     name = "smallest" if side < 0 else "largest"
@@ -118,10 +134,11 @@ def _range(summary: Summary, law: Law) -> Finding:
     return Finding(test="range", pvalue=min(1.0, 2 * pvalue), statistic=out, effect=out, text=text)
 
 
-def _extreme(summary: Summary, law: Law, side: int) -> float:
+def _extreme(summary: Summary, law: Law, side: int, slack: float) -> float:
     """The two-sided p-value of the smallest or the largest value."""
     ends = torch.tensor([summary.low, summary.high], dtype=torch.float64, device="cpu")
-    inner = ends + torch.tensor([law.resolution, -law.resolution], dtype=torch.float64, device="cpu")
+    steps = law.resolution + slack / CAREFUL * ends.abs()
+    inner = ends + steps * torch.tensor([1, -1], dtype=torch.float64, device="cpu")
     # The share at least as far out, and the share strictly farther out.
     if side < 0:
         reached, beyond = float(law.up_to(inner)[0]), float(law.below(ends)[0])

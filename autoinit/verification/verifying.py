@@ -122,7 +122,7 @@ def _tests(tensor: Tensor, fill: Fill, slack: float) -> Iterator[Finding]:
     if isinstance(fill, Constant):
         yield from constant(tensor, fill, slack)
     elif isinstance(fill, Elementwise):
-        yield from elementwise(tensor, fill)
+        yield from elementwise(tensor, fill, slack)
     elif isinstance(fill, ComplexNormal):
         yield from complex_normal(tensor, fill)
     elif isinstance(fill, Orthogonal):
