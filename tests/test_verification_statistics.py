@@ -86,7 +86,8 @@ def test_a_law_has_the_moments_and_the_shares_of_what_is_drawn(fill: Elementwise
     assert abs(float(values.std()) / law.std - 1) < 5 * math.sqrt((law.kurtosis - 1) / count) / 2
     for share in (0.1, 0.5, 0.9):
         at = values.quantile(share).reshape(1)
-        for found, expected in ((values <= at, law.up_to(at)), (values < at, law.below(at))):
+        below, up_to = law.around(at)
+        for found, expected in ((values <= at, up_to), (values < at, below)):
             assert abs(float(found.double().mean()) - float(expected)) < 5 / math.sqrt(4 * count)
 
 

@@ -174,5 +174,5 @@ class TruncNormal(Elementwise):
 def _share(z: Tensor, alpha: float, beta: float) -> Tensor:
     """(Phi(z) - Phi(alpha)) / (Phi(beta) - Phi(alpha)) through logarithms, for an interval on the lower side."""
     log_alpha, log_beta = torch.special.log_ndtr(z.new_tensor([alpha, beta]))
-    mass = -torch.expm1(log_alpha - torch.special.log_ndtr(z))
-    return torch.exp(torch.special.log_ndtr(z) - log_beta) * mass / -torch.expm1(log_alpha - log_beta)
+    log_z = torch.special.log_ndtr(z)
+    return torch.exp(log_z - log_beta) * -torch.expm1(log_alpha - log_z) / -torch.expm1(log_alpha - log_beta)

@@ -14,7 +14,7 @@ from .findings import Finding, impossible
 from .laws import Law, law_of
 from .saddlepoint import of_mean
 from .scanning import Summary, spread_sample, summarize
-from .statistics import of_chi_square, of_count, of_distance, of_normal, two_sided
+from .statistics import ascending, of_chi_square, of_count, of_distance, of_normal, two_sided
 
 ENOUGH = 8
 """Of fewer values a mean and a variance say little that their shape and range do not, and only those are exact."""
@@ -107,14 +107,15 @@ def _variance(summary: Summary, law: Law) -> Finding:
 
 
 def _shape(tensor: Tensor, law: Law) -> Finding:
-    values, counts = spread_sample(tensor, SAMPLE).sort().values.unique_consecutive(return_counts=True)  # type: ignore[no-untyped-call]
-    values, counts = values.cpu(), counts.cpu()
-    after = counts.cumsum(0).double()
-    count = int(after[-1])
-    above = (after / count - law.up_to(values)).abs()
-    under = ((after - counts) / count - law.below(values)).abs()
+    values = ascending(spread_sample(tensor, SAMPLE))
+    count = values.numel()
+    # Of equal values the last decides above, the first under; what the others say is less.
+    after = torch.arange(1, count + 1, dtype=torch.float64, device="cpu") / count
+    below, up_to = law.around(values)
+    above, under = after - up_to, below - after + 1 / count
     distance = max(float(above.max()), float(under.max()))
-    text = f"a share of {distance:.3g} of the values is on the wrong side of {float(values[int(above.argmax())]):.4g}"
+    where = float(values[int(torch.maximum(above, under).argmax())])
+    text = f"a share of {distance:.3g} of the values is on the wrong side of {where:.4g}"
     return Finding(test="shape", pvalue=of_distance(distance, count), statistic=distance, effect=distance, text=text)
 
 
@@ -125,7 +126,7 @@ def _range(summary: Summary, law: Law, slack: float) -> Finding:
         out = abs(worst - law.mean) / law.std if law.std else math.inf
         return impossible("range", f"{worst:.6g} cannot be: it is out of bounds, {out:.3g} std from the mean", out)
     within = replace(summary, low=max(summary.low, low), high=min(summary.high, high))
-    sides = [(_extreme(within, law, side, slack), side) for side in (-1, 1)]
+    sides = zip(_extremes(within, law, slack), (-1, 1), strict=True)
     pvalue, side = min(sides)
     worst = summary.low if side < 0 else summary.high
     name = "smallest" if side < 0 else "largest"
@@ -134,27 +135,30 @@ def _range(summary: Summary, law: Law, slack: float) -> Finding:
     return Finding(test="range", pvalue=min(1.0, 2 * pvalue), statistic=out, effect=out, text=text)
 
 
-def _extreme(summary: Summary, law: Law, side: int, slack: float) -> float:
-    """The two-sided p-value of the smallest or the largest value."""
+def _extremes(summary: Summary, law: Law, slack: float) -> tuple[float, float]:
+    """The two-sided p-values of the smallest and of the largest value."""
     ends = torch.tensor([summary.low, summary.high], dtype=torch.float64, device="cpu")
     steps = law.resolution + slack / CAREFUL * ends.abs()
     inner = ends + steps * torch.tensor([1, -1], dtype=torch.float64, device="cpu")
-    # The share at least as far out, and the share strictly farther out.
-    if side < 0:
-        reached, beyond = float(law.up_to(inner)[0]), float(law.below(ends)[0])
-    else:
-        reached, beyond = 1 - float(law.below(inner)[1]), 1 - float(law.up_to(ends)[1])
-    farther = -math.expm1(summary.count * math.log1p(-reached)) if reached < 1 else 1.0
+    below, up_to = (shares.tolist() for shares in law.around(torch.cat([ends, inner])))
+    # For either end the share at least as far out, and the share strictly farther out.
+    smallest = _extreme(summary.count, reached=up_to[2], beyond=below[0])
+    return smallest, _extreme(summary.count, reached=1 - below[3], beyond=1 - up_to[1])
+
+
+def _extreme(count: int, *, reached: float, beyond: float) -> float:
+    farther = -math.expm1(count * math.log1p(-reached)) if reached < 1 else 1.0
     # Generators of 24 bits have nothing beyond their last cell.
     beyond = max(beyond - 2.0**-22, 0.0)
-    nearer = math.exp(summary.count * math.log1p(-beyond)) if beyond < 1 else 0.0
+    nearer = math.exp(count * math.log1p(-beyond)) if beyond < 1 else 0.0
     return two_sided(farther, nearer)
 
 
 def _subnormal(summary: Summary, law: Law, dtype: torch.dtype) -> Finding:
     tiny = torch.finfo(dtype).tiny
     ends = torch.tensor([-tiny, tiny], dtype=torch.float64, device="cpu")
-    share = float(law.below(ends)[1] - law.up_to(ends)[0])
+    below, up_to = law.around(ends)
+    share = float(below[1] - up_to[0])
     expected = summary.count * share
     pvalue = of_count(summary.subnormal, expected)
     text = f"{summary.subnormal:,} of {summary.count:,} values are subnormal, as in memory that was never written"

@@ -36,16 +36,14 @@ class Law:
     dtype: torch.dtype
     points: Tensor | None = field(default=None, repr=False)
 
-    def up_to(self, values: Tensor) -> Tensor:
-        """P(element <= value), for stored values in float64."""
-        return self.fill.cdf(values) if self.points is None else self._before(self.points, values, right=True)
-
-    def below(self, values: Tensor) -> Tensor:
-        """P(element < value), for stored values in float64."""
-        return self.fill.cdf(values) if self.points is None else self._before(self.points, values, right=False)
-
-    def _before(self, points: Tensor, values: Tensor, *, right: bool) -> Tensor:
-        return self._shares[torch.searchsorted(points, values.double(), right=right)]
+    def around(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """P(element < value) and P(element <= value), for stored values in float64."""
+        if self.points is None:
+            share = self.fill.cdf(values)
+            return share, share
+        below = torch.searchsorted(self.points, values.double())
+        up_to = torch.searchsorted(self.points, values.double(), right=True)
+        return self._shares[below], self._shares[up_to]
 
     @cached_property
     def _shares(self) -> Tensor:
@@ -141,8 +139,11 @@ def law_of(fill: Elementwise, dtype: torch.dtype) -> Law:
         >>> round(law_of(Normal(0.0, 1.0), torch.float32).kurtosis, 6)
         3.0
         >>> rounded = law_of(Uniform(0.0, 1.0), torch.float8_e4m3fn)
-        >>> rounded.up_to(torch.tensor([0.5])).item()  # 0.5 and 0.5625 are neighbours.
-        0.53125
+        >>> below, up_to = rounded.around(
+        ...     torch.tensor([0.5])
+        ... )  # 0.46875, 0.5 and 0.5625 are neighbours.
+        >>> below.item(), up_to.item()
+        (0.484375, 0.53125)
     """
     return Law(fill=fill, dtype=dtype, points=_points(fill, dtype))
 

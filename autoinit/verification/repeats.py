@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from .scanning import spread_sample
 
 PROBES = 32
 """Values of a slice that have to agree before all of them are compared."""
+
+SMALL = 1 << 16
+"""A tensor of no more values is copied faster than its probes are looked up one by one."""
 
 ENOUGH_BITS = 64
 """Agreement in so many random bits is no chance, in any model."""
@@ -51,8 +55,8 @@ def repeats(tensor: Tensor, bits: float) -> Iterator[Finding]:
 def _probes(slices: Tensor, values: int) -> Tensor:
     """Some values of every slice, at the same places in each."""
     step = max(1, values // PROBES) | 1
-    if slices.is_contiguous():
-        return slices.view(len(slices), -1)[:, ::step][:, : 2 * PROBES].double()
+    if slices.is_contiguous() or slices.numel() <= SMALL:
+        return slices.reshape(len(slices), -1)[:, ::step][:, : 2 * PROBES].double()
     places = torch.arange(0, values, step, device=slices.device)[: 2 * PROBES]
     index = torch.unravel_index(places, slices.shape[1:])
     where: tuple[slice | Tensor, ...] = (slice(None), *index)
@@ -65,15 +69,21 @@ def _is_constant(part: Tensor) -> bool:
 
 def _equal_pairs(slices: Tensor, probes: Tensor) -> Iterator[tuple[int, int]]:
     """An earlier slice and a later one that is equal, for each later one."""
+    bits = probes.cpu().contiguous().view(torch.int64)
     # Integers wrap, so that equal rows have equal sums whatever the order of summation.
-    generator = torch.Generator(device="cpu").manual_seed(0)
-    factors = torch.randint(1 << 62, (probes.shape[1],), device="cpu", generator=generator)
-    hashes, order = (probes.cpu().contiguous().view(torch.int64) * (2 * factors + 1)).sum(1).sort(stable=True)
+    hashes, order = (bits * _factors()[: bits.shape[1]]).sum(1).sort(stable=True)
     same = (hashes[1:] == hashes[:-1]).nonzero().flatten().tolist()
     found = [sorted((int(order[at]), int(order[at + 1]))) for at in same]
     for earlier, later in sorted(found):
         if torch.equal(slices[earlier], slices[later]):
             yield earlier, later
+
+
+@cache
+def _factors() -> Tensor:
+    """Odd numbers, one for each probe."""
+    generator = torch.Generator(device="cpu").manual_seed(0)
+    return 2 * torch.randint(1 << 62, (2 * PROBES,), device="cpu", generator=generator) + 1
 
 
 def head_of(tensor: Tensor, count: int) -> Tensor:

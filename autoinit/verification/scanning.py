@@ -52,11 +52,13 @@ def summarize(tensor: Tensor, center: float = 0.0, scale: float = 1.0) -> Summar
     for _, slab in slabs(tensor, PIECE):
         values = buffer[: slab.numel()]
         values.view(slab.shape).copy_(slab)
-        smallest, largest = (float(end) for end in torch.aminmax(values))
+        # Narrower is faster, where it is as exact.
+        exact = slab if slab.dtype == torch.float32 and slab.is_contiguous() else values
+        smallest, largest = (float(end) for end in torch.aminmax(exact))
         low, high = min(low, smallest), max(high, largest)
         if smallest - smallest != 0 or largest - largest != 0:
-            nonfinite += slab.numel() - int(values.isfinite().sum())
-        subnormal += _count_subnormal(values, tiny)
+            nonfinite += slab.numel() - int(exact.isfinite().sum())
+        subnormal += _count_subnormal(exact, tiny)
         if center:
             values.sub_(center)
         first += float(values.sum()) / scale
@@ -73,8 +75,10 @@ def summarize(tensor: Tensor, center: float = 0.0, scale: float = 1.0) -> Summar
 
 
 def _count_subnormal(values: Tensor, tiny: float) -> int:
-    below = int((values.abs() < tiny).sum())
-    return below - int((values == 0).sum()) if below else 0
+    sizes = values.abs()
+    if float(sizes.min()) >= tiny:
+        return 0
+    return int((sizes < tiny).sum()) - int((values == 0).sum())
 
 
 def spread_sample(tensor: Tensor, limit: int) -> Tensor:

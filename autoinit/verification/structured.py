@@ -110,7 +110,8 @@ def sparse(tensor: Tensor, fill: Sparse) -> Iterator[Finding]:
     # What was drawn may be zero, too, or be rounded to it.
     origin = torch.zeros(1, dtype=torch.float64, device="cpu")
     law = law_of(normal, tensor.dtype.to_real())
-    share = max(float(law.up_to(origin) - law.below(origin)), 2.0**-24)
+    below, up_to = law.around(origin)
+    share = max(float(up_to - below), 2.0**-24)
     extra = int(more.clamp(min=0).sum())
     yield Finding(
         test="sparsity",
