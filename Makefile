@@ -27,11 +27,11 @@ demo: $(VENV)/with-demo ## the tour: what autoinit does, in a minute
 test: $(VENV)/with-test $(VENV)/with-zoo ## every test
 	$(PYTEST)
 
-check: $(VENV)/with-dev $(VENV)/with-zoo ## format, lint, types and the fast tests
+check: $(VENV)/with-dev $(VENV)/with-zoo ## format, lint, types and the fast tests, of each property a few examples
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy --strict
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --hypothesis-profile=fast
 
 corpus oracle: $(VENV)/with-test $(VENV)/with-zoo ## parity with mmengine on EXAMPLES (1000) random models per property
 	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_mmengine_oracle.py tests/test_precedence_oracle.py tests/test_corpus.py

@@ -29,6 +29,7 @@ pytest_plugins = ["pytester"]
 # Building models is slow by hypothesis's measure, and on a shared machine at times very slow.
 settings.register_profile("base", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("base"), max_examples=60, derandomize=True)
+settings.register_profile("fast", settings.get_profile("ci"), max_examples=15)
 settings.load_profile("ci")
 
 if examples := os.environ.get("AUTOINIT_EXAMPLES"):

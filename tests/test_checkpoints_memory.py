@@ -11,6 +11,8 @@ import os
 import pathlib
 import re
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -182,6 +184,25 @@ def test_memory_that_is_not_there_is_no_damage(path: pathlib.Path, monkeypatch: 
     monkeypatch.setattr(mmap, "mmap", refuse)
     with pytest.raises(CheckpointError, match="there is not enough memory for it: free some, or load less of it"):
         next(checkpoint.tensors(["w"]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are those of Linux")
+def test_memory_that_torch_is_refused_is_no_damage(path: pathlib.Path) -> None:
+    save_old({"w": torch.ones(1 << 24)}, path)
+    program = f"""
+import resource
+from autoinit import CheckpointError
+from autoinit.checkpoints import open_checkpoint
+checkpoint = open_checkpoint({str(path)!r})
+held = 4096 * int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (held + (16 << 20),) * 2)
+try:
+    next(checkpoint.tensors(["w"]))
+except CheckpointError as error:
+    print(error)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "there is not enough memory for it: free some, or load less of it" in run.stdout, run.stderr
 
 
 def test_what_is_written_to_a_tensor_stays_out_of_the_file(path: pathlib.Path) -> None:

@@ -11,9 +11,11 @@ from .interceptor_machine import Compiler, Interceptor
 UNMOVED = pytest.mark.filterwarnings("ignore::autoinit.AutoInitWarning")
 
 TestInterceptor = Interceptor.TestCase
-TestInterceptor.settings = settings(settings.default, max_examples=200, stateful_step_count=25)
+TestInterceptor.settings = settings(
+    settings.default, max_examples=3 * settings.default.max_examples, stateful_step_count=25
+)
 TestInterceptor.pytestmark = [UNMOVED]
 
 TestCompiler = Compiler.TestCase
-TestCompiler.settings = settings(settings.default, max_examples=60, stateful_step_count=25)
+TestCompiler.settings = settings(settings.default, stateful_step_count=25)
 TestCompiler.pytestmark = [UNMOVED, pytest.mark.compiles, pytest.mark.slow]

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .covering import EXAMPLES, TESTS, Covering, measure
+from .covering import EXAMPLES, TESTS, Covering, files, measure
 from .equivalent import reasons
 from .operators import Mutant, mutants
 from .running import KILLED, SURVIVED, run, warm_up
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def sample(folder: str, size: int, seed: int) -> tuple[list[Mutant], int]:
     """Some mutants of a folder, and how many it has."""
-    found = [made for path in sorted((ROOT / "autoinit" / folder).glob("*.py")) for made in mutants(path, ROOT)]
+    found = [made for path in files(ROOT, folder) for made in mutants(path, ROOT)]
     if 0 < size < len(found):
         chosen = random.Random(f"{folder}:{seed}").sample(range(len(found)), size)
         return [found[index] for index in sorted(chosen)], len(found)

@@ -22,8 +22,14 @@ TESTS = {
         *("hook", "block", "census", "foreign", "loaded", "deferral", "deferral_faults", "deferral_rules"),
         *("applying", "own_initialization", "parametrized"),
     ),
+    "verification": ("verification", "verification_statistics", "assertions"),
+    "propagation": ("propagation", *(f"propagation_{part}" for part in ("inputs", "measures", "results", "traces"))),
+    "testing": ("assertions", "snapshots", "pytest_plugin", "strategies"),
 }
 """The files of tests that are about each folder."""
+
+OUTSIDE = {"testing": ("pytest_autoinit.py",)}
+"""Files of a folder that lie outside of it."""
 
 OPTIONS = (
     *("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not compiles", "--hypothesis-seed=0"),
@@ -93,11 +99,16 @@ class Recorder:
         self._coverage.switch_context("")
 
 
+def files(root: Path, folder: str) -> list[Path]:
+    """The code of a folder."""
+    return [*sorted((root / "autoinit" / folder).rglob("*.py")), *(root / name for name in OUTSIDE.get(folder, ()))]
+
+
 def measure(root: Path, folder: str, out: Path) -> int:
     """Run a folder's tests under coverage, and write what they cover. A test that fails is left out."""
     import coverage
 
-    measured = coverage.Coverage(data_file=None, include=[f"{root}/autoinit/{folder}/*"])
+    measured = coverage.Coverage(data_file=None, include=list(map(str, files(root, folder))))
     tests = [f"{root}/tests/test_{name}.py" for name in TESTS[folder]]
     recorder = Recorder(measured)
     measured.start()

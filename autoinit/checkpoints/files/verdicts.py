@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -40,12 +41,19 @@ def explained(source: Source) -> Iterator[None]:
 
 def _verdict(source: Source, error: Exception) -> CheckpointError:
     source.check()  # it may have gone since
-    if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+    if _is_memory(error, source):
         return source.error("cannot be read, there is not enough memory for it", "free some, or load less of it")
     head = source.head()
     if is_safetensors(source):
         return _verdict_on_safetensors(source, head)
     return _verdict_on_pickle(source, error) or _verdict_on_bytes(source, head)
+
+
+def _is_memory(error: Exception, source: Source) -> bool:
+    """Whether memory was refused, and not more of it asked for than the file could fill."""
+    if refused := re.search(r"tried to allocate (\d+) bytes", str(error)):
+        return int(refused[1]) <= source.size()
+    return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
 
 
 def _verdict_on_safetensors(source: Source, head: bytes) -> CheckpointError:
