@@ -37,6 +37,7 @@ from benchmarks.stopwatch import medians, turns
 from benchmarks.subjects import SUBJECTS, Subject
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_benchmark_yields_finite_positive_figures(name: str) -> None:
     rows = list(BENCHES[name](True))

@@ -140,6 +140,9 @@ PARTS: dict[str, tuple[Callable[[Path], nn.Module], Any]] = {
 parts = pytest.mark.parametrize("part", PARTS)
 faults = pytest.mark.parametrize("error", FAULTS)
 
+LONG = ("fused orthogonal", "old norms")
+"""At the end of a block there are many places in these."""
+
 
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
@@ -254,7 +257,9 @@ def test_the_seed_that_is_drawn(part: str, tmp_path: Path) -> None:
 
 
 @faults
-@parts
+@pytest.mark.parametrize(
+    "part", [pytest.param(part, marks=pytest.mark.slow) if part in LONG else part for part in PARTS]
+)
 def test_the_end_of_a_block(part: str, error: type[Exception], tmp_path: Path) -> None:
     cfg = PARTS[part][1]
     plain = state(built(part, tmp_path))
