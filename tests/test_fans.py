@@ -383,6 +383,12 @@ def test_a_layout_by_class_name(module: nn.Module) -> None:
     assert own_layout(module, "other") is None
 
 
+def test_what_is_given_as_a_decorator_leaves_the_class_as_it_is() -> None:
+    class Mixer(nn.Module): ...
+
+    assert register_fan("Mixer", "in,out")(Mixer) is Mixer
+
+
 def test_a_layout_by_class(module: nn.Module) -> None:
     register_fan(type(module), dict(axes="in,out", splits=3))
     assert [part.fans.fan_out for part in own_layout(module, "weight").parts((2, 6))] == [2, 2, 2]  # type: ignore[union-attr]

@@ -52,8 +52,12 @@ def test_three_parts_if_the_output_layer_reads_a_third(name: str, reader: str) -
         ("gate_up_proj", "down_proj"),
         ("Wi", "Wo"),
         ("input_linear", "output_linear"),
+        ("proj_up_gate_z", "proj_down"),
         ("fc1", "fc2"),
         ("linear1", "linear2"),
+        ("linear_1", "linear_2"),
+        ("linear_start", "linear_end"),
+        ("up_conv", "down_conv"),
         ("kv", "proj"),
     ],
 )
@@ -82,6 +86,13 @@ def test_silence_where_it_is_not_certain(children: dict[str, nn.Module | None]) 
     assert layouts(children) == {}
 
 
+def test_the_second_layer_may_be_a_convolution_of_each_channel() -> None:
+    first = nn.Conv1d(8, 16, 1)
+    found = layouts({"pointwise_conv1": first, "depthwise_conv": nn.Conv1d(8, 8, 3, groups=8)})
+    assert found == {"pointwise_conv1.weight": Layout(splits=2)}
+    assert layouts({"pointwise_conv1": first, "depthwise_conv": nn.Conv1d(16, 16, 3, groups=16)}) == {}
+
+
 def test_multi_query_is_not_three_equal_parts_though_three_divides_it() -> None:
     """64 + 16 + 16 = 96 rows."""
     assert layouts({"qkv_proj": nn.Linear(64, 96), "o_proj": nn.Linear(64, 64)}) == {}
@@ -101,6 +112,98 @@ def test_numbers_that_do_not_make_up_the_layer_say_nothing() -> None:
     assert layouts(children, **numbers, v_head_dim=5) == {}
     assert layouts(children, **numbers, v_head_dim=None) == {}
     assert layouts(children, **numbers) == {}
+
+
+HEADS = dict(num_heads=3, head_dim=5)
+NARROW = dict(num_heads=3, key_dim=4, val_dim=7)
+
+
+@pytest.mark.parametrize(
+    ("within", "path", "numbers", "sizes", "repeats"),
+    [
+        ("BloomAttention", "query_key_value", HEADS, (5, 5, 5), 3),
+        ("MiniMaxLightningAttention", "qkv_proj", HEADS, (5, 5, 5), 3),
+        ("DisentangledSelfAttention", "in_proj", HEADS, (5, 5, 5), 3),
+        ("EsmFoldSelfAttention", "proj", HEADS, (5, 5, 5), 3),
+        ("", "pwise", HEADS, (5, 5, 5), 3),
+        ("", "qkv", HEADS | dict(head_first=True), (5, 5, 5), 3),
+        ("", "qkv", HEADS | dict(head_first=False), (15, 15, 15), 1),
+        ("CodeGenAttention", "qkv_proj", dict(num_heads=8, head_dim=5), (10, 10, 10), 4),
+        ("", "query_key_value", HEADS | dict(num_kv_heads=1, new_decoder_architecture=False), (15, 5, 5), 1),
+        ("", "query_key_value", HEADS | dict(num_kv_heads=3, new_decoder_architecture=False), (5, 5, 5), 3),
+        (
+            "",
+            "query_key_value",
+            dict(num_heads=6, head_dim=5, num_kv_heads=2, new_decoder_architecture=True),
+            (15, 5, 5),
+            2,
+        ),
+        ("GPTBigCodeAttention", "c_attn", HEADS | dict(embed_dim=15, kv_dim=5, multi_query=True), (15, 5, 5), 1),
+        ("GPTBigCodeAttention", "c_attn", HEADS | dict(embed_dim=15, kv_dim=5, multi_query=False), (5, 5, 5), 3),
+        ("", "Wqkv", dict(num_heads=6, num_key_value_heads=2, head_dim=5), (30, 10, 10), 1),
+        ("", "qkv", dict(q_dim=11, kv_dim=3), (11, 3, 3), 1),
+        ("Qwen3NextAttention", "q_proj", HEADS, (5, 5), 3),
+        ("", "kv_a_proj_with_mqa", dict(kv_lora_rank=7, qk_rope_head_dim=4), (7, 4), 1),
+        ("", "kv_b_proj", dict(num_heads=3, qk_nope_head_dim=7, v_head_dim=4), (7, 4), 3),
+        ("", "q_gate_proj", dict(num_heads=3, qk_head_dim=7, v_head_dim=4), (7, 4), 3),
+        ("", "qkv", NARROW, (4, 4, 7), 3),
+        ("", "qkv.linear", NARROW, (4, 4, 7), 3),
+        ("", "kv.linear", NARROW, (4, 7), 3),
+        ("", "queries_keys_values.linear", dict(num_heads=3, key_dim=4, attention_ratio=2.0), (4, 4, 8), 3),
+        ("", "keys_values.linear", dict(num_heads=3, key_dim=4, attention_ratio=2.0), (4, 8), 3),
+        ("", "kv", dict(num_heads=3, dim_head_qk=4, dim_head_v=7), (4, 7), 3),
+        ("", "qkv", dict(dim_out_qk=4, dim_out_v=7), (4, 4, 7), 1),
+        ("", "qkv", dict(num_heads=3, dim_qk=4, dim_v=7), (12, 4, 7), 1),
+        ("", "qkvs.0.conv", dict(key_dim=4, val_dim=7), (4, 4, 7), 1),
+        ("", "qkv.c", dict(qk_dim=4, pdim=7), (4, 4, 7), 1),
+        ("LinearSelfAttention", "qkv_proj", dict(embed_dim=7), (1, 7, 7), 1),
+        ("ParallelScalingBlock", "in_proj", HEADS, (19, 15, 15, 15), 1),
+        ("DiffParallelScalingBlock", "in_proj", HEADS, (19, 30, 30, 30), 1),
+        ("ZambaMambaMixer", "in_proj", dict(intermediate_size=7), (1, 1), 7),
+        ("", "in_proj", dict(intermediate_size=7, ssm_state_size=3), (7, 7), 1),
+        (
+            "",
+            "in_proj",
+            dict(intermediate_size=7, n_groups=2, ssm_state_size=3, num_heads=5),
+            (7, 7, 6, 6, 5),
+            1,
+        ),
+        ("", "x_proj", dict(time_step_rank=7, ssm_state_size=3), (7, 3, 3), 1),
+        ("", "in_proj_qkv", dict(key_dim=4, value_dim=7), (4, 4, 7), 1),
+        (
+            "",
+            "in_proj_qkvz",
+            dict(num_k_heads=2, num_v_heads=6, head_k_dim=4, head_v_dim=5),
+            (4, 4, 15, 15),
+            2,
+        ),
+        ("", "in_proj_ba", dict(num_k_heads=2, num_v_heads=6), (3, 3), 2),
+        ("EsmFoldInvariantPointAttention", "linear_kv", dict(num_heads=3, hidden_dim=5), (5, 5), 3),
+        ("", "index_qk_proj", dict(index_n_heads=6, index_kv_heads=2, index_head_dim=5), (30, 10), 1),
+        ("", "qkv_opreact", dict(qk_dim=4, v_dim=7), (4, 4, 7, 7), 1),
+        ("", "ifgate_preact", dict(num_heads=3), (3, 3), 1),
+        ("", "f", dict(dim=7, focal_level=2), (7, 7, 3), 1),
+        ("Wav2Vec2AdapterLayer", "conv", {}, (5, 5), 1),
+        ("Conv1dSubsampler", "conv_layers.0", {}, (5, 5), 1),
+        ("timm.models.convit.GPSA", "qk", {}, (5, 5), 1),
+        ("timm.models.iformer.SHMA", "v_gate.c", {}, (5, 5), 1),
+        ("TimesformerSelfAttention", "qkv", {}, (5, 5, 5), 1),
+    ],
+)
+def test_the_numbers_of_the_module_around_a_layer_say_how_it_is_split(
+    within: str, path: str, numbers: dict[str, Any], sizes: tuple[int, ...], repeats: int
+) -> None:
+    """As the code of transformers 5.23 and timm 1.0.31 splits the outputs of the layer."""
+    first, *inner = path.split(".")
+    layer: nn.Module = nn.Linear(8, sum(sizes) * repeats)
+    for step in reversed(inner):
+        layer = Around({step: layer})
+    module, _, name = within.rpartition(".")
+    cls = type(name or "Around", (Around,), {"__module__": module or __name__})
+    splits = len(sizes) if len(set(sizes)) == 1 else sizes
+    assert dict(inner_layouts(cls({first: layer}, **numbers))) == {
+        f"{path}.weight": Layout(splits=splits, repeats=repeats)
+    }
 
 
 def test_a_wrapped_layer_and_one_in_a_list_are_found() -> None:

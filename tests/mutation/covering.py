@@ -46,27 +46,34 @@ class Covering:
     """What a run under coverage has found.
 
     Args:
-        lines: by file, by line, the tests that run it; under line 0 those that run any.
+        lines: by file, by line, the tests that run it.
+        imported: by file, the lines that are run when it is imported.
         seconds: by test.
     """
 
     lines: dict[str, dict[int, list[str]]]
+    imported: dict[str, set[int]]
     seconds: dict[str, float]
 
     def tests(self, path: str, line: int, budget: float) -> tuple[list[str], bool]:
         """The tests for a line, quickest first, as far as the budget goes; and whether these are all.
 
-        What is run when a module is imported is run by whichever test comes first: it is up to all that use the file.
+        What is run when a module is imported, a table that is filled, is up to all tests: those that run the line
+        again come first, then those of its file.
         """
         known = self.lines.get(path, {})
-        tests = sorted(known.get(line) or known.get(0, ()), key=lambda test: self.seconds[test])
-        taken, total = [], 0.0
-        for test in tests:
-            total += self.seconds[test]
-            if total > budget and taken:
-                return taken, False
-            taken.append(test)
-        return taken, True
+        groups = [known.get(line, [])]
+        if line in self.imported.get(path, ()) or not groups[0]:
+            groups += [[test for tests in known.values() for test in tests], list(self.seconds)]
+        taken: dict[str, None] = {}
+        total = 0.0
+        for test in (test for group in groups for test in sorted(group, key=lambda test: self.seconds[test])):
+            if test not in taken:
+                total += self.seconds[test]
+                if total > budget and taken:
+                    return list(taken), False
+                taken[test] = None
+        return list(taken), True
 
     @classmethod
     def read(cls, path: Path) -> Covering:
@@ -76,7 +83,10 @@ class Covering:
             file: {int(line): [content["tests"][number] for number in tests] for line, tests in found.items()}
             for file, found in content["lines"].items()
         }
-        return cls(lines=lines, seconds=content["seconds"])
+        imported = {file: set(found) for file, found in content["imported"].items()}
+        return cls(
+            lines=lines, imported=imported, seconds={test: content["seconds"][test] for test in content["tests"]}
+        )
 
 
 class Recorder:
@@ -118,14 +128,17 @@ def measure(root: Path, folder: str, out: Path) -> int:
     names = sorted(recorder.seconds.keys() - recorder.failed)
     numbers = {name: number for number, name in enumerate(names)}
     lines: dict[str, dict[int, list[int]]] = {}
+    imported: dict[str, list[int]] = {}
     for file in data.measured_files():
-        found = {}
-        for line, contexts in data.contexts_by_lineno(file).items():
-            found[line] = sorted(numbers[context] for context in contexts if context in numbers)
-        found[0] = sorted({number for numbers_ in found.values() for number in numbers_})
-        lines[str(Path(file).relative_to(root))] = found
+        name = str(Path(file).relative_to(root))
+        found = data.contexts_by_lineno(file)
+        lines[name] = {
+            line: sorted(numbers[context] for context in contexts if context in numbers)
+            for line, contexts in found.items()
+        }
+        imported[name] = [line for line, contexts in found.items() if "" in contexts]
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"tests": names, "lines": lines, "seconds": recorder.seconds}))
+    out.write_text(json.dumps({"tests": names, "lines": lines, "imported": imported, "seconds": recorder.seconds}))
     print(
         f"{len(names)} tests in {sum(recorder.seconds.values()):.0f} s, {len(recorder.failed)} failed", file=sys.stderr
     )

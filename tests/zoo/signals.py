@@ -25,6 +25,7 @@ from torch import nn
 from autoinit import InputError, Propagation, propagate
 from autoinit.tables import Table
 
+from .isolation import CONTEXT
 from .selection import matching, subset
 from .sizes import read_sizes
 from .subjects import LIBRARIES, Subject, library
@@ -32,6 +33,8 @@ from .subjects import LIBRARIES, Subject, library
 BATCH = 4
 SECONDS = 180
 """For one model."""
+ROUND = 20
+"""Models before the processes are replaced by new ones."""
 EXTREMES = ("std", "gradient")
 
 
@@ -59,14 +62,17 @@ def chosen() -> list[Subject]:
 
 
 def measured(subjects: Sequence[Subject], jobs: int) -> Iterator[dict[str, Any]]:
-    with ProcessPoolExecutor(jobs, max_tasks_per_child=20) as pool:
-        futures = {pool.submit(measure, subject.library, subject.name): subject for subject in subjects}
-        for future in as_completed(futures):
-            record = {"library": futures[future].library, "model": futures[future].name}
-            try:
-                yield {**record, **future.result()}
-            except BrokenProcessPool as error:
-                yield {**record, "outcome": "crashed", "text": str(error)}
+    # Processes are replaced here, for an executor that does it by itself can wait forever (python/cpython#115634).
+    for start in range(0, len(subjects), ROUND):
+        with ProcessPoolExecutor(jobs, CONTEXT) as pool:
+            some = subjects[start : start + ROUND]
+            futures = {pool.submit(measure, subject.library, subject.name): subject for subject in some}
+            for future in as_completed(futures):
+                record = {"library": futures[future].library, "model": futures[future].name}
+                try:
+                    yield {**record, **future.result()}
+                except BrokenProcessPool as error:
+                    yield {**record, "outcome": "crashed", "text": str(error)}
 
 
 def measure(library_name: str, name: str) -> dict[str, Any]:
