@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, default=60, help="mutants of each folder; 0 for all (default: 60)")
     parser.add_argument("--seed", type=int, default=0, help="decides the sample (default: 0)")
     parser.add_argument("--budget", type=float, default=60, help="seconds of tests for each, at most (default: 60)")
+    parser.add_argument("--again", action="store_true", help="those that survived the last time, and no others")
     parser.add_argument("--measure", action="store_true", help="find out first which tests run which lines")
     parser.add_argument("--only-measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -56,15 +57,22 @@ def sample(folder: str, size: int, seed: int) -> tuple[list[Mutant], int]:
 def examined(folder: str, options: argparse.Namespace) -> float:
     """Run a folder's sample, and print what came of it; gives the score."""
     covering = Covering.read(MAPS / f"{folder}.json")
-    chosen, total = sample(folder, options.sample, options.seed)
+    chosen, total = sample(folder, 0 if options.again else options.sample, options.seed)
+    survivors = MAPS / f"{folder}.survivors"
+    if options.again:
+        last = set(survivors.read_text().splitlines())
+        chosen = [mutant for mutant in chosen if str(mutant) in last]
     check_control(covering)
     counts: Counter[str] = Counter()
     began = time.monotonic()
+    survived = []
     for mutant in chosen:
         verdict = judged(mutant, covering, options.budget)
         counts[verdict] += 1
         if verdict not in (KILLED, "timed out", "equivalent"):
+            survived.append(str(mutant))
             print(f"  {verdict}: {mutant}", flush=True)
+    survivors.write_text("\n".join(survived))
     equivalent = counts.pop("equivalent", 0)
     killed = counts[KILLED] + counts["timed out"]
     score = killed / max(counts.total(), 1)
