@@ -21,6 +21,10 @@ def test_fans_are_those_of_torch(shape: list[int]) -> None:
     assert torch_fans(shape) == Fans(fan_in=fan_in, fan_out=fan_out, convention="torch")
 
 
+def test_fans_say_how_they_were_read() -> None:
+    assert str(torch_fans((8, 4, 3, 3))) == "in 36, out 72 (torch)"
+
+
 @pytest.mark.parametrize("shape", [(), (3,), torch.Size([5])])
 def test_vectors_and_scalars_have_none(shape: tuple[int, ...]) -> None:
     assert torch_fans(shape) is None
@@ -209,6 +213,7 @@ def test_the_maps_of_a_fused_weight() -> None:
         ("", ConfigError, "'' is no axis"),
         (7, ConfigTypeError, "7 must be axes such as 'expert,in,out', a dict or a Layout, not int"),
         (dict(layout="in,out"), ConfigTypeError, "'layout' is unknown."),
+        (dict(axes="in,out", label="mine"), ConfigTypeError, "'label' is unknown."),
         (dict(axis="in,out"), ConfigTypeError, "'axis' is unknown. Did you mean 'axes'?"),
         (dict(axes=["in", "out"]), ConfigTypeError, "must be a string such as 'expert,in,out'"),
         (dict(splits=0), ConfigError, "splits=0 must be at least 1"),
@@ -456,6 +461,11 @@ def test_what_cannot_be_registered(arguments: tuple[object, ...], keys: dict[str
     with pytest.raises(ConfigError) as caught:
         register_fan(*arguments, **keys)  # type: ignore[arg-type]
     assert message in str(caught.value)
+
+
+def test_what_is_no_function_cannot_be_a_convention() -> None:
+    with pytest.raises(ConfigTypeError, match="register_fan\\('Mixer'\\): 7 is not a function"):
+        register_fan("Mixer")(7)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(

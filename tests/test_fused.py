@@ -282,6 +282,11 @@ def experts(gate_up: tuple[int, ...], down: tuple[int, ...], **flags: bool) -> n
             {"gate_up_proj": (32, 48), "down_proj": (48, 32)},
             48,
         ),
+        (
+            experts((8, 96, 32), (8, 32, 48), is_transposed=False, is_concatenated=False),
+            {"gate_up_proj": (32, 48), "down_proj": (48, 32)},
+            48,
+        ),
         # LongCat has more experts up than down.
         (experts((12, 96, 32), (8, 32, 48)), {"gate_up_proj": (32, 48), "down_proj": (48, 32)}, 1),
     ],
@@ -306,6 +311,16 @@ def test_stacked_experts(module: nn.Module, fans: dict[str, tuple[int, int]], re
 )
 def test_experts_whose_order_is_not_certain_are_read_as_torch_does(module: nn.Module) -> None:
     assert own_layout(module, "down_proj") is None
+
+
+def test_what_is_not_stacked_is_no_expert() -> None:
+    module = experts((96, 32), (32, 48), is_transposed=True)
+    assert [own_layout(module, name) for name in ("gate_up_proj", "down_proj")] == [None, None]
+
+
+def test_what_the_numbers_say_comes_before_what_is_read_off_the_next_layer() -> None:
+    found = list(inner_layouts(Around(attention(), q_dim=48, kv_dim=24)))
+    assert found == [("qkv.weight", Layout(splits=(48, 24, 24)))]
 
 
 def test_a_part_of_no_size_is_no_part() -> None:
