@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -192,6 +193,28 @@ def test_identity_strides_and_version_are_as_after_a_copy(path: pathlib.Path) ->
             before[name][3] + 1,
         )
         assert (param == 1).all()
+
+
+@pytest.mark.parametrize("model", [lambda: nn.Linear(3, 2), lambda: WithHook()])
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_values_are_loaded_into_what_is_not_sparse(
+    model: Callable[[], nn.Module], layout: torch.layout, path: pathlib.Path
+) -> None:
+    weight = torch.tensor([[0.0, 2.0, 0.0], [3.0, 0.0, 0.0]])
+    torch.save({"weight": weight.to_sparse(layout=layout), "bias": torch.ones(2)}, path)
+    linear = model()
+    initialize(linear, load(path))
+    assert torch.equal(linear.weight, weight)  # type: ignore[arg-type]
+
+
+class WithHook(nn.Linear):
+    """A layer with loading code of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], *args: Any) -> None:
+        super()._load_from_state_dict(dict(state_dict), *args)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")  # as above

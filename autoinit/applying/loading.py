@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -81,7 +82,7 @@ class Loading:
         errors: list[str] = []
         with self._explained(recipient.module, errors):
             about = self._step.checkpoint.versions.get(recipient.prefix[:-1], {})
-            tensor = _spread(tensor, own_tensors(recipient.module)[name.removeprefix(recipient.prefix)])
+            tensor = _as_stored_in(own_tensors(recipient.module)[name.removeprefix(recipient.prefix)], tensor)
             recipient.module._load_from_state_dict({name: tensor}, recipient.prefix, about, False, [], [], errors)
 
     def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
@@ -92,7 +93,7 @@ class Loading:
         with self._explained(recipient.module, errors), _kept(stays):
             for name, tensor in _tensors_below(recipient):
                 if name in state:
-                    state[name] = _spread(state[name], tensor)
+                    state[name] = _as_stored_in(tensor, state[name])
             deque(hand_over(recipient.module, state, recipient.prefix, versions, told, errors), maxlen=0)
 
     def tell(self, modules: Iterable[nn.Module]) -> None:
@@ -146,8 +147,10 @@ def _kept(tensors: list[Tensor]) -> Iterator[None]:
             tensor.data.copy_(before)
 
 
-def _spread(tensor: Tensor, like: Tensor) -> Tensor:
-    """What this rank needs of a tensor that is to be loaded."""
+def _as_stored_in(like: Tensor, tensor: Tensor) -> Tensor:
+    """A tensor that is to be loaded as what takes it is stored: values without gaps; what this rank needs of them."""
+    if like.layout == torch.strided and tensor.layout != torch.strided:
+        tensor = tensor.to_dense()
     return spread_like(like, tensor) if is_sharded(like) else tensor
 
 
