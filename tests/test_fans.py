@@ -222,6 +222,8 @@ def test_the_maps_of_a_fused_weight() -> None:
         (dict(splits=[2, True]), ConfigTypeError, "splits=True must be a positive integer"),
         (dict(splits=3, groups=2), ConfigError, "splits and groups divide the same axis"),
         (dict(axes="stack,kernel", splits=3), ConfigError, "axes='stack,kernel' has none"),
+        (dict(repeats=0), ConfigError, "repeats=0 must be at least 1"),
+        (dict(groups="2"), ConfigTypeError, "groups='2' must be a positive integer, not str"),
         (dict(fan_in=0), ConfigError, "fan_in=0 must be positive and finite"),
         (dict(fan_in=math.inf), ConfigError, "fan_in=inf must be positive"),
         (dict(fan_out="64"), ConfigTypeError, "fan_out='64' must be a number"),

@@ -387,6 +387,16 @@ def join_and_draw(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
+def test_a_fresh_seed_is_what_the_first_rank_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broadcast(box: list[int], src: int) -> None:
+        assert len(box) == 1 and src == 0
+        box[0] = 7
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", broadcast)
+    assert fresh_seed() == 7
+
+
 @pytest.mark.slow
 def test_ranks_agree_on_a_fresh_seed_which_is_that_of_the_first(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(join_and_draw, args=(str(tmp_path),), nprocs=2)

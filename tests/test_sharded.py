@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
@@ -94,6 +94,7 @@ def regions(draw: st.DrawFn) -> Region:
 
 
 @given(region=regions())
+@example(region=Region(shape=(4, 6), offset=(2, 1), size=(1, 3)))
 def test_a_region_knows_its_elements(region: Region) -> None:
     whole = torch.arange(math.prod(region.shape)).view(region.shape)
     expected = region.of(whole).flatten()

@@ -93,7 +93,7 @@ def check_control(covering: Covering) -> None:
 
 def judged(mutant: Mutant, covering: Covering, budget: float) -> str:
     """What becomes of a mutant."""
-    if mutant.name in reasons():
+    if not reasons().keys().isdisjoint((mutant.name, mutant.line_name)):
         return "equivalent"
     tests, are_all = covering.tests(mutant.path, mutant.line, budget)
     if not tests:

@@ -10,15 +10,15 @@ LIST = Path(__file__).parent / "equivalent.txt"
 
 @cache
 def reasons() -> dict[str, str]:
-    """By the name of the mutant.
+    """By the name of the mutant, or of the line of code of which no mutant can be noticed.
 
-    The list has a line for each mutant, and below it, indented, the reason.
+    The list has a line for each, and below it, indented, the reason. Those of a line without one have that of the next.
     """
     found: dict[str, str] = {}
     for line in LIST.read_text().splitlines():
         if line.startswith("    "):
-            name = next(reversed(found))
-            found[name] = f"{found[name]} {line.strip()}".strip()
+            for name in [name for name, reason in found.items() if not reason]:
+                found[name] = line.strip()
         elif line and not line.startswith("#"):
             found[line] = ""
     return found

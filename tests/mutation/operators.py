@@ -31,6 +31,7 @@ class Mutant:
         path: of the file, from the root of the repository.
         number: among the mutants of the file.
         line: where, from 1.
+        code: of that line.
         before: the changed code as it was.
         after: as it is.
         position: of the changed node in the module's tree.
@@ -40,6 +41,7 @@ class Mutant:
     path: str
     number: int
     line: int
+    code: str
     before: str
     after: str
     position: Position
@@ -48,7 +50,12 @@ class Mutant:
     @property
     def name(self) -> str:
         """What the list of equivalent ones calls it: stays the same while the lines around it move."""
-        return f"{self.path}: {self.before} -> {self.after}"
+        return f"{self.path}: {self.code}: {self.before} -> {self.after}"
+
+    @property
+    def line_name(self) -> str:
+        """What that list calls it and all others of its line."""
+        return f"{self.path}: {self.code}"
 
     def tree(self, root: Path) -> ast.Module:
         """The module with the change."""
@@ -62,13 +69,15 @@ class Mutant:
 
 def mutants(path: Path, root: Path) -> list[Mutant]:
     """All mutants of a file, in its order."""
-    changes = enumerate(_changes(ast.parse(path.read_text())))
+    text = path.read_text()
+    changes, lines = enumerate(_changes(ast.parse(text))), text.splitlines()
     name = path.relative_to(root).as_posix()
     return [
         Mutant(
             path=name,
             number=number,
             line=line,
+            code=lines[line - 1].strip(),
             before=before,
             after=_shown(replacement),
             position=position,
@@ -86,10 +95,12 @@ def _changes(tree: ast.Module) -> Iterator[tuple[Position, int, str, ast.AST]]:
 
 
 def _walk(node: ast.AST, at: Position) -> Iterator[tuple[Position, ast.AST]]:
-    """What may be changed: no annotations, no docstrings, no messages of errors, no imports."""
+    """What may be changed: no annotations, docstrings, imports, messages, assertions; nor the `strict` of `zip`."""
     yield at, node
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "bases") or isinstance(node, _LEFT_ALONE):
+            continue
+        if isinstance(node, ast.keyword) and node.arg == "strict":
             continue
         for index, child in enumerate(value) if isinstance(value, list) else ((None, value),):
             if isinstance(child, ast.AST) and not _is_docstring(child):
