@@ -206,6 +206,27 @@ def test_the_maps_of_a_fused_weight() -> None:
 
 
 @pytest.mark.parametrize(
+    ("layout", "is_plain", "is_numbers", "convention"),
+    [
+        (Layout(), True, False, "out,in,..."),
+        (Layout(axes="out,in"), True, False, "out,in"),
+        (Layout(axes="in,out"), False, False, "in,out"),
+        (Layout(axes="stack,out,in"), False, False, "stack,out,in"),
+        (Layout(splits=3), False, False, "out,in,... splits=3"),
+        (Layout(repeats=3), False, False, "out,in,... repeats=3"),
+        (Layout(groups=2), False, False, "out,in,... groups=2"),
+        (Layout(fan_in=3), True, True, "fan_in=3"),
+        (Layout(fan_in=3, fan_out=4), True, True, "fan_in=3 fan_out=4"),
+        (Layout(axes="out,in", fan_out=4), True, False, "out,in fan_out=4"),
+        (Layout(splits=3, label="q, k, v"), False, False, "q, k, v"),
+    ],
+    ids=str,
+)
+def test_what_a_layout_says(layout: Layout, is_plain: bool, is_numbers: bool, convention: str) -> None:
+    assert (layout.is_plain, layout.is_numbers, layout.convention) == (is_plain, is_numbers, convention)
+
+
+@pytest.mark.parametrize(
     ("fan", "error", "message"),
     [
         ("out,inn", ConfigError, "'inn' is no axis. Did you mean 'in'?"),
