@@ -234,6 +234,18 @@ def test_a_parametrized_weight_is_credited_by_what_is_stored() -> None:
     assert report["first.weight"].outcome == "own init_weights"
 
 
+def test_a_module_that_is_there_twice_initializes_itself_once() -> None:
+    class Counting(Base):
+        calls = 0
+
+        def init_weights(self) -> None:
+            self.calls += 1
+
+    shared = Counting()
+    initialize(nn.Sequential(shared, nn.Linear(2, 2), shared), SEVEN)
+    assert shared.calls == 1
+
+
 def test_one_above_is_responsible_for_what_is_below() -> None:
     class Outer(nn.Module):
         def __init__(self) -> None:

@@ -16,7 +16,7 @@ TESTS = {
         *("applying", "checkpoints_fits", "block", "initializers"),
     ),
     "fills": ("fills", "blocks", "initializers", "tensors", "functional", "closed_form"),
-    "fans": ("fans", "fused", "blocks", "initializers"),
+    "fans": ("fans", "fused", "blocks", "initializers", "zoo/test_fans"),
     "sampling": ("sampling", "fills", "sharded", "applying"),
     "interception": (
         *("hook", "block", "census", "foreign", "loaded", "deferral", "deferral_faults", "deferral_rules"),
@@ -119,7 +119,7 @@ def measure(root: Path, folder: str, out: Path) -> int:
     import coverage
 
     measured = coverage.Coverage(data_file=None, include=list(map(str, files(root, folder))))
-    tests = [f"{root}/tests/test_{name}.py" for name in TESTS[folder]]
+    tests = [f"{root}/tests/{name if '/' in name else f'test_{name}'}.py" for name in TESTS[folder]]
     recorder = Recorder(measured)
     measured.start()
     pytest.main([*OPTIONS, *tests], plugins=[recorder])
