@@ -98,7 +98,7 @@ def judged(mutant: Mutant, covering: Covering, budget: float) -> str:
     tests, are_all = covering.tests(mutant.path, mutant.line, budget)
     if not tests:
         return "not covered"
-    verdict = run(mutant, tests, ROOT, limit=60 + 10 * sum(covering.seconds[test] for test in tests))
+    verdict = run(mutant, tests, ROOT, limit=30 + 4 * sum(covering.seconds[test] for test in tests))
     return f"{SURVIVED} the quickest {len(tests)} tests" if verdict == SURVIVED and not are_all else verdict
 
 
