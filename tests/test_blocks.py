@@ -119,6 +119,15 @@ def test_pieces_tile_the_weight_each_with_its_fill() -> None:
     assert deviations(values, {name: each for name, (_, each) in pieces.items()}) == []
 
 
+def test_what_is_made_as_a_whole_is_a_piece_for_each_map() -> None:
+    fills: list[Fill] = [Orthogonal(1.0, 6, 4), Normal(0.0, 1.0)]
+    fill, weight = written(dict(axes="in,out", splits=[3, 5], repeats=2), fills, 4, 16)
+    (orthogonal, piece), (normal, region) = fill.pieces(weight)
+    assert (orthogonal, normal, region.numel()) == (*fills, 40)
+    assert torch.equal(piece, torch.cat([weight[:, :3], weight[:, 8:11]], 1).T)
+    torch.testing.assert_close(piece.T @ piece, torch.eye(4), atol=1e-5, rtol=0)
+
+
 def test_without_a_closed_form_there_are_no_moments() -> None:
     fill, _ = written(dict(axes="out,in", splits=2), [Eye(), Eye()], 4, 2)
     assert not hasattr(fill, "mean") and not hasattr(fill, "std")

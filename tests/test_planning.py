@@ -440,3 +440,20 @@ def test_a_list_of_parameters_may_be_the_model() -> None:
     ):
         decided = plan(model, dict(type="Normal", params="*", name=""))
         assert list(decided) == ["0"] and decided["0"].rule is not None
+
+
+def test_a_summary_counts_what_each_rule_has_won_and_lost() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+    decided = plan(model, [dict(type="Xavier", layer="Linear"), dict(type="Constant", name="2", val=0)])
+    assert decided.summary().rows == [
+        ("init_cfg[0]", "Xavier()", "2", "20", "2"),
+        ("init_cfg[1]", "Constant(val=0.0)", "2", "10", ""),
+        ("(no rule)", "", "2", "8", ""),
+    ]
+
+
+def test_rules_stand_in_a_summary_as_they_stand_in_the_config() -> None:
+    names = [f"layer{number}" for number in range(12)]
+    model = nn.ModuleDict({name: nn.Linear(1, 1) for name in reversed(names)})
+    decided = plan(model, [dict(type="Constant", name=name, val=0) for name in names])
+    assert [row[0] for row in decided.summary().rows] == [f"init_cfg[{number}]" for number in range(12)]
