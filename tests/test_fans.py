@@ -227,6 +227,42 @@ def test_what_a_layout_says(layout: Layout, is_plain: bool, is_numbers: bool, co
 
 
 @pytest.mark.parametrize(
+    ("cls", "name", "numbers", "layout"),
+    [
+        ("AMSoftmaxLoss", "weight", {}, Layout(axes="in,out")),
+        ("JetMoeParallelExperts", "weight", {}, Layout(axes="expert,out,in")),
+        ("InklingSharedExperts", "up_proj", {}, Layout(axes="expert,out,in")),
+        ("CsmCodebooksHead", "weight", {}, Layout(axes="expert,in,out")),
+        ("RecurrentGemmaRglru", "input_gate_weight", {}, Layout(axes="expert,in,out")),
+        ("XLNetRelativeAttention", "r", {}, Layout(axes="in,out,out")),
+        ("XLNetRelativeAttention", "o", {}, Layout(axes="out,in,in")),
+        ("FunnelRelMultiheadAttention", "r_kernel", {}, Layout(axes="in,out,out")),
+        ("DbrxExpertGLU", "v1", dict(moe_num_experts=4), Layout(axes="out,in", groups=4)),
+        ("DbrxExpertGLU", "w2", dict(moe_num_experts=4), Layout(axes="in,out", groups=4)),
+        ("DeepseekV4GroupedLinear", "weight", dict(n_groups=4), Layout(axes="out,in", groups=4)),
+        (
+            "ZambaMambaMixer",
+            "x_proj_weight",
+            dict(time_step_rank=7, ssm_state_size=3),
+            Layout(axes="expert,out,in", splits=(7, 3, 3)),
+        ),
+        (
+            "timm.layers.cond_conv2d.CondConv2d",
+            "weight",
+            dict(weight_shape=(6, 4, 3, 5), groups=2),
+            Layout(fan_in=4 * 15, fan_out=3 * 15),
+        ),
+        ("AMSoftmaxLoss", "other", {}, None),
+    ],
+)
+def test_layers_of_libraries_by_name(cls: str, name: str, numbers: dict[str, object], layout: Layout | None) -> None:
+    module, _, short = cls.rpartition(".")
+    layer = type(short, (nn.Module,), {"__module__": module or __name__})()
+    layer.__dict__.update(numbers)
+    assert own_layout(layer, name) == layout
+
+
+@pytest.mark.parametrize(
     ("fan", "error", "message"),
     [
         ("out,inn", ConfigError, "'inn' is no axis. Did you mean 'in'?"),
