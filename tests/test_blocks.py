@@ -99,13 +99,13 @@ def test_whole_tensor_fills_in_the_right_direction() -> None:
 
 
 def test_moments_are_those_of_the_mixture() -> None:
-    fills: list[Fill] = [Normal(0.0, 1.0), Constant(3.0)]
+    fills: list[Fill] = [Normal(0.0, 2.0), Constant(3.0)]
     fill, weight = written(dict(axes="out,in", splits=[300, 100]), fills, 400, 500)
     assert fill.mean == pytest.approx(0.75)
-    assert fill.std == pytest.approx(math.sqrt(0.75 * 1 + 0.25 * 9 - 0.75**2))
+    assert fill.std == pytest.approx(math.sqrt(0.75 * 4 + 0.25 * 9 - 0.75**2))
     assert float(weight.mean()) == pytest.approx(fill.mean, abs=0.02)
     assert float(weight.std()) == pytest.approx(fill.std, rel=0.01)
-    assert fill.cdf(torch.tensor([0.0, 3.5])).tolist() == pytest.approx([0.375, 0.75 * 0.99977 + 0.25], abs=1e-4)
+    assert fill.cdf(torch.tensor([0.0, 3.5])).tolist() == pytest.approx([0.375, 0.75 * 0.95994 + 0.25], abs=1e-4)
     assert fill.is_random and not written("in,out", [Eye()], 2, 2)[0].is_random
 
 

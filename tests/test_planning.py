@@ -457,3 +457,8 @@ def test_rules_stand_in_a_summary_as_they_stand_in_the_config() -> None:
     model = nn.ModuleDict({name: nn.Linear(1, 1) for name in reversed(names)})
     decided = plan(model, [dict(type="Constant", name=name, val=0) for name in names])
     assert [row[0] for row in decided.summary().rows] == [f"init_cfg[{number}]" for number in range(12)]
+
+
+def test_what_has_no_shape_yet_has_no_values() -> None:
+    decided = plan(nn.Sequential(nn.LazyLinear(3)), dict(type="Normal", layer="Linear"))
+    assert (decided["0.weight"].shape, decided["0.weight"].numel) == (None, 0)
