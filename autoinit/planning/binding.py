@@ -52,9 +52,9 @@ class Bound:
     targets: frozenset[int] | None = None
     """Modules an override is for, by id; None for a rule that selects for itself."""
     missing: tuple[TargetError, ...] = ()
-    modules: int = 0
-    """How many paths to modules it has selected, and to parameters of theirs."""
-    params: int = 0
+    has_modules: bool = False
+    """Whether it has selected a module, and a parameter of one."""
+    has_params: bool = False
 
     def selects_class(self, cls: type) -> bool:
         """What can be said of a class at large; the rest is `selects_node`."""

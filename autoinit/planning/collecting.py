@@ -86,16 +86,16 @@ class Collector:
 
     def _calls(self, bound: Bound, scheme: ModuleFunction) -> Iterator[ModuleCall]:
         for node in bound.head_nodes():
-            bound.modules += 1
-            bound.params += 1
+            bound.has_modules = True
+            bound.has_params = True
             yield ModuleCall(fqn=node.fqn, scheme=scheme, whole=bound.is_override, rule=bound.rule, rank=bound.rank)
 
     def _load(self, bound: Bound) -> None:
         claim = Claim(bound.rank, bound.rule, None)
         for node in bound.head_nodes():
             load, tensors = plan_load(bound, node)
-            bound.modules += 1
-            bound.params += len(tensors)
+            bound.has_modules = True
+            bound.has_params |= bool(tensors)
             self.steps.append(load)
             # Once for a weight that is computed from several.
             found = {id(record): record for tensor in tensors.values() if (record := self.records.of(tensor))}
@@ -151,7 +151,7 @@ class Collector:
             self._seen.add(id(module))
             self.census[type(module)] += 1
         for bound in site.selected:
-            bound.modules += 1
+            bound.has_modules = True
         if module._forward_pre_hooks or "parametrizations" in module._modules:
             for weight in effective_weights(module):
                 self._claim(site, weight.name, self.records.weight(node, weight))
@@ -190,7 +190,7 @@ class Collector:
         self.param_names[name] += 1
         for bound, claim in site.territory.wishes(site.selected, name):
             if not named or bound.rule.names(name):
-                bound.params += 1
+                bound.has_params = True
                 record.claim(fqn, claim)
         if site.territory.own is not None:
             record.own = site.territory.own

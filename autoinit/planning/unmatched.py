@@ -33,8 +33,8 @@ class Match:
     passed: bool
     is_override: bool
     missing: TargetError | None
-    modules: int
-    params: int
+    has_modules: bool
+    has_params: bool
     hint: str
     """The module whose name is nearest to a `name` that matches none, or whose children were perhaps meant."""
 
@@ -47,8 +47,8 @@ def tally(planner: Planner) -> Tally:
             passed=bound.source.passed,
             is_override=bound.is_override,
             missing=bound.missing[0] if bound.missing else None,
-            modules=bound.modules,
-            params=bound.params,
+            has_modules=bound.has_modules,
+            has_params=bound.has_params,
             hint=_nearest_module(bound, planner),
         )
         for bound in planner.bounds
@@ -58,9 +58,9 @@ def tally(planner: Planner) -> Tally:
 
 
 def _nearest_module(bound: Bound, planner: Planner) -> str:
-    if bound.is_override or bound.params or not bound.rule.name:
+    if bound.is_override or bound.has_params or not bound.rule.name:
         return ""
-    if bound.modules:
+    if bound.has_modules:
         return f" For all that is below it: {bound.rule.name[0] + '.**'!r}."
     fqns = [relative_name(fqn, bound.source.node.fqn) for fqn in planner.modules if fqn]
     found = next(filter(None, (nearest(name, fqns) for name in bound.rule.name if is_plain(name))), "")
@@ -110,11 +110,11 @@ def _problem(
         return MatchError(f"{what} matches no module of {models}.{hint}", origin=rule.origin), True
     if not matches[0].is_override and not rule.selects_by_itself:
         return None
-    if not any(match.modules for match in matches):
+    if not any(match.has_modules for match in matches):
         certain = bool(rule.name) and all(_present(layer, census) for layer in rule.layer)
         remedy = matches[0].hint if certain else " The class exists; this model has none."
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
-    if not any(match.params for match in matches):
+    if not any(match.has_params for match in matches):
         wanted = rule.params or ("weight", "bias")
         hint = _nearest_param(rule.params, names) if rule.params else matches[0].hint
         text = (

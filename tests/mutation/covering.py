@@ -13,14 +13,15 @@ import pytest
 TESTS = {
     "planning": (
         *("planning", "coverage", "own_initialization", "tensors", "lazy", "fused", "messages", "parametrized"),
-        *("applying", "checkpoints_fits", "block", "initializers"),
+        *("applying", "block", "initializers", "compat_mmengine", "contracts"),
+        *("checkpoints_fits", "checkpoints_kept", "checkpoints_loading"),
     ),
     "fills": ("fills", "blocks", "initializers", "tensors", "functional", "closed_form"),
     "fans": ("fans", "fused", "blocks", "initializers", "zoo/test_fans"),
     "sampling": ("sampling", "fills", "sharded", "applying"),
     "interception": (
         *("hook", "block", "census", "foreign", "loaded", "deferral", "deferral_faults", "deferral_rules"),
-        *("applying", "own_initialization", "parametrized"),
+        *("applying", "own_initialization", "parametrized", "patches", "lazy", "contracts", "interceptor_machine"),
     ),
     "verification": ("verification", "verification_statistics", "assertions"),
     "propagation": ("propagation", *(f"propagation_{part}" for part in ("inputs", "measures", "results", "traces"))),
