@@ -402,6 +402,28 @@ def test_a_decorated_generator_that_is_closed_or_dropped() -> None:
     assert untouched_class()
 
 
+def test_what_a_decorated_generator_builds_after_its_last_yield_is_filled() -> None:
+    built: list[nn.Linear] = []
+
+    @autoinit(SEVEN)
+    def steps() -> Iterator[int]:
+        yield 1
+        built.append(nn.Linear(1, 1))
+
+    @autoinit(SEVEN)
+    async def stream() -> AsyncIterator[int]:
+        yield 1
+        built.append(nn.Linear(1, 1))
+
+    async def main() -> list[int]:
+        return [step async for step in stream()]
+
+    assert list(steps()) == asyncio.run(main()) == [1]
+    assert len(built) == 2
+    assert all(map(is_seven, built))
+    assert untouched_class()
+
+
 def test_decorated_coroutines_and_async_generators() -> None:
     @autoinit(SEVEN)
     async def build() -> nn.Linear:

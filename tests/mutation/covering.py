@@ -22,6 +22,7 @@ TESTS = {
     "interception": (
         *("hook", "block", "census", "foreign", "loaded", "deferral", "deferral_faults", "deferral_rules"),
         *("applying", "own_initialization", "parametrized", "patches", "lazy", "contracts", "interceptor_machine"),
+        *("field_notes", "checkpoints_kept"),
     ),
     "verification": ("verification", "verification_statistics", "assertions"),
     "propagation": ("propagation", *(f"propagation_{part}" for part in ("inputs", "measures", "results", "traces"))),
