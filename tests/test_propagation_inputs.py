@@ -120,6 +120,25 @@ def test_inputs_are_guessed(build: Callable[[], nn.Module], inputs: str) -> None
     assert found.gradients and any(found.gradients.values())
 
 
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)),
+        lambda: nn.Sequential(nn.Embedding(9, 8), nn.Linear(8, 4)),
+        lambda: ViTForImageClassification(ViTConfig(**SMALL, **IMAGES)),
+        gpt2,
+    ],
+)
+def test_what_is_drawn_does_not_depend_on_the_default_device(build: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    model = build().eval()
+    expected = propagate(model, batch=2)
+    with torch.device("meta"):
+        found = propagate(model, batch=2)
+    assert found.inputs == expected.inputs
+    assert dict(found.items()) == dict(expected.items())
+
+
 def test_words_that_are_none_are_not_guessed() -> None:
     config = BertConfig(**SMALL, vocab_size=6, pad_token_id=0, bos_token_id=1, eos_token_id=5)
     ids = guessed(BertModel(config), 64, 0).kwargs["input_ids"]

@@ -33,12 +33,12 @@ def guesses(model: nn.Module, batch: int, generator: torch.Generator) -> Iterato
     if layer is None:
         return
     if isinstance(layer, (nn.Embedding, nn.EmbeddingBag)):
-        ids = torch.randint(layer.num_embeddings, (batch, LENGTH), generator=generator)
+        ids = torch.randint(layer.num_embeddings, (batch, LENGTH), generator=generator, device="cpu")
         yield ids.to(layer.weight.device)
         return
     like = next(param for param in layer.parameters() if param.is_floating_point())
     for shape in _shapes_for(layer)(layer, model):
-        yield torch.randn(batch, *shape, generator=generator).to(like.device, like.dtype)
+        yield torch.randn(batch, *shape, generator=generator, device="cpu").to(like.device, like.dtype)
 
 
 def first_layer(model: nn.Module) -> nn.Module | None:

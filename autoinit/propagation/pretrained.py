@@ -57,7 +57,7 @@ def _made(name: str, model: Any, batch: int, generator: torch.Generator) -> Tens
         return None
     if isinstance(shape_or_ids, Tensor):
         return shape_or_ids.to(model.device)
-    return torch.randn(shape_or_ids, generator=generator).to(model.device, model.dtype)
+    return torch.randn(shape_or_ids, generator=generator, device="cpu").to(model.device, model.dtype)
 
 
 def _ids(model: Any, batch: int, generator: torch.Generator) -> Tensor | None:
@@ -69,8 +69,8 @@ def _ids(model: Any, batch: int, generator: torch.Generator) -> Tensor | None:
     special = {
         value for name, value in _all_settings(model.config) if name.endswith(SPECIAL) and isinstance(value, int)
     }
-    words = torch.tensor([word for word in range(size) if word not in special] or [0])
-    return words[torch.randint(len(words), (batch, length), generator=generator)]
+    words = torch.tensor([word for word in range(size) if word not in special] or [0], device="cpu")
+    return words[torch.randint(len(words), (batch, length), generator=generator, device="cpu")]
 
 
 def _pixels(model: Any, batch: int, generator: torch.Generator) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ def _gradients(outputs: Any, trained: Mapping[str, Tensor], seed: int) -> dict[s
 
 def _signs(tensor: Tensor, generator: torch.Generator) -> Tensor:
     # Drawn on the CPU, to be the same for every device.
-    signs = torch.randint(2, tensor.shape, dtype=torch.int8, generator=generator) * 2 - 1
+    signs = torch.randint(2, tensor.shape, dtype=torch.int8, generator=generator, device="cpu") * 2 - 1
     return signs.to(tensor.device, tensor.dtype)
 
 
