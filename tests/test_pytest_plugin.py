@@ -243,6 +243,7 @@ def test_a_bad_ini_is_a_usage_error(suite: pytest.Pytester) -> None:
         ("init_alpha(2)", "2 is no rate of false alarms: it must be between 0 and 1, such as 1e-3."),
         ("init_alpha", "it takes one number, as in @pytest.mark.init_alpha(1e-6)."),
         ("init_alpha(1e-3, 1e-4)", "it takes one number, as in @pytest.mark.init_alpha(1e-6)."),
+        ("init_alpha(1e-3, hard=True)", "it takes one number, as in @pytest.mark.init_alpha(1e-6)."),
         ("init_alpha(alpha=1e-3)", "it takes one number, as in @pytest.mark.init_alpha(1e-6)."),
         ("init_alpha(None)", "None is no rate of false alarms: give a number such as 1e-3."),
     ],
