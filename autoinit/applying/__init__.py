@@ -2,6 +2,7 @@
 
 from .execution import apply_plan as apply_plan
 from .execution import execute as execute
+from .execution import write_copies as write_copies
 from .initialization import check_module as check_module
 from .initialization import decide as decide
 from .initialization import initialize as initialize

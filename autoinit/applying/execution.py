@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from ..construction import AUTOINIT, Content, Origin, Place, current_watch, has_memory, plain
 from ..errors import ApplyError, AutoInitError
 from ..planning import (
+    COPY_OF,
     FILLED,
     KEPT,
-    LOADED,
+    NEVER_WRITTEN,
     OWN,
     PENDING,
+    Copy,
     Entry,
     Load,
     ModuleCall,
@@ -62,6 +67,9 @@ def apply_plan(
 
 def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets: Targets) -> Report:
     """`apply_plan` on targets that have been found, without a word to the log."""
+    watch = current_watch()
+    if watch is not None:
+        watch.flush(tensor for fqn, entry in plan.items() if entry.gets_values for tensor in _stored(targets, fqn))
     values = values_for(module, check_seed(seed), root)
     values.targets = targets
     plan = _with_shapes(plan, targets)
@@ -76,6 +84,13 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
                 _run(step, plan, targets, outcomes)
     finally:
         running.reset(token)
+    if watch is not None:
+        place = Place.of(sys._getframe(1))
+        for fqn, outcome in outcomes.items():
+            if outcome in (FILLED, OWN):
+                for tensor in _stored(targets, fqn):
+                    content = Content(AUTOINIT, origin=Origin.DATA, reason="initialized", place=place)
+                    watch.record.note_written(tensor, content)
     for fqn in plan.initialized:
         # The original's own account of having run, without which its init_weights would start over.
         targets.modules[fqn].__dict__["_is_init"] = True
@@ -89,6 +104,11 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     )
     wait(report, values, targets)
     return report
+
+
+def _stored(targets: Targets, fqn: str) -> Iterator[Tensor]:
+    """What this process stores of a parameter, where it has memory."""
+    return (plain(tensor) for tensor in targets.tensors(fqn) if not is_lazy(tensor) and has_memory(plain(tensor)))
 
 
 def _with_shapes(plan: Plan, targets: Targets) -> Plan:
@@ -109,11 +129,21 @@ def _loaded(entry: Entry, targets: Targets) -> Entry:
     return replace(entry, shape=tuple(param.shape))
 
 
+def write_copies(copies: Sequence[Copy]) -> None:
+    """Give the copies of parameters what those hold now, in their own dtypes."""
+    for copy in copies:
+        leader, follower = copy.leader.tensor, copy.follower.tensor
+        with torch.no_grad(), torch.inference_mode(follower.is_inference()):
+            follower.data.copy_(leader.detach())
+
+
 def outcome_before(entry: Entry) -> str:
     """What becomes of a parameter that nothing writes to."""
     if entry.deferred is not None:
         return PENDING
-    return LOADED if entry.kept == "loaded" else KEPT
+    if entry.kept is None:
+        return KEPT
+    return entry.kept if entry.kept.startswith((COPY_OF, NEVER_WRITTEN)) else f"{KEPT}: {entry.kept}"
 
 
 def phases(plan: Plan) -> Iterator[tuple[list[Entry], Step | None]]:

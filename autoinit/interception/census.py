@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
@@ -22,7 +21,6 @@ class Census:
         self._index: dict[int, int] = {}
         self._indexed = 0
         self._lock = threading.Lock()
-        self._loaded: dict[int, set[str]] = {}
         self.called: set[int] = set()
         self.carried_out: set[int] = set()
         self.final: set[int] = set()
@@ -34,9 +32,8 @@ class Census:
         self._born.append(weakref.ref(module))
 
     def add_copy(self, copy: nn.Module, original: nn.Module) -> None:
-        """Record a copy of a recorded module; what was loaded into the original was loaded into the copy."""
+        """Record a copy of a recorded module."""
         self.add(copy)
-        self.note_loaded(copy, self._loaded_names(original))
         for marks in (self.called, self.final):
             if id(original) in marks:
                 marks.add(id(copy))
@@ -51,11 +48,6 @@ class Census:
             module = born()
             if module is not None:
                 yield module
-
-    def params(self) -> Iterator[nn.Parameter]:
-        """What the modules have registered so far, each as often as they have it."""
-        for module in self:
-            yield from (param for param in module.__dict__.get("_parameters", {}).values() if param is not None)
 
     def __contains__(self, module: object) -> bool:
         with self._lock:
@@ -72,42 +64,12 @@ class Census:
         known = self._index.get(key)
         if known is not None and self._born[known]() is not module:
             # An id is free again when its module is gone, and what happened to that one is none of this one's.
-            self._loaded.pop(key, None)
             self.called.discard(key)
             self.carried_out.discard(key)
             self.final.discard(key)
             known = None
         if known is None:
             self._index[key] = position
-
-    def note_loaded(self, module: nn.Module, names: Iterable[str]) -> None:
-        """Record that parameters or buffers of a module came from a checkpoint."""
-        # By name, so that what is converted afterwards, perhaps to a new object, is loaded still.
-        self._loaded.setdefault(id(module), set()).update(names)
-
-    def note_unpickled(self, module: nn.Module) -> None:
-        """Record a module that was read from a file as a whole: nothing of it is new, and nothing is left to run."""
-        self.add(module)
-        self.note_loaded(module, [*module._parameters, *module._buffers])
-        self.called.add(id(module))
-        self.carried_out.add(id(module))
-
-    def _loaded_names(self, module: nn.Module) -> set[str]:
-        names = set(self._loaded.get(id(module), ()))
-        if "transformers" in sys.modules:
-            # from_pretrained puts new parameters in place, and keeps account of them on the parameters themselves.
-            names.update(name for name, param in module._parameters.items() if hasattr(param, "_is_hf_initialized"))
-        return names
-
-    def loaded_tensors(self) -> set[int]:
-        """The ids of the parameters and buffers that came from a checkpoint."""
-        found = set()
-        for module in self:
-            for name in self._loaded_names(module):
-                tensor = {**module._buffers, **module._parameters}.get(name)
-                if tensor is not None:
-                    found.add(id(tensor))
-        return found
 
     def open_modules(self) -> list[nn.Module]:
         """The recorded modules that are still to be initialized, in the order of their construction."""
@@ -120,7 +82,9 @@ class Census:
         modules = self.open_modules()
         inside = parts_of(modules)
         return [
-            module for module in modules if id(module) not in inside and holds_tensors(module) and stands_alone(module)
+            module
+            for module in modules
+            if id(module) not in inside and holds_tensors(module, self.final) and stands_alone(module)
         ]
 
 
@@ -149,8 +113,8 @@ def stands_alone(module: nn.Module) -> bool:
     return not any(isinstance(part, ParametrizationList) for part in parts)
 
 
-def holds_tensors(module: nn.Module) -> bool:
-    """Whether a module, or one inside it, has a parameter or buffer.
+def holds_tensors(module: nn.Module, final: Container[int] = ()) -> bool:
+    """Whether a module, or one inside it, has a parameter or buffer; modules that are final do not count.
 
     Example:
         >>> holds_tensors(nn.ReLU()), holds_tensors(nn.Sequential(nn.ReLU(), nn.Linear(1, 1)))
@@ -159,7 +123,7 @@ def holds_tensors(module: nn.Module) -> bool:
     waiting, seen = [module], {id(module)}
     while waiting:
         part = waiting.pop()
-        if part._parameters or part._buffers:
+        if (part._parameters or part._buffers) and id(part) not in final:
             return True
         new = [child for child in part._modules.values() if child is not None and id(child) not in seen]
         seen.update(map(id, new))

@@ -1,65 +1,81 @@
-"""Constructors' own fills while a block is open: deferred, and dropped where a rule's fill takes their place."""
+"""The construction record of one block, and which of the fills that constructors do are never done."""
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from ..applying import Targets
-from ..deferral import Deferrer, Extents, Records, is_plain, lies_in, put_extent, storage_of
+from ..construction import Content, Postponed, Region, Watch, has_memory, plain
 from ..fills import Blocks, Custom, Fill
-from ..planning import Entry, Load, Plan, loads_rule
+from ..planning import ENGINES, Entry, Load, Plan, loads_rule
 
 Work = Sequence[tuple[Plan, Targets]]
+Regions = dict[int, list[Region]]
 
 
 class Deferral:
-    """What one block has to do with the fills that constructors do.
+    """What one block has to do with the watch over constructions, which it may share with the block around it.
 
     Args:
-        defer: whether the block defers them.
+        defer: whether the block defers fills.
+        has_rules: whether the block has rules. One without them watches only where modules may bring their own.
         outer: of the block around this one, in the same thread or task.
         is_here: whether the running code is the block's.
-        params: gives the parameters that modules of the block have so far.
     """
 
     def __init__(
         self,
         defer: bool,
+        has_rules: bool,
         outer: Deferral | None,
         is_here: Callable[[], bool],
-        params: Callable[[], Iterator[nn.Parameter]],
     ) -> None:
-        around: Deferrer | None = outer.deferrer if outer is not None else None
+        around = outer.watch if outer is not None else None
+        self._is_wanted = has_rules or any(name in sys.modules for name in ENGINES)
+        self._make = lambda: Watch(is_here, may_postpone=defer)
         self._is_own = around is None
-        self.deferrer: Deferrer | None = (around or Deferrer(is_here, params)) if defer else None
-        self._above = around if not defer else None
+        self.watch: Watch | None = around or (self._make() if self._is_wanted else None)
+        self._defer = defer
+
+    def want(self) -> None:
+        """Watch from now on: a module of the block has rules of its own."""
+        if self.watch is None:
+            self.watch = self._make()
+            self.watch.users += 1
+            self.watch.begin()
 
     def begin(self) -> None:
-        """Nothing of a block around is pending in one that does not defer."""
-        if self._above is not None:
-            self._above.rest()
-        if self.deferrer is not None:
-            self.deferrer.users += 1
+        """Watch; nothing of a block around is postponed in one that does not defer."""
+        if self.watch is not None:
+            self.watch.users += 1
+            self.watch.begin()
+            if not self._defer and not self._is_own:
+                self.watch.stop_postponing()
 
     def end(self) -> None:
-        """With the outermost block that defers, nothing is pending any more; and with the last, nothing is noticed."""
-        if self.deferrer is not None:
-            self.deferrer.users -= 1
-            if self._is_own or not self.deferrer.users:
-                self.deferrer.rest()
+        """With the outermost block that watches, nothing is postponed any more, and nothing is watched."""
+        if self.watch is not None:
+            self.watch.users -= 1
+            if self._is_own or not self.watch.users:
+                self.watch.end()
+
+    def content(self, tensor: Tensor) -> Content | None:
+        """What a tensor holds; None if nothing was written to it, or if nothing was watched."""
+        return self.watch.record.content(tensor) if self.watch is not None else None
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """A stretch in which models are looked at for anything but their values: nothing is brought up to date."""
-        if self.deferrer is None:
+        if self.watch is None:
             yield
         else:
-            with self.deferrer.aside():
+            with self.watch.aside():
                 yield
 
     @contextmanager
@@ -68,64 +84,78 @@ class Deferral:
 
         Args:
             work: the plans, with the parameters that they are about to write.
-            final: whether nothing may be pending afterwards.
+            final: whether nothing may be postponed afterwards.
             draws: whether a number will be drawn from torch's generator.
         """
-        if self.deferrer is None:
+        if self.watch is None:
             yield
             return
-        with self.deferrer.aside() as records:
-            extents: Extents = {}
-            for plan, targets in work if records else ():
-                _put_replaced(plan, targets, records, extents)
-            dropped = records.drop(extents)
+        with self.watch.aside() as postponed:
+            regions: Regions = {}
+            for plan, targets in work if postponed else ():
+                _add_replaced(plan, targets, postponed, regions)
+            dropped = postponed.drop(regions)
             if final or self._is_own or any(_runs_code(plan) for plan, _ in work):
-                records.run_all()
+                postponed.run_all()
             else:
                 # What is left where a plan writes, or looks; the rest waits for the block around.
-                records.run_for(set(_written(work)))
+                self.watch.flush(_written(work))
                 if draws:
-                    records.run_draws()
+                    postponed.run_draws()
             try:
                 yield
             except BaseException:
-                written: Extents = {}
+                written: Regions = {}
                 for _, targets in work:
                     for fqn in targets.written:
-                        put_extent(written, targets.params[fqn])
-                records.run_those([record for record in dropped if not lies_in(record.tensor, written)])
+                        _add(written, targets.params[fqn])
+                tensors = {key: tensor for _, targets in work for key, tensor in _by_storage(targets)}
+                postponed.run_those([fill for fill in dropped if not fill.lies_in(written)], tensors)
                 raise
 
 
-def _put_replaced(plan: Plan, targets: Targets, records: Records, extents: Extents) -> None:
-    """Add the memory with something pending that a plan overwrites before anybody can look at it."""
+def _add(regions: Regions, tensor: Tensor) -> None:
+    regions.setdefault(tensor.untyped_storage()._cdata, []).append(Region.of(tensor))
+
+
+def _by_storage(targets: Targets) -> Iterator[tuple[int, Tensor]]:
+    for tensor in targets.params.values():
+        if _is_known(tensor):
+            yield tensor.untyped_storage()._cdata, tensor
+
+
+def _is_known(tensor: Tensor) -> bool:
+    return not is_lazy(tensor) and plain(tensor) is tensor and has_memory(tensor)
+
+
+def _add_replaced(plan: Plan, targets: Targets, postponed: Postponed, regions: Regions) -> None:
+    """Add the memory with postponed fills that a plan overwrites before any code can read it."""
     first_code = min((step.rank for step in plan.steps if not isinstance(step, Load)), default=(math.inf,))
     for fqn, entry in plan.items():
         param = targets.params[fqn]
-        if fqn in targets.weights or is_lazy(param) or not is_plain(param) or storage_of(param) not in records:
+        if fqn in targets.weights or not _is_known(param) or param.untyped_storage()._cdata not in postponed:
             continue
         if entry.kept is None and entry.rank < first_code and _overwrites(entry):
-            put_extent(extents, param)
+            _add(regions, param)
 
 
-def _written(work: Work) -> Iterator[int]:
-    """The pieces of memory that plans write to."""
+def _written(work: Work) -> Iterator[Tensor]:
+    """The tensors that plans write to."""
     for plan, targets in work:
         for fqn, entry in plan.items():
-            param = targets.params[fqn]
-            if entry.rule is not None and entry.kept is None and not is_lazy(param) and is_plain(param):
-                yield storage_of(param)
+            if entry.rule is not None and entry.kept is None:
+                yield from filter(_is_known, targets.tensors(fqn))
 
 
 def _overwrites(entry: Entry) -> bool:
     if entry.fill is not None:
-        return not _looks(entry.fill)
+        return not _reads(entry.fill)
     return entry.rule is not None and loads_rule(entry.rule)
 
 
-def _looks(fill: Fill) -> bool:
-    """Whether a fill may look at what is there: a user's function works on a copy of it."""
-    return isinstance(fill, Custom) or (isinstance(fill, Blocks) and any(map(_looks, fill.fills)))
+def _reads(fill: Fill) -> bool:
+    """Whether a fill may read what is there, as a user's function may."""
+    return isinstance(fill, Custom) or (isinstance(fill, Blocks) and any(map(_reads, fill.fills)))
 
 
 def _runs_code(plan: Plan) -> bool:

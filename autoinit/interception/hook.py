@@ -7,25 +7,23 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
 from torch import nn
-from torch._C import _len_torch_function_stack
 from torch._guards import TracingContext
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from .. import applying, parametrized
-from ..deferral import Deferrer
+from ..construction import Watch, tensors_in, unwatched
 from ..patches import Patches
-from ..planning import ENGINES
+from ..planning import ENGINES, PARALLEL
 from .context import innermost, is_paused_within
-from .loading import LOADERS, on_embedding, on_load, on_loader, on_setstate
 from .run import Run
 
 _patches = Patches()
@@ -68,10 +66,31 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
     if run is None or ("torch._dynamo" in sys.modules and TracingContext.try_get() is not None):
         return
     run.notice(instance)
+    watch = run.deferral.watch
+    if watch is not None and isinstance(instance, torch.jit.ScriptModule):
+        watch.stop_postponing()  # C++ has its weights, and reads and saves them unseen.
+    elif watch is None and _has_rules(type(instance)):
+        run.deferral.want()
+    elif watch is not None:
+        watch.begin()
+    if PARALLEL.intersection(base.__name__ for base in type(instance).__mro__):
+        _settle_arguments(run, instance, sys._getframe(1))
     if not _call_hook:
         _hook_calls()
     if type(instance) not in _classes:
         _watch(type(instance))
+
+
+def _settle_arguments(run: Run, wrapper: nn.Module, frame: FrameType | None) -> None:
+    """A model that is wrapped to run in parallel gets its values before the wrapper sends them to others (I5)."""
+    while frame is not None:
+        values = frame.f_locals.values() if frame.f_code.co_name == "__init__" else ()
+        if any(value is wrapper for value in values):
+            for module in values:
+                if isinstance(module, nn.Module) and module is not wrapper and module in run.census:
+                    run.settle_called(module)
+            return
+        frame = frame.f_back
 
 
 def _watch(cls: type) -> None:
@@ -140,49 +159,64 @@ def _on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwar
     return value
 
 
-def _registering(register: Callable[[nn.Module, str, nn.Parameter | None], None]) -> Callable[..., None]:
-    @functools.wraps(register)
-    def register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        register(self, name, param)
-        # Layers are small more often than not. Without a mode on the stack nobody sees us ask.
-        is_small = type(param) is nn.Parameter and not _len_torch_function_stack() and param.numel() < Deferrer.LARGE
-        if not is_small and param is not None and (deferrer := _deferrer()) is not None:
-            deferrer.notice(param)
-
-    return register_parameter
-
-
-def _deferrer() -> Deferrer | None:
-    """What records the fills of the running code, if anything does."""
+def _watch_here() -> Watch | None:
+    """What watches the running code, if anything does."""
     run = innermost(Run)
-    return run.deferral.deferrer if run is not None else None
+    return run.deferral.watch if run is not None else None
+
+
+@functools.lru_cache(maxsize=8192)
+def _has_rules(cls: type) -> bool:
+    """Whether modules of a class may have an `init_cfg`: by the class, or given by a constructor."""
+    constructors = (base.__dict__.get("__init__") for base in cls.__mro__)
+    return hasattr(cls, "init_cfg") or any(
+        isinstance(each, FunctionType) and "init_cfg" in each.__code__.co_names for each in constructors
+    )
 
 
 def _on_trunc_normal(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-    """torch draws these by rejection, and looks at what it has drawn: a mode would see it in pieces."""
-    deferrer = _deferrer()
-    if deferrer is not None and _is_sound(*args, **kwargs) and deferrer.fill_whole(wrapped, args, kwargs):
-        return args[0] if args else kwargs["tensor"]
+    """torch draws these by rejection, and reads what it has drawn: operators would come in pieces."""
+    watch = _watch_here()
+    if watch is not None and kwargs.get("generator") is None and len(args) == 5 and watch.postpone_trunc_normal(*args):
+        return args[0]
     return wrapped(*args, **kwargs)
 
 
-def _is_sound(tensor: torch.Tensor, mean: float, std: float, a: float, b: float, generator: object = None) -> bool:
-    """Whether torch has nothing to say of these arguments: it has to say it now."""
-    return std > 0 and a < b and a - 2 * std <= mean <= b + 2 * std
-
-
 def _on_generator(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-    """Who asks where the generator stands, or moves it, has to find it where it would stand."""
-    if (deferrer := _deferrer()) is not None:
-        deferrer.records.run_draws()
+    """Reading or setting the state of the generator has to find it where it would be."""
+    if (watch := _watch_here()) is not None:
+        watch.postponed.run_draws()
     return wrapped(*args, **kwargs)
 
 
 def _on_thread(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-    """What another thread looks at is not seen: from when one gets something to do nothing is deferred."""
-    if (deferrer := _deferrer()) is not None:
-        deferrer.stop()
+    """What another thread reads is not seen: once a thread gets work, nothing is postponed."""
+    if (watch := _watch_here()) is not None:
+        watch.stop_postponing()
     return wrapped(*args, **kwargs)
+
+
+def _on_address(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """A function in C that hands out memory, of which no mode is told."""
+    if (watch := _watch_here()) is not None:
+        watch.expose(tensors_in((args, kwargs)))
+    return wrapped(*args, **kwargs)
+
+
+def _on_load_state_dict(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """A state dict is handed over as data, unless it is one of the block's own models'."""
+    run, state = innermost(Run), args[0] if args else kwargs.get("state_dict")
+    if run is not None and isinstance(state, Mapping):
+        run.declare_loaded(state, sys._getframe(1))
+    return wrapped(*args, **kwargs)
+
+
+def _on_pretrained(wrapped: Callable[..., nn.Embedding], instance: object, args: Any, kwargs: Any) -> nn.Embedding:
+    """Vectors that are handed over as pretrained are data by declaration, wherever they were made."""
+    module = wrapped(*args, **kwargs)
+    if (watch := _watch_here()) is not None:
+        watch.record.declare(module.weight, "from_pretrained", sys._getframe(1))
+    return module
 
 
 def _hook_calls() -> None:
@@ -202,10 +236,12 @@ def _on_call(module: nn.Module, args: Any) -> None:
         return
     for run in _runs_of(module):
         if id(module) not in run.census.final and not _is_no_use(run):
-            run.settle_called(module)
-            if run.deferral.deferrer is not None:
-                # What is called is traced, compiled or trained: with nothing pending there is nothing to watch.
-                run.deferral.deferrer.rest()
+            with unwatched():
+                run.settle_called(module)
+            watch = run.deferral.watch
+            if watch is not None and not run.census.roots():
+                # All that was built is traced, compiled or trained from now on: there is nothing to watch.
+                watch.end()
             with _lock:
                 _unhook_calls_if_idle()
 
@@ -234,17 +270,13 @@ _NO_USERS = (parametrize.__file__, *(path + os.sep for part in (applying, parame
 
 WATCHED = {
     "init_weights": _on_init_weights,
-    "_load_from_state_dict": on_load(_runs_of),
-    **dict.fromkeys(LOADERS, on_loader(_runs_of)),
     "__deepcopy__": _on_deepcopy,
 }
 """Methods that classes have of their own, and what is told of their calls."""
 
 _patches.want(nn.Module, "__init__", _on_init)
-_patches.want(nn.Module, "_load_from_state_dict", WATCHED["_load_from_state_dict"])
-_patches.want(nn.Module, "__setstate__", on_setstate(lambda: innermost(Run)))
 _patches.want(nn.Module, "__reduce_ex__", _on_reduce)
-_patches.want_instead(nn.Module, "register_parameter", _registering)
+_patches.want(nn.Module, "load_state_dict", _on_load_state_dict)
 _patches.want(nn.init, "_no_grad_trunc_normal_", _on_trunc_normal)
 _patches.want(threading.Thread, "start", _on_thread)
 _patches.want(ThreadPoolExecutor, "submit", _on_thread)
@@ -252,5 +284,7 @@ for owner in (torch, torch.random):
     for name in ("get_rng_state", "set_rng_state", "manual_seed", "seed"):
         _patches.want(owner, name, _on_generator)
 for layer in (nn.Embedding, nn.EmbeddingBag):
-    _patches.want(layer, "from_pretrained", on_embedding(_runs_of))
+    _patches.want(layer, "from_pretrained", _on_pretrained)
+for owner in (torch, torch.utils.dlpack):
+    _patches.want(owner, "to_dlpack", _on_address)
 _patches.want(parametrize, "_inject_new_class", _on_new_class)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from types import FrameType
+from typing import TypeGuard
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
-from ..applying import apply_plan, make_plan, targets_of
+from ..applying import apply_plan, make_plan, targets_of, write_copies
+from ..construction import AUTOINIT, has_memory, plain
 from ..errors import StateError, warn
 from ..planning import (
     FILLED,
@@ -27,9 +31,14 @@ from ..planning import (
     can_reach,
     check_coverage,
     check_unmatched,
+    find_copies,
+    find_held,
+    mark_copies,
     tally,
     walk,
     warn_of_conflicts,
+    warn_of_stale,
+    warn_of_unwritten,
 )
 from ..rules import Rule
 from ..sampling import fresh_seed
@@ -37,7 +46,6 @@ from .census import Census
 from .context import Extent, innermost
 from .cycles import refers_to_itself
 from .deferring import Deferral
-from .foreign import foreign_params
 
 
 class Run(Extent):
@@ -49,7 +57,7 @@ class Run(Extent):
         super().__init__()
         self.census = Census()
         around = outer.deferral if outer is not None else None
-        self.deferral: Deferral = Deferral(defer, around, self.is_here, self.census.params)
+        self.deferral: Deferral = Deferral(defer, bool(rules), around, self.is_here)
         self._reports: list[Report | Callable[[], Report]] = []
         self._rules = rules
         self._seed = seed
@@ -64,13 +72,6 @@ class Run(Extent):
         run: Run | None = self
         while run is not None:
             run.census.add(module)
-            run = run.outer
-
-    def notice_unpickled(self, module: nn.Module) -> None:
-        """Record a module that is read from a file as a whole: here, and so in the blocks around this one."""
-        run: Run | None = self
-        while run is not None:
-            run.census.note_unpickled(module)
             run = run.outer
 
     @property
@@ -114,6 +115,24 @@ class Run(Extent):
         called = [root for root in roots if any(node.module is module for node in walk(root))]
         self._settle(called, self._number(roots), judge=False)
 
+    def declare_loaded(self, state: Mapping[str, object], frame: FrameType) -> None:
+        """Note that what a state dict holds is data, but for weights of modules of the block and copies of those."""
+        watch = self.deferral.watch
+        if watch is None:
+            return
+        with watch.aside():
+            held = {id(content.original) for content in filter(None, map(self.deferral.content, self._tensors()))}
+            for value in filter(_is_plain, state.values()):
+                content = self.deferral.content(value)
+                if content is not None and not content.is_data and id(content.original) not in held:
+                    watch.record.declare(value, "load_state_dict", frame)
+
+    def _tensors(self) -> Iterator[torch.Tensor]:
+        """The parameters and buffers of all modules of the block."""
+        for module in self.census:
+            for table in (module.__dict__.get("_parameters", {}), module.__dict__.get("_buffers", {})):
+                yield from filter(_is_plain, table.values())
+
     def _roots(self) -> list[nn.Module]:
         roots = self.census.roots()
         # Whether the garbage collector has come by must not decide the index of a root, by which its values go.
@@ -137,17 +156,21 @@ class Run(Extent):
     def _carry_out(self, roots: Sequence[nn.Module], numbered: Mapping[int, int], *, judge: bool) -> None:
         taken: set[int] = set()
         surroundings = self._surroundings(taken)
-        planners, plans = [], []
-        for root in roots:
-            planner = Planner(root, [self._rules], surroundings)
-            planners.append(planner)
-            plans.append(make_plan(planner))
+        planners = [Planner(root, [self._rules], surroundings) for root in roots]
+        for planner in planners:
+            planner.collect()
             taken.update(planner.records.ids())
+        held = find_held(planners, self.deferral.content) if surroundings.content is not None else []
+        copies = list(find_copies(held))
+        mark_copies(copies)
+        plans = [make_plan(planner) for planner in planners]
         self._tallies += map(tally, planners)
         if judge:
             self._judge()
         check_coverage(plans, self._policy)
-        warn_of_conflicts(planners)
+        warn_of_conflicts(planners, self._policy.unmatched)
+        warn_of_stale(held, copies, list(zip(planners, plans, strict=True)))
+        warn_of_unwritten(plans)
         # All found before any is written, so that an error leaves every root as it was.
         targets = [targets_of(planner, plan) for planner, plan in zip(planners, plans, strict=True)]
         work = list(zip(plans, targets, strict=True))
@@ -161,6 +184,7 @@ class Run(Extent):
                 if self.outer is not None:
                     self.outer.remember(plan, report, target.params)
                     self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
+            write_copies(copies)
         if not judge:
             self._close(roots)
 
@@ -204,14 +228,11 @@ class Run(Extent):
 
     def _surroundings(self, taken: set[int]) -> Surroundings:
         census = self.census
-        # An id is free again when its tensor is gone.
-        loaded = census.loaded_tensors()
-        settled = {key: entry for key, (param, entry) in self._settled.items() if param() is not None}
+        settled = {key: entry for key, (param, entry) in self._settled.items() if self._is_as_filled(param())}
         return Surroundings(
             built={id(module) for module in census},
             final=census.final,
-            loaded=loaded,
-            foreign=foreign_params(census, known=loaded),
+            content=self.deferral.content if self.deferral.watch is not None else None,
             taken=taken,
             settled=settled,
             carried_out=census.carried_out,
@@ -219,6 +240,11 @@ class Run(Extent):
             asked=self._asks,
             fan=self._policy.fan,
         )
+
+    def _is_as_filled(self, param: torch.Tensor | None) -> bool:
+        """Whether a parameter that an inner block has filled is there, and nothing has written to it since."""
+        content = self.deferral.content(param) if param is not None else None
+        return param is not None and (content is None or content.operator == AUTOINIT)
 
     @property
     def _asks(self) -> bool:
@@ -249,6 +275,11 @@ def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> 
     run = innermost(Run)
     if run is not None:
         run.remember(plan, report, params)
+
+
+def _is_plain(value: object) -> TypeGuard[torch.Tensor]:
+    """Whether a value is a tensor with memory of its own in this process."""
+    return isinstance(value, torch.Tensor) and not is_lazy(value) and plain(value) is value and has_memory(value)
 
 
 def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> Report:

@@ -2,9 +2,15 @@
 
 from .binding import Rank as Rank
 from .binding import unwrapped as unwrapped
+from .claims import COPY_OF as COPY_OF
+from .claims import NEVER_WRITTEN as NEVER_WRITTEN
 from .claims import Surroundings as Surroundings
 from .collecting import Collector as Collector
 from .conflicts import warn_of_conflicts as warn_of_conflicts
+from .copies import Copy as Copy
+from .copies import find_copies as find_copies
+from .copies import find_held as find_held
+from .copies import mark_copies as mark_copies
 from .coverage import check_coverage as check_coverage
 from .entries import Deferred as Deferred
 from .entries import Entry as Entry
@@ -31,10 +37,13 @@ from .reports import OWN as OWN
 from .reports import PENDING as PENDING
 from .reports import Report as Report
 from .reports import ReportEntry as ReportEntry
+from .stale import warn_of_stale as warn_of_stale
+from .stale import warn_of_unwritten as warn_of_unwritten
 from .steps import Load as Load
 from .steps import ModuleCall as ModuleCall
 from .steps import OwnInit as OwnInit
 from .steps import Step as Step
+from .tree import PARALLEL as PARALLEL
 from .tree import Node as Node
 from .tree import joined as joined
 from .tree import walk as walk

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Mapping, Set
+from collections.abc import Callable, Collection, Container, Mapping, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
+from ..construction import Content
 from ..globs import is_plain
 from ..initializers import Initializer
 from ..rules import Rule
@@ -25,8 +27,7 @@ class Surroundings:
     Args:
         built: ids of the modules that were built in the block; None for a model that exists already.
         final: ids of the modules whose values must not change any more.
-        loaded: ids of the parameters that a checkpoint filled.
-        foreign: ids of the parameters that belong to modules outside the block, too.
+        content: what a tensor holds, by the construction record; None if nothing was recorded.
         taken: ids of the parameters that belong to an earlier root of the block, too.
         settled: by id, the entries of parameters that an inner block has filled already.
         carried_out: ids of the modules whose own rules and `init_weights` an inner block has carried out.
@@ -40,8 +41,7 @@ class Surroundings:
 
     built: Container[int] | None = None
     final: Container[int] = ()
-    loaded: Set[int] = frozenset()
-    foreign: Set[int] = frozenset()
+    content: Callable[[torch.Tensor], Content | None] | None = None
     taken: Set[int] = frozenset()
     settled: Mapping[int, Entry] = field(default_factory=dict)
     carried_out: Container[int] = ()
@@ -56,19 +56,43 @@ class Surroundings:
         """Whether a module is there to be initialized."""
         return (self.built is None or id(module) in self.built) and id(module) not in self.final
 
+    def is_unwritten(self, tensors: Collection[torch.Tensor]) -> bool:
+        """Whether nothing has ever been written to these tensors."""
+        if self.content is None:
+            return False
+        return any(not is_lazy(each) and not each.is_meta and self.content(each) is None for each in tensors)
+
     def why_kept(self, module: nn.Module, tensors: Collection[torch.Tensor]) -> str | None:
         """Why what these tensors hold must be left alone, if it must."""
-        if self.loaded and _any_of(tensors, self.loaded):
-            return "loaded"
         if id(module) in self.final:
             return "final since its first call"
         if self.built is not None and id(module) not in self.built:
             return "built outside the block"
-        if self.foreign and _any_of(tensors, self.foreign):
-            return "shared with a module outside the block"
+        if self.content is not None:
+            for tensor in tensors:
+                held = None if is_lazy(tensor) or tensor.is_meta else self.content(tensor)
+                if held is not None and held.is_data:
+                    return held.describe()
         if self.taken and _any_of(tensors, self.taken):
             return "shared with an earlier root of the block"
         return None
+
+
+def may_overwrite(kept: str) -> bool:
+    """Whether `overwrite=True` fills what is kept for this reason.
+
+    Example:
+        >>> (
+        ...     may_overwrite("data (torch.load, train.py:88)"),
+        ...     may_overwrite("built outside the block"),
+        ... )
+        (True, False)
+    """
+    return kept.startswith(("data", COPY_OF))
+
+
+COPY_OF = "copy of "
+NEVER_WRITTEN = "never written"
 
 
 def _any_of(tensors: Collection[torch.Tensor], ids: Set[int]) -> bool:

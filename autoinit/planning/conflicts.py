@@ -10,19 +10,21 @@ from ..fills import Fill
 from ..initializers import Initializer
 from ..rules import Rule
 from .binding import Source
-from .claims import Claim
+from .claims import Claim, may_overwrite
 from .loads import loads_rule
 from .planner import Planner
+from .policy import Unmatched
 from .records import Record
 
 SHOWN = 3
 
 
-def warn_of_conflicts(planners: Sequence[Planner]) -> None:
+def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto") -> None:
     """Warn of overrides that a later rule wipes out, of ties that two rules claim, of rules for loaded weights only.
 
     Args:
         planners: those of one block, when they have planned.
+        unmatched: "ignore" leaves rules alone that select nothing which they may fill.
     """
     told: set[tuple[str, str]] = set()
     for planner in planners:
@@ -30,7 +32,8 @@ def warn_of_conflicts(planners: Sequence[Planner]) -> None:
         for record in planner.records:
             if record.alias_claims and record.kept is None:
                 _warn_of_tie(planner, record, told)
-    _warn_of_loaded(planners)
+    if unmatched != "ignore":
+        _warn_of_kept(planners)
 
 
 def _warn_of_wiped_overrides(planner: Planner, told: set[tuple[str, str]]) -> None:
@@ -97,19 +100,26 @@ def _fill(planner: Planner, claim: Claim, record: Record) -> Fill | Initializer 
         return claim.scheme
 
 
-def _warn_of_loaded(planners: Iterable[Planner]) -> None:
-    """Warn of rules that reach something, all of which was loaded."""
-    loaded: dict[int, tuple[Rule, list[str]]] = {}
+def _warn_of_kept(planners: Iterable[Planner]) -> None:
+    """Warn of rules that match something, all of which holds data or follows what it is a copy of."""
+    kept: dict[int, tuple[Rule, list[str], str]] = {}
     others: set[int] = set()
-    for planner in planners if any(planner.surroundings.loaded for planner in planners) else ():
+    for planner in planners:
         for record in planner.records:
             for claim in record.claims:
-                if record.kept != "loaded":
+                if record.kept is None or not may_overwrite(record.kept):
                     others.add(id(claim.rule))
                 elif not loads_rule(claim.rule):
-                    loaded.setdefault(id(claim.rule), (claim.rule, []))[1].append(record.fqn)
-    for key, (rule, fqns) in loaded.items():
+                    kept.setdefault(id(claim.rule), (claim.rule, [], record.kept))[1].append(record.fqn)
+    for key, (rule, fqns, why) in kept.items():
         if key not in others:
-            names = list(dict.fromkeys(fqns))
-            shown = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-            warn(f"{rule.describe()} matches only loaded parameters ({shown}), which keep their values.")
+            warn(
+                f"{rule.describe()} fills nothing: all that it matches ({first_of(fqns)}) is kept as it is: {why}. "
+                "Add overwrite=True to the rule if it should be filled."
+            )
+
+
+def first_of(names: Iterable[str]) -> str:
+    """The first of some names, for a message."""
+    found = list(dict.fromkeys(names))
+    return ", ".join(found[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")

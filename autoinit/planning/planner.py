@@ -14,7 +14,7 @@ from ..initializers import Resolved
 from ..layers import class_name
 from ..rules import Rule
 from .binding import LOADS, SETTLED, unwrapped
-from .claims import Claim
+from .claims import NEVER_WRITTEN, Claim, may_overwrite
 from .collecting import Collector
 from .entries import Entry
 from .layouts import Layouts
@@ -31,6 +31,14 @@ NOTHING = Resolved(fill=None)
 
 class Planner(Collector):
     """Collects claims in one walk over a model, then decides."""
+
+    _is_collected = False
+
+    def collect(self) -> None:
+        """Walk, once."""
+        if not self._is_collected:
+            self._is_collected = True
+            super().collect()
 
     def plan(self) -> Plan:
         """Walk, and decide.
@@ -56,6 +64,10 @@ class Planner(Collector):
         if len(record.claims) > 1:
             record.claims = tuple(sorted(record.claims, key=lambda claim: claim.rank))
         claims, kept = record.claims, record.kept
+        if kept is not None and claims and getattr(claims[-1].rule, "overwrite", False) and may_overwrite(kept):
+            kept = None
+        if kept is None and not claims and self.surroundings.is_unwritten(record.tensors):
+            kept = NEVER_WRITTEN
         settled = self.surroundings.settled
         if settled and id(record.param) in settled:
             return self._settled(record, settled[id(record.param)], claims)
@@ -98,7 +110,7 @@ class Planner(Collector):
     def _settled(self, record: Record, inner: Entry, claims: Sequence[Claim]) -> Entry:
         """An inner block's entry as the outer block sees it: only an outer checkpoint can still beat it (P2, P4)."""
         outer = [claim for claim in claims if claim.rank[0] == LOADS and claim.rank[1] > -self.own_depth]
-        if inner.kept == "loaded":  # By the model's own code, not by a rule (I2).
+        if inner.kept is not None and may_overwrite(inner.kept):  # By the model's own code, not by a rule (I2).
             outer = []
         losers = self._losers([claim for claim in claims if claim not in outer], None)
         if not outer:
@@ -107,7 +119,7 @@ class Planner(Collector):
             changes: dict[str, Any] = {
                 "beat": tuple(known.values()),
                 "rank": (SETTLED, 0, 0, 0),
-                "kept": "loaded" if record.kept == "loaded" else "filled by an inner block",
+                "kept": inner.kept or "filled by an inner block",
             }
         else:
             won = outer[-1]

@@ -21,8 +21,9 @@ class ReportEntry(Entry):
     """A plan's entry and what became of it.
 
     Args:
-        outcome: "filled" by its rule; "kept" as it was; "kept: loaded" from a checkpoint that the block saw;
-            "own init_weights" if the module's own method wrote it; "pending" while it has no shape.
+        outcome: "filled" by its rule; "kept" as its constructor made it; "kept: ..." with the reason, as data and
+            where it came from; "copy of ..." if it follows another tensor; "never written" if its memory is whatever
+            was there; "own init_weights" if the module's own method wrote it; "pending" while it has no shape.
     """
 
     outcome: str
@@ -32,7 +33,12 @@ class ReportEntry(Entry):
         """What it got, in words."""
         if self.outcome == OWN:
             return "by its module"
-        return "" if self.outcome == LOADED else super().gets
+        return "" if self.kept is not None else super().gets
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it was left as it was."""
+        return self.outcome.startswith(KEPT)
 
     @classmethod
     def of(cls, entry: Entry, outcome: str) -> ReportEntry:

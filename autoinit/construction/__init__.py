@@ -1,0 +1,16 @@
+"""The construction record: what was written to every piece of memory that a block saw made, and where it came from."""
+
+from .content import AUTOINIT as AUTOINIT
+from .content import Content as Content
+from .content import Origin as Origin
+from .content import Place as Place
+from .memory import Region as Region
+from .modes import unwatched as unwatched
+from .operators import tensors_in as tensors_in
+from .postponed import Postponed as Postponed
+from .record import ConstructionRecord as ConstructionRecord
+from .record import has_memory as has_memory
+from .record import plain as plain
+from .record import storage_key as storage_key
+from .watch import Watch as Watch
+from .watch import current_watch as current_watch

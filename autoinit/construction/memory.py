@@ -1,0 +1,182 @@
+"""Pieces of memory that a block saw made, and the writes to each of them in order."""
+
+from __future__ import annotations
+
+import ctypes
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from .content import Content, Origin
+
+SMALL = 1 << 14
+"""Memory of fewer bytes is compared by value when the block ends; for larger memory, what gets its address is watched."""
+MOST_WRITES = 256
+"""So many partial writes to one piece of memory are remembered one by one."""
+
+
+class Region(NamedTuple):
+    """Which elements of a storage a tensor has, in which order; in bytes.
+
+    Args:
+        start: of the first element.
+        end: past the last one.
+        layout: sizes and strides without axes of one element; None where the elements follow one another.
+    """
+
+    start: int
+    end: int
+    layout: tuple[tuple[int, int], ...] | None
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Region:
+        """The region of a strided tensor.
+
+        Example:
+            >>> Region.of(torch.zeros(4, 4)[1:3])
+            Region(start=16, end=48, layout=None)
+            >>> Region.of(torch.zeros(4, 4)[1:3, :2])
+            Region(start=16, end=40, layout=((2, 16), (2, 4)))
+        """
+        width, count = tensor.element_size(), tensor.numel()
+        start = tensor.storage_offset() * width
+        if tensor.is_contiguous() or not count:
+            return cls(start, start + count * width, None)
+        axes = tuple((n, step * width) for n, step in zip(tensor.shape, tensor.stride(), strict=True) if n > 1)
+        return cls(start, start + sum((n - 1) * step for n, step in axes) + width, axes)
+
+    def covers(self, other: Region) -> bool:
+        """Whether nothing of another region is left out."""
+        if self == other:
+            return True
+        return self.is_dense and self.start <= other.start and other.end <= self.end
+
+    def meets(self, other: Region) -> bool:
+        """Whether two regions may have an element in common."""
+        return self.start < other.end and other.start < self.end
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether it has every byte between its ends: the elements may be in any order."""
+        if self.layout is None:
+            return True
+        expected = None
+        for size, step in sorted(self.layout, key=lambda axis: axis[1]):
+            if expected is not None and step != expected:
+                return False
+            expected = size * step
+        return expected == self.end - self.start
+
+
+class Write(NamedTuple):
+    """One write to a piece of memory."""
+
+    region: Region
+    content: Content
+
+
+class Memory:
+    """One storage that was made in the block, with what was written to it.
+
+    Args:
+        storage: the storage. Only a weak reference is kept, so that what a constructor throws away is freed.
+        content: what it held when it was first seen; None if nothing had been written to it.
+    """
+
+    __slots__ = ("_checksum", "exposed", "is_small", "key", "pending", "reference", "writes", "writes_seen")
+
+    def __init__(self, storage: torch.UntypedStorage, content: Content | None = None) -> None:
+        # While the weak reference is there, no other storage comes to have the same address.
+        self.reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        self.key = int(storage._cdata)
+        self.is_small = storage.nbytes() < SMALL
+        self.writes: list[Write] = []
+        self.writes_seen = 0
+        """How often an operator wrote to it; a version counter that is above this was raised by something unseen."""
+        self.exposed = False
+        """Whether code that is not watched may have its address."""
+        self.pending = False
+        """Whether fills of it have been postponed."""
+        self._checksum: int | None = None
+        if content is not None:
+            self.writes.append(Write(Region(0, storage.nbytes(), None), content))
+
+    @property
+    def is_gone(self) -> bool:
+        return bool(self.reference.expired())  # type: ignore[no-untyped-call]
+
+    def write(self, region: Region, content: Content) -> None:
+        """Note that an operator wrote a region."""
+        self.writes_seen += 1
+        if len(self.writes) == 1 and region.covers(self.writes[0].region):
+            self.writes[0] = Write(region, content)
+            return
+        self.writes = [write for write in self.writes if not region.covers(write.region)]
+        if len(self.writes) >= MOST_WRITES:
+            self.writes = [Write(*_merged(self.writes))]
+        self.writes.append(Write(region, content))
+
+    def content(self, region: Region) -> Content | None:
+        """What a region holds; None if nothing was written there."""
+        found: list[Write] = []
+        for write in reversed(self.writes):
+            if write.region.meets(region):
+                if not found and write.region == region:
+                    return write.content
+                found.append(write)
+                if write.region.covers(region):
+                    break
+        if not found:
+            return None
+        if len(found) == 1 and found[0].region.covers(region):
+            return found[0].content.part((region, found[0].region))
+        key = (self.key, self.writes_seen, region)
+        parts = found[0].content.parts
+        return parts.get(key) or parts.setdefault(key, mixed(write.content for write in found))
+
+    def note_values(self, tensor: Tensor) -> None:
+        """Remember what the memory holds now, as far as that is how unseen writes to it are found."""
+        if (self.is_small or self.exposed) and not self.pending:
+            self._checksum = checksum(tensor)
+
+    def forget_values(self) -> None:
+        """Remember nothing of what the memory holds, because other processes will write to it at some later time."""
+        self._checksum = None
+
+    def was_written_unseen(self, tensor: Tensor) -> bool:
+        """Whether it holds other bytes than it should, or, for large memory, was written more often than was seen."""
+        if self._checksum is not None:
+            return checksum(tensor) != self._checksum
+        return version_of(tensor) > self.writes_seen
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often operators have written to a tensor in place; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def checksum(tensor: Tensor) -> int | None:
+    """A checksum of all bytes of a tensor's storage; None where they cannot be read, or only by a copy."""
+    storage = tensor.untyped_storage()
+    count = storage.nbytes()
+    if not tensor.is_cpu or not count:
+        return None
+    return zlib.crc32((ctypes.c_char * count).from_address(storage.data_ptr()))
+
+
+def mixed(contents: Iterator[Content]) -> Content:
+    """What several writes to parts of one region have left there."""
+    sources = tuple(contents)
+    data = next((source for source in sources if source.is_data), None)
+    if data is None:
+        return Content("mixed", (), Origin.INITIALIZATION, sources, place=sources[0].place)
+    return Content("mixed", (), Origin.DATA, sources, place=data.place, reason=data.reason)
+
+
+def _merged(writes: list[Write]) -> tuple[Region, Content]:
+    region = Region(min(w.region.start for w in writes), max(w.region.end for w in writes), None)
+    return region, mixed(write.content for write in writes)

@@ -1,0 +1,143 @@
+"""What the schema of an ATen operator says of it: what it reads, writes, makes and draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Kind(Enum):
+    """How an operator is watched."""
+
+    NEUTRAL = "neutral"
+    """Views, shapes and dtypes: no value is read or written."""
+    EMPTY = "empty"
+    """Makes memory without values."""
+    LIFTS = "lifts"
+    """Announces a tensor that torch made from Python numbers, or from an array of another library."""
+    SETS = "sets"
+    """Gives a tensor other memory."""
+    COMPUTES = "computes"
+    """All others."""
+
+
+OVERWRITES = frozenset({"fill_", "zero_", "copy_", "set_", "normal_", "uniform_", "log_normal_", "exponential_"}) | {
+    "cauchy_",
+    "geometric_",
+    "random_",
+    "bernoulli_",
+    "_foreach_copy_",
+    "_foreach_zero_",
+}
+COPIES = frozenset(
+    {"clone", "_to_copy", "copy_", "lift", "alias_copy", "detach_copy", "view_copy", "_copy_from", "_foreach_copy_"}
+)
+"""Results that have every value of the source."""
+COLLECTIVE = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_c10d_functional_autograd", "symm_mem"})
+CONSTANT_FILLS = frozenset({"fill_", "zero_"})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operator:
+    """One overload of an operator.
+
+    Args:
+        name: as `aten.normal_.default`.
+        kind: how it is watched.
+        written: positions and names of the arguments that it writes.
+        overwrites: whether nothing is left of what was there.
+        copies: whether its result has just the values of its source.
+        draws: whether it draws from a generator.
+        reads: whether it looks at the values of its tensor arguments.
+        arithmetic: whether it changes each element of its first argument by itself, in place.
+        collective: whether other processes take part.
+    """
+
+    name: str
+    kind: Kind
+    written: tuple[tuple[int, str], ...]
+    overwrites: bool
+    copies: bool
+    draws: bool
+    reads: bool
+    arithmetic: bool
+    collective: bool
+    from_file: bool
+
+    def targets(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+        """The tensors that a call writes."""
+        if self.collective:
+            return list(tensors_in((args, kwargs)))
+        return [
+            tensor
+            for index, name in self.written
+            for tensor in tensors_in(args[index] if index < len(args) else kwargs.get(name))
+        ]
+
+
+@lru_cache(maxsize=4096)
+def operator_of(function: Any) -> Operator:
+    """Read the schema of an operator, once.
+
+    Example:
+        >>> operator = operator_of(torch.ops.aten.normal_.default)
+        >>> operator.name, operator.draws, operator.overwrites, operator.kind
+        ('aten.normal_.default', True, True, <Kind.COMPUTES: 'computes'>)
+    """
+    schema = function._schema
+    base = schema.name.partition("::")[2]
+    written = tuple(
+        (index, argument.name)
+        for index, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    draws = torch.Tag.nondeterministic_seeded in function.tags
+    in_place = base.endswith("_") and not base.startswith("_") and [index for index, _ in written] == [0]
+    pointwise = torch.Tag.pointwise in function.tags
+    return Operator(
+        name=str(function),
+        kind=_kind_of(function, base, written),
+        written=written,
+        overwrites=base in OVERWRITES or (bool(written) and not in_place and not base.startswith("_")),
+        copies=base in COPIES,
+        draws=draws,
+        reads=not (base.endswith("_like") or base.startswith("new_")),
+        arithmetic=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
+        collective=function.namespace in COLLECTIVE,
+        from_file=base == "from_file",
+    )
+
+
+def _kind_of(function: Any, base: str, written: Sequence[object]) -> Kind:
+    if base in ("lift_fresh", "lift"):
+        return Kind.LIFTS
+    if base in ("set_", "resize_", "resize_as_"):
+        return Kind.SETS
+    if base.startswith(("empty", "new_empty")) or base == "_efficientzerotensor":
+        return Kind.EMPTY
+    if torch.Tag.inplace_view in function.tags:
+        return Kind.NEUTRAL
+    returns = function._schema.returns
+    views = [value.alias_info for value in returns]
+    if not written and views and all(info is not None and not info.is_write for info in views):
+        return Kind.NEUTRAL
+    return Kind.COMPUTES
+
+
+def tensors_in(value: object) -> Iterator[Tensor]:
+    """The tensors in an argument, also those in lists and dicts."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            if not isinstance(item, (int, float)):
+                yield from tensors_in(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)

@@ -1,0 +1,336 @@
+"""Fills that are not done yet: on which memory, in which order, and how they are done after all."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .memory import Memory, Region
+from .modes import unwatched
+
+TRUNC_NORMAL = "torch.nn.init._no_grad_trunc_normal_"
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {TRUNC_NORMAL: nn.init._no_grad_trunc_normal_}
+"""Functions in Python that are postponed as a whole, as they are before a block replaces them."""
+
+
+@dataclass(eq=False, slots=True)
+class Fill:
+    """One call that fills memory by numbers alone.
+
+    Args:
+        operator: what was called, by name.
+        memory: what it fills.
+        region: which part of it.
+        layout: offset, sizes and strides in elements, to make the tensor again.
+        dtype: of the tensor.
+        numbers: the other arguments, by position.
+        named: the other arguments, by name.
+        draws: whether it draws from torch's default generator.
+        overwrites: whether nothing is left of what was there.
+    """
+
+    operator: str
+    memory: Memory
+    region: Region
+    layout: tuple[int, torch.Size, tuple[int, ...]]
+    dtype: torch.dtype
+    numbers: tuple[Any, ...]
+    named: Mapping[str, Any]
+    draws: bool
+    overwrites: bool
+    is_void: bool = False
+    """Whether only its draws matter, because later fills leave nothing of it, or its memory is gone."""
+    number: int = -1
+    """Its place in the order of the program."""
+
+    def covers(self, other: Fill) -> bool:
+        """Whether nothing is left of what another fill of the same memory did before."""
+        return self.overwrites and self.region.covers(other.region)
+
+    def lies_in(self, regions: Mapping[int, Sequence[Region]]) -> bool:
+        """Whether all that it fills is in some regions, by storage."""
+        return any(region.covers(self.region) for region in regions.get(self.memory.key, ()))
+
+    def apply(self, storage: torch.UntypedStorage | None) -> None:
+        """Do it, on a storage; or on memory of its own, for the sake of the numbers that it draws."""
+        offset, size, stride = self.layout
+        if storage is None:
+            tensor = torch.empty(size, dtype=self.dtype, device="cpu")
+        else:
+            tensor = torch.empty(0, dtype=self.dtype, device="cpu").set_(storage, offset, size, stride)
+        function_of(self.operator)(tensor, *self.numbers, **self.named)
+
+
+@lru_cache(maxsize=256)
+def function_of(operator: str) -> Callable[..., Any]:
+    """The function with the name of an operator.
+
+    Example:
+        >>> function_of("aten.fill_.Scalar") is torch.ops.aten.fill_.Scalar
+        True
+    """
+    found: Callable[..., Any] = FUNCTIONS.get(operator) or attrgetter(operator)(torch.ops)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def accepts(
+    operator: str, dtype: torch.dtype, numbers: tuple[Any, ...], named: tuple[tuple[str, Any], ...], types: object
+) -> bool:
+    """Whether an operator takes some numbers; `types` are theirs, as `1 == 1.0 == True`."""
+    try:
+        function_of(operator)(torch.empty(0, dtype=dtype, device="cpu"), *numbers, **dict(named))
+    except Exception:  # Whatever it is, the call itself raises it, at the line that made the mistake.
+        return False
+    return True
+
+
+@dataclass(eq=False, slots=True)
+class Held:
+    """Memory with postponed fills, which is kept alive until they are done.
+
+    Args:
+        storage: the memory.
+        witness: a tensor with the version counter of the first tensor that was filled.
+        before: what it counted then.
+    """
+
+    storage: torch.UntypedStorage
+    witness: Tensor
+    before: int
+    fills: list[Fill]
+
+    @property
+    def was_written_unseen(self) -> bool:
+        """Whether the version counter rose more often than fills were postponed."""
+        return self.witness._version - self.before > len(self.fills)
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether nothing but this refers to the memory any more."""
+        return int(torch._C._storage_Use_Count(self.storage._cdata)) <= _USES_WHEN_DROPPED
+
+
+class Postponed:
+    """Postponed fills in the order of the program.
+
+    Fills that draw are done in that order, and before any other draw: each gets the numbers that it would have got.
+    Where the generator was set meanwhile (`torch.manual_seed`), they are done from where it stood.
+
+    Args:
+        on_unseen: is called with memory that was written by code that is not watched.
+    """
+
+    def __init__(self, on_unseen: Callable[[Memory], None]) -> None:
+        self._numbers = itertools.count()
+        self._held: dict[int, Held] = {}
+        self._draws: list[Fill] = []
+        self._state: Tensor | None = None
+        """Of the default generator, where the first of the postponed draws begins."""
+        self._on_unseen = on_unseen
+
+    def __len__(self) -> int:
+        return sum(len(held.fills) for held in self._held.values())
+
+    def __bool__(self) -> bool:
+        return bool(self._held or self._draws)
+
+    @property
+    def has_draws(self) -> bool:
+        """Whether any of them draws."""
+        return bool(self._draws)
+
+    def __contains__(self, key: int) -> bool:
+        """Whether a storage has postponed fills."""
+        return key in self._held
+
+    def add(self, fill: Fill, tensor: Tensor) -> None:
+        """Postpone a fill, which is the latest."""
+        if fill.draws:
+            self._note_state()
+            self._draws.append(fill)
+        fill.number = next(self._numbers)
+        held = self._held.get(fill.memory.key)
+        if held is None:
+            held = Held(tensor.untyped_storage(), _witness(tensor), tensor._version, [])
+            self._held[fill.memory.key] = held
+            fill.memory.pending = True
+        held.fills.append(fill)
+        if fill.number % 64 == 63:
+            self._void(fill for held in self._held.values() if held.is_dropped for fill in held.fills)
+
+    def _note_state(self) -> None:
+        state = torch.default_generator.get_state()
+        if self._state is not None and not _is_same(self._state, state):
+            self.run_draws()
+        if self._state is None:
+            self._state = state
+
+    def run_for(self, keys: Collection[int]) -> None:
+        """Bring some storages up to date: do their fills, and the draws that come before the last of those."""
+        held = [self._held[key] for key in keys if key in self._held]
+        if held:
+            self._void([fill for each in held for fill in _overwritten(each.fills)])
+            due = [fill for each in held for fill in each.fills]
+            last = max((fill.number for fill in due if fill.draws), default=-1)
+            self._run({id(fill): fill for fill in (*due, *self._before(last))}.values())
+
+    def run_draws(self) -> None:
+        """Do everything that draws, because something else is about to draw."""
+        if self._draws:
+            self._run(self._before(self._draws[-1].number))
+
+    def run_all(self) -> None:
+        """Do everything."""
+        self._run([*(f for f in self._draws if f.is_void), *(f for held in self._held.values() for f in held.fills)])
+
+    def run_those(self, fills: Iterable[Fill], tensors: Mapping[int, Tensor]) -> None:
+        """Do fills that were dropped, after all."""
+        for fill in fills:
+            self.add(fill, tensors[fill.memory.key])
+        self.run_all()
+
+    def drop(self, regions: Mapping[int, Sequence[Region]]) -> list[Fill]:
+        """Forget the fills of memory that will be overwritten, by storage; returns them in their order."""
+        dropped = [
+            fill
+            for key, parts in regions.items()
+            if key in self._held
+            for fill in self._held[key].fills
+            if fill.lies_in({key: parts})
+        ]
+        dropped.sort(key=_number)
+        self._take(dropped)
+        if not self._draws:
+            self._state = None
+        return dropped
+
+    def _before(self, last: int) -> list[Fill]:
+        """All draws up to a number, with what else was filled in the same memory before it."""
+        before = [fill for fill in self._draws if fill.number <= last]
+        keys = {fill.memory.key for fill in before if not fill.is_void}
+        filled = [fill for key in keys for fill in self._held[key].fills if fill.number <= last]
+        return [*filled, *(fill for fill in before if fill.is_void)]
+
+    def _void(self, fills: Iterable[Fill]) -> None:
+        """Forget fills of which nothing would be left, but for the numbers that they draw."""
+        fills = list(fills)
+        draws = self._draws
+        self._take(fills)
+        self._draws = [fill for fill in draws if fill.draws]
+        for fill in fills:
+            fill.is_void = True
+
+    def _run(self, due: Collection[Fill]) -> None:
+        """Do fills in their order, with the generator as it stood when they were postponed."""
+        if not due:
+            return
+        held = {key: self._held[key] for key in {fill.memory.key for fill in due if not fill.is_void}}
+        skipped = {key for key, each in held.items() if self._is_left_alone(each)}
+        # First of all, so that an error leaves nothing to be done a second time.
+        self._take(list(due))
+        errors = []
+        with unwatched(), self._from_where_draws_begin(any(fill.draws for fill in due)):
+            for fill in sorted(due, key=_number):
+                is_alive = not fill.is_void and fill.memory.key not in skipped
+                if is_alive or fill.draws:
+                    try:
+                        fill.apply(held[fill.memory.key].storage if is_alive else None)
+                    except Exception as error:  # Those after it must not be left undone.
+                        errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _is_left_alone(self, held: Held) -> bool:
+        """Whether the fills of some memory have no effect: it was written by something unseen, or it is gone."""
+        if held.was_written_unseen:
+            self._on_unseen(held.fills[0].memory)
+            return True
+        return held.is_dropped
+
+    @contextmanager
+    def _from_where_draws_begin(self, draws: bool) -> Iterator[None]:
+        """Where the generator was set meanwhile, a stretch in which it stands where it stood before."""
+        state = self._state
+        if not draws or state is None:
+            yield
+            return
+        now = torch.default_generator.get_state()
+        self._state = None
+        was_set = not _is_same(state, now)
+        if was_set:
+            torch.default_generator.set_state(state)
+        try:
+            yield
+        finally:
+            if self._draws:
+                self._state = torch.default_generator.get_state()
+            if was_set:
+                torch.default_generator.set_state(now)
+
+    def _take(self, fills: Sequence[Fill]) -> None:
+        """Take fills off the list."""
+        gone = {fill.number for fill in fills}
+        for memory in {fill.memory for fill in fills if not fill.is_void}:
+            held = self._held[memory.key]
+            left = [fill for fill in held.fills if fill.number not in gone]
+            if left:
+                held.before += len(held.fills) - len(left) if held.witness._version > held.before else 0
+                held.fills = left
+            else:
+                del self._held[memory.key]
+                memory.pending = False
+        if any(fill.draws for fill in fills):
+            self._draws = [fill for fill in self._draws if fill.number not in gone]
+
+
+def _overwritten(fills: Sequence[Fill]) -> Iterator[Fill]:
+    """The fills of one piece of memory of which later ones leave nothing."""
+    for index, fill in enumerate(fills):
+        if any(later.covers(fill) for later in fills[index + 1 :]):
+            yield fill
+
+
+def _witness(tensor: Tensor) -> Tensor:
+    """A tensor that shares memory and version counter with another, and is not that object."""
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+    # An operator comes to a dispatch mode below the layer that counts versions: without it, none would be shared.
+    included = torch._C._dispatch_tls_local_include_set() | keys
+    with (
+        torch._C.DisableTorchFunction(),
+        torch._C._ForceDispatchKeyGuard(included, torch._C.DispatchKeySet.from_raw_repr(0)),
+    ):
+        return torch.ops.aten.detach.default(tensor)
+
+
+def _is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two states of a generator are the same: asked at each draw, where `torch.equal` is slow."""
+    return _bytes(one) == _bytes(other)
+
+
+def _bytes(state: Tensor) -> bytes:
+    return ctypes.string_at(state.data_ptr(), state.numel())
+
+
+def _number(fill: Fill) -> int:
+    return fill.number
+
+
+def _uses_when_dropped() -> int:
+    """What torch counts for memory that only a `Held` refers to."""
+    tensor = torch.empty(1, device="cpu")
+    held = Held(tensor.untyped_storage(), tensor.detach(), 0, [])
+    del tensor
+    return int(torch._C._storage_Use_Count(held.storage._cdata))
+
+
+_USES_WHEN_DROPPED = _uses_when_dropped()

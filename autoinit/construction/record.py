@@ -1,0 +1,239 @@
+"""The record of a construction: every piece of memory that the block saw made, with what was written to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .content import Content, Place, computed, outside
+from .memory import Memory, Region, version_of
+from .operators import Kind, Operator, tensors_in
+
+NUMBERS = 4096
+"""No program's text has more numbers in one list: a longer one was computed, or read from a file."""
+
+
+class ConstructionRecord:
+    """Memory by storage, as operators make it and write to it.
+
+    Memory that is not in the record was not made in the block by an operator: what it holds is data.
+
+    Example:
+        >>> from autoinit.construction import Watch
+        >>> outside = torch.ones(3)
+        >>> watch = Watch()
+        >>> watch.begin()
+        >>> drawn, copied = torch.randn(3), outside * 2
+        >>> watch.end()
+        >>> watch.record.content(drawn).is_data, watch.record.content(copied).is_data
+        (False, True)
+    """
+
+    def __init__(self) -> None:
+        self._memories: dict[int, Memory] = {}
+        self._next_sweep = 4096
+        self.has_large = False
+        """Whether any memory was made that is too large to be compared by value."""
+
+    def find(self, tensor: Tensor) -> Memory | None:
+        """The memory of a tensor, if the block saw it made."""
+        return self._memories.get(tensor.untyped_storage()._cdata)
+
+    def content(self, tensor: Tensor) -> Content | None:
+        """What a tensor holds; None if nothing was written to it."""
+        tensor = plain(tensor)
+        if not has_memory(tensor):
+            return outside("a tensor without memory of its own")
+        memory = self.find(tensor)
+        if memory is None:
+            return outside()
+        self._check(memory, tensor)
+        return memory.content(Region.of(tensor))
+
+    def _check(self, memory: Memory, tensor: Tensor) -> None:
+        """Note what was written by code that is not watched: another thread, C++, NumPy."""
+        if memory.was_written_unseen(tensor):
+            self.note_unseen(memory, Region.of(tensor))
+            memory.writes_seen = max(memory.writes_seen, version_of(tensor))
+            memory.note_values(tensor)
+
+    def note_unseen(self, memory: Memory, region: Region) -> None:
+        """Note that code which is not watched wrote to some memory."""
+        memory.write(region, outside("written by code that autoinit does not see"))
+
+    def note_written(self, tensor: Tensor, content: Content) -> None:
+        """Note a write that was not an operator's that is watched, as autoinit's own."""
+        memory = self.find(tensor) or self._new(tensor)
+        memory.write(Region.of(tensor), content)
+        self.note_moved(tensor)
+
+    def note_moved(self, tensor: Tensor) -> None:
+        """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
+        memory = self.find(tensor) if has_memory(tensor) else None
+        if memory is not None:
+            memory.writes_seen = max(memory.writes_seen, version_of(tensor))
+            memory.note_values(tensor)
+
+    def declare(self, tensor: Tensor, reason: str, frame: FrameType) -> None:
+        """Note that what a tensor holds is data, whatever it was made of."""
+        if has_memory(tensor) and (self.find(tensor) is not None):
+            self.note_written(tensor, outside(reason, Place.of(frame)))
+
+    def note(
+        self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, frame: FrameType
+    ) -> None:
+        """Note what an operator did."""
+        if operator.kind is Kind.EMPTY:
+            for tensor in tensors_in(result):
+                self._new(tensor)
+        elif operator.kind is Kind.LIFTS:
+            self._lift(result, frame)
+        elif operator.kind is Kind.SETS:
+            self._set(result, frame)
+        else:
+            self._compute(operator, args, kwargs, result, frame)
+
+    def expose(self, tensor: Tensor) -> None:
+        """Note that code which is not watched gets the address of some memory."""
+        memory = self.find(tensor)
+        if memory is not None and not memory.exposed:
+            memory.exposed = True
+            memory.note_values(tensor)
+
+    def _new(self, tensor: Tensor, content: Content | None = None) -> Memory:
+        memory = Memory(tensor.untyped_storage(), content)
+        self._memories[memory.key] = memory
+        self.has_large = self.has_large or not memory.is_small
+        if len(self._memories) >= self._next_sweep:
+            self._memories = {key: each for key, each in self._memories.items() if not each.is_gone}
+            self._next_sweep = max(4096, 2 * len(self._memories))
+        return memory
+
+    def _lift(self, tensor: Tensor, frame: FrameType) -> None:
+        """Memory that torch made from what Python gave it: numbers, unless it belongs to another library."""
+        if not has_memory(tensor) or self.find(tensor) is not None:
+            return
+        is_foreign = not tensor.untyped_storage().resizable()
+        place = Place.of(frame)
+        if is_foreign or tensor.numel() > NUMBERS:
+            reason = "an array of another library" if is_foreign else f"{tensor.numel():,} numbers from Python"
+            self._new(tensor, outside(reason, place))
+        else:
+            self._new(tensor, Content("numbers", place=place)).note_values(tensor)
+
+    def _set(self, tensor: Tensor, frame: FrameType) -> None:
+        if has_memory(tensor) and self.find(tensor) is None:
+            self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
+
+    def _compute(
+        self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, frame: FrameType
+    ) -> None:
+        written = operator.targets(args, kwargs)
+        place = Place.of(frame)
+        reason = _reason(operator)
+        if operator.copies and not reason:
+            if self._copy(operator, args, written, result, place):
+                return
+        sources = self._read(operator, args, kwargs, written)
+        numbers = tuple(value for value in args if isinstance(value, (int, float)))
+        for tensor in filter(has_memory, written):
+            self.write(tensor, computed(operator.name, numbers, self._sources(operator, tensor, sources), place, reason))
+            if operator.collective and (memory := self.find(tensor)) is not None:
+                memory.forget_values()
+        if not written:
+            for tensor in tensors_in(result):
+                if has_memory(tensor) and self.find(tensor) is None:
+                    content = computed(operator.name, numbers, sources, place, reason)
+                    self._new(tensor, content).note_values(tensor)
+
+    def _copy(
+        self, operator: Operator, args: Sequence[Any], written: list[Tensor], result: Any, place: Place | None
+    ) -> bool:
+        """Note a copy of a whole tensor: it holds the same content. False for anything else."""
+        source = args[1] if written else args[0]
+        if isinstance(source, (list, tuple)):  # _foreach_copy_
+            pairs = list(zip(written, source, strict=True))
+        else:
+            pairs = [(written[0] if written else result, source)]
+        if not all(isinstance(each, Tensor) and each.shape == target.shape for target, each in pairs):
+            return False
+        for target, each in pairs:
+            if has_memory(target):
+                self._note_copy(operator, target, each, place, in_place=bool(written))
+        return True
+
+    def _note_copy(
+        self, operator: Operator, target: Tensor, source: Tensor, place: Place | None, *, in_place: bool
+    ) -> None:
+        held = self._content_read(source, place)
+        content = None if held is None else held.copy(operator.name, place)
+        if in_place:
+            self.write(target, content)
+        elif self.find(target) is None:
+            self._new(target, content).note_values(target)
+
+    def _content_read(self, tensor: Tensor, place: Place | None) -> Content | None:
+        tensor = plain(tensor)
+        memory = self.find(tensor) if has_memory(tensor) else None
+        if memory is None:
+            return outside(place=place)
+        self._check(memory, tensor)
+        return memory.content(Region.of(tensor))
+
+    def _read(
+        self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], written: list[Tensor]
+    ) -> list[Content]:
+        """The contents of the tensors that an operator reads and does not write."""
+        if not operator.reads:
+            return []
+        known = set(map(id, written))
+        place = Place.of(None)
+        read = (tensor for tensor in tensors_in((args, kwargs)) if id(tensor) not in known)
+        contents = (self._content_read(tensor, place) for tensor in read)
+        return [content for content in contents if content is not None]
+
+    def _sources(self, operator: Operator, target: Tensor, read: list[Content]) -> Iterable[Content]:
+        """What a written tensor now depends on: also on what it held, unless nothing of that is left."""
+        if operator.overwrites:
+            return read
+        held = self._content_read(target, None)
+        return read if held is None else [held, *read]
+
+    def write(self, tensor: Tensor, content: Content | None) -> None:
+        """Note a write by an operator."""
+        memory = self.find(tensor)
+        if memory is None:
+            return  # From outside: it is data already.
+        if content is not None:
+            memory.write(Region.of(tensor), content)
+        memory.note_values(tensor)
+
+
+def _reason(operator: Operator) -> str:
+    """Why the result of an operator is data, whatever it reads."""
+    if operator.collective:
+        return "a collective"
+    if operator.from_file:
+        return "a file"
+    return "gradients" if torch._C._current_graph_task_id() != -1 else ""
+
+
+def storage_key(tensor: Tensor) -> int:
+    """What tensors that share memory have in common."""
+    return int(tensor.untyped_storage()._cdata)
+
+
+def has_memory(tensor: Tensor) -> bool:
+    """Whether a tensor has a storage to be known by."""
+    return bool(torch._C._has_storage(tensor))
+
+
+def plain(tensor: Tensor) -> Tensor:
+    """What this process stores of a tensor subclass (DTensor, ...); a plain tensor is that itself."""
+    while type(tensor) not in (Tensor, torch.nn.Parameter) and hasattr(tensor, "__tensor_flatten__"):
+        tensor = getattr(tensor, tensor.__tensor_flatten__()[0][0])
+    return tensor

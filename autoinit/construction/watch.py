@@ -1,0 +1,346 @@
+"""What watches a construction: a dispatch mode for operators, a function mode for what gets hold of raw memory."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from types import FunctionType, MethodDescriptorType, MethodWrapperType, WrapperDescriptorType
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .content import Content, Place
+from .memory import Memory, Region
+from .modes import push_dispatch_mode, push_function_mode, remove_dispatch_mode, remove_function_mode
+from .operators import Kind, Operator, operator_of, tensors_in
+from .postponed import TRUNC_NORMAL, Fill, Postponed, accepts
+from .record import ConstructionRecord, has_memory
+
+PLAIN = frozenset((Tensor, torch.nn.Parameter))
+SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
+NUMBERS = frozenset((int, float, bool, type(None)))
+
+
+_watches = threading.local()
+
+
+def current_watch() -> Watch | None:
+    """The watch over the running thread, if there is one."""
+    stack: list[Watch] = getattr(_watches, "stack", [])
+    return stack[-1] if stack else None
+
+
+class Watch:
+    """Records what operators do, postpones fills, and brings up to date whatever is read.
+
+    Args:
+        is_here: whether the running code belongs to the block: a mode is entered for a thread, in which other tasks
+            may run.
+        may_postpone: whether fills may be postponed at all.
+    """
+
+    LARGE: ClassVar[int] = 1 << 12
+    """A fill of so many elements is worth being postponed."""
+
+    def __init__(
+        self,
+        is_here: Callable[[], bool] = lambda: True,
+        *,
+        may_postpone: bool = True,
+    ) -> None:
+        self.record = ConstructionRecord()
+        self.postponed = Postponed(self._note_unseen)
+        self.users = 0
+        """How many blocks are open that it watches for."""
+        self.may_postpone = may_postpone
+        self._is_here = is_here
+        self._operators = _OperatorMode(self)
+        self._functions = _FunctionMode(self)
+        self._has_functions = False
+        self._is_on = False
+        self._is_in_operator = False
+
+    def begin(self) -> None:
+        """Watch the running thread."""
+        if not self._is_on:
+            self._is_on = True
+            self._push()
+            _watches.stack = [*getattr(_watches, "stack", []), self]
+
+    def end(self) -> None:
+        """Do what is postponed, and stop watching until `begin` is called."""
+        self._is_on = False
+        self._remove()
+        _watches.stack = [watch for watch in getattr(_watches, "stack", []) if watch is not self]
+        self.postponed.run_all()
+
+    def stop_postponing(self) -> None:
+        """Do what is postponed, and postpone nothing more: code that cannot be watched is about to run."""
+        self.may_postpone = False
+        self.postponed.run_all()
+
+    @contextmanager
+    def aside(self) -> Iterator[Postponed]:
+        """A stretch in which nothing is recorded or postponed, and what is postponed stays so."""
+        was_on, self._is_on = self._is_on, False
+        if was_on:
+            self._remove()
+        try:
+            yield self.postponed
+        finally:
+            if was_on:
+                self._is_on = True
+                self._push()
+
+    def _push(self) -> None:
+        if not self._is_in_operator:  # torch puts back the mode whose handler is running by itself.
+            remove_dispatch_mode(self._operators)
+            push_dispatch_mode(self._operators)
+        if self._has_functions:
+            push_function_mode(self._functions)
+
+    def _remove(self) -> None:
+        if not self._is_in_operator:
+            remove_dispatch_mode(self._operators)
+        if self._has_functions:
+            remove_function_mode(self._functions)
+
+    def postpone_trunc_normal(self, tensor: Tensor, mean: float, std: float, a: float, b: float) -> bool:
+        """Postpone torch's truncated normal as a whole: it reads what it has drawn, and draws again."""
+        if not self._is_on or not std > 0 or not a < b or not a - 2 * std <= mean <= b + 2 * std:
+            return False
+        with torch._C.DisableTorchFunction():
+            frame = sys._getframe(1)
+            return self._postpone(TRUNC_NORMAL, True, True, tensor, (mean, std, a, b), {}, frame)
+
+    def dispatch(self, function: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Handle a call of an operator."""
+        operator = operator_of(function)
+        if operator.kind is Kind.NEUTRAL or not self._is_on:
+            return function(*args, **kwargs)
+        frame = sys._getframe(2)
+        with torch._C.DisableTorchFunction():
+            if operator.arithmetic and self._postpone_call(operator, args, kwargs, frame):
+                return args[0]
+            if self.postponed:
+                self._bring_up_to_date(operator, args, kwargs)
+            result = function(*args, **kwargs)
+            self.record.note(operator, args, kwargs, result, frame)
+        if self.record.has_large and not self._has_functions:
+            # What gets hold of addresses does not pass through operators.
+            self._has_functions = True
+            push_function_mode(self._functions)
+        return result
+
+    def _bring_up_to_date(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        if operator.draws:
+            self.postponed.run_draws()
+        self.flush(tensors_in((args, kwargs)))
+
+    def flush(self, tensors: Iterable[Tensor]) -> None:
+        """Do the postponed fills of the memory of some tensors."""
+        keys = {tensor.untyped_storage()._cdata for tensor in tensors if has_memory(tensor)}
+        due = [key for key in keys if key in self.postponed]
+        if due:
+            self.postponed.run_for(due)
+
+    def expose(self, tensors: Iterable[Tensor]) -> None:
+        """Code that is not watched gets the address of the memory of some tensors."""
+        tensors = list(tensors)
+        with torch._C.DisableTorchFunction():
+            self.flush(tensors)
+            for tensor in tensors:
+                if type(tensor) in PLAIN and has_memory(tensor):
+                    self.record.expose(tensor)
+
+    def _postpone_call(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], frame: Any) -> bool:
+        target = args[0] if args else None
+        return isinstance(target, Tensor) and self._postpone(
+            operator.name, operator.draws, operator.overwrites, target, tuple(args[1:]), kwargs, frame
+        )
+
+    def _postpone(
+        self,
+        name: str,
+        draws: bool,
+        overwrites: bool,
+        target: Tensor,
+        numbers: tuple[Any, ...],
+        named: Mapping[str, Any],
+        frame: Any,
+    ) -> bool:
+        """Postpone a fill of memory that was made in the block, by numbers that the operator takes."""
+        if type(target) not in PLAIN or not has_memory(target):
+            return False
+        memory = self.record.find(target)
+        if memory is None or not self._can_wait(memory, target):
+            return False
+        if not memory.pending and not (overwrites and self._is_worth_it(target, draws)):
+            return False
+        named = {key: value for key, value in named.items() if value is not None}
+        values = (*numbers, *named.values())
+        if not all(type(value) in NUMBERS for value in values):
+            return False
+        if not accepts(name, target.dtype, numbers, tuple(named.items()), tuple(map(type, values))):
+            return False
+        layout = (target.storage_offset(), target.shape, target.stride())
+        region = Region.of(target)
+        fill = Fill(name, memory, region, layout, target.dtype, numbers, named, draws, overwrites)
+        self.postponed.add(fill, target)
+        held = () if overwrites else tuple(filter(None, (memory.content(region),)))
+        memory.write(region, Content(name, values, sources=held, place=Place.of(frame)))
+        return True
+
+    def _is_worth_it(self, target: Tensor, draws: bool) -> bool:
+        # A small fill that draws waits behind larger ones, so that these need not be done before it.
+        return target.numel() >= self.LARGE or (draws and self.postponed.has_draws)
+
+    def _can_wait(self, memory: Memory, target: Tensor) -> bool:
+        return (
+            self.may_postpone
+            and not memory.exposed
+            and target.is_cpu
+            and target.is_floating_point()
+            and target.layout is torch.strided
+            and bool(target.numel())
+            and not target.is_inference()
+            and not torch._C._len_torch_dispatch_stack()
+            and torch._C._functorch.peek_interpreter_stack() is None
+            and torch._C._get_tracing_state() is None
+            and target.untyped_storage().resizable()
+            and self._is_here()
+        )
+
+    def _note_unseen(self, memory: Memory) -> None:
+        for write in memory.writes[-1:]:
+            self.record.note_unseen(memory, write.region)
+
+
+@lru_cache(maxsize=1024)
+def _dispatches(cls: type) -> bool:
+    """Whether a subclass of Tensor handles operators itself; parameters do not."""
+    return cls.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl  # type: ignore[attr-defined]
+
+
+class _OperatorMode(TorchDispatchMode):
+    """Sees every operator, whatever calls it."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._watch = watch
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # Skipping imports the compiler, which takes a second.
+
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
+        if types and any(map(_dispatches, types)):
+            # A subclass of Tensor: the operators that it consists of come here too, unless another mode is asked first.
+            return func(*args, **(kwargs or {})) if torch._C._len_torch_dispatch_stack() else NotImplemented
+        watch = self._watch
+        before, watch._is_in_operator = watch._is_in_operator, True
+        try:
+            return watch.dispatch(func, args, kwargs or {})
+        finally:
+            watch._is_in_operator = before
+
+
+class _FunctionMode(TorchFunctionMode):
+    """Sees functions of torch that read or hand out memory without an operator."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def __torch_function__(self, func: Any, types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
+        if not passes_through_operators(func) and self._watch._is_on:
+            self._watch.expose(tensors_in((args, kwargs or {})))
+        result = func(*args, **(kwargs or {}))
+        if func == SET_DATA and self._watch._is_on:
+            with torch._C.DisableTorchFunction():
+                self._watch.record.note_moved(args[0])
+        return result
+
+
+METADATA = frozenset(
+    [
+        "dim",
+        "ndimension",
+        "size",
+        "stride",
+        "numel",
+        "nelement",
+        "storage_offset",
+        "element_size",
+        "is_contiguous",
+        "is_floating_point",
+        "is_complex",
+        "is_pinned",
+        "get_device",
+        "requires_grad_",
+        "register_hook",
+        "__len__",
+        "__hash__",
+        "is_shared",
+        "is_inference",
+        "_is_view",
+        "is_set_to",
+        "is_signed",
+        "is_conj",
+        "is_neg",
+        "has_names",
+        "type_as",
+        "_parse_to",
+        "_has_compatible_shallow_copy_type",
+        "is_tensor",
+        "is_storage",
+        "_set_grad_enabled",
+        "__format__",
+        "retain_grad",
+        "register_post_accumulate_grad_hook",
+        "requires_grad",
+        "get_default_dtype",
+        "is_same_size",
+        "result_type",
+        "can_cast",
+        "__getitem__",
+        "__setitem__",
+        "_use_count",
+    ]
+)
+"""Functions that are no operators, and look at no values or do it by operators."""
+NUMBERS_ONLY = frozenset({"torch.nn.init", "transformers.initialization"})
+"""Modules with functions in Python that fill by operators."""
+
+
+@lru_cache(maxsize=4096)
+def passes_through_operators(function: Any) -> bool:
+    """Whether all that a function does to memory is done by operators. What is not known is said not to.
+
+    Example:
+        >>> passes_through_operators(Tensor.mul_), passes_through_operators(Tensor.tolist)
+        (True, False)
+    """
+    name = getattr(function, "__name__", "")
+    if isinstance(function, (OpOverload, MethodWrapperType)):
+        return not isinstance(getattr(function, "__self__", None), property)  # torch's own hand out no addresses.
+    if isinstance(function, FunctionType):
+        return function.__module__ in NUMBERS_ONLY or name in METADATA
+    if name in METADATA or is_operator(name):
+        return True
+    return isinstance(function, (WrapperDescriptorType, MethodDescriptorType)) and is_operator(name.strip("_"))
+
+
+def is_operator(name: str) -> bool:
+    """Whether the dispatcher has an operator of that name: TorchScript knows more, which do not pass there."""
+    packet = getattr(torch.ops.aten, name, None)
+    overloads = packet.overloads() if packet is not None and hasattr(packet, "overloads") else ()
+    names = (f"aten::{name}" + ("" if each == "default" else f".{each}") for each in overloads)
+    return any(map(torch._C._dispatch_has_kernel, names))

@@ -1,0 +1,171 @@
+"""Which tensors are whole copies of one tensor, and end equal to it (contract O3)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ..construction import Content
+from ..layers import class_name
+from .claims import COPY_OF
+from .planner import Planner
+from .records import Record
+from .tree import joined
+
+SERIES = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
+"""Containers whose children are layers of their own, also if they were copied from one."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Held:
+    """A parameter or buffer, and what it holds.
+
+    Args:
+        fqn: its name in its root.
+        planner: of the root.
+        module: has it.
+        tensor: the parameter or buffer.
+        content: what it holds.
+        record: of the parameter that it is, or is stored for; None for a buffer that no rule names.
+    """
+
+    fqn: str
+    planner: Planner
+    module: nn.Module
+    tensor: Tensor
+    content: Content
+    record: Record | None
+    joined_to: list[Held] = field(default_factory=list)
+
+    @property
+    def is_trainable(self) -> bool:
+        """A buffer goes by the parameters beside it."""
+        if isinstance(self.tensor, nn.Parameter):
+            return self.tensor.requires_grad
+        params = [param for param in self.module._parameters.values() if param is not None]
+        return not params or any(param.requires_grad for param in params)
+
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether the rule that wins it says that it fills copies."""
+        claims = self.record.claims if self.record is not None else ()
+        return bool(claims) and max(claims, key=lambda claim: claim.rank).rule.__dict__.get("overwrite", False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A tensor that gets the values of another one after that is filled."""
+
+    leader: Held
+    follower: Held
+
+
+def find_held(planners: Sequence[Planner], content: Callable[[Tensor], Content | None]) -> list[Held]:
+    """Every parameter and buffer of some models that something was written to, each once, in model order."""
+    found: list[Held] = []
+    seen: set[int] = set()
+    for planner in planners:
+        for path, module in planner.modules.items():
+            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is None or id(tensor) in seen or is_lazy(tensor) or tensor.is_meta:
+                    continue
+                seen.add(id(tensor))
+                held = content(tensor)
+                if held is not None:
+                    record = planner.records.of(tensor)
+                    fqn = joined(path, name)
+                    found.append(
+                        Held(fqn=fqn, planner=planner, module=module, tensor=tensor, content=held, record=record)
+                    )
+    return found
+
+
+def find_copies(held: Sequence[Held]) -> Iterator[Copy]:
+    """The copies among some tensors, each with the first of its kind in model order.
+
+    Copies that stand side by side in one container and can be trained are a series of layers: each gets its own values.
+    """
+    groups: dict[int, list[Held]] = defaultdict(list)
+    for each in held:
+        groups[id(each.content.original)].append(each)
+    for group in groups.values():
+        if len(group) > 1:
+            yield from _copies_in(group)
+
+
+def _copies_in(group: Sequence[Held]) -> Iterator[Copy]:
+    by_content = {id(each.content): each for each in reversed(group)}
+    series = _series_in(group)
+    first_without_source: Held | None = None
+    for each in group:
+        source = _source_of(each, by_content)
+        if id(each) in series or each.is_overwritten:
+            continue
+        if source is None:
+            source, first_without_source = first_without_source, first_without_source or each
+        if source is not None and source is not each:
+            source.joined_to.append(each)
+            each.joined_to.append(source)
+    seen: set[int] = set()
+    for each in group:
+        if id(each) not in seen:
+            reached = _reached_from(each)
+            seen.update(map(id, reached))
+            for follower in group:
+                if follower is not each and id(follower) in {id(other) for other in reached}:
+                    yield Copy(leader=each, follower=follower)
+
+
+def _source_of(each: Held, by_content: dict[int, Held]) -> Held | None:
+    """The nearest tensor that it was copied from, by way of others that are gone or were written to again."""
+    content = each.content.copied_from
+    same = by_content[id(each.content)]
+    if same is not each:
+        return same  # Two tensors with one memory.
+    while content is not None:
+        if id(content) in by_content:
+            return by_content[id(content)]
+        content = content.copied_from
+    return None
+
+
+def _reached_from(start: Held) -> list[Held]:
+    found, seen = [start], {id(start)}
+    for each in found:
+        new = [other for other in each.joined_to if id(other) not in seen]
+        seen.update(map(id, new))
+        found += new
+    return found
+
+
+def _series_in(group: Sequence[Held]) -> set[int]:
+    """The ids of those that are layers of a series."""
+    places: dict[tuple[int, str, str], list[Held]] = defaultdict(list)
+    for each in group:
+        if each.is_trainable:
+            parts = each.fqn.split(".")
+            for at in range(len(parts) - 1):
+                container = each.planner.modules.get(".".join(parts[:at]))
+                if isinstance(container, SERIES):
+                    places[id(container), ".".join(parts[:at]), ".".join(parts[at + 1 :])].append(each)
+    return {id(each) for members in places.values() if len(members) > 1 for each in members}
+
+
+def mark_copies(copies: Sequence[Copy]) -> None:
+    """Let the records of copies say what they follow."""
+    for copy in copies:
+        record = copy.follower.record
+        if record is not None and record.kept is None:
+            record.kept = COPY_OF + _name_for(copy)
+
+
+def _name_for(copy: Copy) -> str:
+    leader = copy.leader
+    fqn = leader.record.fqn if leader.record is not None else leader.fqn
+    if leader.planner is copy.follower.planner:
+        return fqn
+    return f"{fqn} of {class_name(leader.planner.root)}"
