@@ -1,0 +1,130 @@
+"""What the interpreter of construction programs knows of memory: a number for each element's value, copied with it.
+
+Two tensors hold the same value if their numbers are equal, which is all there is to whole copies: a later fill or write
+of a part gives new numbers. NumPy indexing makes the numbers of a view share those of its base, as torch's memory does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# Where a value comes from (contract O1). EITHER: the contracts do not say, for example a write through a raw pointer.
+NEVER, INIT, DATA, EITHER = range(4)
+NAMES = ("never written", "initialization", "data", "either")
+
+Numbers = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Values:
+    """Every value that a program made, by number.
+
+    `fixed`: equal in every run, whatever the generator's state. `seen`: something read it, or wrote a part of the
+    tensor that held it, so the constructor's value was there at that time.
+    """
+
+    def __init__(self) -> None:
+        self.origin = np.zeros(0, np.int8)
+        self.fixed = np.zeros(0, bool)
+        self.seen = np.zeros(0, bool)
+
+    def new(self, shape: tuple[int, ...], origin: object, fixed: object, *, seen: bool = False) -> Numbers:
+        """Number new values, with one origin for all or one for each."""
+        start, count = len(self.origin), int(np.prod(shape))
+        for name, value in (("origin", origin), ("fixed", fixed), ("seen", seen)):
+            column = getattr(self, name)
+            setattr(self, name, np.concatenate([column, np.broadcast_to(value, shape).ravel().astype(column.dtype)]))
+        return np.arange(start, start + count).reshape(shape)
+
+    def derived(self, origin: int, fixed: bool, shape: tuple[int, ...], *inputs: Numbers) -> Numbers:
+        """Number what is computed of other values; elementwise where the shapes agree."""
+        same = all(numbers.shape == shape for numbers in inputs)
+        origins, all_fixed = np.full(shape, origin), np.full(shape, fixed)
+        for numbers in inputs:
+            self.seen[numbers] = True
+            of, is_fixed = self.origin[numbers], self.fixed[numbers]
+            if not same:
+                of = np.full(shape, DATA if (of == DATA).any() else INIT if (of == INIT).all() else EITHER)
+                is_fixed = np.full(shape, is_fixed.all())
+            origins = combined(origins, of)
+            all_fixed = all_fixed & is_fixed
+        return self.new(shape, origins, all_fixed, seen=True)
+
+
+def combined(one: Numbers, other: Numbers) -> Numbers:
+    """The origin of what is computed of two values: data taints, and so does memory that was never written."""
+    known = (one == INIT) & (other == INIT)
+    return np.where((one == DATA) | (other == DATA), DATA, np.where(known, INIT, EITHER))
+
+
+@dataclass(eq=False)
+class Memory:
+    """The numbers of a storage that is one tensor.
+
+    Args:
+        numbers: Number of each element's value.
+        outside: Whether the memory existed before the block.
+    """
+
+    numbers: Numbers
+    outside: bool = False
+
+
+@dataclass(eq=False)
+class Slot:
+    """A parameter: one object, maybe under several names."""
+
+    memory: Memory
+    trainable: bool = True
+
+    @property
+    def numbers(self) -> Numbers:
+        """Numbers of the values that it holds."""
+        return self.memory.numbers
+
+
+@dataclass
+class Buffer:
+    """A buffer, in its dtype ("float32", or "float16" for a rounded copy)."""
+
+    numbers: Numbers
+    dtype: str = "float32"
+
+
+@dataclass
+class World:
+    """The model that a program builds: parameters and buffers by name.
+
+    Args:
+        size: Rows and columns of each weight.
+    """
+
+    size: int
+    values: Values = field(default_factory=Values)
+    slots: dict[str, Slot] = field(default_factory=dict)
+    buffers: dict[str, Buffer] = field(default_factory=dict)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a parameter, from its name."""
+        return (self.size,) if name.endswith("bias") else (self.size, self.size)
+
+    def make(self, name: str, origin: object, fixed: object, *, outside: bool = False) -> None:
+        """Replace a parameter by a new one with new values."""
+        self.slots[name] = Slot(Memory(self.values.new(self.shape(name), origin, fixed), outside))
+
+    def write(self, name: str, region: Any, origin: int, fixed: bool, *, derived: bool = False) -> None:
+        """Write a parameter in place: all of it (region `...`) or a part."""
+        numbers = self.slots[name].numbers
+        if region is not Ellipsis:
+            self.values.seen[numbers] = True
+        old = numbers[region]
+        if derived:
+            numbers[region] = self.values.derived(origin, fixed, old.shape, old)
+        else:
+            numbers[region] = self.values.new(old.shape, origin, fixed)
+
+    def read(self, name: str) -> None:
+        """Read all of a parameter."""
+        self.values.seen[self.slots[name].numbers] = True
