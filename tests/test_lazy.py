@@ -27,7 +27,7 @@ def no_trace() -> Iterator[None]:
     before = {cls: cls.initialize_parameters for cls in LAZY_CLASSES}
     yield
     gc.collect()
-    assert pending._waiting == {} and pending._patches._count == 0
+    assert pending._waiting == {} and pending.patches._count == 0
     assert {cls: cls.initialize_parameters for cls in LAZY_CLASSES} == before
 
 

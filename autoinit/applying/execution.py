@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ..errors import ApplyError, AutoInitError
+from ..layers import is_lazy
 from ..planning import (
     FILLED,
     KEPT,
@@ -30,9 +30,10 @@ from ..planning import (
 )
 from ..sampling import check_seed
 from .filling import fill_in
+from .lazy import wait
 from .loading import load
 from .log import log_report
-from .pending import materialized, may_draw, wait
+from .pending import materialized, may_draw
 from .targets import Targets, bind_targets
 from .values import being_initialized, running, values_for
 from .writes import WriteRecorder
