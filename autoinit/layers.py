@@ -36,7 +36,7 @@ def future_of(cls: type) -> type:
     return future if isinstance(future, type) else cls
 
 
-def is_lazy(tensor: object) -> bool:
+def is_lazy(tensor: torch.Tensor) -> bool:
     """Whether a parameter or buffer has no shape yet: torch's, or an empty parameter of a class of its own.
 
     Example:
@@ -48,8 +48,7 @@ def is_lazy(tensor: object) -> bool:
     if is_uninitialized(tensor):
         return True
     cls = type(tensor)
-    is_own = cls is not nn.Parameter and issubclass(cls, nn.Parameter)
-    return is_own and isinstance(tensor, torch.Tensor) and tensor.shape == (0,)
+    return cls is not nn.Parameter and issubclass(cls, nn.Parameter) and tensor.shape == (0,)
 
 
 @lru_cache(maxsize=8192)

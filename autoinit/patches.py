@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 import wrapt
-from torch.utils.hooks import RemovableHandle
 
 from .errors import PACKAGE
 
@@ -103,8 +102,6 @@ class Patches:
         self._count = 0
         self._wanted: list[tuple[Owner, str, Make]] = []
         self._installed: list[tuple[Stack, Make]] = []
-        self._hooks: list[Callable[[], RemovableHandle]] = []
-        self._handles: list[RemovableHandle] = []
 
     def want(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
         """Have `wrapper(wrapped, instance, args, kwargs)` around a method whenever a block is open."""
@@ -114,10 +111,6 @@ class Patches:
         """Have `make(original)` instead of a method: for what is called so often that the wrapping itself counts."""
         self._wanted.append((owner, name, make))
 
-    def want_hook(self, register: Callable[[], RemovableHandle]) -> None:
-        """Have a global hook registered whenever a block is open."""
-        self._hooks.append(register)
-
     def acquire(self) -> None:
         """Count one more block, and install the patches with the first."""
         with self._lock:
@@ -125,15 +118,12 @@ class Patches:
             if self._count == 1:
                 for owner, name, make in self._wanted:
                     self._install(owner, name, make)
-                self._handles = [register() for register in self._hooks]
 
     def release(self) -> None:
         """Count one block less, and undo the patches with the last."""
         with self._lock:
             self._count -= 1
             if self._count == 0:
-                while self._handles:
-                    self._handles.pop().remove()
                 while self._installed:
                     _remove(*self._installed.pop())
 

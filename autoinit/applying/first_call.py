@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
 
 import torch
@@ -13,13 +10,10 @@ from torch import Tensor, nn
 
 from ..errors import warn
 from ..planning import FILLED, KEPT, LOADED, PENDING, Entry, joined
-from .pending import Waiting, materialized, queue_of, take, with_shape, write
+from .pending import Waiting, materialized, param_of, queue_of, take, with_shape, write
 
 SHOWN = 5
 """How many parameters a warning names."""
-
-_overwritten: ContextVar[list[Entry] | None] = ContextVar("autoinit_overwritten", default=None)
-"""Entries that first calls have overwritten, until the outermost call returns."""
 
 
 class FirstCall:
@@ -31,10 +25,11 @@ class FirstCall:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.thread = threading.get_ident()
         self.is_in_forward = False
         self._beside: dict[str, tuple[Waiting, Entry, Tensor]] = {}
         self._filled: dict[int, Tensor] = {}
+        self.lost: list[Entry] = []
+        """Entries of the parameters that the call has overwritten."""
 
     def begin(self) -> None:
         """Drop the fills of parameters that have a shape before the call, and remember what is beside the others."""
@@ -59,32 +54,30 @@ class FirstCall:
         """Fill a parameter that forward has just given its shape, and which it may use next."""
         for waiting in queue_of(self.module):
             for name, entry in waiting.entries.items():
-                if self.module._parameters.get(name) is param:
+                if param_of(self.module, name) is param:
                     write(param, entry, waiting.values)
                     self._filled[id(param)] = param.detach().clone()
 
     def compare(self) -> None:
         """Note which of the parameters that forward gave a shape, and of those beside them, it has overwritten."""
         taken = list(self._take())
-        lost = []
         for waiting, entry, param in taken:
             known = materialized(entry, tuple(param.shape))
             before = self._filled.get(id(param))
             if known.fill is None or (before is not None and _is_same(param, before)):
                 _amend(waiting, known)
             else:
-                lost.append(entry)
+                self.lost.append(entry)
         for name, (waiting, entry, before) in self._beside.items() if taken else ():
             now = self.module._parameters.get(name)
             if now is None or not _is_same(now, before):
                 waiting.report.amend(entry, PENDING)
-                lost.append(entry)
-        _tell(lost)
+                self.lost.append(entry)
 
     def _take(self) -> Iterator[tuple[Waiting, Entry, Tensor]]:
         """End the wait of the parameters that have a shape."""
         for waiting, name, entry in take(self.module, with_shape(self.module)):
-            param = self.module._parameters[name]
+            param = param_of(self.module, name)
             if param is not None:
                 yield waiting, entry, param
 
@@ -112,34 +105,13 @@ def _amend(waiting: Waiting, known: Entry) -> None:
     waiting.report.amend(known, KEPT if known.fill is None else FILLED)
 
 
-def is_outermost() -> bool:
-    """Whether no call of a module is being watched in this thread or task."""
-    return _overwritten.get() is None
-
-
-@contextmanager
-def one_warning() -> Iterator[None]:
-    """Collect what the calls within overwrite, and warn once."""
-    if not is_outermost():
-        yield
+def warn_of(lost: list[Entry]) -> None:
+    """Warn of the parameters that first calls have overwritten, if there are any."""
+    if not lost:
         return
-    lost: list[Entry] = []
-    token = _overwritten.set(lost)
-    try:
-        yield
-    finally:
-        _overwritten.reset(token)
-        _tell(lost)
-
-
-def _tell(lost: list[Entry]) -> None:
-    collected = _overwritten.get()
-    if collected is not None:
-        collected += lost
-    elif lost:
-        names = ", ".join(f"{entry.fqn} ({entry.origin})" for entry in lost[:SHOWN])
-        more = f" and {len(lost) - SHOWN} others" if len(lost) > SHOWN else ""
-        warn(
-            f"{names}{more}: not filled, because the first call of the module wrote values of its own after the "
-            "parameters had got their shape. To fill them, call initialize(model, init_cfg) after the first call."
-        )
+    names = ", ".join(f"{entry.fqn} ({entry.origin})" for entry in lost[:SHOWN])
+    more = f" and {len(lost) - SHOWN} others" if len(lost) > SHOWN else ""
+    warn(
+        f"{names}{more}: pending, and not filled. The first call of the module wrote other values there when it gave "
+        "parameters their shape. Call initialize(model, init_cfg) after the first call to fill them."
+    )

@@ -39,7 +39,7 @@ class Waiting:
         path: FQN of the module.
         values: Source of the random values.
         report: Report to amend when a parameter gets its shape.
-        entries: Plan entries by the parameter's name in the module.
+        entries: Plan entries by the parameter's name in the module (see `param_of`).
     """
 
     module: weakref.ref[nn.Module]
@@ -102,18 +102,37 @@ def queue_of(module: nn.Module) -> list[Waiting]:
     return [waiting for waiting in list(_waiting.get(id(module), ())) if waiting.module() is module]
 
 
+def param_of(module: nn.Module, name: str) -> Tensor | None:
+    """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
+    *path, last = name.split(".")
+    for part in path:
+        child = module._modules.get(part)
+        if child is None:
+            return None
+        module = child
+    found: Tensor | None = vars(module).get("_parameters", {}).get(last)  # A copy that is being made has none yet.
+    return found
+
+
+def modules_waiting() -> list[nn.Module]:
+    """The modules with pending fills."""
+    with _lock:
+        found = [waiting.module() for queue in _waiting.values() for waiting in queue[-1:]]
+    return [module for module in found if module is not None]
+
+
 def modules_with(param: Tensor) -> Iterator[nn.Module]:
     """The modules in which a parameter has a pending fill."""
-    for waiting in [waiting for queue in list(_waiting.values()) for waiting in queue]:
-        module = waiting.module()
-        if module is not None and any(module._parameters.get(name) is param for name in waiting.entries):
+    for module in modules_waiting():
+        names = (name for waiting in queue_of(module) for name in waiting.entries)
+        if any(param_of(module, name) is param for name in names):
             yield module
 
 
 def with_shape(module: nn.Module) -> set[str]:
     """Names of the parameters with a pending fill that have a shape by now."""
     names = {name for waiting in queue_of(module) for name in waiting.entries}
-    params = ((name, module._parameters.get(name)) for name in names)
+    params = ((name, param_of(module, name)) for name in names)
     return {name for name, param in params if param is not None and not is_lazy(param)}
 
 

@@ -3,6 +3,7 @@
 from .binding import Rank as Rank
 from .binding import unwrapped as unwrapped
 from .claims import Surroundings as Surroundings
+from .collecting import CONTAINERS as CONTAINERS
 from .collecting import Collector as Collector
 from .conflicts import warn_of_conflicts as warn_of_conflicts
 from .coverage import check_coverage as check_coverage
