@@ -34,9 +34,7 @@ class FirstCall:
     def begin(self) -> None:
         """Drop the fills of parameters that have a shape before the call, and remember what is beside the others."""
         for waiting, entry, param in self._take():
-            # From a state dict, or, if it is tied, from the call of another module.
-            if waiting.report[entry.fqn].outcome == PENDING:
-                waiting.report.amend(replace(entry, shape=tuple(param.shape), deferred=None), LOADED)
+            waiting.report.amend(replace(entry, shape=tuple(param.shape), deferred=None), LOADED)
         self._beside = _filled_beside(self.module)
 
     def fill(self) -> None:
@@ -78,7 +76,8 @@ class FirstCall:
         """End the wait of the parameters that have a shape."""
         for waiting, name, entry in take(self.module, with_shape(self.module)):
             param = param_of(self.module, name)
-            if param is not None:
+            # A tied parameter may have been filled in the call of another module.
+            if param is not None and waiting.report[entry.fqn].outcome == PENDING:
                 yield waiting, entry, param
 
 
@@ -109,8 +108,8 @@ def warn_of(lost: list[Entry]) -> None:
     """Warn of the parameters that first calls have overwritten, if there are any."""
     if not lost:
         return
-    names = ", ".join(f"{entry.fqn} ({entry.origin})" for entry in lost[:SHOWN])
-    more = f" and {len(lost) - SHOWN} others" if len(lost) > SHOWN else ""
+    texts = list(dict.fromkeys(f"{entry.fqn} ({entry.origin})" for entry in lost))
+    names, more = ", ".join(texts[:SHOWN]), f" and {len(texts) - SHOWN} others" if len(texts) > SHOWN else ""
     warn(
         f"{names}{more}: pending, and not filled. The first call of the module wrote other values there when it gave "
         "parameters their shape. Call initialize(model, init_cfg) after the first call to fill them."

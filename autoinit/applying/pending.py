@@ -105,12 +105,11 @@ def queue_of(module: nn.Module) -> list[Waiting]:
 def param_of(module: nn.Module, name: str) -> Tensor | None:
     """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
     *path, last = name.split(".")
+    owner: nn.Module | None = module
     for part in path:
-        child = module._modules.get(part)
-        if child is None:
-            return None
-        module = child
-    found: Tensor | None = vars(module).get("_parameters", {}).get(last)  # A copy that is being made has none yet.
+        # A copy that is being made has neither modules nor parameters yet.
+        owner = None if owner is None else vars(owner).get("_modules", {}).get(part)
+    found: Tensor | None = None if owner is None else vars(owner).get("_parameters", {}).get(last)
     return found
 
 
