@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+import torch
 from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy as is_uninitialized
 
 from .errors import nearest
 
@@ -32,6 +34,21 @@ def future_of(cls: type) -> type:
     """What a lazy module class will become when its parameters have shapes; any other class is that already."""
     future = getattr(cls, "cls_to_become", None) if issubclass(cls, LazyModuleMixin) else None
     return future if isinstance(future, type) else cls
+
+
+def is_lazy(tensor: torch.Tensor) -> bool:
+    """Whether a parameter or buffer has no shape yet: torch's, or an empty parameter of a class of its own.
+
+    Example:
+        >>> class NotYet(nn.Parameter):
+        ...     pass
+        >>> is_lazy(nn.UninitializedParameter()), is_lazy(NotYet()), is_lazy(nn.Parameter())
+        (True, True, False)
+    """
+    if is_uninitialized(tensor):
+        return True
+    cls = type(tensor)
+    return cls is not nn.Parameter and issubclass(cls, nn.Parameter) and tensor.shape == (0,)
 
 
 @lru_cache(maxsize=8192)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import wraps
 from types import ModuleType
 from typing import Any
 
@@ -24,6 +26,70 @@ Owner = type | ModuleType
 """What has the function: a class, or a module that looks it up by its name when it calls it."""
 
 
+class Stack:
+    """One function, and what the patches on it make of it, one on top of the other.
+
+    Patches that are installed and undone in any order need this: a wrapper that is not on top cannot be taken off.
+
+    Args:
+        owner: the class or module that has the function.
+        name: in the owner.
+    """
+
+    def __init__(self, owner: Owner, name: str) -> None:
+        self.owner, self.name = owner, name
+        self.original = owner.__dict__.get(name)
+        # An inherited method gets a wrapper of its own in the class, which is deleted again.
+        self._start = getattr(owner, name) if self.original is None else self.original
+        self.makes: list[Make] = []
+        self.top: object = self.original
+
+    @property
+    def is_on_top(self) -> bool:
+        """Whether nothing else has replaced the function since.
+
+        The first torch.compile of a process wraps __init__ for good. Taking our wrapper out from under it would take
+        torch's off; the wrapper stays inside and, with no block open, passes everything through.
+        """
+        return self.owner.__dict__.get(self.name) is self.top
+
+    def rebuild(self) -> None:
+        """Install what the patches now make of the function; without any, the original."""
+        if not self.is_on_top:
+            return
+        if self.makes:
+            self.top = self._start
+            for make in self.makes:
+                self.top = make(self.top)
+            setattr(self.owner, self.name, self.top)
+        elif self.original is None:
+            delattr(self.owner, self.name)
+        else:
+            setattr(self.owner, self.name, self.original)
+
+
+_stacks: dict[tuple[Owner, str], Stack] = {}
+_stacks_lock = threading.RLock()
+
+
+def _push(owner: Owner, name: str, make: Make) -> Stack:
+    with _stacks_lock:
+        stack = _stacks.get((owner, name))
+        if stack is None or not stack.is_on_top:
+            stack = _stacks[owner, name] = Stack(owner, name)
+        stack.makes.append(make)
+        stack.rebuild()
+        return stack
+
+
+def _remove(stack: Stack, make: Make) -> None:
+    with _stacks_lock:
+        stack.makes.remove(make)
+        stack.rebuild()
+        if not stack.makes and _stacks.get((stack.owner, stack.name)) is stack:
+            del _stacks[stack.owner, stack.name]
+
+
 class Patches:
     """Methods that are replaced while a counter is above zero.
 
@@ -35,7 +101,7 @@ class Patches:
         self._lock = threading.RLock()
         self._count = 0
         self._wanted: list[tuple[Owner, str, Make]] = []
-        self._installed: list[tuple[Owner, str, object, object]] = []
+        self._installed: list[tuple[Stack, Make]] = []
 
     def want(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
         """Have `wrapper(wrapped, instance, args, kwargs)` around a method whenever a block is open."""
@@ -59,31 +125,42 @@ class Patches:
             self._count -= 1
             if self._count == 0:
                 while self._installed:
-                    self._undo(*self._installed.pop())
+                    _remove(*self._installed.pop())
 
     def also(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
         """Patch one more method until the last open block ends."""
+        self.also_instead(owner, name, _wrapped_by(wrapper))
+
+    def also_instead(self, owner: Owner, name: str, make: Make) -> None:
+        """Have `make(original)` instead of one more method until the last open block ends."""
         with self._lock:
-            if self._count and not any(o is owner and n == name for o, n, _, _ in self._installed):
-                self._install(owner, name, _wrapped_by(wrapper))
+            known = any(stack.owner is owner and stack.name == name for stack, _ in self._installed)
+            if self._count and not known:
+                self._install(owner, name, make)
 
     def _install(self, owner: Owner, name: str, make: Make) -> None:
-        original = owner.__dict__.get(name)
-        # An inherited method gets a wrapper of its own in the class, which is deleted again.
-        replacement = make(getattr(owner, name) if original is None else original)
-        setattr(owner, name, replacement)
-        self._installed.append((owner, name, original, replacement))
+        self._installed.append((_push(owner, name, make), make))
 
-    @staticmethod
-    def _undo(owner: Owner, name: str, original: object, replacement: object) -> None:
-        if owner.__dict__.get(name) is not replacement:
-            # The first torch.compile of a process wraps __init__ for good. Taking our wrapper out from under it would
-            # take torch's off; the wrapper stays inside and, with no block open, passes everything through.
-            return
-        if original is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, original)
+
+def within(enter: Callable[[Any], AbstractContextManager[None] | None]) -> Make:
+    """Run a method within `enter(instance)`, if that is not None.
+
+    The wrapper is a plain function, so that what a constructor binds is a plain method; and no other frame lies
+    between the caller and the method.
+    """
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(original)
+        def method(self: object, *args: Any, **kwargs: Any) -> Any:
+            context = enter(self)
+            if context is None:
+                return original(self, *args, **kwargs)
+            with context:
+                return original(self, *args, **kwargs)
+
+        return method
+
+    return make
 
 
 def _wrapped_by(wrapper: Wrapper) -> Make:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import pickle
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,17 +20,21 @@ CFG = [
     dict(type="Normal", layer=["Linear", "_ConvNd"], std=0.05),
     dict(type="Constant", layer="_BatchNorm", val=0.5, bias=0.25),
 ]
-LAZY_CLASSES = [nn.LazyLinear, nn.LazyConv2d, nn.LazyBatchNorm2d]
+PATCHED = [
+    *((cls, "initialize_parameters") for cls in (nn.LazyLinear, nn.LazyConv2d, nn.LazyBatchNorm2d)),
+    *((nn.Module, "__call__"), (nn.UninitializedParameter, "materialize")),
+    *((cls, "__deepcopy__") for cls in (nn.Parameter, nn.UninitializedParameter)),
+]
 
 
 @pytest.fixture(autouse=True)
 def no_trace() -> Iterator[None]:
     """Nothing waits and nothing is wrapped when a test's models are gone."""
-    before = {cls: cls.initialize_parameters for cls in LAZY_CLASSES}
+    before = [getattr(cls, name) for cls, name in PATCHED]
     yield
     gc.collect()
-    assert pending._waiting == {} and pending._patches._count == 0
-    assert {cls: cls.initialize_parameters for cls in LAZY_CLASSES} == before
+    assert pending._waiting == {} and pending.patches._count == 0
+    assert [getattr(cls, name) for cls, name in PATCHED] == before
 
 
 def lazy() -> nn.Module:
@@ -207,3 +213,53 @@ def test_an_own_subclass(build: Callable[..., nn.Module]) -> None:
     model(torch.ones(1, 300))
     special = next(module for module in model.modules() if hasattr(module, "seen"))
     assert float(special.weight.detach().std()) == pytest.approx(0.05, rel=0.1)
+
+
+def test_a_rule_that_keeps_them_keeps_them() -> None:
+    report = initialize(model := nn.Sequential(nn.LazyLinear(4)), dict(type="Keep", layer="Linear"))
+    model(torch.ones(1, 3))
+    assert set(report.outcomes) == {"kept"}
+
+
+@pytest.mark.parametrize("in_block", [True, False])
+def test_a_copy_made_before_the_first_call_waits_for_its_own(in_block: bool) -> None:
+    with autoinit(CFG[0], seed=0) as run:
+        model = nn.Sequential(nn.LazyConv2d(6, 3), nn.Flatten(), nn.LazyLinear(5))  # A LazyBatchNorm has no copies.
+        copied = copy.deepcopy(model) if in_block else nn.Identity()
+    if not in_block:
+        copied = copy.deepcopy(model)
+    copied(IMAGE)
+    assert set(run.reports[0].outcomes) == {"pending"}, "the report is of the original"
+    assert copied[2].bias.eq(0).all() and float(copied[2].weight.detach().std()) == pytest.approx(0.05, rel=0.1)
+    model(IMAGE)
+    if not in_block:
+        assert all(torch.equal(one, two) for one, two in zip(model.parameters(), copied.parameters(), strict=True))
+
+
+def test_a_first_call_on_another_thread() -> None:
+    with autoinit(CFG, seed=0) as run:
+        model = lazy()
+    thread = threading.Thread(target=model, args=(IMAGE,))
+    thread.start()
+    thread.join()
+    assert set(run.report.outcomes) == {"filled"}
+
+
+@pytest.mark.compiles
+def test_a_first_call_that_is_compiled() -> None:
+    with autoinit(CFG[0], seed=0) as run:
+        model = nn.Sequential(nn.LazyLinear(4), nn.Linear(4, 2))
+        waiting = nn.Sequential(nn.LazyLinear(4))
+    torch.compile(model, backend="eager", fullgraph=True, dynamic=False)(torch.ones(1, 300))
+    assert set(run.reports[0].outcomes) == {"filled"} and set(run.reports[1].outcomes) == {"pending"}
+    assert float(model[0].weight.detach().std()) == pytest.approx(0.05, rel=0.1)
+    waiting(torch.ones(1, 3))
+
+
+def test_a_tied_parameter_is_filled_once_and_not_kept_as_loaded() -> None:
+    model = nn.Sequential(nn.LazyLinear(4, bias=False), nn.LazyLinear(4, bias=False))
+    model[1].weight = model[0].weight
+    report = initialize(model, dict(type="Constant", layer="Linear", val=0.5))
+    model[1](torch.ones(1, 4))
+    model(torch.ones(1, 4))
+    assert report["0.weight"].outcome == "filled" and model[0].weight.eq(0.5).all()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from types import MethodType
 from typing import Any
 
-from autoinit.patches import Patches
+from autoinit.patches import Patches, within
 
 
 class Base:
@@ -73,3 +75,32 @@ def test_a_method_that_somebody_else_replaced_meanwhile_is_theirs() -> None:
         assert Base.__dict__["method"] is theirs
     finally:
         Base.method = original  # type: ignore[method-assign]
+
+
+def test_two_sets_of_patches_on_one_method_may_be_undone_in_any_order() -> None:
+    for first_off in (0, 1):
+        sets, original = (Patches(), Patches()), Base.__dict__["method"]
+        for patches in sets:
+            patches.want(Base, "method", louder)
+            patches.acquire()
+        sets[first_off].release()
+        assert Base().method() == "METHOD"
+        sets[1 - first_off].release()
+        assert Base.__dict__["method"] is original
+
+
+def test_within_a_context_or_not() -> None:
+    entered: list[object] = []
+
+    def enter(instance: object) -> AbstractContextManager[None] | None:
+        entered.append(instance)
+        return nullcontext() if len(entered) > 1 else None
+
+    patches = Patches()
+    patches.want_instead(Base, "method", within(enter))
+    patches.acquire()
+    base = Base()
+    bound = base.method
+    assert (type(bound), bound(), bound()) == (MethodType, "method", "method")
+    assert entered == [base, base]
+    patches.release()

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ..construction import AUTOINIT, Content, Origin, Place, current_watch, has_memory, plain
 from ..errors import ApplyError, AutoInitError
+from ..layers import is_lazy
 from ..planning import (
     COPY_OF,
     FILLED,
@@ -35,9 +35,10 @@ from ..planning import (
 )
 from ..sampling import check_seed
 from .filling import fill_in
+from .lazy import wait
 from .loading import load
 from .log import log_report
-from .pending import materialized, may_draw, wait
+from .pending import materialized, may_draw
 from .targets import Targets, bind_targets
 from .values import being_initialized, running, values_for
 from .writes import WriteRecorder

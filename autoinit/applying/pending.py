@@ -1,45 +1,49 @@
-"""Fills of lazy parameters, which wait for a shape: written when torch gives them one.
+"""Fills that are pending because a lazy parameter has no shape yet: kept by module, written when there is a shape.
 
-Nothing is put on a module. While any fill waits, `initialize_parameters` of the lazy classes concerned is wrapped:
-torch calls it, at the first forward pass, to give the parameters their shapes and values.
+Modules are referenced weakly, and nothing is put on them or on their parameters.
 """
 
 from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from torch import nn
-from torch.nn.parameter import is_lazy
+from torch import Tensor, nn
 
 from ..errors import AutoInitError
 from ..initializers import Constant, Dirac, Eye, Keep, resolve
+from ..layers import is_lazy
 from ..patches import Patches
-from ..planning import FILLED, LOADED, Entry, Report
+from ..planning import Entry, Report
 from .filling import fill_in
 from .targets import Targets
 from .values import Values
 
-_patches = Patches()
+patches = Patches()
+"""Installed while any fill is pending."""
+
 _waiting: dict[int, list[Waiting]] = {}
+"""By the id of the module."""
+
 _lock = threading.RLock()
 
 
 @dataclass(eq=False, kw_only=True)
 class Waiting:
-    """The fills of one lazy module that one application has left for later.
+    """The pending fills of one module, from one application.
 
     Args:
-        module: weakly.
-        entries: by the parameter's name in the module.
-        values: where their random values come from.
-        report: which will say of them what became of them.
+        module: Weak reference to the module that has the parameters.
+        path: FQN of the module.
+        values: Source of the random values.
+        report: Report to amend when a parameter gets its shape.
+        entries: Plan entries by the parameter's name in the module (see `param_of`).
     """
 
     module: weakref.ref[nn.Module]
+    path: str
     values: Values
     report: Report
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -65,55 +69,101 @@ def materialized(entry: Entry, shape: tuple[int, ...]) -> Entry:
     return replace(entry, shape=shape, fill=found.fill, fans=found.fans, deferred=None)
 
 
-def wait(report: Report, values: Values, targets: Targets) -> None:
-    """Leave the fills of parameters that are lazy still for when they are not."""
-    for fqn, entry in report.items():
-        if entry.deferred is not None and is_lazy(targets.params[fqn]):
-            path, _, name = fqn.rpartition(".")
-            _enter(targets.modules[path], name, entry, report, values)
-
-
-def _enter(module: nn.Module, name: str, entry: Entry, report: Report, values: Values) -> None:
+def leave(waiting: Waiting) -> None:
+    """Leave fills pending, after those that are pending for the same module already."""
+    module = waiting.module()
+    if module is None:
+        return
     with _lock:
-        queue = _waiting.setdefault(id(module), [])
-        if not queue or queue[-1].report is not report:
-            queue[:] = [each for each in queue if each.module() is module]
-            queue.append(Waiting(module=weakref.ref(module), values=values.fixed(), report=report))
-            _patches.acquire()
-            weakref.finalize(module, _forget, id(module), queue[-1]).atexit = False
-        queue[-1].entries[name] = entry
-        owner = next(base for base in type(module).__mro__ if "initialize_parameters" in base.__dict__)
-        _patches.also(owner, "initialize_parameters", _on_initialize_parameters)
+        # An id is used again: what is left under it of a module that is gone goes with its finalizer.
+        _waiting.setdefault(id(module), []).append(waiting)
+        patches.acquire()
+        weakref.finalize(module, forget, id(module), waiting).atexit = False
 
 
-def _forget(key: int, waiting: Waiting) -> None:
+def forget(key: int, waiting: Waiting) -> None:
+    """Drop the fills of a module that is gone, or that has all of its shapes."""
     with _lock:
         queue = _waiting.get(key, [])
         if waiting in queue:
             queue.remove(waiting)
-            _patches.release()
+            patches.release()
             if not queue:
                 del _waiting[key]
 
 
-def _on_initialize_parameters(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
-    queue = [waiting for waiting in _waiting.get(id(instance), []) if waiting.module() is instance]
-    was_lazy = {name for name, param in instance._parameters.items() if param is not None and is_lazy(param)}
-    result = wrapped(*args, **kwargs)
-    for waiting in queue:
-        _forget(id(instance), waiting)
-        for name, entry in waiting.entries.items():
-            _write(instance, name, entry, waiting, loaded=name not in was_lazy)
-    return result
+def is_waiting(module: nn.Module) -> bool:
+    """Whether any parameter of a module has a pending fill."""
+    return id(module) in _waiting and bool(queue_of(module))
 
 
-def _write(module: nn.Module, name: str, entry: Entry, waiting: Waiting, *, loaded: bool) -> None:
-    param = module._parameters.get(name)
-    if param is None:
+def queue_of(module: nn.Module) -> list[Waiting]:
+    """The pending fills of a module, in the order of the applications."""
+    return [waiting for waiting in list(_waiting.get(id(module), ())) if waiting.module() is module]
+
+
+def param_of(module: nn.Module, name: str) -> Tensor | None:
+    """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
+    *path, last = name.split(".")
+    owner: nn.Module | None = module
+    for part in path:
+        # A copy that is being made has neither modules nor parameters yet.
+        owner = None if owner is None else vars(owner).get("_modules", {}).get(part)
+    found: Tensor | None = None if owner is None else vars(owner).get("_parameters", {}).get(last)
+    return found
+
+
+def modules_waiting() -> list[nn.Module]:
+    """The modules with pending fills."""
+    with _lock:
+        found = [waiting.module() for queue in _waiting.values() for waiting in queue[-1:]]
+    return [module for module in found if module is not None]
+
+
+def modules_with(param: Tensor) -> Iterator[nn.Module]:
+    """The modules in which a parameter has a pending fill."""
+    for module in modules_waiting():
+        names = (name for waiting in queue_of(module) for name in waiting.entries)
+        if any(param_of(module, name) is param for name in names):
+            yield module
+
+
+def with_shape(module: nn.Module) -> set[str]:
+    """Names of the parameters with a pending fill that have a shape by now."""
+    names = {name for waiting in queue_of(module) for name in waiting.entries}
+    params = ((name, param_of(module, name)) for name in names)
+    return {name for name, param in params if param is not None and not is_lazy(param)}
+
+
+def take(module: nn.Module, names: Iterable[str]) -> Iterator[tuple[Waiting, str, Entry]]:
+    """End the wait of some parameters; gives their entries in the order of the applications."""
+    taken = []
+    with _lock:
+        for waiting in queue_of(module):
+            taken += [(waiting, name, waiting.entries.pop(name)) for name in names if name in waiting.entries]
+            if not waiting.entries:
+                forget(id(module), waiting)
+    yield from taken
+
+
+def copy_waiting(module: nn.Module, copied: nn.Module) -> None:
+    """Leave pending for a copy of a module what is pending for the module; no report is of the copy."""
+    if module is copied or is_waiting(copied):
         return
+    for waiting in queue_of(module):
+        report = replace(waiting.report, entries=dict(waiting.report.entries))
+        leave(replace(waiting, module=weakref.ref(copied), report=report, entries=dict(waiting.entries)))
+
+
+def write(param: Tensor, entry: Entry, values: Values) -> Entry:
+    """Write the fill of a parameter that has its shape; gives the entry with shape and fill.
+
+    Raises:
+        ShapeError: its scheme is not defined for this shape.
+    """
     known = materialized(entry, tuple(param.shape))
-    if not loaded and known.fill is not None:
+    if known.fill is not None:
         targets = Targets(params={entry.fqn: param}, modules={}, fqns={}, weights={})
-        for _ in fill_in([known], targets, waiting.values):
+        for _ in fill_in([known], targets, values):
             pass
-    waiting.report.amend(known, LOADED if loaded else FILLED)
+    return known

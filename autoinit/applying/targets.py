@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ..errors import MatchError, StateError, nearest
+from ..layers import is_lazy
 from ..parametrized import Effective
 from ..planning import Collector, Entry, Plan, Planner, Surroundings
 from .sharding import is_sharded

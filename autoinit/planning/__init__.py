@@ -5,6 +5,7 @@ from .binding import unwrapped as unwrapped
 from .claims import COPY_OF as COPY_OF
 from .claims import NEVER_WRITTEN as NEVER_WRITTEN
 from .claims import Surroundings as Surroundings
+from .collecting import CONTAINERS as CONTAINERS
 from .collecting import Collector as Collector
 from .conflicts import warn_of_conflicts as warn_of_conflicts
 from .copies import Copy as Copy

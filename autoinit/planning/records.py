@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from ..layers import class_name
+from ..layers import class_name, is_lazy
 from ..parametrized import Effective
 from .claims import Claim
 from .tree import Node, joined

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ..applying import check_module
 from ..errors import ConfigError, InputError, StateError
+from ..layers import is_lazy
 from ..planning import joined, unwrapped, walk
 from ..sampling import check_seed
 from .bounds import DEFAULT, Bounds, check_bounds

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from ..applying import Targets, bind_targets, decide, is_sharded, targets_of
 from ..config import Config, parse_config
 from ..errors import StateError
 from ..fills import Blocks, Custom, Fill
+from ..layers import is_lazy
 from ..planning import KEPT, OWN, Entry, Plan, Policy, Report, ReportEntry, Surroundings
 
 Asked = Plan | Report | Config
