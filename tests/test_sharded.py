@@ -5,7 +5,6 @@ torch's own `nn.init.normal_` gives every shard on a CPU mesh the same numbers (
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import example, given
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -25,7 +22,6 @@ from torch.distributed.tensor.placement_types import Placement
 
 from autoinit import Report, StateError, autoinit, initialize, plan, verify
 from autoinit.applying.sharding import region_of
-from autoinit.sampling import NormalTransform, Region, Sampler, derive_key
 
 from .ranks import WORLD, Ranks
 
@@ -75,7 +71,7 @@ def assert_parts(model: nn.Module, whole: nn.Module, report: Report) -> None:
     for fqn, param in model.named_parameters():
         expected = whole.get_parameter(fqn)
         assert isinstance(param, DTensor)
-        assert torch.equal(param.to_local(), region_of(param).of(expected)), fqn
+        assert torch.equal(param.to_local(), region_of(param).select(expected)), fqn
         assert torch.equal(param.full_tensor(), expected), fqn
 
 
@@ -83,46 +79,6 @@ def whole_net() -> nn.Module:
     whole = Net()
     initialize(whole, CFG, seed=3)
     return whole
-
-
-@st.composite
-def regions(draw: st.DrawFn) -> Region:
-    shape = draw(st.lists(st.integers(1, 6), min_size=0, max_size=4))
-    offset = [draw(st.integers(0, size - 1)) for size in shape]
-    size = [draw(st.integers(1, whole - first)) for whole, first in zip(shape, offset, strict=True)]
-    return Region(shape=tuple(shape), offset=tuple(offset), size=tuple(size))
-
-
-@given(region=regions())
-@example(region=Region(shape=(4, 6), offset=(2, 1), size=(1, 3)))
-def test_a_region_knows_its_elements(region: Region) -> None:
-    whole = torch.arange(math.prod(region.shape)).view(region.shape)
-    expected = region.of(whole).flatten()
-    assert tuple(region.of(whole).shape) == region.size
-    assert torch.equal(region.indices(0, expected.numel()), expected)
-    assert torch.equal(region.indices(1, expected.numel() - 1), expected[1:])
-    is_run = bool((expected.diff() == 1).all())
-    assert (region.run == expected[0]) if is_run else (region.run is None)
-
-
-@given(
-    region=regions(),
-    piece=st.sampled_from([1, 2, 7, 1 << 18]),
-    seed=st.integers(0, 9),
-    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
-    turned=st.booleans(),
-)
-def test_a_region_draws_what_the_whole_has_there(
-    region: Region, piece: int, seed: int, dtype: torch.dtype, turned: bool
-) -> None:
-    key, transform = derive_key(seed, 0, "weight"), NormalTransform(1.0, 2.0)
-    whole = torch.empty(region.shape)
-    Sampler(torch.device("cpu")).draw_into(whole, key, transform)
-    axes = range(len(region.size))
-    memory = torch.empty(region.size[::-1], dtype=dtype).permute(tuple(axes)[::-1]) if turned else None
-    out = torch.empty(region.size, dtype=dtype) if memory is None else memory
-    Sampler(torch.device("cpu"), piece).draw_region(out, key, transform, region)
-    assert torch.equal(out, region.of(whole).to(dtype))
 
 
 def check_placements(number: int, placements: list[Placement], mesh: tuple[int, ...]) -> None:

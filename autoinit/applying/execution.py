@@ -29,6 +29,7 @@ from ..planning import (
     own_arguments,
 )
 from ..sampling import check_seed
+from .agreement import check_agreement
 from .filling import fill_in
 from .loading import load
 from .log import log_report
@@ -62,6 +63,7 @@ def apply_plan(
 
 def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets: Targets) -> Report:
     """`apply_plan` on targets that have been found, without a word to the log."""
+    check_agreement([(plan, targets)], seed)
     values = values_for(module, check_seed(seed), root)
     values.targets = targets
     plan = _with_shapes(plan, targets)
