@@ -21,7 +21,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.distributed.tensor.placement_types import Placement
 
 from autoinit import Report, StateError, autoinit, initialize, plan, verify
-from autoinit.applying.sharding import region_of
+from autoinit.applying.sharding import local_of, region_of
 
 from .ranks import WORLD, Ranks
 
@@ -197,6 +197,124 @@ def check_seeds(number: int) -> None:
 @pytest.mark.slow
 def test_ranks_that_were_seeded_differently_agree_on_a_seed_and_have_different_parts(ranks: Ranks) -> None:
     ranks.run(check_seeds)
+
+
+def check_seeds_on_two_meshes(number: int) -> None:
+    torch.manual_seed(number)
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(4, 4))
+    parallelize_module(model, mesh["tp"], {"0": ColwiseParallel(), "1": RowwiseParallel()})
+    fully_shard(model[1], mesh=mesh["dp"])
+    report = initialize(model, dict(type="Normal", layer="Linear"))
+    seeds: list[Any] = [None] * WORLD
+    dist.all_gather_object(seeds, report.seed)
+    assert len(set(seeds)) == 1
+
+
+@pytest.mark.slow
+def test_ranks_agree_over_all_meshes_of_a_model(ranks: Ranks) -> None:
+    ranks.run(check_seeds_on_two_meshes)
+
+
+def check_blocks_seed(number: int) -> None:
+    torch.manual_seed(number)
+    with autoinit(dict(type="Normal", layer="Linear")) as run:
+        if number == 1:
+            alone = nn.Linear(4, 4)
+            alone(torch.zeros(4))
+        model = nn.Sequential(nn.Linear(6, 8))
+        spread(model, [Shard(0)], (WORLD,))
+    seeds: list[Any] = [None] * WORLD
+    dist.all_gather_object(seeds, run.reports[-1].seed)
+    assert len(set(seeds)) == 1
+    assert number != 1 or run.reports[0].seed != seeds[0]
+
+
+@pytest.mark.slow
+def test_ranks_agree_in_a_block_though_one_has_drawn_a_seed_already(ranks: Ranks) -> None:
+    ranks.run(check_blocks_seed)
+
+
+def check_alone(number: int) -> None:
+    if number == 0:
+        with autoinit(dict(type="Normal", layer="Linear")):
+            model = nn.Linear(4, 4)
+        initialize(model, dict(type="Normal", layer="Linear"))
+    dist.barrier()
+
+
+@pytest.mark.slow
+def test_a_rank_that_builds_alone_waits_for_no_other(ranks: Ranks) -> None:
+    ranks.run(check_alone)
+
+
+def check_disagreement(number: int, cfgs: list[Any], seeds: list[int | None], message: str, way: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2), nn.LayerNorm(2))
+    spread(model[:2], [Shard(0)], (WORLD,))
+    before = [local_of(param).detach().clone() for param in model.parameters()]
+    cfg, seed = cfgs[number % 2], seeds[number % 2]
+    with pytest.raises(StateError, match=message):
+        if way == "initialize":
+            initialize(model, cfg, seed=seed)
+        elif way == "apply":
+            plan(model, cfg).apply(model, seed=seed)
+        else:
+            with autoinit(cfg, seed=seed):
+                first = nn.Linear(3, 3)
+                model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2))
+                spread(model, [Shard(0)], (WORLD,))
+                untouched = first.weight.detach().clone()
+    if way == "block":
+        assert torch.equal(first.weight, untouched)
+    else:
+        assert all(map(torch.equal, before, map(local_of, model.parameters())))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["initialize", "apply", "block"])
+@pytest.mark.parametrize(
+    ("cfgs", "seeds", "message"),
+    [
+        (
+            [dict(type="Normal", layer="Linear", std=0.1), dict(type="Normal", layer="Linear", std=0.2)],
+            [0, 0],
+            r"0\.weight.*: the ranks that share it plan different things: Normal\(mean=0.0, std=0.[12]\) on this rank",
+        ),
+        (
+            [dict(type="Normal", layer="Linear"), dict(type="Normal", layer="Linear", name="0")],
+            [None, None],
+            r"1\.weight.*: the ranks that share it plan different things: .*kept on (this|another)",
+        ),
+        (
+            [dict(type="Normal", layer="Linear")] * 2,
+            [0, 1],
+            r"seed: the ranks that share it .*: [01] on this rank",
+        ),
+        (
+            [dict(type="Normal", layer="Linear")] * 2,
+            [0, None],
+            r"seed: the ranks that share it .*: (0|None) on this",
+        ),
+    ],
+    ids=["fill", "kept", "seed", "no seed"],
+)
+def test_ranks_that_plan_different_things_are_refused_together(
+    ranks: Ranks, cfgs: list[Any], seeds: list[int | None], message: str, way: str
+) -> None:
+    ranks.run(check_disagreement, cfgs, seeds, message, way)
+
+
+def check_different_seeds_of_constants(number: int) -> None:
+    model = nn.Sequential(nn.Linear(6, 8))
+    spread(model, [Shard(0)], (WORLD,))
+    initialize(model, dict(type="Constant", val=7, layer="Linear"), seed=number)
+    # A function has another address in each process.
+    initialize(model, dict(type=lambda tensor: tensor.fill_(number % 1), layer="Linear"), seed=0)
+
+
+@pytest.mark.slow
+def test_ranks_need_not_agree_on_what_changes_no_value(ranks: Ranks) -> None:
+    ranks.run(check_different_seeds_of_constants)
 
 
 def check_loaded(number: int, path: str) -> None:

@@ -42,27 +42,31 @@ def check_flat_targets(plan: Plan, module: nn.Module) -> None:
 
 
 def flat_parameters(root: nn.Module) -> Iterator[tuple[Node, str]]:
-    """The modules below FSDP1 wrappers whose parameters it has sharded, with the name of each parameter."""
+    """The modules whose parameters FSDP1 has sharded, with the name of each parameter."""
     fsdp: Any = sys.modules.get("torch.distributed.fsdp")
     # A program that wraps a model has imported it, and others need no second walk.
-    if fsdp is None or not any(isinstance(module, fsdp.FullyShardedDataParallel) for module in root.modules()):
+    if fsdp is None or not any(map(_is_flattened, root.parameters())):
         return
     names: dict[int, list[str]] = defaultdict(list)
-    sharded: list[bool] = []
+    # Above the root may be a wrapper that is not seen.
+    sharded = [True]
     for node in walk(root):
-        del sharded[node.depth :]
-        sharded.append(bool(sharded) and sharded[-1])
+        del sharded[node.depth + 1 :]
+        sharded.append(sharded[-1])
         if isinstance(node.module, fsdp.FullyShardedDataParallel):
             sharded[-1] = node.module.sharding_strategy is not fsdp.ShardingStrategy.NO_SHARD
         for name, param in node.module._parameters.items():
             for info in getattr(param, "_param_infos", None) or ():
                 names[id(info.module)].append(info.param_name)
-            # With `use_orig_params=True` what NO_SHARD leaves has its shape, and can be filled.
-            shard = sharded[-1] and getattr(param, "_fsdp_flattened", False)
-            if shard or getattr(param, "_is_flat_param", False):
+            # With `use_orig_params=True` NO_SHARD leaves parameters their shapes, and they can be filled.
+            if getattr(param, "_is_flat_param", False) or (sharded[-1] and _is_flattened(param)):
                 yield node, name
         for name in names[id(node.module)]:
             yield node, name
+
+
+def _is_flattened(param: nn.Parameter | None) -> bool:
+    return getattr(param, "_fsdp_flattened", False)
 
 
 def _refusal(fqn: str, origin: str) -> StateError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -69,19 +68,12 @@ def held(size: int, splits: Sequence[Split], indices: Sequence[int]) -> Ranges:
     return ranges
 
 
-def held_by_fsdp(size: int, splits: Sequence[Split], indices: Sequence[int]) -> Ranges:
-    """`held`, as `fully_shard` does it: it splits after tensor parallelism, but its placement comes first."""
-    if not splits:
-        return [range(size)]
-    first, later = splits[0], splits[1:]
-    if first.factor == math.prod(split.ranks for split in later):
-        return _shard(held_by_fsdp(size, later, indices[1:]), Split(first.ranks), indices[0])
-    return held(size, splits, indices)
-
-
 @lru_cache(maxsize=4096)
 def is_unambiguous(size: int, splits: tuple[Split, ...]) -> bool:
-    """Whether every rank of the mesh holds the same, whichever of the two orders made the layout.
+    """Whether every rank of the mesh holds what `held` says, also if `fully_shard` made the layout.
+
+    It splits after tensor parallelism, but its placement comes first. That it is a `_StridedShard` makes up for this
+    only if both orders give shards of the same sizes.
 
     Example:
         >>> is_unambiguous(8, (Split(3, factor=2), Split(2)))
@@ -89,10 +81,42 @@ def is_unambiguous(size: int, splits: tuple[Split, ...]) -> bool:
         >>> is_unambiguous(7, (Split(3, factor=2), Split(2)))
         False
     """
-    if all(split.factor == 1 for split in splits) or size % math.prod(split.ranks for split in splits) == 0:
+    if size % math.prod(split.ranks for split in splits) == 0:
         return True
-    ranks = itertools.product(*(range(split.ranks) for split in splits))
-    return all(held(size, splits, rank) == held_by_fsdp(size, splits, rank) for rank in ranks)
+    sizes = {size}
+    for number, split in enumerate(splits, 1):
+        later = splits[number:]
+        is_after = split.factor != 1 and split.factor == math.prod(each.ranks for each in later)
+        if is_after and not all(_orders_agree(each, split.ranks, later) for each in sizes):
+            return False
+        if all(each.factor == 1 for each in later):
+            break
+        sizes = {sum(map(len, held(each, [split], [index]))) for each in sizes for index in range(split.ranks)}
+    return True
+
+
+def _orders_agree(size: int, ranks: int, later: Sequence[Split]) -> bool:
+    """Whether to split first or after some later splits gives each rank the same."""
+    pieces = _sizes([size], [each.ranks for each in later])
+    # The factor stands for equal chunks, which chunks of chunks are not always.
+    chunks = _sizes([size], [len(pieces)])
+    if any(each.factor != 1 for each in later) or [*filter(None, pieces)] != [*filter(None, chunks)]:
+        return False
+    # Of as many tuples as there are ranks only a few differ.
+    shards = set(zip(*(_sizes([piece], [ranks]) for piece in pieces), strict=True))
+    return all(list(each) == _sizes([sum(each)], [split.ranks for split in later]) for each in shards)
+
+
+def _sizes(sizes: list[int], counts: Sequence[int]) -> list[int]:
+    """Sizes of all chunks of all chunks ..., as `torch.chunk` makes them."""
+    for count in counts:
+        lengths = [-(-size // count) for size in sizes]
+        sizes = [
+            min(max(size - index * length, 0), length)
+            for size, length in zip(sizes, lengths, strict=True)
+            for index in range(count)
+        ]
+    return sizes
 
 
 def _shard(ranges: Ranges, split: Split, index: int) -> Ranges:

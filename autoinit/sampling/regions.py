@@ -50,7 +50,7 @@ class Region:
     def of_ranges(cls, shape: Sequence[int], ranges: Sequence[Sequence[range]]) -> Region:
         """The region that holds these positions of each axis, side by side."""
         runs = []
-        for along in ranges:
+        for along in (list(filter(None, each)) for each in ranges):
             starts = itertools.accumulate(map(len, along), initial=0)
             runs.append(tuple(Run(each.start, at, len(each)) for each, at in zip(along, starts, strict=False)))
         return cls(shape=tuple(shape), runs=tuple(runs))

@@ -128,21 +128,23 @@ class Sampler:
             in_place = slab.dtype == torch.float32 and slab.is_contiguous()
             floats = slab if in_place else self._floats_of(slab.numel()).view(slab.shape)
             shape, merged = merge_axes(slab.shape, steps[len(steps) - slab.dim() :])
-            self._transform(floats.view(shape), number, merged, key, transform)
+            transform(self._any_bits(key, number, shape, merged), floats.view(shape))
             if not in_place:
                 slab.copy_(floats)
 
-    def _transform(self, out: Tensor, first: int, steps: tuple[int, ...], key: Key, transform: Transform) -> None:
-        """Fill a float32 tensor of at most one piece; every other row by itself where rows begin in either half."""
+    def _any_bits(self, key: Key, first: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
+        """`_bits` for any steps: every other row by itself where rows begin in either half of a word."""
         rows = steps[:-1] if steps[-1] == 1 else steps
         axis = next((axis for axis, step in enumerate(rows) if step % 2), None)
         if axis is None:
-            transform(self._bits(key, first, tuple(out.shape), steps), out)
-            return
+            return self._bits(key, first, shape, steps)
+        bits = torch.empty(shape, dtype=torch.int32, device=self.device)
         doubled = (*steps[:axis], 2 * steps[axis], *steps[axis + 1 :])
         for half in (0, 1):
-            every_other = out[(slice(None),) * axis + (slice(half, None, 2),)]
-            self._transform(every_other, first + half * steps[axis], doubled, key, transform)
+            every_other = bits[(slice(None),) * axis + (slice(half, None, 2),)]
+            number = first + half * steps[axis]
+            every_other.copy_(self._any_bits(key, number, tuple(every_other.shape), doubled))
+        return bits
 
     def draw_small(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
         """`draw_into` for many small tensors at once, each from its own stream: the same values, far fewer calls.
