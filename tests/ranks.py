@@ -1,9 +1,10 @@
-"""Four real ranks, each a process of its own, that stay for all tests of a file."""
+"""Four real ranks, each a process of its own, that stay for all tests of a file; and one rank that is alone."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from torch.distributed.tensor.debug import _clear_fast_path_sharding_prop_cache, _clear_python_sharding_prop_cache
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 WORLD = 4
 SECONDS = 120.0
@@ -67,3 +70,16 @@ class Ranks:
             connection.send(None)
         for process in self.processes:
             process.join(SECONDS)
+
+
+@contextmanager
+def one_of(world: int, rank: int) -> Iterator[None]:
+    """This process as one of many ranks, whose collectives do nothing."""
+    # What torch has cached for one rank has the coordinates of that rank.
+    _clear_python_sharding_prop_cache()
+    _clear_fast_path_sharding_prop_cache()
+    dist.init_process_group("fake", rank=rank, world_size=world, store=FakeStore())
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

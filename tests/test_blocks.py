@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoinit import initialize, plan
 from autoinit.fans import as_layout
 from autoinit.fills import Blocks, Constant, Dirac, Eye, Fill, Normal, Orthogonal
-from autoinit.sampling import Sampler, derive_key
+from autoinit.sampling import Region, Sampler, derive_key
 
 from .closed_form import deviations
 
@@ -145,3 +148,44 @@ def test_other_precisions(dtype: torch.dtype) -> None:
     single = nn.MultiheadAttention(16, 2)
     initialize(single, dict(type="Orthogonal", params="in_proj_weight"), seed=0)
     assert torch.equal(attention.in_proj_weight, single.in_proj_weight.to(dtype))
+
+
+@st.composite
+def splits_of_a_weight(draw: st.DrawFn) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """A layout, and a shape that it fits."""
+    kind = draw(st.sampled_from(["splits", "repeats", "experts", "groups"]))
+    small = st.integers(1, 3)
+    if kind == "experts":
+        return dict(axes="expert,in,out", splits=2), (draw(small), draw(small), 2 * draw(small))
+    if kind == "groups":
+        groups = draw(small)
+        return dict(groups=groups), (groups * draw(small), draw(small), 2)
+    sizes = tuple(draw(st.lists(small, min_size=1, max_size=3)))
+    repeats = draw(small) if kind == "repeats" else 1
+    return dict(axes="out,in", splits=sizes, repeats=repeats), (sum(sizes) * repeats, draw(st.integers(1, 4)))
+
+
+@given(
+    weight=splits_of_a_weight(),
+    kind=st.sampled_from(["Normal", "Orthogonal", "Constant", "mixed"]),
+    data=st.data(),
+)
+def test_a_shard_of_a_fused_weight_is_that_of_the_whole(
+    weight: tuple[dict[str, Any], tuple[int, ...]], kind: str, data: st.DataObject
+) -> None:
+    layout, shape = weight
+    fills: list[Fill] = []
+    for number, part in enumerate(as_layout(layout).parts(shape)):  # type: ignore[arg-type]
+        out, columns = part.shape[0], math.prod(part.shape[1:])
+        kinds = {
+            "Normal": Normal(0.0, 1.0),
+            "Constant": Constant(float(number)),
+            "Orthogonal": Orthogonal(1.0, out, columns),
+        }
+        fills.append(kinds[kind] if kind != "mixed" else [*kinds.values()][number % 3])  # type: ignore[arg-type]
+    fill, whole = written(layout, fills, *shape)
+    cuts = [sorted(data.draw(st.lists(st.integers(0, size), min_size=4, max_size=4))) for size in shape]
+    region = Region.of_ranges(shape, [[range(a, b), range(c, d)] for a, b, c, d in cuts])
+    part = torch.full(region.size, math.nan)
+    fill.write_region(part, region, lambda stream: derive_key(0, 0, "w", stream), Sampler(CPU))
+    assert torch.equal(part, region.select(whole))

@@ -37,7 +37,7 @@ from autoinit.fills import (
     TruncNormal,
     Uniform,
 )
-from autoinit.sampling import Key, Sampler, derive_key
+from autoinit.sampling import Key, Region, Sampler, derive_key
 
 from .closed_form import pvalues
 from .test_sampling import TRUNCATED, exact_share
@@ -532,3 +532,24 @@ def test_numpy_and_python_keep_their_generators() -> None:
 def test_fills_that_draw_say_so(fill: fills.Fill) -> None:
     # By this a block knows that it needs a seed.
     assert fill.is_random
+
+
+@pytest.mark.parametrize(
+    ("fill", "dtype"),
+    [
+        (fills.Constant(2.0), torch.float32),
+        (fills.Normal(1.0, 2.0), torch.bfloat16),
+        (fills.ComplexNormal(3.0, 1.0), torch.complex64),
+        (fills.Orthogonal(1.0, 6, 8), torch.float32),
+        (fills.Sparse(0.5, 1.0, 6), torch.float32),
+        (fills.Eye(), torch.float32),
+        (fills.Custom(torch.nn.init.uniform_, {}), torch.float32),
+    ],
+    ids=str,
+)
+def test_a_region_gets_what_the_whole_has_there(fill: fills.Fill, dtype: torch.dtype) -> None:
+    region = Region.of_ranges((6, 8), [[range(1, 3), range(4, 5)], [range(2, 7)]])
+    whole, part = torch.empty(6, 8, dtype=dtype), torch.empty(region.size, dtype=dtype)
+    fill.write(whole, keys_of("w"), Sampler(CPU))
+    fill.write_region(part, region, keys_of("w"), Sampler(CPU))
+    assert torch.equal(part, region.select(whole))

@@ -5,7 +5,6 @@ torch's own `nn.init.normal_` gives every shard on a CPU mesh the same numbers (
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-from hypothesis import example, given
-from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -24,8 +21,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.distributed.tensor.placement_types import Placement
 
 from autoinit import Report, StateError, autoinit, initialize, plan, verify
-from autoinit.applying.sharding import region_of
-from autoinit.sampling import NormalTransform, Region, Sampler, derive_key
+from autoinit.applying.sharding import local_of, region_of
 
 from .ranks import WORLD, Ranks
 
@@ -75,7 +71,7 @@ def assert_parts(model: nn.Module, whole: nn.Module, report: Report) -> None:
     for fqn, param in model.named_parameters():
         expected = whole.get_parameter(fqn)
         assert isinstance(param, DTensor)
-        assert torch.equal(param.to_local(), region_of(param).of(expected)), fqn
+        assert torch.equal(param.to_local(), region_of(param).select(expected)), fqn
         assert torch.equal(param.full_tensor(), expected), fqn
 
 
@@ -83,46 +79,6 @@ def whole_net() -> nn.Module:
     whole = Net()
     initialize(whole, CFG, seed=3)
     return whole
-
-
-@st.composite
-def regions(draw: st.DrawFn) -> Region:
-    shape = draw(st.lists(st.integers(1, 6), min_size=0, max_size=4))
-    offset = [draw(st.integers(0, size - 1)) for size in shape]
-    size = [draw(st.integers(1, whole - first)) for whole, first in zip(shape, offset, strict=True)]
-    return Region(shape=tuple(shape), offset=tuple(offset), size=tuple(size))
-
-
-@given(region=regions())
-@example(region=Region(shape=(4, 6), offset=(2, 1), size=(1, 3)))
-def test_a_region_knows_its_elements(region: Region) -> None:
-    whole = torch.arange(math.prod(region.shape)).view(region.shape)
-    expected = region.of(whole).flatten()
-    assert tuple(region.of(whole).shape) == region.size
-    assert torch.equal(region.indices(0, expected.numel()), expected)
-    assert torch.equal(region.indices(1, expected.numel() - 1), expected[1:])
-    is_run = bool((expected.diff() == 1).all())
-    assert (region.run == expected[0]) if is_run else (region.run is None)
-
-
-@given(
-    region=regions(),
-    piece=st.sampled_from([1, 2, 7, 1 << 18]),
-    seed=st.integers(0, 9),
-    dtype=st.sampled_from([torch.float32, torch.float64, torch.bfloat16]),
-    turned=st.booleans(),
-)
-def test_a_region_draws_what_the_whole_has_there(
-    region: Region, piece: int, seed: int, dtype: torch.dtype, turned: bool
-) -> None:
-    key, transform = derive_key(seed, 0, "weight"), NormalTransform(1.0, 2.0)
-    whole = torch.empty(region.shape)
-    Sampler(torch.device("cpu")).draw_into(whole, key, transform)
-    axes = range(len(region.size))
-    memory = torch.empty(region.size[::-1], dtype=dtype).permute(tuple(axes)[::-1]) if turned else None
-    out = torch.empty(region.size, dtype=dtype) if memory is None else memory
-    Sampler(torch.device("cpu"), piece).draw_region(out, key, transform, region)
-    assert torch.equal(out, region.of(whole).to(dtype))
 
 
 def check_placements(number: int, placements: list[Placement], mesh: tuple[int, ...]) -> None:
@@ -241,6 +197,124 @@ def check_seeds(number: int) -> None:
 @pytest.mark.slow
 def test_ranks_that_were_seeded_differently_agree_on_a_seed_and_have_different_parts(ranks: Ranks) -> None:
     ranks.run(check_seeds)
+
+
+def check_seeds_on_two_meshes(number: int) -> None:
+    torch.manual_seed(number)
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("dp", "tp"))
+    model = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(4, 4))
+    parallelize_module(model, mesh["tp"], {"0": ColwiseParallel(), "1": RowwiseParallel()})
+    fully_shard(model[1], mesh=mesh["dp"])
+    report = initialize(model, dict(type="Normal", layer="Linear"))
+    seeds: list[Any] = [None] * WORLD
+    dist.all_gather_object(seeds, report.seed)
+    assert len(set(seeds)) == 1
+
+
+@pytest.mark.slow
+def test_ranks_agree_over_all_meshes_of_a_model(ranks: Ranks) -> None:
+    ranks.run(check_seeds_on_two_meshes)
+
+
+def check_blocks_seed(number: int) -> None:
+    torch.manual_seed(number)
+    with autoinit(dict(type="Normal", layer="Linear")) as run:
+        if number == 1:
+            alone = nn.Linear(4, 4)
+            alone(torch.zeros(4))
+        model = nn.Sequential(nn.Linear(6, 8))
+        spread(model, [Shard(0)], (WORLD,))
+    seeds: list[Any] = [None] * WORLD
+    dist.all_gather_object(seeds, run.reports[-1].seed)
+    assert len(set(seeds)) == 1
+    assert number != 1 or run.reports[0].seed != seeds[0]
+
+
+@pytest.mark.slow
+def test_ranks_agree_in_a_block_though_one_has_drawn_a_seed_already(ranks: Ranks) -> None:
+    ranks.run(check_blocks_seed)
+
+
+def check_alone(number: int) -> None:
+    if number == 0:
+        with autoinit(dict(type="Normal", layer="Linear")):
+            model = nn.Linear(4, 4)
+        initialize(model, dict(type="Normal", layer="Linear"))
+    dist.barrier()
+
+
+@pytest.mark.slow
+def test_a_rank_that_builds_alone_waits_for_no_other(ranks: Ranks) -> None:
+    ranks.run(check_alone)
+
+
+def check_disagreement(number: int, cfgs: list[Any], seeds: list[int | None], message: str, way: str) -> None:
+    model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2), nn.LayerNorm(2))
+    spread(model[:2], [Shard(0)], (WORLD,))
+    before = [local_of(param).detach().clone() for param in model.parameters()]
+    cfg, seed = cfgs[number % 2], seeds[number % 2]
+    with pytest.raises(StateError, match=message):
+        if way == "initialize":
+            initialize(model, cfg, seed=seed)
+        elif way == "apply":
+            plan(model, cfg).apply(model, seed=seed)
+        else:
+            with autoinit(cfg, seed=seed):
+                first = nn.Linear(3, 3)
+                model = nn.Sequential(nn.Linear(6, 8), nn.Linear(8, 2))
+                spread(model, [Shard(0)], (WORLD,))
+                untouched = first.weight.detach().clone()
+    if way == "block":
+        assert torch.equal(first.weight, untouched)
+    else:
+        assert all(map(torch.equal, before, map(local_of, model.parameters())))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["initialize", "apply", "block"])
+@pytest.mark.parametrize(
+    ("cfgs", "seeds", "message"),
+    [
+        (
+            [dict(type="Normal", layer="Linear", std=0.1), dict(type="Normal", layer="Linear", std=0.2)],
+            [0, 0],
+            r"0\.weight.*: the ranks that share it plan different things: Normal\(mean=0.0, std=0.[12]\) on this rank",
+        ),
+        (
+            [dict(type="Normal", layer="Linear"), dict(type="Normal", layer="Linear", name="0")],
+            [None, None],
+            r"1\.weight.*: the ranks that share it plan different things: .*kept on (this|another)",
+        ),
+        (
+            [dict(type="Normal", layer="Linear")] * 2,
+            [0, 1],
+            r"seed: the ranks that share it .*: [01] on this rank",
+        ),
+        (
+            [dict(type="Normal", layer="Linear")] * 2,
+            [0, None],
+            r"seed: the ranks that share it .*: (0|None) on this",
+        ),
+    ],
+    ids=["fill", "kept", "seed", "no seed"],
+)
+def test_ranks_that_plan_different_things_are_refused_together(
+    ranks: Ranks, cfgs: list[Any], seeds: list[int | None], message: str, way: str
+) -> None:
+    ranks.run(check_disagreement, cfgs, seeds, message, way)
+
+
+def check_different_seeds_of_constants(number: int) -> None:
+    model = nn.Sequential(nn.Linear(6, 8))
+    spread(model, [Shard(0)], (WORLD,))
+    initialize(model, dict(type="Constant", val=7, layer="Linear"), seed=number)
+    # A function has another address in each process.
+    initialize(model, dict(type=lambda tensor: tensor.fill_(number % 1), layer="Linear"), seed=0)
+
+
+@pytest.mark.slow
+def test_ranks_need_not_agree_on_what_changes_no_value(ranks: Ranks) -> None:
+    ranks.run(check_different_seeds_of_constants)
 
 
 def check_loaded(number: int, path: str) -> None:

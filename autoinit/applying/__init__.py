@@ -1,5 +1,7 @@
 """A plan carried out in place: each parameter written once, in order of precedence."""
 
+from .agreement import agreed_seed as agreed_seed
+from .agreement import check_agreement as check_agreement
 from .execution import apply_plan as apply_plan
 from .execution import execute as execute
 from .execution import write_copies as write_copies

@@ -34,6 +34,7 @@ from ..planning import (
     own_arguments,
 )
 from ..sampling import check_seed
+from .agreement import check_agreement
 from .filling import fill_in
 from .lazy import wait
 from .loading import load
@@ -68,6 +69,7 @@ def apply_plan(
 
 def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets: Targets) -> Report:
     """`apply_plan` on targets that have been found, without a word to the log."""
+    check_agreement([(plan, targets)], seed)
     watch = current_watch()
     if watch is not None:
         watch.flush(tensor for fqn, entry in plan.items() if entry.gets_values for tensor in _stored(targets, fqn))

@@ -13,7 +13,7 @@ from ..errors import ApplyError, AutoInitError
 from ..fills import Constant, Elementwise, Fill, seeded
 from ..planning import Entry
 from ..sampling import Sampler, derive_key
-from .sharding import is_sharded, write_shard
+from .sharding import is_sharded, local_of, region_of
 from .targets import Targets
 from .values import Values
 
@@ -54,14 +54,17 @@ def _write(entry: Entry, targets: Targets, values: Values) -> None:
     if entry.fill is None:
         return
     param, weight = targets.params[entry.fqn], targets.weights.get(entry.fqn)
+    sampler = values.sampler(param.device)
     if weight is None and is_sharded(param):
-        write_shard(entry.fill, param, lambda stream: values.key(entry.fqn, stream), values.sampler(param.device))
+        local = local_of(param).detach()
+        if local.numel():
+            entry.fill.write_region(local, region_of(param), lambda stream: values.key(entry.fqn, stream), sampler)
         return
     out = param.data if weight is None else torch.empty_like(weight.picture(), device=param.device)
     if isinstance(entry.fill, Constant):
         distinct(out).fill_(entry.fill.value)
     else:
-        entry.fill.write(out, lambda stream: values.key(entry.fqn, stream), values.sampler(param.device))
+        entry.fill.write(out, lambda stream: values.key(entry.fqn, stream), sampler)
     if weight is not None:
         # Some inverses draw random numbers: from no generator of the user's, and the same everywhere.
         with seeded(param.device, derive_key(0, 0, entry.fqn).offset >> 1):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from ..config import Config, parse_config
-from ..errors import ConfigTypeError
+from ..errors import AutoInitError, ConfigTypeError
 from ..planning import (
     Fan,
     Plan,
@@ -24,13 +24,25 @@ from ..planning import (
 )
 from ..rules import Rule
 from .execution import apply_plan
+from .flat_parameters import check_flat_parameters
 from .targets import targets_of
 from .values import being_initialized
 
 
 def make_plan(planner: Planner) -> Plan:
-    """The plan of a planner, ready to be carried out."""
-    return replace(planner.plan(), executor=apply_plan)
+    """The plan of a planner, ready to be carried out.
+
+    Raises:
+        StateError: FSDP1 keeps a parameter that a rule selects in a flat parameter.
+    """
+    try:
+        made = planner.plan()
+    except AutoInitError:
+        # A rule may not fit only because a shard has another shape than its parameter.
+        check_flat_parameters(planner)
+        raise
+    check_flat_parameters(planner)
+    return replace(made, executor=apply_plan)
 
 
 def decide(

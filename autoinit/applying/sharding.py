@@ -1,30 +1,28 @@
-"""Parameters of which each rank has a part: `DTensor`s, as `fully_shard` and tensor parallelism make them."""
+"""Parameters that are sharded over ranks: `DTensor`s, as `fully_shard` and tensor parallelism make them."""
 
 from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, TypeGuard
 
-import torch
 from torch import Tensor
 
-from ..fills import Constant, Elementwise, Fill
-from ..fills.base import KeyOf
-from ..sampling import Region, Sampler
+from ..sampling import Region
+from .placements import held, is_unambiguous, splits_of
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
 
 def is_sharded(tensor: Tensor) -> TypeGuard[DTensor]:
-    """Whether a tensor is spread over a device mesh."""
-    # Who has one has imported the module, and others need not wait for it.
+    """Whether a tensor is a `DTensor`."""
+    # A program that has a DTensor has imported the module; others need not wait for it.
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
 
 
 def local_of(tensor: Tensor) -> Tensor:
-    """What this rank has of a tensor: of one that is not spread all of it.
+    """This rank's shard of a `DTensor`; any other tensor itself.
 
     Example:
         >>> local_of(torch.zeros(2)).shape
@@ -34,39 +32,53 @@ def local_of(tensor: Tensor) -> Tensor:
 
 
 def region_of(tensor: DTensor) -> Region:
-    """Where in the whole that is which this rank has."""
-    from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
-
-    size, offset = compute_local_shape_and_global_offset(tensor.shape, tensor.device_mesh, tensor.placements)
-    return Region(shape=tuple(tensor.shape), offset=tuple(offset), size=tuple(size))
-
-
-def write_shard(fill: Fill, tensor: DTensor, key_of: KeyOf, sampler: Sampler) -> None:
-    """Give this rank's part the values that it has in the whole; no rank needs to hear of another."""
-    local = local_of(tensor).detach()
-    if not local.numel():
-        return
-    if isinstance(fill, Constant):
-        local.fill_(fill.value)
-    elif isinstance(fill, Elementwise):
-        sampler.draw_region(local, key_of(0), fill.transform(), region_of(tensor))
-    else:
-        whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=local.device)
-        fill.write(whole, key_of, sampler)
-        copy_shard(tensor, whole)
+    """The elements of the whole tensor that this rank holds."""
+    mesh = tensor.device_mesh
+    splits = splits_of(tensor.placements, mesh.shape, tensor.dim())
+    rank = mesh.get_coordinate()
+    if rank is None:
+        return Region.of_ranges(tensor.shape, [[] for _ in splits])
+    ranges = [
+        held(size, tuple(along.values()), [rank[dim] for dim in along])
+        for size, along in zip(tensor.shape, splits, strict=True)
+    ]
+    return Region.of_ranges(tensor.shape, ranges)
 
 
-def copy_shard(tensor: DTensor, whole: Tensor) -> None:
-    """Give this rank's part what a whole tensor has there."""
-    local_of(tensor).detach().copy_(region_of(tensor).of(whole))
+def unknown_layout(tensor: DTensor) -> str | None:
+    """Why it cannot be known which elements this rank holds, if so. All ranks of the mesh find the same reason."""
+    mesh = tensor.device_mesh
+    try:
+        splits = splits_of(tensor.placements, mesh.shape, tensor.dim())
+    except ValueError as error:
+        (placement,) = error.args
+        if placement.is_partial():
+            return f"has the placement {placement!r}: ranks hold summands, not shards. Redistribute it first"
+        return f"has the placement {placement!r}, which autoinit does not know. Redistribute it to Shard or Replicate"
+    ambiguous = [
+        dim
+        for dim, (size, along) in enumerate(zip(tensor.shape, splits, strict=True))
+        if not is_unambiguous(size, tuple(along.values()))
+    ]
+    layout = f"of shape {tuple(tensor.shape)} with placements {tensor.placements} on a mesh of {tuple(mesh.shape)}"
+    if ambiguous:
+        # Seven rows on 3 x 2 ranks: FSDP2 leaves rank (2, 0) nothing, and by the placements it has the last row.
+        return (
+            f"{layout} does not divide evenly along dimension {ambiguous[0]}: what FSDP2 over tensor parallelism holds "
+            "is not what the placements say. Initialize the model before it is parallelized, or pad this dimension"
+        )
+    local = tuple(local_of(tensor).shape)
+    if mesh.get_coordinate() is not None and local != (expected := region_of(tensor).size):
+        return f"{layout} should have shape {expected} on this rank, and has {local}. Shard it by torch.chunk's rule"
+    return None
 
 
 def spread_like(tensor: DTensor, whole: Tensor) -> DTensor:
-    """A whole tensor spread as another is: of it only what this rank has."""
+    """A whole tensor sharded as another is: of it only what this rank has."""
     from torch.distributed.tensor import DTensor
 
     return DTensor.from_local(
-        region_of(tensor).of(whole).to(tensor.device),
+        region_of(tensor).select(whole).to(tensor.device),
         tensor.device_mesh,
         tensor.placements,
         run_check=False,

@@ -11,7 +11,8 @@ from ..errors import MatchError, StateError, nearest
 from ..layers import is_lazy
 from ..parametrized import Effective
 from ..planning import Collector, Entry, Plan, Planner, Surroundings
-from .sharding import is_sharded
+from .flat_parameters import check_flat_targets
+from .sharding import is_sharded, unknown_layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ def targets_of(planner: Planner, plan: Plan) -> Targets:
     """The targets of a plan that was just made of this model.
 
     Raises:
-        StateError: one that will be written is on the meta device.
+        StateError: one that will be written is on the meta device, or which of its elements are here is unknown.
     """
     targets = _targets(planner)
     for fqn, entry in plan.items():
@@ -52,8 +53,9 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
 
     Raises:
         MatchError: one is missing, has another shape, or is none of the plan's.
-        StateError: one that will be written is on the meta device.
+        StateError: one that will be written is on the meta device, or which of its elements are here is unknown.
     """
+    check_flat_targets(plan, module)
     collector = Collector(module, [], Surroundings(rules_only=True))
     collector.collect()
     found = _targets(collector)
@@ -125,3 +127,5 @@ def _check_memory(entry: Entry, param: Tensor, targets: Targets) -> None:
             fqn=entry.fqn,
             origin=entry.origin,
         )
+    if is_sharded(param) and entry.gets_values and (reason := unknown_layout(param)) is not None:
+        raise StateError(f"{entry.fqn} {reason}.", fqn=entry.fqn, origin=entry.origin)

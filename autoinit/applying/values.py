@@ -11,6 +11,7 @@ from torch import nn
 
 from ..planning import joined
 from ..sampling import Key, Sampler, derive_key, fresh_seed
+from .agreement import agreed_seed
 from .targets import Targets
 
 
@@ -39,7 +40,9 @@ class Values:
         if self.whole is not None:
             self.whole.used = True
             return self.whole.seed
-        return fresh_seed() if self.requested is None else self.requested
+        if self.requested is not None:
+            return self.requested
+        return agreed_seed(fresh_seed(), self.targets.params.values() if self.targets is not None else ())
 
     def key(self, fqn: str, stream: int) -> Key:
         """The key of a stream of a parameter."""

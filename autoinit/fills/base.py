@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..fans import Fans
-from ..sampling import Key, Sampler, Transform
+from ..sampling import Key, Region, Sampler, Transform
 
 KeyOf = Callable[[int], Key]
 """From the number of a stream to its key: a fill that needs several independent streams numbers them from 0."""
@@ -58,6 +58,20 @@ class Fill(ABC):
             sampler: where random values come from.
         """
 
+    def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
+        """Give a tensor that holds a region of a larger one the values that `write` gives to the whole there.
+
+        Args:
+            tensor: The part, of the sampler's device.
+            region: The elements of the whole that it holds.
+            key_of: Keys of this parameter's streams.
+            sampler: Source of random values.
+        """
+        # A fill of the whole tensor is computed whole; others draw only what the part holds.
+        whole = torch.empty(region.shape, dtype=tensor.dtype, device=tensor.device)
+        self.write(whole, key_of, sampler)
+        tensor.copy_(region.select(whole))
+
     def __str__(self) -> str:
         # repr() is exact; a table has room for six digits.
         shown = ", ".join(f"{f.name}={short(getattr(self, f.name))}" for f in fields(self) if f.repr)  # type: ignore[arg-type]
@@ -99,3 +113,6 @@ class Elementwise(Fill):
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         sampler.draw_into(tensor, key_of(0), self.transform())
+
+    def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
+        sampler.draw_region(tensor, key_of(0), self.transform(), region)

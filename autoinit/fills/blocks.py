@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..fans import Layout, Part
-from ..sampling import Sampler
+from ..sampling import Region, Sampler
 from .base import Elementwise, Fill, KeyOf
 from .elementwise import Constant
 
@@ -80,13 +80,58 @@ class Blocks(Fill):
                     yield fill, each.reshape(part.shape)
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        for number, part, fill in self._numbered:
+            if isinstance(fill, (Elementwise, Constant)):
+                fill.write(self.layout.region(tensor, part), _from(number, key_of), sampler)
+            else:
+                self._write_maps(part, fill, number, tensor, key_of, sampler)
+
+    def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
+        self._write_held_maps(tensor, region, key_of, sampler)
+        for number, part, fill in self._numbered:
+            if isinstance(fill, (Elementwise, Constant)):
+                fill.write_region(tensor, self._held(region, part), _from(number, key_of), sampler)
+
+    def _write_held_maps(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
+        """Write the maps that have to be computed whole, of which this rank needs only those that it holds a part of.
+
+        What other fills write is overwritten, too: they come after this.
+        """
+        computed = [each for each in self._numbered if not isinstance(each[2], (Elementwise, Constant))]
+        if not computed:
+            return
+        whole = torch.empty(region.shape, dtype=tensor.dtype, device=tensor.device)
+        for number, part, fill in computed:
+            self._write_maps(part, fill, number, whole, key_of, sampler, region)
+        tensor.copy_(region.select(whole))
+
+    def _write_maps(
+        self,
+        part: Part,
+        fill: Fill,
+        first: int,
+        tensor: Tensor,
+        key_of: KeyOf,
+        sampler: Sampler,
+        region: Region | None = None,
+    ) -> None:
+        for number, each in enumerate(self.layout.maps(tensor, part), first):
+            if region is None or region.meets(*_corners(each)):
+                _write_map(fill, each, part.shape, _from(number, key_of), sampler)
+
+    def _held(self, region: Region, part: Part) -> Region:
+        """What a region of the whole weight holds of a part."""
+        if not part.size:
+            return region
+        axis = self.layout.roles(region.shape).index("out")
+        return region.part(axis, self.layout.repeats, part.start, part.size)
+
+    @property
+    def _numbered(self) -> Iterator[tuple[int, Part, Fill]]:
+        """The parts and their fills, each with the number of its first map."""
         first = 0
         for part, fill in zip(self.parts, self.fills, strict=True):
-            if isinstance(fill, (Elementwise, Constant)):
-                fill.write(self.layout.region(tensor, part), _from(first, key_of), sampler)
-            else:
-                for number, each in enumerate(self.layout.maps(tensor, part), first):
-                    _write_map(fill, each, part.shape, _from(number, key_of), sampler)
+            yield first, part, fill
             first += part.copies
 
     def __str__(self) -> str:
@@ -100,6 +145,12 @@ class Blocks(Fill):
 
 def _from(number: int, key_of: KeyOf) -> KeyOf:
     return lambda stream: key_of(STREAMS * number + stream)
+
+
+def _corners(view: Tensor) -> tuple[int, int]:
+    """The places in memory of a view's first and last element."""
+    first = int(view.storage_offset())
+    return first, first + sum((size - 1) * step for size, step in zip(view.shape, view.stride(), strict=True))
 
 
 def _write_map(fill: Fill, view: Tensor, shape: tuple[int, ...], key_of: KeyOf, sampler: Sampler) -> None:

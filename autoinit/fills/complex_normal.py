@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..sampling import NormalTransform, Sampler
+from ..sampling import NormalTransform, Region, Run, Sampler
 from .base import Fill, KeyOf
 from .elementwise import Normal
 
@@ -41,6 +41,16 @@ class ComplexNormal(Fill):
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         # Numbers 2i and 2i + 1 of the stream are the parts of element i.
-        sampler.draw_into(torch.view_as_real(tensor), key_of(0), NormalTransform(0.0, self.imaginary.std))
+        sampler.draw_into(torch.view_as_real(tensor), key_of(0), self._transform)
         if self.mean:
             tensor.add_(self.mean)
+
+    def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
+        pairs = Region(shape=(*region.shape, 2), runs=(*region.runs, (Run(0, 0, 2),)))
+        sampler.draw_region(torch.view_as_real(tensor), key_of(0), self._transform, pairs)
+        if self.mean:
+            tensor.add_(self.mean)
+
+    @property
+    def _transform(self) -> NormalTransform:
+        return NormalTransform(0.0, self.imaginary.std)

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..sampling import NormalTransform, Sampler, Transform, UniformTransform, truncated_normal
+from ..sampling import NormalTransform, Region, Sampler, Transform, UniformTransform, truncated_normal
 from .base import Elementwise, Fill, KeyOf
 
 REACH = 5.42
@@ -45,6 +45,10 @@ class Constant(Fill):
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         tensor.fill_(self.value)
+
+    def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
+        for view, _, _ in region.blocks(tensor):
+            view.fill_(self.value)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..applying import apply_plan, make_plan, targets_of, write_copies
+from ..applying import agreed_seed, apply_plan, check_agreement, make_plan, targets_of, write_copies
 from ..construction import AUTOINIT, has_memory, plain
 from ..errors import StateError, warn
 from ..planning import (
@@ -60,7 +60,7 @@ class Run(Extent):
         self.deferral: Deferral = Deferral(defer, bool(rules), around, self.is_here)
         self._reports: list[Report | Callable[[], Report]] = []
         self._rules = rules
-        self._seed = seed
+        self._seed = self._given_seed = seed
         self._policy = policy
         self.outer = outer
         self._settled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
@@ -174,10 +174,11 @@ class Run(Extent):
         # All found before any is written, so that an error leaves every root as it was.
         targets = [targets_of(planner, plan) for planner, plan in zip(planners, plans, strict=True)]
         work = list(zip(plans, targets, strict=True))
-        draws = any(self._lacks_seed(plan.values()) for plan in plans)
+        check_agreement(work, self._given_seed)
+        draws = self._seed is None and any(_draws(plan.values()) for plan in plans)
         with self.deferral.replaced(work, final=not judge, draws=draws):
             for (plan, target), planner, root in zip(work, planners, roots, strict=True):
-                seed = self._seed_of(plan.values())
+                seed = self._seed_of(plan.values(), target.params.values())
                 report = apply_plan(plan, root, seed=seed, root=numbered[id(root)], targets=target)
                 self._reports.append(report)
                 self._numbers.add(report.root)
@@ -217,14 +218,13 @@ class Run(Extent):
         free = (number for number in range(len(taken) + len(roots)) if number not in taken)
         return {id(root): next(free) for root in roots}
 
-    def _seed_of(self, entries: Iterable[Entry]) -> int | None:
+    def _seed_of(self, entries: Iterable[Entry], params: Iterable[torch.Tensor]) -> int | None:
         """One seed for all roots of the block, drawn when the first of them needs one (S2)."""
-        if self._lacks_seed(entries):
+        if not _draws(entries):
+            return self._seed
+        if self._seed is None:
             self._seed = fresh_seed()
-        return self._seed
-
-    def _lacks_seed(self, entries: Iterable[Entry]) -> bool:
-        return self._seed is None and any(entry.fill is not None and entry.fill.is_random for entry in entries)
+        return self._seed if self._given_seed is not None else agreed_seed(self._seed, params)
 
     def _surroundings(self, taken: set[int]) -> Surroundings:
         census = self.census
@@ -268,6 +268,10 @@ class Run(Extent):
         while run is not None:
             run.census.carried_out |= keys
             run = run.outer
+
+
+def _draws(entries: Iterable[Entry]) -> bool:
+    return any(entry.fill is not None and entry.fill.is_random for entry in entries)
 
 
 def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:

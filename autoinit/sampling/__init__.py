@@ -10,6 +10,7 @@ from .keys import check_seed as check_seed
 from .keys import derive_key as derive_key
 from .keys import fresh_seed as fresh_seed
 from .regions import Region as Region
+from .regions import Run as Run
 from .sampler import Sampler as Sampler
 from .transforms import NormalTransform as NormalTransform
 from .transforms import TailTransform as TailTransform

@@ -68,7 +68,7 @@ def check_seed(seed: object) -> int | None:
 
 
 def fresh_seed() -> int:
-    """A seed drawn from torch's default generator; with torch.distributed initialized, the one of rank 0.
+    """A seed drawn from torch's default generator, without communication.
 
     Example:
         >>> import torch
@@ -78,9 +78,4 @@ def fresh_seed() -> int:
         >>> fresh_seed() == first
         True
     """
-    seed = int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=torch.default_generator))
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        box = [seed]
-        torch.distributed.broadcast_object_list(box, src=0)
-        seed = box[0]
-    return seed
+    return int(torch.empty((), dtype=torch.int64, device="cpu").random_(generator=torch.default_generator))

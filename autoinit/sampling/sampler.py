@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -71,64 +72,79 @@ class Sampler:
 
         Two neighbours share one 64-bit word, the even one its low half.
         """
-        first = start >> 1
-        words = ((start + count + 1) >> 1) - first
-        state = self._state_of(words)
-        done = 0
-        while done < words:
-            block, place = divmod(first + done, BLOCK)
-            size = min(BLOCK - place, words - done)
-            self._select(key, block, place, state[done : done + size])
-            done += size
-        finish(state)
-        odd = start & 1
-        return state.view(torch.int32)[odd : odd + count]
+        return self._bits(key, start, (count,), (1,))
 
-    def _select(self, key: Key, block: int, place: int, out: Tensor) -> None:
-        """The affine step for one run of words within a block."""
+    def _bits(self, key: Key, first: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
+        """`bits` on a grid: element i of the result is value `first + sum(i * steps)` of the stream.
+
+        A step of 1 may only be the last; all others have to be even, so that all rows begin in the same half of a word.
+        """
+        if steps[-1] != 1:
+            return self._bits(key, first, (*shape, 1), (*steps, 1)).squeeze(-1)
+        odd = first & 1
+        counts = (*shape[:-1], (odd + shape[-1] + 1) >> 1)
+        state = self._state_of(math.prod(counts))
+        self._select(key, first >> 1, (*(step >> 1 for step in steps[:-1]), 1), state.view(counts))
+        finish(state)
+        return state.view(torch.int32).view(*counts[:-1], 2 * counts[-1])[..., odd : odd + shape[-1]]
+
+    def _select(self, key: Key, first: int, steps: tuple[int, ...], out: Tensor) -> None:
+        """The affine step for a grid of words, as many rows at a time as are in one block."""
+        row = sum((size - 1) * step for size, step in zip(out.shape[1:], steps[1:], strict=True))
+        done = 0
+        while done < out.shape[0]:
+            block, place = divmod(first + done * steps[0], BLOCK)
+            count = min((BLOCK - 1 - place - row) // steps[0] + 1, out.shape[0] - done)
+            if count > 0:
+                self._select_in(key, block, place, steps, out[done : done + count])
+            else:
+                self._select(key, first + done * steps[0], steps[1:], out[done])
+            done += max(count, 1)
+
+    def _select_in(self, key: Key, block: int, place: int, steps: tuple[int, ...], out: Tensor) -> None:
         scatter = scattered_number(block)
-        table = self._table_of(place + out.numel())[place : place + out.numel()]
+        reach = sum((size - 1) * step for size, step in zip(out.shape, steps, strict=True))
+        table = self._table_of(place + reach + 1).as_strided(out.shape, steps, place)
         summand = torch.tensor(signed(key.offset + scatter), dtype=torch.int64, device="cpu")
         # One pass for the multiplication and the addition.
         torch.add(summand, table, alpha=signed((key.twist + scatter) | 1), out=out)
-
-    def bits_at(self, key: Key, indices: Tensor) -> Tensor:
-        """The 32-bit values at any indices of a stream, as int32. Each costs a word, which in `bits` two share."""
-        words = indices >> 1
-        scatter = scattered(words // BLOCK)
-        state = scattered(words.remainder_(BLOCK))
-        state.mul_((scatter + signed(key.twist)).bitwise_or_(1)).add_(scatter.add_(signed(key.offset)))
-        finish(state)
-        return state.view(torch.int32).view(-1, 2).gather(1, (indices & 1).unsqueeze(1)).squeeze(1)
 
     def draw_into(self, out: Tensor, key: Key, transform: Transform) -> None:
         """Fill `out` with the first `out.numel()` values of a stream, in row-major order of its logical indices.
 
         `out` may have any floating dtype and any strides. Values are made in float32 and rounded once.
         """
-        if out.dtype == torch.float32 and out.is_contiguous():
-            flat = out.view(-1)
-            for start in range(0, flat.numel(), self.piece):
-                target = flat[start : start + self.piece]
-                transform(self.bits(key, start, target.numel()), target)
-            return
-        for start, slab in slabs(out, self.piece):
-            bits = self.bits(key, start, slab.numel())
-            floats = self._floats_of(slab.numel())
-            transform(bits, floats)
-            slab.copy_(floats.view(slab.shape))
+        if out.is_contiguous():
+            out = out.view(-1)
+        self._draw(out, 0, row_major(out.shape), key, transform)
 
     def draw_region(self, out: Tensor, key: Key, transform: Transform, region: Region) -> None:
-        """Fill `out`, which has a region of a tensor, with what `draw_into` would give to that region of the whole."""
-        for start, slab in slabs(out, self.piece):
-            count = slab.numel()
-            if region.run is not None:
-                bits = self.bits(key, region.run + start, count)
-            else:
-                bits = self.bits_at(key, region.indices(start, count, out.device))
-            floats = self._floats_of(count)
-            transform(bits, floats)
-            slab.copy_(floats.view(slab.shape))
+        """Fill the part of `out` that holds a region with what `draw_into` would give to that region of the whole."""
+        for view, first, steps in region.blocks(out):
+            self._draw(view, first, steps, key, transform)
+
+    def _draw(self, out: Tensor, first: int, steps: tuple[int, ...], key: Key, transform: Transform) -> None:
+        for number, slab in slabs(out, self.piece, first, steps):
+            in_place = slab.dtype == torch.float32 and slab.is_contiguous()
+            floats = slab if in_place else self._floats_of(slab.numel()).view(slab.shape)
+            shape, merged = merge_axes(slab.shape, steps[len(steps) - slab.dim() :])
+            transform(self._any_bits(key, number, shape, merged), floats.view(shape))
+            if not in_place:
+                slab.copy_(floats)
+
+    def _any_bits(self, key: Key, first: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
+        """`_bits` for any steps: every other row by itself where rows begin in either half of a word."""
+        rows = steps[:-1] if steps[-1] == 1 else steps
+        axis = next((axis for axis, step in enumerate(rows) if step % 2), None)
+        if axis is None:
+            return self._bits(key, first, shape, steps)
+        bits = torch.empty(shape, dtype=torch.int32, device=self.device)
+        doubled = (*steps[:axis], 2 * steps[axis], *steps[axis + 1 :])
+        for half in (0, 1):
+            every_other = bits[(slice(None),) * axis + (slice(half, None, 2),)]
+            number = first + half * steps[axis]
+            every_other.copy_(self._any_bits(key, number, tuple(every_other.shape), doubled))
+        return bits
 
     def draw_small(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
         """`draw_into` for many small tensors at once, each from its own stream: the same values, far fewer calls.
@@ -165,8 +181,38 @@ class Sampler:
             out.copy_(values[: out.numel()].view(out.shape))
 
 
-def slabs(tensor: Tensor, limit: int, start: int = 0) -> Iterator[tuple[int, Tensor]]:
-    """Views that tile a tensor in row-major order, of at most `limit` elements each, with their first index.
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """How much the row-major index of an element grows along each axis."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+
+
+def merge_axes(shape: Sequence[int], steps: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Join axes that one step leads through, and drop those of size 1; at least one axis is left.
+
+    Example:
+        >>> merge_axes((4, 3, 5), (60, 5, 1))
+        ((4, 15), (60, 1))
+    """
+    merged: list[tuple[int, int]] = []
+    for size, step in zip(shape, steps, strict=True):
+        if merged and merged[-1][1] == size * step:
+            merged[-1] = (merged[-1][0] * size, step)
+        elif size != 1:
+            merged.append((size, step))
+    sizes, apart = zip(*merged or [(1, 1)], strict=True)
+    return sizes, apart
+
+
+def slabs(
+    tensor: Tensor, limit: int, start: int = 0, steps: tuple[int, ...] | None = None
+) -> Iterator[tuple[int, Tensor]]:
+    """Views that tile a tensor in row-major order, of at most `limit` elements each, with the index of their first.
+
+    Args:
+        tensor: The tensor, of any strides.
+        limit: Largest number of elements of a view.
+        start: Index of the tensor's first element.
+        steps: How much the index grows along each axis; by default in row-major order.
 
     Example:
         >>> import torch
@@ -179,11 +225,12 @@ def slabs(tensor: Tensor, limit: int, start: int = 0) -> Iterator[tuple[int, Ten
         if tensor.numel():
             yield start, tensor
         return
+    steps = row_major(tensor.shape) if steps is None else steps
     row = tensor.numel() // tensor.shape[0]
     if row > limit:
         for index in range(tensor.shape[0]):
-            yield from slabs(tensor[index], limit, start + index * row)
+            yield from slabs(tensor[index], limit, start + index * steps[0], steps[1:])
         return
-    step = limit // row
-    for index in range(0, tensor.shape[0], step):
-        yield start + index * row, tensor[index : index + step]
+    count = limit // row
+    for index in range(0, tensor.shape[0], count):
+        yield start + index * steps[0], tensor[index : index + count]
