@@ -141,7 +141,9 @@ class ConstructionRecord:
         sources = self._read(operator, args, kwargs, written)
         numbers = tuple(value for value in args if isinstance(value, (int, float)))
         for tensor in filter(has_memory, written):
-            self.write(tensor, computed(operator.name, numbers, self._sources(operator, tensor, sources), place, reason))
+            self.write(
+                tensor, computed(operator.name, numbers, self._sources(operator, tensor, sources), place, reason)
+            )
             if operator.collective and (memory := self.find(tensor)) is not None:
                 memory.forget_values()
         if not written:

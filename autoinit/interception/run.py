@@ -20,6 +20,7 @@ from ..planning import (
     FILLED,
     KEPT,
     OWN,
+    Copy,
     Entry,
     Plan,
     Planner,
@@ -185,7 +186,8 @@ class Run(Extent):
                 if self.outer is not None:
                     self.outer.remember(plan, report, target.params)
                     self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
-            write_copies(copies)
+            made = dict(zip(map(id, planners), self._reports[len(self._reports) - len(planners) :], strict=True))
+            write_copies([copy for copy in copies if _was_written(copy, made)])
         if not judge:
             self._close(roots)
 
@@ -279,6 +281,15 @@ def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> 
     run = innermost(Run)
     if run is not None:
         run.remember(plan, report, params)
+
+
+def _was_written(copy: Copy, reports: Mapping[int, Report | Callable[[], Report]]) -> bool:
+    """Whether the tensor that a copy follows has got other values."""
+    leader = copy.leader
+    report = reports[id(leader.planner)]
+    return (
+        leader.record is not None and isinstance(report, Report) and report[leader.record.fqn].outcome in (FILLED, OWN)
+    )
 
 
 def _is_plain(value: object) -> TypeGuard[torch.Tensor]:
