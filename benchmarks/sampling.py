@@ -1,4 +1,4 @@
-"""One large tensor, drawn by us and by torch."""
+"""One large tensor, drawn by us and by torch; and shards of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import initialize
+from autoinit.applying.placements import Split, held
+from autoinit.sampling import NormalTransform, Region, Sampler, derive_key
 
 from .rows import Row
 from .stopwatch import medians
@@ -57,6 +59,40 @@ def rows(quick: bool = False) -> Iterator[Row]:
                 theirs=measured[reference],
                 at_most=at_most,
             )
+    yield from shards(quick)
+
+
+def shards(quick: bool) -> Iterator[Row]:
+    """Shards that are not contiguous in the whole tensor, over as many contiguous values."""
+    width = 1 << (6 if quick else 12)
+    key, sampler = derive_key(0, 0, "weight"), Sampler(torch.device("cpu"))
+    normal = NormalTransform(0.0, STD)
+    part, rows = range(width // 4, width // 2), [range(width)]
+    cases = {
+        "a quarter of the columns": Region.of_ranges((width, width), [rows, [part]]),
+        "a third of an odd number of columns": Region.of_ranges(
+            (width + 1, width + 3), [rows, [range(width // 3, 2 * width // 3)]]
+        ),
+        "FSDP2 over tensor parallelism, 8 runs of rows": Region.of_ranges(
+            (width, width), [held(width, [Split(4, 8), Split(1)], [1, 0]), rows]
+        ),
+    }
+    for case, region in cases.items():
+        out = torch.empty(region.size)
+        flat = torch.empty(out.numel())
+        contenders = {
+            "ours": lambda out=out, region=region: sampler.draw_region(out, key, normal, region),
+            "contiguous": lambda flat=flat: sampler.draw_into(flat, key, normal),
+        }
+        measured = medians(contenders, rounds=3 if quick else 9)
+        yield Row(
+            bench="sampling",
+            case=f"normal, shard of {width} x {width}: {case}",
+            ours=measured["ours"],
+            reference="contiguous",
+            theirs=measured["contiguous"],
+            at_most=3,
+        )
 
 
 def drawing(holder: Holder, cfg: dict[str, Any]) -> Callable[[], object]:

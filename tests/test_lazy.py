@@ -30,6 +30,7 @@ PATCHED = [
 @pytest.fixture(autouse=True)
 def no_trace() -> Iterator[None]:
     """Nothing waits and nothing is wrapped when a test's models are gone."""
+    gc.collect()  # Models of earlier tests.
     before = [getattr(cls, name) for cls, name in PATCHED]
     yield
     gc.collect()

@@ -37,6 +37,7 @@ def agreed_seed(seed: int, tensors: Iterable[Tensor]) -> int:
     """A seed that was drawn here, or the one of the first rank of the mesh over which tensors are sharded.
 
     Example:
+        >>> import torch
         >>> agreed_seed(3, [torch.zeros(2)])
         3
     """

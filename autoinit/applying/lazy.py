@@ -27,7 +27,7 @@ from ..layers import is_lazy
 from ..patches import within
 from ..planning import CONTAINERS, Report, joined
 from .first_call import FirstCall, warn_of
-from .pending import Waiting, copy_waiting, is_waiting, leave, modules_waiting, modules_with, patches
+from .pending import Waiting, copy_waiting, is_waiting, leave, modules_by_param, modules_waiting, patches
 from .targets import Targets
 from .values import Values
 
@@ -36,6 +36,9 @@ _calls: ContextVar[dict[int, FirstCall] | None] = ContextVar("autoinit_calls", d
 
 _active: dict[int, FirstCall] = {}
 """The calls of modules with pending fills that are being made, in whatever thread."""
+
+_BY_PARAM = object()
+"""Key of an index in the memo of a deep copy, which lasts as long as the copying."""
 
 
 def wait(report: Report, values: Values, targets: Targets) -> None:
@@ -199,8 +202,10 @@ def _on_deepcopy(wrapped: Callable[..., Any], instance: object, args: Any, kwarg
         if isinstance(copied, nn.Module):
             copy_waiting(instance, copied)
     elif isinstance(instance, Tensor) and is_lazy(instance):
-        memo = args[0] if args else kwargs["memo"]
-        for module in modules_with(instance):
+        memo: dict[Any, Any] = args[0] if args else kwargs["memo"]
+        if _BY_PARAM not in memo:
+            memo[_BY_PARAM] = modules_by_param()
+        for module in memo[_BY_PARAM].get(id(instance), ()):
             # A module without a __deepcopy__ of its own is in the memo before its parameters are copied.
             if isinstance(memo.get(id(module)), nn.Module):
                 copy_waiting(module, memo[id(module)])

@@ -120,12 +120,13 @@ def modules_waiting() -> list[nn.Module]:
     return [module for module in found if module is not None]
 
 
-def modules_with(param: Tensor) -> Iterator[nn.Module]:
-    """The modules in which a parameter has a pending fill."""
+def modules_by_param() -> dict[int, list[nn.Module]]:
+    """The modules with pending fills, by the ids of the parameters that get them."""
+    found: dict[int, list[nn.Module]] = {}
     for module in modules_waiting():
-        names = (name for waiting in queue_of(module) for name in waiting.entries)
-        if any(param_of(module, name) is param for name in names):
-            yield module
+        for name in {name for waiting in queue_of(module) for name in waiting.entries}:
+            found.setdefault(id(param_of(module, name)), []).append(module)
+    return found
 
 
 def with_shape(module: nn.Module) -> set[str]:

@@ -25,6 +25,7 @@ def local_of(tensor: Tensor) -> Tensor:
     """This rank's shard of a `DTensor`; any other tensor itself.
 
     Example:
+        >>> import torch
         >>> local_of(torch.zeros(2)).shape
         torch.Size([2])
     """

@@ -188,6 +188,7 @@ DERIVATIONS: tuple[tuple[str, Any, bool, bool], ...] = (
     ("{w}.data[:4] = {s}.data[:4]", HALF, False, False),
     ("{w}.data[0].copy_({s}.data[0])", ROW, False, False),
 )
+CONTAINERS = ("ModuleList", "Sequential", "ModuleDict")
 MEMORIES = (
     "{w}.detach().clone()",
     "{w}.data.clone()",
@@ -231,13 +232,13 @@ READS = {
     "torch.equal({w}, torch.zeros_like({w}))": False,
     "bool(({w} > 0).any())": False,
     "{w}[0].tolist()": False,
-    "float({w}.reshape(-1)[0])": False,
+    "float({w}[{i}])": False,
     "{w}.reshape(-1)[1].item()": False,
     "int({w}.nan_to_num().reshape(-1)[0] > 0)": False,
-    "torch.tensor([{w}.data.reshape(-1)[0], {w}.data.reshape(-1)[1]])": False,
-    "torch.full((3,), {w}.data.reshape(-1)[0])": False,
-    "torch.linspace({w}.data.reshape(-1)[0].nan_to_num(), 1.0, 5)": False,
-    "f'{{{w}.reshape(-1)[0]:.6f}}'": False,
+    "torch.tensor([{w}.data[{i}], {w}.data[{i}]])": False,
+    "torch.full((3,), {w}.data[{i}])": False,
+    "torch.linspace({w}.data[{i}], 1.0, 5)": False,
+    "f'{{{w}[{i}]:.6f}}'": False,
     "repr({w})": False,
     "str({w}.data)": False,
     "hash(tuple({w}.reshape(-1).nan_to_num().tolist()))": True,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .memory import DATA, EITHER, INIT, NEVER, Slot, World
+from .memory import DATA, EITHER, INIT, NEVER, Numbers, Slot, World
 from .programs import Rules
 
 
@@ -51,10 +51,12 @@ class Oracle:
         world: The model as interpreted.
         rules: The rules.
         order: Names of the parameters in model order, tied ones under each of their names.
+        exact: Whether the block draws as plain construction does (contract D4), so that all that no rule fills is
+            equal to it, seen or not.
     """
 
-    def __init__(self, world: World, rules: Rules, order: Sequence[str]) -> None:
-        self.world, self.rules = world, rules
+    def __init__(self, world: World, rules: Rules, order: Sequence[str], *, exact: bool) -> None:
+        self.world, self.rules, self.exact = world, rules, exact
         self.names: dict[Slot, list[str]] = {}
         for name in order:
             self.names.setdefault(world.slots[name], []).append(name)
@@ -62,6 +64,11 @@ class Oracle:
     def expected(self) -> dict[str, list[Expected]]:
         """The results for each parameter, by its first name."""
         return {names[0]: self._results(slot) for slot, names in self.names.items()}
+
+    def known(self, numbers: Numbers) -> Tensor:
+        """Which values are equal to those of plain construction, if no rule fills them."""
+        values = self.world.values
+        return torch.from_numpy(np.asarray(values.fixed[numbers] | values.seen[numbers])) | self.exact
 
     def rule(self, slot: Slot) -> tuple[str, str, float] | None:
         """The rule for a parameter, whatever it holds."""
@@ -153,7 +160,7 @@ def problems(
     found = []
     for name, results in oracle.expected().items():
         slot = next(slot for slot, names in oracle.names.items() if names[0] == name)
-        known = torch.from_numpy(oracle.world.values.fixed[slot.numbers] | oracle.world.values.seen[slot.numbers])
+        known = oracle.known(slot.numbers)
         allowed = [result for result in results if result.says(outcomes[name])]
         if not allowed:
             found.append(f"{name}: {outcomes[name]!r}, not {[result.outcome for result in results]}")
@@ -180,9 +187,9 @@ def lost(plain: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> list[str]
 
 def wrong_buffers(oracle: Oracle, plain: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> list[str]:
     """Buffers that do not equal the weight they are a copy of, or what the constructor computed."""
-    found, numbered = [], oracle.world.values
+    found = []
     for name, buffer in oracle.world.buffers.items():
-        known = torch.from_numpy(np.asarray(numbered.fixed[buffer.numbers] | numbered.seen[buffer.numbers]))
+        known = oracle.known(buffer.numbers)
         holders = [slot for slot in oracle.names if np.array_equal(slot.numbers, buffer.numbers)]
         whole = [slot for slot in holders if not oracle.is_in_series(slot)]
         if whole and all(oracle.settled(slot) for slot in whole):

@@ -59,6 +59,11 @@ class Program:
         """The rules as a config; the last layer always has one."""
         return [*map(as_dict, self.rules), dict(type="Normal", name="after", std=0.02)]
 
+    @property
+    def last(self) -> str:
+        """Code of the last statement, and the size."""
+        return f"{self.statements[-1].code(len(self.statements))}  # N = {self.size}"
+
     def interpret(self) -> World:
         """The model as the interpreter sees it."""
         world = World(self.size)

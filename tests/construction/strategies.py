@@ -1,8 +1,8 @@
-"""Hypothesis strategies: statements, rules and programs."""
+"""The statements that programs are drawn from, by kind, and the hypothesis strategies of rules and programs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -10,50 +10,47 @@ from hypothesis import strategies as st
 from . import catalogue as code
 from .memory import DATA, EITHER, INIT
 from .programs import Program
+from .relations import Copy, CopyLayer, Derive, Remember, Series, Tie
 from .statements import (
     BIASES,
     LAYERS,
     WEIGHTS,
     Build,
     Caught,
-    Copy,
-    CopyLayer,
-    Derive,
     InThread,
     Load,
     Make,
     Other,
     Read,
-    Remember,
     Replace,
-    Series,
     Statement,
-    Tie,
     Train,
     Write,
 )
 
-Of = st.SearchStrategy[Statement]
-LAYER, WEIGHT = st.sampled_from(LAYERS), st.sampled_from(WEIGHTS)
-TARGET = st.sampled_from(WEIGHTS + BIASES)
-PAIR = st.sampled_from([(a, b) for names in (WEIGHTS, BIASES) for a in names for b in names if a != b])
-WEIGHT_PAIR = st.sampled_from([(a, b) for a in WEIGHTS for b in WEIGHTS if a != b])
-LAYER_PAIR = st.sampled_from([(a, b) for a in LAYERS for b in LAYERS if a != b])
+
+def pairs(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Every name with every other."""
+    return [(one, other) for one in names for other in names if one != other]
 
 
-def drawn(make: Callable[..., Statement], targets: st.SearchStrategy[Any], rows: Any) -> Of:
-    """Statements of one target (or a pair) and one row of a table."""
-    rows = [row if isinstance(row, tuple) else (row,) for row in (rows.items() if isinstance(rows, dict) else rows)]
-    return st.builds(
-        lambda target, row: make(*(target if isinstance(target, tuple) else (target,)), *row),
-        targets,
-        st.sampled_from(rows),
-    )
+def each(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Every name alone."""
+    return [(name,) for name in names]
+
+
+def rows(
+    make: Callable[..., Statement], targets: list[tuple[str, ...]], table: Iterable[Any] | Mapping[str, Any]
+) -> list[Statement]:
+    """A statement for each row of a table and each target."""
+    table = table.items() if isinstance(table, Mapping) else table
+    listed = [row if isinstance(row, tuple) else (row,) for row in table]
+    return [make(*target, *row) for row in listed for target in targets]
 
 
 def write(origin: int, *, derived: bool = False) -> Callable[..., Statement]:
     """A constructor of `Write` for rows of (template, is fixed)."""
-    return lambda target, call, fixed: Write(target, call, origin, fixed, derived=derived)
+    return lambda target, call, fixed=True: Write(target, call, origin, fixed, derived=derived)
 
 
 def part(origin: int) -> Callable[..., Statement]:
@@ -61,49 +58,59 @@ def part(origin: int) -> Callable[..., Statement]:
     return lambda target, call, region, fixed=True: Write(target, call, origin, fixed, region)
 
 
-FIXED, RANDOM = dict.fromkeys(code.FIXED_FILLS, True), dict.fromkeys(code.RANDOM_FILLS, False)
-BUILDS = drawn(Build, LAYER, code.BUILDS)
-MAKES = drawn(Make, TARGET, code.FACTORIES)
-FILLS = drawn(write(INIT), TARGET, FIXED | RANDOM) | drawn(write(INIT), WEIGHT, code.MATRIX_FILLS)
-RESETS = drawn(lambda layer, call: Load(layer, call, origin=INIT, fixed=False), LAYER, code.RESETS)
-PARTS = drawn(part(INIT), TARGET, code.PARTS) | drawn(part(DATA), TARGET, code.PART_LOADS)
-SCALES = drawn(write(INIT, derived=True), TARGET, dict.fromkeys(code.SCALES, True))
-LOADS = drawn(write(DATA), TARGET, dict.fromkeys(code.LOADS, True))
-TAINTED = drawn(write(DATA, derived=True), TARGET, dict.fromkeys(code.TAINTED, True))
-RAW = drawn(write(EITHER), TARGET, dict.fromkeys(code.RAW_WRITES, True))
-REPLACED = drawn(Replace, TARGET, code.REPLACEMENTS) | drawn(Load, LAYER, code.LAYER_LOADS)
-COPIES = drawn(Copy, PAIR, code.COPIES) | drawn(CopyLayer, LAYER_PAIR, code.LAYER_COPIES)
-DERIVED = drawn(Derive, WEIGHT_PAIR, code.DERIVATIONS)
-TIES = drawn(Tie, WEIGHT_PAIR, [(False,), (False,), (True,)])
-REMEMBERED = drawn(Remember, WEIGHT_PAIR, code.MEMORIES)
-SERIES = st.builds(
-    Series, LAYER, st.integers(1, 3), st.sampled_from(["ModuleList", "Sequential", "ModuleDict"]), st.booleans()
-)
-READS = drawn(Read, TARGET, code.READS)
-OTHERS = st.builds(Other, st.sampled_from(code.OTHERS))
-TRAINED = st.builds(Train, TARGET)
-CAUGHT = st.builds(Caught, FILLS | READS | LOADS | BUILDS)
-THREADS = st.builds(InThread, drawn(write(INIT), TARGET, FIXED) | READS)
+ALL = each(WEIGHTS + BIASES)
+FIXED = rows(write(INIT), ALL, code.FIXED_FILLS)
+RANDOM = rows(lambda target, call: Write(target, call, INIT, False), ALL, code.RANDOM_FILLS)
+READS = rows(Read, ALL, code.READS)
+LOADS = rows(write(DATA), ALL, code.LOADS)
+BUILDS = rows(Build, each(LAYERS), code.BUILDS)
+CONTAINERS = [
+    (count, kind, trainable) for count in (2, 1, 3) for kind in code.CONTAINERS for trainable in (True, False)
+]
 
-STATEMENTS = st.one_of(
-    FILLS, READS, COPIES, PARTS, LOADS, MAKES, SCALES, OTHERS, REPLACED, DERIVED, REMEMBERED,
-    TIES, SERIES, BUILDS, RESETS, TAINTED, TRAINED, CAUGHT, THREADS, RAW,
-)  # fmt: skip
+KINDS: dict[str, list[Statement]] = {
+    "fixed fills": FIXED,
+    "random fills": RANDOM,
+    "fills of matrices": rows(write(INIT), each(WEIGHTS), code.MATRIX_FILLS),
+    "reads": READS,
+    "copies": rows(Copy, pairs(WEIGHTS) + pairs(BIASES), code.COPIES),
+    "copies of layers": rows(CopyLayer, pairs(LAYERS), code.LAYER_COPIES),
+    "writes of a part": rows(part(INIT), ALL, code.PARTS),
+    "scales": rows(write(INIT, derived=True), ALL, code.SCALES),
+    "factories": rows(Make, ALL, code.FACTORIES),
+    "loads": LOADS,
+    "loads of a part": rows(part(DATA), ALL, code.PART_LOADS),
+    "arithmetic with data": rows(write(DATA, derived=True), ALL, code.TAINTED),
+    "parameters replaced by data": rows(Replace, ALL, code.REPLACEMENTS),
+    "layers loaded": rows(Load, each(LAYERS), code.LAYER_LOADS),
+    "values of another weight": rows(Derive, pairs(WEIGHTS), code.DERIVATIONS),
+    "buffers": rows(Remember, pairs(WEIGHTS), code.MEMORIES),
+    "ties": rows(Tie, pairs(WEIGHTS), [False, True]),
+    "series": rows(Series, each(LAYERS), CONTAINERS),
+    "builds": BUILDS,
+    "resets": rows(lambda layer, call: Load(layer, call, origin=INIT, fixed=False), each(LAYERS), code.RESETS),
+    "draws": [Other(text) for text in code.OTHERS],
+    "training": rows(Train, ALL, [()]),
+    "exceptions": [Caught(statement) for statement in (*RANDOM, *READS, *LOADS, *BUILDS)],
+    "threads": [InThread(statement) for statement in (*FIXED, *READS)],
+    "raw writes": rows(write(EITHER), ALL, code.RAW_WRITES),
+}
+STATEMENTS = st.one_of(*map(st.sampled_from, KINDS.values()))
+# Draws that nothing defers come first: those after the layers would end all deferral.
+BEGINNING = (Make("p", "torch.randn({n})", False), Make("q", "torch.zeros({n})", True), *map(Build, LAYERS))
 
-RULES = st.builds(
-    lambda names, schemes: tuple(
-        (name, scheme, 3.0 + index if scheme == "Constant" else 0.02 * (index + 1))
-        for index, (name, scheme) in enumerate(zip(names, schemes, strict=False))
-    ),
-    st.lists(st.sampled_from([*LAYERS, "p", "q", "s*.*"]), unique=True, max_size=6),
-    st.lists(st.sampled_from(["Constant", "Normal"]), min_size=6, max_size=6),
-)
+
+@st.composite
+def some_rules(draw: st.DrawFn) -> tuple[tuple[str, str, float], ...]:
+    """Rules for some layers, parameters and series; no two give the same values."""
+    names = draw(st.lists(st.sampled_from([*LAYERS, "p", "q", "s*.*"]), unique=True))
+    schemes = [draw(st.sampled_from(["Constant", "Normal"])) for _ in names]
+    numbers = [3.0 + i if scheme == "Constant" else 0.02 * (i + 1) for i, scheme in enumerate(schemes)]
+    return tuple(zip(names, schemes, numbers, strict=True))
 
 
 @st.composite
 def programs(draw: st.DrawFn, *, rules: bool = False) -> Program:
     """Programs of up to twelve statements, after those that make each parameter."""
-    beginning = [Build(layer) for layer in LAYERS]
-    beginning += [Make(name, *draw(st.sampled_from(sorted(code.FACTORIES.items())))) for name in ("p", "q")]
     statements = draw(st.lists(STATEMENTS, max_size=12))
-    return Program(draw(st.sampled_from([8, 96])), (*beginning, *statements), draw(RULES) if rules else ())
+    return Program(draw(st.sampled_from([8, 96])), (*BEGINNING, *statements), draw(some_rules()) if rules else ())
