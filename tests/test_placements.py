@@ -239,6 +239,9 @@ def test_flat_parameters_are_refused(original: bool, scheme: str) -> None:
         with pytest.raises(StateError, match=r"^1\.weight is kept in a flat parameter"):
             plan(nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), cfg).apply(model)
         assert all(map(torch.equal, before, model.parameters()))
+        # The wrapped module by itself, without the wrapper.
+        with pytest.raises(StateError, match=r"^1\.weight is kept in a flat parameter"):
+            initialize(model.module, cfg)
         with pytest.raises(StateError, match=r"^1\.weight is kept in a flat parameter"), autoinit(cfg):
             model = wrapped(use_orig_params=original)
 

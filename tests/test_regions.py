@@ -86,6 +86,7 @@ def test_equal_runs_at_equal_distances_are_one_block() -> None:
 
 
 @given(places=st.integers(1, 30).flatmap(ranges))
+@example([range(2), range(4, 6), range(9, 11)])
 def test_progressions_give_the_runs_again(places: list[range]) -> None:
     (runs,) = Region.of_ranges((30,), [places]).runs
     again = [
