@@ -116,7 +116,8 @@ class Content:
 
     def copy(self, operator: str, place: Place | None) -> Content:
         """The same values in other memory."""
-        return Content(operator, (), self.origin, (), self, self.place if self.is_data else place, self.reason)
+        place = (self.place or place) if self.is_data else place
+        return Content(operator, (), self.origin, (), self, place, self.reason)
 
     @property
     def original(self) -> Content:

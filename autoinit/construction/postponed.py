@@ -164,6 +164,7 @@ class Postponed:
             held = Held(tensor.untyped_storage(), _witness(tensor), tensor._version, [])
             self._held[fill.memory.key] = held
             fill.memory.pending = True
+            fill.memory.forget_values()
         held.fills.append(fill)
         if fill.number % 64 == 63:
             self._void(fill for held in self._held.values() if held.is_dropped for fill in held.fills)
@@ -247,6 +248,8 @@ class Postponed:
                         fill.apply(held[fill.memory.key].storage if is_alive else None)
                     except Exception as error:  # Those after it must not be left undone.
                         errors.append(error)
+            for each in held.values():
+                each.fills[0].memory.note_values(each.witness)
         if errors:
             raise errors[0]
 

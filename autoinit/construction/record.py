@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -15,6 +15,10 @@ from .operators import Kind, Operator, tensors_in
 
 NUMBERS = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""
+
+
+Reads = Mapping[int, Content | None]
+Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 class ConstructionRecord:
@@ -45,14 +49,7 @@ class ConstructionRecord:
 
     def content(self, tensor: Tensor) -> Content | None:
         """What a tensor holds; None if nothing was written to it."""
-        tensor = plain(tensor)
-        if not has_memory(tensor):
-            return outside("a tensor without memory of its own")
-        memory = self.find(tensor)
-        if memory is None:
-            return outside()
-        self._check(memory, tensor)
-        return memory.content(Region.of(tensor))
+        return self._held(tensor)
 
     def _check(self, memory: Memory, tensor: Tensor) -> None:
         """Note what was written by code that is not watched: another thread, C++, NumPy."""
@@ -83,19 +80,33 @@ class ConstructionRecord:
         if has_memory(tensor) and (self.find(tensor) is not None):
             self.note_written(tensor, outside(reason, Place.of(frame)))
 
-    def note(
-        self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, frame: FrameType
-    ) -> None:
+    def read(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reads:
+        """What the tensors hold that an operator is about to read or to write, by their ids."""
+        if operator.kind is not Kind.COMPUTES or not operator.reads:
+            return {}
+        replaced = [*map(id, filter(_is_whole, operator.targets(args, kwargs)))] if operator.overwrites else ()
+        found = (tensor for tensor in tensors_in((args, kwargs)) if id(tensor) not in replaced)
+        return {id(tensor): self._held(tensor) for tensor in found}
+
+    def _held(self, tensor: Tensor) -> Content | None:
+        tensor = plain(tensor)
+        memory = self.find(tensor) if has_memory(tensor) else None
+        if memory is None:
+            return outside()
+        self._check(memory, tensor)
+        return memory.content(Region.of(tensor))
+
+    def note(self, operator: Operator, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
         """Note what an operator did."""
         if operator.kind is Kind.EMPTY:
-            for tensor in tensors_in(result):
-                self._new(tensor)
+            for tensor in filter(has_memory, tensors_in(result)):
+                self._new(tensor).note_values(tensor)
         elif operator.kind is Kind.LIFTS:
             self._lift(result, frame)
         elif operator.kind is Kind.SETS:
             self._set(result, frame)
-        else:
-            self._compute(operator, args, kwargs, result, frame)
+        elif not (operator.copies and self._copy(operator, call, reads, result, frame)):
+            self._compute(operator, call, reads, result, frame)
 
     def expose(self, tensor: Tensor) -> None:
         """Note that code which is not watched gets the address of some memory."""
@@ -129,90 +140,57 @@ class ConstructionRecord:
         if has_memory(tensor) and self.find(tensor) is None:
             self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
 
-    def _compute(
-        self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], result: Any, frame: FrameType
-    ) -> None:
+    def _compute(self, operator: Operator, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
+        args, kwargs = call
         written = operator.targets(args, kwargs)
-        place = Place.of(frame)
-        reason = _reason(operator)
-        if operator.copies and not reason:
-            if self._copy(operator, args, written, result, place):
-                return
-        sources = self._read(operator, args, kwargs, written)
+        place, reason = Place.of(frame), _reason(operator)
         numbers = tuple(value for value in args if isinstance(value, (int, float)))
+        others = [content for key, content in reads.items() if content is not None and key not in set(map(id, written))]
         for tensor in filter(has_memory, written):
-            self.write(
-                tensor, computed(operator.name, numbers, self._sources(operator, tensor, sources), place, reason)
-            )
+            held = None if operator.overwrites else reads.get(id(tensor))
+            sources = others if held is None else [held, *others]
+            self.write(tensor, computed(operator.name, numbers, sources, place, reason))
             if operator.collective and (memory := self.find(tensor)) is not None:
                 memory.forget_values()
-        if not written:
-            for tensor in tensors_in(result):
-                if has_memory(tensor) and self.find(tensor) is None:
-                    content = computed(operator.name, numbers, sources, place, reason)
-                    self._new(tensor, content).note_values(tensor)
+        for tensor in tensors_in(result) if not written else ():
+            if has_memory(tensor) and self.find(tensor) is None:
+                content = computed(operator.name, numbers, others, place, reason)
+                self._new(tensor, content).note_values(tensor)
 
-    def _copy(
-        self, operator: Operator, args: Sequence[Any], written: list[Tensor], result: Any, place: Place | None
-    ) -> bool:
-        """Note a copy of a whole tensor: it holds the same content. False for anything else."""
+    def _copy(self, operator: Operator, call: Call, reads: Reads, result: Any, frame: FrameType) -> bool:
+        """Note copies of whole tensors. False if it is anything else."""
+        args, kwargs = call
+        written = operator.targets(args, kwargs)
         source = args[1] if written else args[0]
-        if isinstance(source, (list, tuple)):  # _foreach_copy_
-            pairs = list(zip(written, source, strict=True))
-        else:
-            pairs = [(written[0] if written else result, source)]
-        if not all(isinstance(each, Tensor) and each.shape == target.shape for target, each in pairs):
+        sources = source if isinstance(source, (list, tuple)) else [source]
+        targets = written or [result]
+        if _reason(operator) or not all(each.shape == to.shape for to, each in zip(targets, sources, strict=True)):
             return False
-        for target, each in pairs:
-            if has_memory(target):
-                self._note_copy(operator, target, each, place, in_place=bool(written))
+        place = Place.of(frame)
+        for target, each in zip(targets, sources, strict=True):
+            held = reads[id(each)]
+            content = None if held is None else held.copy(operator.name, place)
+            if written:
+                self.write(target, content)
+            elif has_memory(target) and self.find(target) is None:
+                self._new(target, content).note_values(target)
         return True
-
-    def _note_copy(
-        self, operator: Operator, target: Tensor, source: Tensor, place: Place | None, *, in_place: bool
-    ) -> None:
-        held = self._content_read(source, place)
-        content = None if held is None else held.copy(operator.name, place)
-        if in_place:
-            self.write(target, content)
-        elif self.find(target) is None:
-            self._new(target, content).note_values(target)
-
-    def _content_read(self, tensor: Tensor, place: Place | None) -> Content | None:
-        tensor = plain(tensor)
-        memory = self.find(tensor) if has_memory(tensor) else None
-        if memory is None:
-            return outside(place=place)
-        self._check(memory, tensor)
-        return memory.content(Region.of(tensor))
-
-    def _read(
-        self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], written: list[Tensor]
-    ) -> list[Content]:
-        """The contents of the tensors that an operator reads and does not write."""
-        if not operator.reads:
-            return []
-        known = set(map(id, written))
-        place = Place.of(None)
-        read = (tensor for tensor in tensors_in((args, kwargs)) if id(tensor) not in known)
-        contents = (self._content_read(tensor, place) for tensor in read)
-        return [content for content in contents if content is not None]
-
-    def _sources(self, operator: Operator, target: Tensor, read: list[Content]) -> Iterable[Content]:
-        """What a written tensor now depends on: also on what it held, unless nothing of that is left."""
-        if operator.overwrites:
-            return read
-        held = self._content_read(target, None)
-        return read if held is None else [held, *read]
 
     def write(self, tensor: Tensor, content: Content | None) -> None:
         """Note a write by an operator."""
-        memory = self.find(tensor)
+        memory = self.find(tensor) if has_memory(tensor) else None
         if memory is None:
             return  # From outside: it is data already.
         if content is not None:
             memory.write(Region.of(tensor), content)
+        # The counter rises when the operator has returned; what raised it unseen was noted before, or is overwritten.
+        memory.writes_seen = max(memory.writes_seen, version_of(tensor) + 1)
         memory.note_values(tensor)
+
+
+def _is_whole(tensor: Tensor) -> bool:
+    """Whether a tensor has all of its memory."""
+    return has_memory(tensor) and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
 def _reason(operator: Operator) -> str:

@@ -131,8 +131,9 @@ class Watch:
                 return args[0]
             if self.postponed:
                 self._bring_up_to_date(operator, args, kwargs)
+            reads = self.record.read(operator, args, kwargs)
             result = function(*args, **kwargs)
-            self.record.note(operator, args, kwargs, result, frame)
+            self.record.note(operator, (args, kwargs), reads, result, frame)
         if self.record.has_large and not self._has_functions:
             # What gets hold of addresses does not pass through operators.
             self._has_functions = True

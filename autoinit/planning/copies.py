@@ -98,6 +98,8 @@ def find_copies(held: Sequence[Held]) -> Iterator[Copy]:
 
 
 def _copies_in(group: Sequence[Held]) -> Iterator[Copy]:
+    # A buffer, which rules seldom reach, follows a parameter, also one that comes later.
+    group = sorted(group, key=lambda each: each.record is None)
     by_content = {id(each.content): each for each in reversed(group)}
     series = _series_in(group)
     first_without_source: Held | None = None
