@@ -229,6 +229,7 @@ def test_a_copy_made_before_the_first_call_waits_for_its_own(in_block: bool) -> 
         copied = copy.deepcopy(model) if in_block else nn.Identity()
     if not in_block:
         copied = copy.deepcopy(model)
+    assert all(len(queue) == 1 for queue in pending._waiting.values()), "each waits once"
     copied(IMAGE)
     assert set(run.reports[0].outcomes) == {"pending"}, "the report is of the original"
     assert copied[2].bias.eq(0).all() and float(copied[2].weight.detach().std()) == pytest.approx(0.05, rel=0.1)
@@ -255,6 +256,13 @@ def test_a_first_call_that_is_compiled() -> None:
     assert set(run.reports[0].outcomes) == {"filled"} and set(run.reports[1].outcomes) == {"pending"}
     assert float(model[0].weight.detach().std()) == pytest.approx(0.05, rel=0.1)
     waiting(torch.ones(1, 3))
+
+
+@pytest.mark.compiles
+def test_a_lazy_layer_that_is_compiled_itself() -> None:
+    report = initialize(model := nn.LazyLinear(4), dict(type="Constant", layer="Linear", val=0.5))
+    model.compile(backend="eager", dynamic=False)
+    assert model(torch.ones(1, 6)).eq(3).all() and set(report.outcomes) == {"filled"}
 
 
 def test_a_tied_parameter_is_filled_once_and_not_kept_as_loaded() -> None:

@@ -314,6 +314,15 @@ def test_a_first_call_in_compiled_code_is_noticed(is_wrapped: bool) -> None:
     assert set(report.outcomes) == {"pending"}
 
 
+@pytest.mark.compiles
+def test_a_compiled_layer_that_is_lazy_itself_is_noticed() -> None:
+    model, report = built(lambda: Hooked(-1, 4))
+    model.compile(backend="eager")
+    with pytest.warns(AutoInitWarning, match=WARNING):
+        model(X)
+    assert set(report.outcomes) == {"pending"} and not model._forward_pre_hooks
+
+
 class Failing(InForward):
     def forward(self, x: Tensor) -> Tensor:
         output = super().forward(x)
@@ -328,6 +337,28 @@ def test_a_first_call_that_fails_after_the_fill() -> None:
     with pytest.raises(RuntimeError, match="two rows"):
         model(X)
     assert model(X[:1]).eq(3).all() and outcomes(run.report) == ["filled", "filled"]
+
+
+def test_a_call_that_made_the_plan_and_fails_leaves_nothing_on_the_layer() -> None:
+    with autoinit(dict(type="Constant", layer="Failing", val=0.5)):
+        model = Failing()
+        with pytest.warns(AutoInitWarning, match=WARNING), pytest.raises(RuntimeError, match="two rows"):
+            model(X)
+    assert not model._forward_hooks
+
+
+def test_forward_sees_no_hook_of_ours() -> None:
+    model, _ = built(lambda: InForward(lambda layer: seen.extend(layer._forward_pre_hooks.values())))
+    seen: list[object] = []
+    model(X)
+    assert not seen
+
+
+def test_forward_puts_a_bias_of_another_shape_in_its_place() -> None:
+    model, report = built(lambda: InForward(lambda layer: setattr(layer, "bias", nn.Parameter(torch.zeros(2, 4)))))
+    with pytest.warns(AutoInitWarning, match=r"^bias \(init_cfg\): pending"):
+        model(X)
+    assert outcomes(report) == ["filled", "pending"]
 
 
 def test_a_first_call_that_fails_before_there_is_a_shape_is_none() -> None:
@@ -348,6 +379,7 @@ def test_a_hook_that_fails_after_it_gave_the_shape() -> None:
     handle = model.register_forward_pre_hook(fail)
     with pytest.raises(RuntimeError, match="a later hook"):
         model(X)
+    assert not model._forward_pre_hooks
     assert outcomes(report) == ["filled", "filled"] and model(X).eq(3).all()
 
 

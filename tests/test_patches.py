@@ -104,3 +104,20 @@ def test_within_a_context_or_not() -> None:
     assert (type(bound), bound(), bound()) == (MethodType, "method", "method")
     assert entered == [base, base]
     patches.release()
+
+
+def test_a_patch_goes_on_top_of_what_somebody_else_replaced() -> None:
+    first, second, original = Patches(), Patches(), Base.__dict__["method"]
+    for patches in (first, second):
+        patches.want(Base, "method", louder)
+    first.acquire()
+    theirs = Base.method = lambda self: "theirs"  # type: ignore[method-assign]
+    try:
+        second.acquire()
+        assert Base().method() == "THEIRS"
+        second.release()
+        assert Base.__dict__["method"] is theirs
+        first.release()
+        assert Base.__dict__["method"] is theirs
+    finally:
+        Base.method = original  # type: ignore[method-assign]

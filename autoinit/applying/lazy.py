@@ -160,7 +160,6 @@ def _watched(module: nn.Module, calls: dict[int, FirstCall]) -> Iterator[None]:
             call.fill()
         else:
             call.compare()
-        call.is_in_forward = False
 
 
 def _within_initialize(module: nn.Module) -> AbstractContextManager[None] | None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .memory import DATA, EITHER, INIT, NEVER, Numbers, Slot, World
+from .memory import DATA, INIT, NEVER, Numbers, Slot, World
 from .programs import Rules
 
 
@@ -80,8 +80,11 @@ class Oracle:
 
     def settled(self, slot: Slot) -> bool:
         """Whether the contracts say exactly what becomes of a parameter's values."""
-        shares = sum(other.memory is slot.memory for other in self.names) > 1
-        return self.origins(slot) == {INIT} and not slot.memory.outside and not shares
+        return self.origins(slot) == {INIT} and not slot.memory.outside and not self.shares(slot)
+
+    def shares(self, slot: Slot) -> bool:
+        """Whether another parameter has the same memory."""
+        return sum(other.memory is slot.memory for other in self.names) > 1
 
     def is_in_series(self, slot: Slot) -> bool:
         """Whether a parameter is one of several trainable copies side by side in one container."""
@@ -110,6 +113,8 @@ class Oracle:
         equals = self.equals(slot)
         if origins == {INIT} and all(self.settled(other) for other in equals):
             return self._copies(slot, equals)
+        if origins <= {INIT, NEVER} and equals == [slot] and not self.shares(slot):
+            return self._alone(slot)
         return self._left_open(slot, equals)
 
     def _copies(self, slot: Slot, equals: list[Slot]) -> list[Expected]:
@@ -126,17 +131,21 @@ class Oracle:
             else [Expected("kept", like=name), Expected(f"copy of {name}", like=name)]
         )
 
+    def _alone(self, slot: Slot) -> list[Expected]:
+        """A parameter of which nothing is a copy, with memory that was never written."""
+        if rule := self.rule(slot):
+            return [Expected("filled", rule)]
+        whole = self.origins(slot) == {NEVER}
+        return [Expected("never written")] if whole else [Expected("never written"), Expected("kept")]
+
     def _left_open(self, slot: Slot, equals: list[Slot]) -> list[Expected]:
+        """What the contracts do not say: which of several parameters decides, whether a raw write was seen."""
         sharing = [other for other in self.names if other.memory is slot.memory]
         rules = {self.rule(other) for other in (*equals, *sharing, slot)} - {None}
         results = [Expected(outcome, rule) for rule in rules for outcome in ("filled", "copy of *")]
         if NEVER in self.origins(slot):
             results.append(Expected("never written"))
-            if self.origins(slot) == {NEVER} and not rules and len(equals) < 2:
-                return results
-        if {EITHER, INIT} & self.origins(slot) or len(equals) > 1 or len(sharing) > 1:
-            results += [Expected("kept*"), Expected("copy of *")]
-        return results
+        return [*results, Expected("kept*"), Expected("copy of *")]
 
 
 def follows(value: Tensor, rule: tuple[str, str, float]) -> bool:
