@@ -10,6 +10,7 @@ from torch import nn
 from .applying import execute, make_plan, targets_of
 from .errors import ConfigTypeError
 from .initializers import Caffe2Xavier, Constant, Initializer, Kaiming, Normal, TruncNormal, Uniform, Xavier
+from .modes import without_modes
 from .planning import Planner, Surroundings
 from .rules import Rule
 
@@ -100,5 +101,6 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
         raise ConfigTypeError(f"{origin}(): {module!r} must be a torch.nn.Module, not {type(module).__name__}.")
     rule = Rule(initializer=scheme, bias=bias, layer=(type(module),), origin=origin)
     planner = Planner(module, [(rule,)], Surroundings(rules_only=True, shallow=True))
-    plan = make_plan(planner)
-    execute(plan, module, None, 0, targets_of(planner, plan))
+    with without_modes():
+        plan = make_plan(planner)
+        execute(plan, module, None, 0, targets_of(planner, plan))

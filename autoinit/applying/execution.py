@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..errors import ApplyError, AutoInitError
+from ..modes import without_modes
 from ..planning import (
     FILLED,
     KEPT,
@@ -29,17 +31,23 @@ from ..planning import (
     own_arguments,
 )
 from ..sampling import check_seed
-from .filling import fill_in
+from .filling import fill_in, writable
 from .loading import load
 from .log import log_report
 from .pending import materialized, may_draw, wait
 from .targets import Targets, bind_targets
-from .values import being_initialized, running, values_for
+from .values import being_initialized, check_prefix, running, values_for
 from .writes import WriteRecorder
 
 
 def apply_plan(
-    plan: Plan, module: nn.Module, *, seed: int | None = None, root: int = 0, targets: Targets | None = None
+    plan: Plan,
+    module: nn.Module,
+    *,
+    seed: int | None = None,
+    root: int = 0,
+    prefix: str = "",
+    targets: Targets | None = None,
 ) -> Report:
     """Carry out a plan: fills and steps in rising precedence, each parameter's fill once.
 
@@ -48,21 +56,25 @@ def apply_plan(
         module: what to write to.
         seed: any integer, or None to draw one if anything is random.
         root: index of the model among the roots of its block.
+        prefix: name of the model in a larger one.
         targets: the plan's parameters in the model, if they have been found already.
 
     Raises:
         MatchError, StateError: the model does not fit the plan; nothing is changed.
+        ConfigError: `prefix` is not a module name.
         ApplyError: a user's function or a module's own initialization failed.
     """
-    report = execute(plan, module, seed, root, targets or bind_targets(plan, module))
+    check_prefix(prefix)
+    with without_modes():
+        report = execute(plan, module, seed, root, targets or bind_targets(plan, module), prefix)
     if running.get() is None:  # A part of a model is in the report of the whole.
         log_report(report)
     return report
 
 
-def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets: Targets) -> Report:
-    """`apply_plan` on targets that have been found, without a word to the log."""
-    values = values_for(module, check_seed(seed), root)
+def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets: Targets, prefix: str = "") -> Report:
+    """`apply_plan` on targets that have been found, without a word to the log and within the modes of the caller."""
+    values = values_for(module, check_seed(seed), root, prefix)
     values.targets = targets
     plan = _with_shapes(plan, targets)
     outcomes = {entry.fqn: outcome_before(entry) for entry in plan.values()}
@@ -145,10 +157,11 @@ def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes
         if not is_lazy(tensor)
     }
     watched = [tensor for fqn in plan for tensor in targets.tensors(fqn) if not is_lazy(tensor)]
-    recorder = WriteRecorder(watched)
+    recorder, module = WriteRecorder(watched), targets.modules[step.fqn]
+    made_for_inference = any(tensor.is_inference() for tensor in module.parameters())
     try:
-        with recorder:
-            _call(step, targets.modules[step.fqn])
+        with torch.inference_mode() if made_for_inference else nullcontext(), recorder:
+            _call(step, module)
     finally:
         # What is kept is kept from code that fails half way, too.
         for tensor, before in kept.items():
@@ -162,7 +175,8 @@ def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes
 
 def _put_back(tensor: Tensor, before: Tensor) -> None:
     if tensor.shape == before.shape:
-        tensor.data.copy_(before)
+        with writable([tensor]):
+            tensor.data.copy_(before)
     else:
         tensor.data = before
 

@@ -17,6 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import AutoInitError
 from ..initializers import Constant, Dirac, Eye, Keep, resolve
+from ..modes import without_modes
 from ..patches import Patches
 from ..planning import FILLED, LOADED, Entry, Report
 from .filling import fill_in
@@ -114,6 +115,7 @@ def _write(module: nn.Module, name: str, entry: Entry, waiting: Waiting, *, load
     known = materialized(entry, tuple(param.shape))
     if not loaded and known.fill is not None:
         targets = Targets(params={entry.fqn: param}, modules={}, fqns={}, weights={})
-        for _ in fill_in([known], targets, waiting.values):
-            pass
+        with without_modes():
+            for _ in fill_in([known], targets, waiting.values):
+                pass
     waiting.report.amend(known, LOADED if loaded else FILLED)
