@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeGuard
 import torch
 from torch import Tensor
 
-from ..fills import Constant, Elementwise, Fill
+from ..fills import Constant, Elementwise, Fill, Padded
 from ..fills.base import KeyOf
 from ..sampling import Region, Sampler
 
@@ -46,7 +46,10 @@ def write_shard(fill: Fill, tensor: DTensor, key_of: KeyOf, sampler: Sampler) ->
     local = local_of(tensor).detach()
     if not local.numel():
         return
-    if isinstance(fill, Constant):
+    if isinstance(fill, Padded):
+        write_shard(fill.fill, tensor, key_of, sampler)
+        fill.write_zeros(local, region_of(tensor).offset[fill.axis])
+    elif isinstance(fill, Constant):
         local.fill_(fill.value)
     elif isinstance(fill, Elementwise):
         sampler.draw_region(local, key_of(0), fill.transform(), region_of(tensor))
