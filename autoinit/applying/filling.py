@@ -13,7 +13,7 @@ from ..errors import ApplyError, AutoInitError
 from ..fills import Constant, Elementwise, Fill, seeded
 from ..planning import Entry
 from ..sampling import Sampler, derive_key
-from .sharding import is_sharded, write_shard
+from .sharding import copy_attributes, is_sharded, write_shard
 from .targets import Targets
 from .values import Values
 
@@ -59,6 +59,7 @@ def _write(entry: Entry, targets: Targets, values: Values) -> None:
         write_shard(entry.fill, param, lambda stream: values.key(entry.fqn, stream), values.sampler(param.device))
         return
     out = param.data if weight is None else torch.empty_like(weight.picture(), device=param.device)
+    copy_attributes(param, out)
     if isinstance(entry.fill, Constant):
         distinct(out).fill_(entry.fill.value)
     else:

@@ -33,6 +33,20 @@ def local_of(tensor: Tensor) -> Tensor:
     return tensor._local_tensor if is_sharded(tensor) else tensor
 
 
+def copy_attributes(param: Tensor, tensor: Tensor) -> None:
+    """Give a tensor the attributes that libraries keep on a parameter, such as `infshape` of mup.
+
+    Example:
+        >>> param, tensor = torch.zeros(2), torch.zeros(2)
+        >>> param.infshape = (2, 4)
+        >>> copy_attributes(param, tensor)
+        >>> tensor.infshape
+        (2, 4)
+    """
+    for name, value in vars(param).items():
+        vars(tensor).setdefault(name, value)
+
+
 def region_of(tensor: DTensor) -> Region:
     """Where in the whole that is which this rank has."""
     from torch.distributed.tensor._utils import compute_local_shape_and_global_offset
@@ -54,7 +68,10 @@ def write_shard(fill: Fill, tensor: DTensor, key_of: KeyOf, sampler: Sampler) ->
     elif isinstance(fill, Elementwise):
         sampler.draw_region(local, key_of(0), fill.transform(), region_of(tensor))
     else:
-        whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=local.device)
+        whole = torch.zeros(tensor.shape, dtype=tensor.dtype, device=local.device)
+        # For a user's function, which may read both.
+        copy_attributes(tensor, whole)
+        region_of(tensor).of(whole).copy_(local)
         fill.write(whole, key_of, sampler)
         copy_shard(tensor, whole)
 

@@ -135,7 +135,7 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 class Custom(Fill):
     """What a user's function writes in place. It sees torch's generators seeded from the parameter's key.
 
-    The function works on a copy, so one that raises leaves the parameter as it was.
+    The function works on a copy with the parameter's attributes, so one that raises leaves the parameter as it was.
     """
 
     function: Callable[..., object]
@@ -145,6 +145,7 @@ class Custom(Fill):
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         copy = tensor.clone()
+        vars(copy).update(vars(tensor))
         with seeded(tensor.device, key_of(0).offset >> 1):
             self.function(copy, **self.arguments)
         tensor.copy_(copy)
