@@ -1,6 +1,7 @@
 """One module at a time: its own `weight` and `bias`, not those of modules inside it.
 
-The names, arguments and defaults are those of `mmengine.model`.
+The names, arguments and defaults are those of `mmengine.model`. As there, all of a weight is filled: the row that an
+embedding has for padding (`padding_idx`) too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from torch import nn
 from .applying import execute, make_plan, targets_of
 from .errors import ConfigTypeError
 from .initializers import Caffe2Xavier, Constant, Initializer, Kaiming, Normal, TruncNormal, Uniform, Xavier
+from .modes import without_modes
 from .planning import Planner, Surroundings
 from .rules import Rule
 
@@ -98,7 +100,8 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
     """
     if not isinstance(module, nn.Module):
         raise ConfigTypeError(f"{origin}(): {module!r} must be a torch.nn.Module, not {type(module).__name__}.")
-    rule = Rule(initializer=scheme, bias=bias, layer=(type(module),), origin=origin)
+    rule = Rule(initializer=scheme, bias=bias, layer=(type(module),), padding="fill", origin=origin)
     planner = Planner(module, [(rule,)], Surroundings(rules_only=True, shallow=True))
-    plan = make_plan(planner)
-    execute(plan, module, None, 0, targets_of(planner, plan))
+    with without_modes():
+        plan = make_plan(planner)
+        execute(plan, module, None, 0, targets_of(planner, plan))

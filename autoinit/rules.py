@@ -31,6 +31,8 @@ UNSET = Unset.UNSET
 DEFAULT_PARAMS = ("weight", "bias")
 CONVENTIONS = ("torch", "layer")
 """Whose reading of a weight's axes a rule can ask for."""
+PADDINGS = ("keep", "fill")
+"""Values of `Rule.padding`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,9 @@ class Rule:
         bias: value of a `bias` that is reached together with a `weight` (0 if it is not given); None leaves it alone.
         fan: how fans are read: `"torch"` as `torch.nn.init` does, `"layer"` by the layer's convention, axes such as
             `"expert,in,out"`, or the arguments of an `autoinit.fans.Layout`; None for what is usual for the scheme.
+        padding: "keep" for zeros in the rows that embeddings have for padding (`padding_idx`), as torch's constructor
+            makes them; "fill" for the initializer's values in these rows too.
+        overwrite: whether to fill parameters that hold data too, such as loaded weights, and copies of others.
         override: rules for parts of the same model that beat this one.
         origin: where it was written; not part of equality.
 
@@ -64,6 +69,8 @@ class Rule:
     params: Sequence[str] | None = None
     bias: float | Unset | None = UNSET
     fan: Reading | None = None
+    padding: str = "keep"
+    overwrite: bool = False
     override: Sequence[Rule] = ()
     origin: str = field(default="Rule", compare=False)
 
@@ -90,6 +97,7 @@ class Rule:
                 raise ConfigError(f"{origin}: no 'name'. Say which submodule it is for.", origin=origin)
         self._check_bias()
         self._check_fan()
+        self._check_flags()
         self._check_layers()
         self._check_patterns()
 
@@ -151,6 +159,17 @@ class Rule:
         except ConfigError as error:
             hint = nearest(self.fan, CONVENTIONS) if isinstance(self.fan, str) else ""
             raise type(error)(f"{origin}: {error}{hint}", origin=origin) from error
+
+    def _check_flags(self) -> None:
+        origin = f"{self.origin}.padding"
+        if not isinstance(self.padding, str):
+            raise ConfigTypeError(f"{origin}: {self.padding!r} must be 'keep' or 'fill'.", origin=origin)
+        if self.padding not in PADDINGS:
+            hint = nearest(self.padding, PADDINGS)
+            raise ConfigError(f"{origin}: {self.padding!r} is unknown.{hint} Known: keep, fill.", origin=origin)
+        if not isinstance(self.overwrite, bool):
+            origin = f"{self.origin}.overwrite"
+            raise ConfigTypeError(f"{origin}: {self.overwrite!r} must be True or False.", origin=origin)
 
     def _check_layers(self) -> None:
         for layer in self.layer:
@@ -230,6 +249,7 @@ class Rule:
         """
         shown = ((key, getattr(self, key)) for key in ("layer", "name", "params") if getattr(self, key))
         text = ", ".join(f"{key}={_compact(value)}" for key, value in shown)
+        text = ", ".join(filter(None, (text, "overwrite=True" if self.overwrite else "")))
         return f"{self.origin} ({text})" if text else self.origin
 
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,32 @@ class OwnInit(nn.Module):
         self.seen = self.layer.weight[0, 0].item()
         self.layer.weight.data[0] = 1
         self.layer.weight.data[1] *= 2
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda layer: layer, nn.utils.parametrizations.spectral_norm], ids=["plain", "computed"]
+)
+def test_a_function_sees_the_attributes_of_its_parameter_on_a_copy(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    def scaled_(tensor: torch.Tensor, *, fails: bool) -> None:
+        seen.append((tensor.width, tensor.stride(), type(tensor)))  # type: ignore[attr-defined]
+        tensor.fill_(tensor.width)  # type: ignore[attr-defined]
+        if fails:
+            raise KeyError("half way")
+
+    seen: list[object] = []
+    layer = nn.Linear(3, 2)
+    layer.weight = nn.Parameter(torch.zeros(3, 2).t())
+    layer.weight.width = 4  # type: ignore[attr-defined]
+    layer = wrap(layer)
+    cfg = dict(type=scaled_, layer="Linear", params="weight")
+    [param] = [param for name, param in layer.named_parameters() if name != "bias"]
+    before, version = param.detach().clone(), param._version
+    with pytest.raises(ApplyError, match="half way"):
+        initialize(layer, cfg | {"fails": True})
+    assert torch.equal(param, before) and param._version == version
+    initialize(layer, cfg | {"fails": False})
+    assert (param == 4).all() and param.width == 4 and param.stride() == (1, 2)  # type: ignore[attr-defined]
+    assert seen == [(4, (1, 2), torch.Tensor)] * 2
 
 
 def test_own_init_weights_finds_the_rules_values_and_has_the_last_word() -> None:

@@ -261,10 +261,11 @@ def test_a_profile_accounts_for_every_phase(capsys: pytest.CaptureFixture[str]) 
 def test_the_time_of_a_function_in_c_is_its_callers() -> None:
     import cProfile
 
-    profiler = cProfile.Profile()
-    with profiler:
-        nn.init.normal_(torch.empty(1 << 20))
+    tensor = torch.empty(4)
+    # A clock that advances only when the tensor is written, so that a busy machine changes nothing.
+    with cProfile.Profile(lambda: tensor._version) as profiler:
+        nn.init.normal_(tensor)
     spent = dict.fromkeys(profile.PHASES.values(), 0.0)
     for path, seconds in profile.own_times(pstats.Stats(profiler)):
         spent[profile.phase_of(path)] += seconds
-    assert max(spent, key=lambda phase: spent[phase]) == "fills of constructors that no rule replaces"
+    assert {phase for phase, seconds in spent.items() if seconds} == {"fills of constructors that no rule replaces"}

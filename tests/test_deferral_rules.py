@@ -190,8 +190,11 @@ def test_part_of_a_parameter_that_rules_fill_through_a_function_of_the_users_is_
     assert torch.equal(deferred.weight[48:], plain.weight[48:])
 
 
-def test_the_padding_row_of_a_covered_table_is_the_rules() -> None:
-    with autoinit(dict(type="Constant", val=2.0, layer="Embedding")):
+def test_the_padding_row_of_a_covered_table_is_zero_or_the_rules() -> None:
+    with autoinit([cfg := dict(type="Constant", val=2.0, layer="Embedding")]):
+        table = nn.Embedding(SIZE, SIZE, padding_idx=0)
+    assert (table.weight[0] == 0).all() and (table.weight[1:] == 2).all()
+    with autoinit(cfg | {"padding": "fill"}):
         table = nn.Embedding(SIZE, SIZE, padding_idx=0)
     assert (table.weight == 2).all()
 

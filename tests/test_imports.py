@@ -19,8 +19,10 @@ PACKAGE = Path(autoinit.__file__).parent
 FLOORS = {
     "errors": 0,
     "tables": 0,
+    "torch": 0,
     "deferral": 1,
     "layers": 1,
+    "modes": 1,
     "parametrized": 1,
     "patches": 1,
     "regexes": 1,

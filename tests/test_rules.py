@@ -52,7 +52,7 @@ def test_the_repr_is_the_code() -> None:
     one = rule(layer=["Linear", "Conv2d"], bias=None)
     assert repr(one) == (
         "Rule(initializer=Normal(mean=0.0, std=0.02), layer=('Linear', 'Conv2d'), name=(), params=None, bias=None, "
-        "fan=None, override=(), origin='Rule')"
+        "fan=None, padding='keep', overwrite=False, override=(), origin='Rule')"
     )
     assert repr(rule().bias) == "UNSET"
 

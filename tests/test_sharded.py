@@ -123,6 +123,53 @@ def test_fully_shard_from_the_meta_device(ranks: Ranks) -> None:
     ranks.run(check_fully_shard)
 
 
+class Padded(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Embedding(10, 6, padding_idx=7), nn.Linear(6, 10), nn.EmbeddingBag(5, 3, padding_idx=0))
+
+
+def check_padding(number: int, placements: list[Placement], mesh: tuple[int, ...]) -> None:
+    cfg = dict(type="Normal", layer=["Embedding", "EmbeddingBag", "Linear"])
+    whole, model = Padded(), Padded()
+    initialize(whole, cfg, seed=3)
+    spread(model, placements, mesh)
+    report = initialize(model, cfg, seed=3)
+    assert_parts(model, whole, report)
+    assert not model[0].weight.full_tensor()[7].any()  # type: ignore[union-attr, operator]
+    assert verify(model, report).ok
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("placements", "mesh"),
+    [([Shard(0)], (WORLD,)), ([Shard(1)], (WORLD,)), ([Replicate()], (WORLD,)), ([Shard(0), Shard(1)], (2, 2))],
+    ids=str,
+)
+def test_the_row_for_padding_is_zero_on_the_rank_that_has_it(
+    ranks: Ranks, placements: list[Placement], mesh: tuple[int, ...]
+) -> None:
+    ranks.run(check_padding, placements, mesh)
+
+
+def check_function(number: int) -> None:
+    def scaled_(tensor: torch.Tensor) -> None:
+        if not hasattr(tensor, "left_alone"):
+            tensor.fill_(tensor.width)  # type: ignore[attr-defined]
+
+    model = nn.Sequential(nn.Linear(6, 10, bias=False), nn.Linear(6, 10, bias=False))
+    spread(model, [Shard(0)], (WORLD,))
+    before = model[1].weight.to_local().detach().clone()  # type: ignore[union-attr, operator]
+    model[0].weight.width, model[1].weight.left_alone = 3, True  # type: ignore[union-attr]
+    initialize(model, dict(type=scaled_, layer="Linear"))
+    assert (model[0].weight.to_local() == 3).all()  # type: ignore[union-attr, operator]
+    assert torch.equal(model[1].weight.to_local(), before)  # type: ignore[union-attr, operator, arg-type]
+
+
+@pytest.mark.slow
+def test_a_function_finds_the_attributes_and_the_values_of_this_ranks_part(ranks: Ranks) -> None:
+    ranks.run(check_function)
+
+
 def check_two_dimensional(number: int) -> None:
     whole = nn.Sequential(nn.Linear(8, 16), nn.Linear(16, 8))
     initialize(whole, CFG[0], seed=3)

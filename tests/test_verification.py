@@ -268,19 +268,6 @@ def test_a_constant_through_weight_norm_is_right_up_to_rounding() -> None:
     assert {failure.test for failure in verify(model, cfg).failures} == {"constant"}
 
 
-def test_the_padding_row_of_an_embedding_may_be_zero_and_no_other() -> None:
-    model = nn.Embedding(50, 16, padding_idx=3)
-    cfg = dict(type="Normal", layer="Embedding", std=0.02)
-    initialize(model, cfg, seed=0)
-    assert verify(model, cfg).ok
-    with torch.no_grad():
-        model.weight[3].zero_()
-    assert verify(model, cfg).ok
-    with torch.no_grad():
-        model.weight[4].zero_()
-    assert not verify(model, cfg).ok
-
-
 def test_tied_parameters_are_no_copies() -> None:
     model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))
     model[1].weight = model[0].weight

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..construction import AUTOINIT, Content, Origin, Place, current_watch, has_memory, plain
 from ..errors import ApplyError, AutoInitError
 from ..layers import is_lazy
+from ..modes import without_modes
 from ..planning import (
     COPY_OF,
     FILLED,
@@ -35,18 +36,24 @@ from ..planning import (
 )
 from ..sampling import check_seed
 from .agreement import check_agreement
-from .filling import fill_in
+from .filling import fill_in, writable
 from .lazy import wait
 from .loading import load
 from .log import log_report
 from .pending import materialized, may_draw
 from .targets import Targets, bind_targets
-from .values import being_initialized, running, values_for
+from .values import being_initialized, check_prefix, running, values_for
 from .writes import WriteRecorder
 
 
 def apply_plan(
-    plan: Plan, module: nn.Module, *, seed: int | None = None, root: int = 0, targets: Targets | None = None
+    plan: Plan,
+    module: nn.Module,
+    *,
+    seed: int | None = None,
+    root: int = 0,
+    prefix: str = "",
+    targets: Targets | None = None,
 ) -> Report:
     """Carry out a plan: fills and steps in rising precedence, each parameter's fill once.
 
@@ -55,25 +62,30 @@ def apply_plan(
         module: what to write to.
         seed: any integer, or None to draw one if anything is random.
         root: index of the model among the roots of its block.
+        prefix: name of the model in a larger one.
         targets: the plan's parameters in the model, if they have been found already.
 
     Raises:
         MatchError, StateError: the model does not fit the plan; nothing is changed.
+        ConfigError: `prefix` is not a module name.
         ApplyError: a user's function or a module's own initialization failed.
     """
-    report = execute(plan, module, seed, root, targets or bind_targets(plan, module))
+    check_prefix(prefix)
+    watch = current_watch()
+    with without_modes(), watch.aside() if watch is not None else nullcontext():
+        report = execute(plan, module, seed, root, targets or bind_targets(plan, module), prefix)
     if running.get() is None:  # A part of a model is in the report of the whole.
         log_report(report)
     return report
 
 
-def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets: Targets) -> Report:
-    """`apply_plan` on targets that have been found, without a word to the log."""
+def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets: Targets, prefix: str = "") -> Report:
+    """`apply_plan` on targets that have been found, without a word to the log and within the modes of the caller."""
     check_agreement([(plan, targets)], seed)
     watch = current_watch()
     if watch is not None:
         watch.flush(tensor for fqn, entry in plan.items() if entry.gets_values for tensor in _stored(targets, fqn))
-    values = values_for(module, check_seed(seed), root)
+    values = values_for(module, check_seed(seed), root, prefix)
     values.targets = targets
     plan = _with_shapes(plan, targets)
     outcomes = {entry.fqn: outcome_before(entry) for entry in plan.values()}
@@ -178,10 +190,11 @@ def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes
         if not is_lazy(tensor)
     }
     watched = [tensor for fqn in plan for tensor in targets.tensors(fqn) if not is_lazy(tensor)]
-    recorder = WriteRecorder(watched)
+    recorder, module = WriteRecorder(watched), targets.modules[step.fqn]
+    made_for_inference = any(tensor.is_inference() for tensor in module.parameters())
     try:
-        with recorder:
-            _call(step, targets.modules[step.fqn])
+        with torch.inference_mode() if made_for_inference else nullcontext(), recorder:
+            _call(step, module)
     finally:
         # What is kept is kept from code that fails half way, too.
         for tensor, before in kept.items():
@@ -195,7 +208,8 @@ def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes
 
 def _put_back(tensor: Tensor, before: Tensor) -> None:
     if tensor.shape == before.shape:
-        tensor.data.copy_(before)
+        with writable([tensor]):
+            tensor.data.copy_(before)
     else:
         tensor.data = before
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from ..errors import ApplyError, AutoInitError
 from ..fills import Constant, Elementwise, Fill, seeded
 from ..planning import Entry
 from ..sampling import Sampler, derive_key
-from .sharding import is_sharded, local_of, region_of
+from .sharding import copy_attributes, is_sharded, local_of, region_of
 from .targets import Targets
 from .values import Values
 
@@ -27,20 +27,21 @@ def fill_in(entries: Iterable[Entry], targets: Targets, values: Values) -> Itera
     Raises:
         ApplyError: a user's function failed; the entries given so far are written, no other is.
     """
-    together: dict[tuple[Fill, bool, torch.device], list[Entry]] = {}
+    together: dict[tuple[Fill, bool, torch.device, bool], list[Entry]] = {}
     for entry in entries:
         param = targets.params[entry.fqn]
         shared = isinstance(entry.fill, (Elementwise, Constant)) and entry.fqn not in targets.weights
         shared = shared and not is_sharded(param)
         if shared and param.numel() <= SMALL and entry.fill is not None:
-            together.setdefault((entry.fill, _is_minus_zero(entry.fill), param.device), []).append(entry)
+            alike = (entry.fill, _is_minus_zero(entry.fill), param.device, param.is_inference())
+            together.setdefault(alike, []).append(entry)
             continue
         with _writing([entry], targets):
             _write(entry, targets, values)
         yield entry
-    for (fill, _, device), group in together.items():
-        outs = [targets.params[entry.fqn].data for entry in group]
+    for (fill, _, device, _), group in together.items():
         with _writing(group, targets):
+            outs = [targets.params[entry.fqn].data for entry in group]
             _write_together(fill, group, outs, values.sampler(device), values)
         yield from group
 
@@ -58,16 +59,18 @@ def _write(entry: Entry, targets: Targets, values: Values) -> None:
     if weight is None and is_sharded(param):
         local = local_of(param).detach()
         if local.numel():
+            copy_attributes(param, local)
             entry.fill.write_region(local, region_of(param), lambda stream: values.key(entry.fqn, stream), sampler)
         return
     out = param.data if weight is None else torch.empty_like(weight.picture(), device=param.device)
+    copy_attributes(param, out)
     if isinstance(entry.fill, Constant):
         distinct(out).fill_(entry.fill.value)
     else:
         entry.fill.write(out, lambda stream: values.key(entry.fqn, stream), sampler)
     if weight is not None:
         # Some inverses draw random numbers: from no generator of the user's, and the same everywhere.
-        with seeded(param.device, derive_key(0, 0, entry.fqn).offset >> 1):
+        with seeded(param.device, derive_key(0, 0, values.name(entry.fqn)).offset >> 1):
             weight.set(out)
 
 
@@ -79,6 +82,19 @@ def _write_together(
     elif isinstance(fill, Constant):
         for out in outs:
             distinct(out).fill_(fill.value)
+
+
+def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:
+    """A context in which tensors can be written in place: those made in inference mode cannot outside of it.
+
+    Example:
+        >>> with torch.inference_mode():
+        ...     tensor = torch.zeros(2)
+        >>> with writable([tensor]):
+        ...     tensor.fill_(1)
+        tensor([1., 1.])
+    """
+    return torch.inference_mode() if any(tensor.is_inference() for tensor in tensors) else torch.no_grad()
 
 
 def distinct(tensor: Tensor) -> Tensor:
@@ -98,7 +114,7 @@ def distinct(tensor: Tensor) -> Tensor:
 def _writing(entries: Sequence[Entry], targets: Targets) -> Iterator[None]:
     first = entries[0]
     try:
-        with torch.no_grad():
+        with writable(tensor for entry in entries for tensor in targets.tensors(entry.fqn)):
             yield
     except AutoInitError:
         raise

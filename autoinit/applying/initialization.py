@@ -9,6 +9,7 @@ from torch import nn
 
 from ..config import Config, parse_config
 from ..errors import AutoInitError, ConfigTypeError
+from ..modes import without_modes
 from ..planning import (
     Fan,
     Plan,
@@ -26,7 +27,7 @@ from ..rules import Rule
 from .execution import apply_plan
 from .flat_parameters import check_flat_parameters
 from .targets import targets_of
-from .values import being_initialized
+from .values import being_initialized, check_prefix
 
 
 def make_plan(planner: Planner) -> Plan:
@@ -36,7 +37,8 @@ def make_plan(planner: Planner) -> Plan:
         StateError: FSDP1 keeps a parameter that a rule selects in a flat parameter.
     """
     try:
-        made = planner.plan()
+        with without_modes():
+            made = planner.plan()
     except AutoInitError:
         # A rule may not fit only because a shard has another shape than its parameter.
         check_flat_parameters(planner)
@@ -128,6 +130,7 @@ def initialize(
     cfg: Config = None,
     *,
     seed: int | None = None,
+    prefix: str = "",
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
     require_coverage: bool = False,
@@ -139,6 +142,8 @@ def initialize(
         module: any model.
         cfg: see `plan`.
         seed: any integer fixes every value; None draws one from torch's default generator, if anything is random.
+        prefix: name of the module in a larger model. Values depend on parameter names, so two parts with the same
+            seed differ if their prefixes do, and a part gets the values that it has in the larger model.
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
         fan: how fans are read where a rule does not say: "auto", "layer" or "torch"; see `plan`.
         require_coverage: make a parameter that no rule covers an error.
@@ -148,7 +153,7 @@ def initialize(
         The executed plan.
 
     Raises:
-        ConfigError, MatchError, ShapeError, ParametrizationError, CheckpointError: nothing was changed.
+        ConfigError, MatchError, ShapeError, ParametrizationError, CheckpointError, StateError: nothing was changed.
         ApplyError: a user's function or a module's own `init_weights` failed.
 
     Example:
@@ -161,8 +166,15 @@ def initialize(
         'kept'
         >>> layer.weight.tolist()
         [[0.5, 0.5], [0.5, 0.5]]
+        >>> model, cfg = torch.nn.ModuleDict({"head": layer}), dict(type="Normal", layer="Linear")
+        >>> _ = initialize(model, cfg, seed=0)
+        >>> in_model = layer.weight.tolist()
+        >>> _ = initialize(layer, cfg, seed=0, prefix="head")
+        >>> layer.weight.tolist() == in_model
+        True
     """
     check_module(module, "initialize")
+    check_prefix(prefix)
     policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
     made, planner = decide(module, [parse_config(cfg)], policy)
-    return apply_plan(made, module, seed=seed, targets=targets_of(planner, made))
+    return apply_plan(made, module, seed=seed, prefix=prefix, targets=targets_of(planner, made))

@@ -24,6 +24,7 @@ from ..planning import (
     unwrapped,
     walk,
 )
+from .filling import writable
 from .sharding import is_sharded, spread_like
 from .targets import Targets
 
@@ -80,9 +81,10 @@ class Loading:
     def give(self, recipient: Recipient, name: str, tensor: Tensor) -> None:
         """Let a module load one of its own tensors."""
         errors: list[str] = []
-        with self._explained(recipient.module, errors):
+        own = own_tensors(recipient.module)[name.removeprefix(recipient.prefix)]
+        with self._explained(recipient.module, errors), writable([own]):
             about = self._step.checkpoint.versions.get(recipient.prefix[:-1], {})
-            tensor = _as_stored_in(own_tensors(recipient.module)[name.removeprefix(recipient.prefix)], tensor)
+            tensor = _as_stored_in(own, tensor)
             recipient.module._load_from_state_dict({name: tensor}, recipient.prefix, about, False, [], [], errors)
 
     def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
@@ -90,7 +92,8 @@ class Loading:
         stays = [tensor for name, tensor in _tensors_below(recipient) if self._stays(name, tensor)]
         errors: list[str] = []
         told, versions = IncompatibleKeys([], []), self._step.checkpoint.versions
-        with self._explained(recipient.module, errors), _kept(stays):
+        below = [tensor for _, tensor in _tensors_below(recipient)]
+        with self._explained(recipient.module, errors), writable(below), _kept(stays):
             for name, tensor in _tensors_below(recipient):
                 if name in state:
                     state[name] = _as_stored_in(tensor, state[name])

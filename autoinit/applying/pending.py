@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ..errors import AutoInitError
 from ..initializers import Constant, Dirac, Eye, Keep, resolve
 from ..layers import is_lazy
+from ..modes import without_modes
 from ..patches import Patches
 from ..planning import Entry, Report
 from .filling import fill_in
@@ -165,6 +166,7 @@ def write(param: Tensor, entry: Entry, values: Values) -> Entry:
     known = materialized(entry, tuple(param.shape))
     if known.fill is not None:
         targets = Targets(params={entry.fqn: param}, modules={}, fqns={}, weights={})
-        for _ in fill_in([known], targets, values):
-            pass
+        with without_modes():
+            for _ in fill_in([known], targets, values):
+                pass
     return known

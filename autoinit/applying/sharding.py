@@ -32,6 +32,20 @@ def local_of(tensor: Tensor) -> Tensor:
     return tensor._local_tensor if is_sharded(tensor) else tensor
 
 
+def copy_attributes(param: Tensor, tensor: Tensor) -> None:
+    """Give a tensor the attributes that libraries keep on a parameter, such as `infshape` of mup.
+
+    Example:
+        >>> param, tensor = torch.zeros(2), torch.zeros(2)
+        >>> param.infshape = (2, 4)
+        >>> copy_attributes(param, tensor)
+        >>> tensor.infshape
+        (2, 4)
+    """
+    for name, value in vars(param).items():
+        vars(tensor).setdefault(name, value)
+
+
 def region_of(tensor: DTensor) -> Region:
     """The elements of the whole tensor that this rank holds."""
     mesh = tensor.device_mesh

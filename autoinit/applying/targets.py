@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
+from .._torch import is_fake
 from ..errors import MatchError, StateError, nearest
 from ..layers import is_lazy
 from ..parametrized import Effective
 from ..planning import Collector, Entry, Plan, Planner, Surroundings
 from .flat_parameters import check_flat_targets
-from .sharding import is_sharded, unknown_layout
+from .sharding import is_sharded, local_of, unknown_layout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ def targets_of(planner: Planner, plan: Plan) -> Targets:
     """The targets of a plan that was just made of this model.
 
     Raises:
-        StateError: one that will be written is on the meta device, or which of its elements are here is unknown.
+        StateError: one that will be written has no memory (the meta device, a FakeTensor), or which of its elements
+            are here is unknown.
     """
     targets = _targets(planner)
     for fqn, entry in plan.items():
@@ -53,7 +55,8 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
 
     Raises:
         MatchError: one is missing, has another shape, or is none of the plan's.
-        StateError: one that will be written is on the meta device, or which of its elements are here is unknown.
+        StateError: one that will be written has no memory (the meta device, a FakeTensor), or which of its elements
+            are here is unknown.
     """
     check_flat_targets(plan, module)
     collector = Collector(module, [], Surroundings(rules_only=True))
@@ -112,10 +115,15 @@ def _check_target(
         )
 
 
+def _lack_of_memory(param: Tensor) -> str:
+    return "on the meta device" if param.is_meta else "a FakeTensor" if is_fake(param) else ""
+
+
 def _check_memory(entry: Entry, param: Tensor, targets: Targets) -> None:
-    if param.is_meta and entry.gets_values and not is_lazy(param):
+    where = _lack_of_memory(local_of(param))
+    if where and entry.gets_values and not is_lazy(param):
         raise StateError(
-            f"{entry.fqn} is on the meta device and has no memory to fill. Plan on meta; apply the plan to a model "
+            f"{entry.fqn} is {where} and has no memory to fill. Plan on meta; apply the plan to a model "
             "with memory, for example after to_empty(device=...).",
             fqn=entry.fqn,
             origin=entry.origin,

@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
+from ..errors import ConfigError, ConfigTypeError
 from ..planning import joined
 from ..sampling import Key, Sampler, derive_key, fresh_seed
 from .agreement import agreed_seed
@@ -31,7 +32,7 @@ class Values:
     prefix: str = ""
     whole: Values | None = field(default=None, repr=False)
     targets: Targets | None = field(default=None, repr=False)
-    samplers: dict[torch.device, Sampler] = field(default_factory=dict, repr=False)
+    samplers: dict[tuple[torch.device, bool], Sampler] = field(default_factory=dict, repr=False)
     used: bool = False
 
     @cached_property
@@ -47,7 +48,11 @@ class Values:
     def key(self, fqn: str, stream: int) -> Key:
         """The key of a stream of a parameter."""
         self.used = True
-        return derive_key(self.seed, self.root, joined(self.prefix, fqn), stream)
+        return derive_key(self.seed, self.root, self.name(fqn), stream)
+
+    def name(self, fqn: str) -> str:
+        """FQN in the root of a parameter of the module that is being initialized."""
+        return joined(self.prefix, fqn)
 
     def fixed(self) -> Values:
         """The same for later: of its seed only what has been drawn, and nothing of the model."""
@@ -56,9 +61,11 @@ class Values:
 
     def sampler(self, device: torch.device) -> Sampler:
         """One sampler a device, so that its buffers serve all parameters."""
-        found = self.samplers.get(device)
+        # Buffers that were made in inference mode cannot be written outside of it.
+        key = (device, torch.is_inference_mode_enabled())
+        found = self.samplers.get(key)
         if found is None:
-            found = self.samplers[device] = Sampler(device)
+            found = self.samplers[key] = Sampler(device)
         return found
 
 
@@ -70,10 +77,36 @@ being_initialized: ContextVar[frozenset[int]] = ContextVar("autoinit_being_initi
 """Ids of the modules whose own `init_weights` is being run: if it asks autoinit for its rules, it is not run again."""
 
 
-def values_for(module: nn.Module, requested: int | None, root: int) -> Values:
+def values_for(module: nn.Module, requested: int | None, root: int, prefix: str = "") -> Values:
     """The values for a model, or for a part of one that is being initialized right now."""
     outer = running.get()
     if outer is None or outer.targets is None or id(module) not in outer.targets.fqns or requested is not None:
-        return Values(requested=requested, root=root)
-    part = outer.targets.fqns[id(module)]
+        return Values(requested=requested, root=root, prefix=prefix)
+    part = joined(outer.targets.fqns[id(module)], prefix)
     return Values(requested=None, root=outer.root, prefix=joined(outer.prefix, part), whole=outer)
+
+
+def check_prefix(prefix: object) -> None:
+    """Require the name of a module, or an empty string.
+
+    Raises:
+        ConfigTypeError: not a string.
+        ConfigError: an empty component, such as the dot at the end that prefixes of `state_dict` have.
+
+    Example:
+        >>> check_prefix("critics.0")
+        >>> check_prefix("critics.")
+        Traceback (most recent call last):
+            ...
+        autoinit.errors.ConfigError: prefix='critics.' is not a module name: a component is empty. Did you mean \
+'critics'?
+    """
+    if not isinstance(prefix, str):
+        raise ConfigTypeError(
+            f"prefix={prefix!r} must be the name of a module, such as 'head', not {type(prefix).__name__}.",
+            origin="prefix",
+        )
+    components = prefix.split(".")
+    if prefix and not all(components):
+        hint = f" Did you mean {'.'.join(filter(None, components))!r}?" if any(components) else ""
+        raise ConfigError(f"prefix={prefix!r} is not a module name: a component is empty.{hint}", origin="prefix")

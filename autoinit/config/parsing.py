@@ -19,12 +19,13 @@ Config = Mapping[str, Any] | Rule | str | os.PathLike[str] | Sequence[Mapping[st
 """What users write: a dict, a list of dicts, the path of a file, `Rule` objects, or nothing."""
 
 
-def parse_config(cfg: object, where: str = "init_cfg") -> tuple[Rule, ...]:
+def parse_config(cfg: object, where: str = "init_cfg", padding: str = "keep") -> tuple[Rule, ...]:
     """The rules of a config, in its order. Nothing of the config is kept or changed.
 
     Args:
         cfg: see `Config`.
         where: what errors call it.
+        padding: `Rule.padding` of rules that do not say it.
 
     Raises:
         ConfigTypeError: not a config at all, or a value of a wrong type.
@@ -41,24 +42,24 @@ def parse_config(cfg: object, where: str = "init_cfg") -> tuple[Rule, ...]:
         cfg, where = read_config(cfg)
     cfg = plain(cfg, where)
     if isinstance(cfg, (Mapping, Rule)):
-        return (_item(cfg, where),)
+        return (_item(cfg, where, padding),)
     if isinstance(cfg, Sequence) and not isinstance(cfg, (str, bytes)):
-        return tuple(_item(item, f"{where}[{index}]") for index, item in enumerate(cfg))
+        return tuple(_item(item, f"{where}[{index}]", padding) for index, item in enumerate(cfg))
     raise ConfigTypeError(
         f"{where}: a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}.",
         origin=where,
     )
 
 
-def _item(item: object, origin: str) -> Rule:
+def _item(item: object, origin: str, padding: str) -> Rule:
     if isinstance(item, Rule):
         return item
     keys = _string_keys(item, origin, "a dict")
     if "type" not in keys:
         raise ConfigError(f"{origin}: no 'type' in {keys}. Add one, such as type='Normal'.", origin=origin)
     overrides = keys.pop("override", None)
-    rule = _rule(keys, origin)
-    children = () if overrides is None else _overrides(overrides, rule, f"{origin}.override")
+    rule = _rule(keys, origin, padding)
+    children = () if overrides is None else _overrides(overrides, rule, f"{origin}.override", padding)
     if not rule.selects_by_itself and not children and isinstance(rule.initializer, Initializer):
         warn(
             f"{origin} can match nothing: it has neither layer, name, params nor override. "
@@ -67,7 +68,7 @@ def _item(item: object, origin: str) -> Rule:
     return replace(rule, override=children)
 
 
-def _rule(keys: dict[str, Any], origin: str, layer_matters: bool = True) -> Rule:
+def _rule(keys: dict[str, Any], origin: str, padding: str, layer_matters: bool = True) -> Rule:
     factory = resolve_type(keys.pop("type"), origin)
     scheme_keys = known_arguments(factory)
     if scheme_keys is None:  # Whatever is no key of a rule goes to the callable, whose own signature judges it.
@@ -84,7 +85,8 @@ def _rule(keys: dict[str, Any], origin: str, layer_matters: bool = True) -> Rule
         warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
     bias = _bias(keys, origin)
     selectors = {key: keys[key] for key in ("layer", "name", "params", "fan") if keys.get(key) is not None}
-    return Rule(initializer=scheme, bias=bias, origin=origin, **selectors)
+    flags = {"padding": padding} | {key: keys[key] for key in ("padding", "overwrite") if key in keys}
+    return Rule(initializer=scheme, bias=bias, origin=origin, **selectors, **flags)
 
 
 def _bias(keys: dict[str, Any], origin: str) -> float | Unset | None:
@@ -109,17 +111,17 @@ def _refuse_key(key: str, scheme: Scheme, scheme_keys: Sequence[str], origin: st
     )
 
 
-def _overrides(overrides: object, parent: Rule, origin: str) -> tuple[Rule, ...]:
+def _overrides(overrides: object, parent: Rule, origin: str, padding: str) -> tuple[Rule, ...]:
     if isinstance(overrides, Mapping):
-        return (_override(overrides, parent, origin),)
+        return (_override(overrides, parent, origin, padding),)
     if isinstance(overrides, Sequence) and not isinstance(overrides, (str, bytes)):
-        return tuple(_override(item, parent, f"{origin}[{index}]") for index, item in enumerate(overrides))
+        return tuple(_override(item, parent, f"{origin}[{index}]", padding) for index, item in enumerate(overrides))
     raise ConfigTypeError(
         f"{origin}: {overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}.", origin=origin
     )
 
 
-def _override(item: object, parent: Rule, origin: str) -> Rule:
+def _override(item: object, parent: Rule, origin: str, padding: str) -> Rule:
     if isinstance(item, Rule):
         return item
     keys = _string_keys(item, origin, "a dict")
@@ -132,7 +134,7 @@ def _override(item: object, parent: Rule, origin: str) -> Rule:
         raise ConfigError(f"{origin}: no 'name' in {keys}. Say which submodule it is for.", origin=origin)
     if "type" in keys:
         target = keys.pop("name")  # Of a checkpoint, too.
-        return replace(_rule(keys, origin, layer_matters=False), name=target)
+        return replace(_rule(keys, origin, padding, layer_matters=False), name=target)
     others = sorted(set(keys) - {"name"})
     if others:
         raise ConfigError(

@@ -19,7 +19,7 @@ from ..initializers import (
     registered,
 )
 
-RULE_KEYS = ("layer", "name", "params", "bias", "bias_prob", "fan")
+RULE_KEYS = ("layer", "name", "params", "bias", "bias_prob", "fan", "padding", "overwrite")
 """The keys of a rule that are not hyper-parameters of its scheme; `type` and `override` are handled before."""
 
 ORIGINALS = ("mmengine", "mmcv", "autoinit")

@@ -9,6 +9,7 @@ from .elementwise import Constant as Constant
 from .elementwise import Normal as Normal
 from .elementwise import TruncNormal as TruncNormal
 from .elementwise import Uniform as Uniform
+from .padded import Padded as Padded
 from .whole import Custom as Custom
 from .whole import Dirac as Dirac
 from .whole import Eye as Eye

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..sampling import NormalTransform, Sampler
+from ..sampling import NormalTransform, Region, Sampler
 from .base import Fill, KeyOf
 from .complex_normal import ComplexNormal
 from .elementwise import Normal
@@ -135,7 +135,7 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 class Custom(Fill):
     """What a user's function writes in place. It sees torch's generators seeded from the parameter's key.
 
-    The function works on a copy, so one that raises leaves the parameter as it was.
+    The function works on a copy with the parameter's attributes, so one that raises leaves the parameter as it was.
     """
 
     function: Callable[..., object]
@@ -145,9 +145,18 @@ class Custom(Fill):
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         copy = tensor.clone()
+        vars(copy).update(vars(tensor))
         with seeded(tensor.device, key_of(0).offset >> 1):
             self.function(copy, **self.arguments)
         tensor.copy_(copy)
+
+    def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
+        # The function may read values and attributes; of other ranks' values nothing is known.
+        whole = torch.zeros(region.shape, dtype=tensor.dtype, device=tensor.device)
+        vars(whole).update(vars(tensor))
+        region.put(whole, tensor)
+        self.write(whole, key_of, sampler)
+        tensor.copy_(region.select(whole))
 
     def __str__(self) -> str:
         name = getattr(self.function, "__name__", repr(self.function))

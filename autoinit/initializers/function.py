@@ -18,7 +18,8 @@ class Function(Initializer):
 
     Args:
         function: for example `torch.nn.init.orthogonal_`. It sees torch's generators seeded from the parameter's
-            key, so its values are as reproducible as autoinit's own.
+            key, so its values are as reproducible as autoinit's own. The tensor is a copy of the parameter, with the
+            attributes that libraries keep on it (`infshape` of mup).
         arguments: passed by keyword.
 
     Raises:

@@ -20,7 +20,8 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from .. import applying, parametrized
-from ..construction import Watch, tensors_in, unwatched
+from ..construction import Watch, tensors_in
+from ..modes import without_modes
 from ..patches import Patches
 from ..planning import ENGINES, PARALLEL
 from .context import innermost, is_paused_within
@@ -236,7 +237,7 @@ def _on_call(module: nn.Module, args: Any) -> None:
         return
     for run in _runs_of(module):
         if id(module) not in run.census.final and not _is_no_use(run):
-            with unwatched():
+            with without_modes():
                 run.settle_called(module)
             watch = run.deferral.watch
             if watch is not None and not run.census.roots():

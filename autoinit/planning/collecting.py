@@ -19,6 +19,7 @@ from .records import Record, Records
 from .steps import ModuleCall, OwnInit, Step
 from .tree import Node, joined, walk
 
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
 CONTAINERS = (nn.ParameterList, nn.ParameterDict)
 
 
@@ -192,6 +193,9 @@ class Collector:
             if not named or bound.rule.names(name):
                 bound.has_params = True
                 record.claim(fqn, claim)
+        module = site.node.module
+        if name == "weight" and isinstance(module, EMBEDDINGS) and isinstance(module.padding_idx, int):
+            record.pad(module._parameters.get(name), module.padding_idx)
         if site.territory.own is not None:
             record.own = site.territory.own
         record.kept = self.surroundings.why_kept(record.owner, record.tensors) or record.kept

@@ -53,7 +53,7 @@ class Held:
     def is_overwritten(self) -> bool:
         """Whether the rule that wins it says that it fills copies."""
         claims = self.record.claims if self.record is not None else ()
-        return bool(claims) and max(claims, key=lambda claim: claim.rank).rule.__dict__.get("overwrite", False)
+        return bool(claims) and max(claims, key=lambda claim: claim.rank).rule.overwrite
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
         return ()
     where = f"{fqn or type(module).__name__}.init_cfg"
     try:
-        return parse_config(cfg, where)
+        return parse_config(cfg, where, padding="fill" if has_protocol(module) else "keep")
     except ConfigError as error:
         error.fqn = fqn
         raise

@@ -64,7 +64,7 @@ class Planner(Collector):
         if len(record.claims) > 1:
             record.claims = tuple(sorted(record.claims, key=lambda claim: claim.rank))
         claims, kept = record.claims, record.kept
-        if kept is not None and claims and getattr(claims[-1].rule, "overwrite", False) and may_overwrite(kept):
+        if kept is not None and claims and claims[-1].rule.overwrite and may_overwrite(kept):
             kept = None
         if kept is None and not claims and self.surroundings.is_unwritten(record.tensors):
             kept = NEVER_WRITTEN

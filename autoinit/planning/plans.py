@@ -18,7 +18,7 @@ from .steps import Load, Step
 class Executor(Protocol):
     """What carries a plan out; it lives on a floor above and is handed down."""
 
-    def __call__(self, plan: Plan, module: nn.Module, *, seed: int | None) -> Report: ...
+    def __call__(self, plan: Plan, module: nn.Module, *, seed: int | None, prefix: str) -> Report: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,14 +72,16 @@ class Plan(ByName[Entry]):
         """The checkpoints that will be loaded."""
         return tuple(step for step in self.steps if isinstance(step, Load))
 
-    def apply(self, module: nn.Module, *, seed: int | None = None) -> Report:
+    def apply(self, module: nn.Module, *, seed: int | None = None, prefix: str = "") -> Report:
         """Carry the plan out on a model of the same parameters: this one, or one that was built elsewhere.
 
         Args:
             module: has the parameters that were planned for, of the same shapes.
             seed: any integer; None draws one from torch's default generator, if anything is random.
+            prefix: name of the module in a larger model; see `initialize`.
 
         Raises:
+            ConfigError: `prefix` is not a module name.
             MatchError: the model is another one; nothing is changed.
             StateError: a parameter that should be filled is on the meta device.
 
@@ -93,7 +95,7 @@ class Plan(ByName[Entry]):
         """
         if self.executor is None:
             raise StateError("This plan was not made by autoinit.plan(), and nothing can carry it out.")
-        return self.executor(self, module, seed=seed)
+        return self.executor(self, module, seed=seed, prefix=prefix)
 
     def table(self) -> Table:
         """One row a parameter: name, shape, fill, the fans that it was made from, rule, and what the rule beat."""

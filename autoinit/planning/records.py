@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,18 @@ from ..layers import class_name, is_lazy
 from ..parametrized import Effective
 from .claims import Claim
 from .tree import Node, joined
+
+
+class Padding(NamedTuple):
+    """The rows of a tensor that embeddings have for padding.
+
+    Args:
+        rows: ascending.
+        axis: along which the rows lie.
+    """
+
+    rows: tuple[int, ...]
+    axis: int
 
 
 class Record:
@@ -33,6 +46,7 @@ class Record:
         "name",
         "own",
         "owner",
+        "padding",
         "param",
         "weight",
         "within",
@@ -47,6 +61,7 @@ class Record:
         self.kept: str | None = None
         self.own: str | None = None
         """FQN of the module whose own `init_weights` will run over it."""
+        self.padding: Padding | None = None
         self.within: Record | None = None
         """The computed weight that it is stored for."""
         # Tuples: of a million records most have one claim, and no other name.
@@ -59,6 +74,23 @@ class Record:
         self.claims += (claim,)
         if fqn != self.fqn:
             self.alias_claims += ((fqn, claim),)
+
+    def pad(self, table: Tensor | None, row: int) -> None:
+        """Add a row that an embedding has for padding.
+
+        Args:
+            table: weight of the embedding: this tensor, or one of the same memory such as its transpose.
+            row: its `padding_idx`.
+        """
+        axis: int | None = 0
+        if table is not None and table is not self.param and self.weight is None:
+            rows = (table.shape[0], table.stride(0))
+            axes = list(zip(self.param.shape, self.param.stride(), strict=True))
+            axis = axes.index(rows) if rows in axes else None
+        if axis is None:
+            return  # The same memory in other pieces: no axis of this tensor has the rows of the table.
+        known = self.padding.rows if self.padding is not None else ()
+        self.padding = Padding(rows=tuple(sorted({*known, row})), axis=axis)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import ParametrizationError, ShapeError
 from ..fans import Layout
-from ..fills import Constant
+from ..fills import Constant, Padded
 from ..initializers import Initializer, Resolved, resolve
 from ..parametrized import Effective
 from ..rules import Rule
@@ -49,6 +49,8 @@ class Resolver:
             found = self._found.get(key)
             if found is None:
                 found = self._found[key] = resolve(scheme, shape, dtype, layout)
+            if claim.rule.padding == "keep":
+                found = _padded(found, record, shape)
             if found.fill is not None:
                 _check_memory(found, record)
         except (ShapeError, ParametrizationError) as error:
@@ -76,6 +78,16 @@ class Resolver:
                 base, fan_in=fan.fan_in or base.fan_in, fan_out=fan.fan_out or base.fan_out, label=fan.convention
             )
         return layout
+
+
+def _padded(found: Resolved, record: Record, shape: tuple[int, ...]) -> Resolved:
+    """What a tensor gets if the rows that embeddings have for padding stay zero."""
+    fill, padding = found.fill, record.padding
+    if fill is None or padding is None or (isinstance(fill, Constant) and fill.value == 0):
+        return found
+    size = shape[padding.axis]
+    rows = tuple(sorted({row % size for row in padding.rows if -size <= row < size}))
+    return replace(found, fill=Padded(fill, rows, size, padding.axis)) if rows else found
 
 
 def _check_memory(found: Resolved, record: Record) -> None:

@@ -75,6 +75,14 @@ class Region:
                 whole = pieces[0] if pieces else whole.narrow(axis, 0, 0)
         return whole
 
+    def put(self, whole: Tensor, held: Tensor) -> None:
+        """Copy what a tensor holds of the region into the whole tensor."""
+        for along in itertools.product(*self.runs):
+            to, of = whole, held
+            for axis, run in enumerate(along):
+                to, of = to.narrow(axis, run.start, run.size), of.narrow(axis, run.at, run.size)
+            to.copy_(of)
+
     def part(self, axis: int, repeats: int, start: int, size: int) -> Region:
         """What this region holds of one part of the whole tensor.
 

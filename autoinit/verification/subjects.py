@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..applying import Targets, bind_targets, decide, is_sharded, targets_of
 from ..config import Config, parse_config
 from ..errors import StateError
-from ..fills import Blocks, Custom, Fill
+from ..fills import Blocks, Custom, Fill, Orthogonal, Padded, Sparse
 from ..layers import is_lazy
 from ..planning import KEPT, OWN, Entry, Plan, Policy, Report, ReportEntry, Surroundings
 
@@ -58,24 +58,16 @@ class Subject:
         """The parts of the values that have a fill of their own."""
         if isinstance(self.fill, Blocks):
             yield from self.fill.pieces(values)
+        elif isinstance(self.fill, Padded) and self.fill.is_random:
+            yield from self.fill.parts(values)
         elif self.fill is not None:
-            yield from ((self.fill, part) for part in self.without_padding(values))
+            yield self.fill, values
 
     def without_padding(self, values: Tensor) -> Sequence[Tensor]:
-        """The values, or those before and those after the row of an embedding that nobody is meant to look up."""
-        row = self._padding(values)
-        if row is None:
+        """The values without the rows that an embedding has for padding."""
+        if not isinstance(self.fill, Padded):
             return (values,)
-        return tuple(part for part in (values[:row], values[row + 1 :]) if part.numel())
-
-    def _padding(self, values: Tensor) -> int | None:
-        """The row of an embedding that is for padding, if it is zero."""
-        path, _, name = self.entry.fqn.rpartition(".")
-        owner = self.targets.modules.get(path)
-        if not isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) or name != "weight":
-            return None
-        row = owner.padding_idx
-        return row if row is not None and not values[row].any() else None
+        return tuple(part for fill, part in self.fill.parts(values) if fill is self.fill.fill)
 
 
 def subjects(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[Subject], str]:
@@ -119,8 +111,10 @@ def _why_not(entry: Entry, targets: Targets) -> str:
         return "no shape yet"
     if entry.fill is None:
         return f"{type(entry.rule.initializer).__name__}: not known in advance"
-    if isinstance(entry.fill, Custom):
+    if isinstance(entry.fill, Custom) or (isinstance(entry.fill, Padded) and isinstance(entry.fill.fill, Custom)):
         return f"{entry.fill}: a function of your own"
+    if isinstance(entry.fill, Padded) and isinstance(entry.fill.fill, (Blocks, Orthogonal, Sparse)):
+        return f"{entry.fill}: no test knows the scheme without the zeros"
     if weight is not None and weight.constraint is not None:
         return f"{entry.through} {weight.constraint}"
     return ""

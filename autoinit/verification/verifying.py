@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..applying import check_module
 from ..errors import ConfigError
-from ..fills import ComplexNormal, Constant, Elementwise, Fill, Orthogonal, Sparse
+from ..fills import Blocks, ComplexNormal, Constant, Elementwise, Fill, Orthogonal, Sparse
 from ..initializers.base import real
 from ..planning import Fan, Policy, Unmatched
 from .audit import audit
@@ -109,8 +109,9 @@ def _examine(subject: Subject, heads: dict[str, Head]) -> Examination:
     if subject.fill is None:
         made.findings += [(finding, "") for finding in audit(values)]
     elif subject.fill.is_random and not values.is_complex():
-        bits = min(_bits(fill, region) for fill, region in regions)
         parts = subject.without_padding(values)
+        drawn = [(fill, part) for fill, part in regions if fill.is_random or isinstance(subject.fill, Blocks)]
+        bits = min((_bits(fill, part) for fill, part in drawn), default=0.0)
         made.findings += [(finding, "") for part in parts for finding in repeats(part, bits)]
     if regions and isinstance(regions[0][0], Elementwise):
         made.detects = _detects(regions[0][1], regions[0][0])

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from autoinit.fills import Constant, Elementwise, Fill
+from autoinit.fills import Constant, Elementwise, Fill, Padded
 
 from ..closed_form import (
     ENOUGH_FOR_MOMENTS,
@@ -50,6 +50,10 @@ class Distributions:
             self.tests += 1
             if not bitwise_equal(values, torch.full_like(values, fill.value)):
                 yield f"not all {fill.value}"
+            return
+        if isinstance(fill, Padded):
+            for inner, part in fill.parts(values):
+                yield from self.deviations(part, inner)
             return
         if not isinstance(fill, Elementwise):
             raise TypeError(f"no closed form for {fill}")

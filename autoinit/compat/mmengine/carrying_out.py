@@ -41,7 +41,7 @@ def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Mapping[str
             f"initialize(): init_cfg={init_cfg!r} is a {type(init_cfg).__name__}, not a dict or a list of dicts.",
             origin="init_cfg",
         )
-    carry_out(module, parse_config(init_cfg), "warn")
+    carry_out(module, parse_config(init_cfg, padding="fill"), "warn")
 
 
 def update_init_info(module: nn.Module, init_info: str) -> None:

@@ -38,7 +38,7 @@ class Filling(BaseInit):
         """
         if self.wholemodule or self.layer:
             selector: dict[str, Any] = {"name": ("**",)} if self.wholemodule else {"layer": self.layer}
-            rule = Rule(initializer=self.scheme(), bias=float(self.bias), origin=self._name, **selector)
+            rule = Rule(initializer=self.scheme(), bias=float(self.bias), padding="fill", origin=self._name, **selector)
             # `model.apply(self)` calls this for every module, so that a module without such layers is the rule.
             carry_out(module, (rule,), "ignore")
 

@@ -1,0 +1,107 @@
+"""Private names of torch that this package uses, each with its reason and what happens without it.
+
+All are looked up when this module is imported: a torch without one of them fails at `import autoinit`, with an
+`ImportError` or `AttributeError` that names it, and not in the middle of a run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+# The stack of dispatch modes. Without it the values written under `FakeTensorMode` are fake, and those under
+# `make_fx` become part of its graph.
+# The stack of function modes. Without it a mode of the caller (`with torch.device(...)`, a logger) sees and can change
+# the operators that write values. `torch._C.DisableTorchFunction` would disable `__torch_function__` of tensor
+# subclasses as well, which they need to be written to.
+from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
+from torch._ops import _len_torch_dispatch_stack_pre_dispatch
+from torch.overrides import TorchFunctionMode
+from torch.overrides import _pop_mode as _pop_function_mode
+from torch.overrides import _push_mode as _push_function_mode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _pop_mode, _push_mode
+
+# The mode of `torch.set_default_device`, a setting of the process unlike `with torch.device(...)`. Without it a
+# module's own `init_weights` would make its tensors on another device than it does outside of `initialize`.
+_GLOBAL_DEVICE_CONTEXT = torch._GLOBAL_DEVICE_CONTEXT
+
+# The stack of `torch.func` transforms. Without it writing a parameter inside of `grad` or `jvp` raises, because a
+# transform lets nothing mutate the tensors that it captures.
+_innermost_transform = torch._C._functorch.peek_interpreter_stack
+
+# Whether `torch.jit.trace` is recording. Without it the writes become part of the traced graph.
+tracing_state = torch._C._get_tracing_state
+set_tracing_state = torch._C._set_tracing_state  # type: ignore[attr-defined]
+
+
+def number_of_function_modes() -> int:
+    """Number of function modes of this thread."""
+    return _len_torch_function_stack()
+
+
+def number_of_dispatch_modes() -> int:
+    """Number of dispatch modes of this thread, those that are entered before autograd (`torch.export`) included."""
+    return int(_len_torch_dispatch_stack() + _len_torch_dispatch_stack_pre_dispatch())  # type: ignore[no-untyped-call]
+
+
+def is_transforming() -> bool:
+    """Whether a `torch.func` transform is running."""
+    return _innermost_transform() is not None
+
+
+def default_device_mode() -> TorchFunctionMode | None:
+    """The mode of `torch.set_default_device` in this thread."""
+    found: TorchFunctionMode | None = getattr(_GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return found
+
+
+def take_function_modes() -> list[TorchFunctionMode]:
+    """Empty the stack of function modes; gives them lowest first."""
+    return [_pop_function_mode() for _ in range(number_of_function_modes())][::-1]  # type: ignore[no-untyped-call]
+
+
+def put_function_modes(modes: Sequence[TorchFunctionMode]) -> None:
+    """Push function modes, the first lowest."""
+    for mode in modes:
+        _push_function_mode(mode)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def without_dispatch_modes() -> Iterator[Sequence[TorchDispatchMode]]:
+    """A context with an empty stack of dispatch modes; gives those that were there, lowest first."""
+    with _disable_current_modes() as modes:
+        yield modes[::-1]
+
+
+@contextmanager
+def dispatch_mode(mode: TorchDispatchMode) -> Iterator[None]:
+    """A context with a dispatch mode on the stack, without its `__enter__`: it was entered before."""
+    _push_mode(mode)
+    try:
+        yield
+    finally:
+        _pop_mode()
+
+
+@contextmanager
+def without_transforms() -> Iterator[None]:
+    """A context in which no `torch.func` transform is running."""
+    # Imported here: it is loaded already if a transform is running, and takes 0.1 s if not.
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+
+    with temporarily_clear_interpreter_stack():
+        yield
+
+
+def is_fake(tensor: Tensor) -> bool:
+    """Whether a tensor is a `FakeTensor`, which has a device and no memory there.
+
+    Without the name a fake parameter would count as filled.
+    """
+    # Who has a fake tensor has imported the module, which takes 0.3 s.
+    module = sys.modules.get("torch._subclasses.fake_tensor")
+    return module is not None and isinstance(tensor, module.FakeTensor)

@@ -1,0 +1,75 @@
+"""A context outside of all modes, transforms and tracing that surround a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+from . import _torch
+
+AUTOCASTING = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla")
+"""Device types for which torch can autocast."""
+
+
+@contextmanager
+def without_modes() -> Iterator[None]:
+    """Run a block of code as if nothing surrounded the call: neither modes nor `torch.func` nor `torch.jit.trace`.
+
+    Function modes, dispatch modes (`FakeTensorMode`), transforms, tracing, autocast and inference mode end inside and
+    are afterwards as they were. Modes of this package stay, and so does `torch.set_default_device`. Grad mode stays
+    as it is; inside of inference mode it is off.
+
+    Example:
+        >>> with torch.device("meta"), without_modes():
+        ...     print(torch.empty(2).device)
+        cpu
+    """
+    with ExitStack() as stack:
+        # First, so that a function mode does not see the calls below.
+        if _torch.number_of_function_modes():
+            stack.enter_context(_without_function_modes())
+        if _torch.number_of_dispatch_modes():
+            for mode in stack.enter_context(_torch.without_dispatch_modes()):
+                if _is_ours(mode):
+                    stack.enter_context(_torch.dispatch_mode(mode))
+        if _torch.is_transforming():
+            stack.enter_context(_torch.without_transforms())
+        if _torch.tracing_state() is not None:
+            stack.enter_context(_without_tracing())
+        for device in AUTOCASTING:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.no_grad())
+        yield
+
+
+@contextmanager
+def _without_function_modes() -> Iterator[None]:
+    modes, default = _torch.take_function_modes(), _torch.default_device_mode()
+    kept = [mode for mode in modes if mode is default or _is_ours(mode)]
+    _torch.put_function_modes(kept)
+    try:
+        yield
+    finally:
+        now = _torch.take_function_modes()
+        unchanged = list(map(id, now)) == list(map(id, kept))
+        # A block that ends inside takes its mode out from below all others, where it had put it.
+        _torch.put_function_modes(modes if unchanged else [*now, *(mode for mode in modes if mode not in kept)])
+
+
+@contextmanager
+def _without_tracing() -> Iterator[None]:
+    state = _torch.tracing_state()
+    _torch.set_tracing_state(None)
+    try:
+        yield
+    finally:
+        _torch.set_tracing_state(state)
+
+
+def _is_ours(mode: object) -> bool:
+    return type(mode).__module__.partition(".")[0] == __name__.partition(".")[0]
