@@ -190,7 +190,7 @@ SCHEMES = [
 ]
 
 
-@pytest.mark.parametrize("fill", SCHEMES, ids=lambda cfg: str(cfg["type"]))
+@pytest.mark.parametrize("fill", SCHEMES, ids=lambda cfg: getattr(cfg["type"], "__name__", cfg["type"]))
 def test_fills_are_made_on_the_device_of_their_parameter(fill: dict[str, Any]) -> None:
     one = nn.Sequential(nn.Linear(4, 4), nn.Conv2d(2, 2, 1), nn.Linear(4, 4))
     other = copy.deepcopy(one)

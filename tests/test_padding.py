@@ -37,7 +37,7 @@ SCHEMES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda cfg: str(cfg["type"]))
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda cfg: getattr(cfg["type"], "__name__", cfg["type"]))
 @pytest.mark.parametrize("made", [nn.Embedding, nn.EmbeddingBag])
 @pytest.mark.parametrize("width", [8, 200])
 def test_the_row_is_zero_and_the_others_are_as_without_padding(
