@@ -175,7 +175,7 @@ def problems(
             found.append(f"{name}: {outcomes[name]!r}, not {[result.outcome for result in results]}")
         elif not any(agrees(result, name, known, plain, values) for result in allowed):
             found.append(f"{name}: {outcomes[name]!r} has other values")
-    return found + lost(plain, values) + wrong_buffers(oracle, plain, values)
+    return found + lost(plain, values) + repeated(oracle, values) + wrong_buffers(oracle, plain, values)
 
 
 def agrees(
@@ -187,6 +187,17 @@ def agrees(
     if result.rule is not None:
         return follows(values[name], result.rule)
     return bool(same(values[name], plain[name])[known].all())
+
+
+def repeated(oracle: Oracle, values: Mapping[str, Tensor]) -> list[str]:
+    """Weights that are filled on their own with random values, and have those of another."""
+    found, earlier = [], []
+    for name, (first, *others) in oracle.expected().items():
+        is_random = first.outcome == "filled" and not others and first.rule is not None and first.rule[1] == "Normal"
+        if is_random and values[name].dim() == 2:
+            found += [f"{name} equals {other}" for other in earlier if torch.equal(values[name], values[other])]
+            earlier.append(name)
+    return found
 
 
 def lost(plain: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> list[str]:

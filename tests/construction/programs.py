@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from .memory import World
 from .statements import Statement, indented
 
-USES = 24  # More than the statements of a program take.
 Rules = tuple[tuple[str, str, float], ...]  # Names of a layer or parameter, scheme, its number.
 CONSTRUCTOR = ["class Net(nn.Module):", "    def __init__(self, N, outside, seen):", "        super().__init__()"]
 
@@ -71,9 +70,13 @@ class Program:
             statement.interpret(world, number)
         return world
 
+    def outside(self) -> Outside:
+        """What exists before the block."""
+        return Outside(self.size, self.source.count("outside."))
+
     def run(self, seed: int = 3) -> Run:
         """Build the model."""
-        outside, seen = Outside(self.size), []
+        outside, seen = self.outside(), []
         names = dict(NAMESPACE)
         filename = "<construction program>"
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(True), filename)
@@ -116,14 +119,19 @@ class Run:
 
 
 class Outside:
-    """What exists before the block; each use gives another tensor, so that none has two owners."""
+    """What exists before the block; each use gives another tensor, so that none has two owners.
 
-    def __init__(self, size: int) -> None:
+    Args:
+        size: Rows and columns of the matrices.
+        uses: How many tensors, arrays and layers to make.
+    """
+
+    def __init__(self, size: int, uses: int) -> None:
         draw = np.random.default_rng(size)
-        self.arrays = [draw.random((size, size), dtype=np.float32) + 7 for _ in range(USES)]
+        self.arrays = [draw.random((size, size), dtype=np.float32) + 7 for _ in range(uses)]
         self.matrices = [torch.tensor(array) for array in self.arrays]
         self.vectors = [torch.tensor(array[0]) for array in self.arrays]
-        self.layers = [nn.utils.skip_init(nn.Linear, size, size) for _ in range(USES)]
+        self.layers = [nn.utils.skip_init(nn.Linear, size, size) for _ in range(uses)]
         for layer, array in zip(self.layers, self.arrays, strict=True):
             layer.weight.data.copy_(torch.tensor(array))
             layer.bias.data.copy_(torch.tensor(array[0]))
