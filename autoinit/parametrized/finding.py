@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from .base import Effective
-from .hooks import HookedPruning, HookedSpectralNorm, HookedWeightNorm
+from .hooks import HookedOriginal, HookedPruning, HookedSpectralNorm, HookedWeightNorm
 from .parametrizations import Parametrized
 
 
@@ -30,10 +30,26 @@ torch.Size([2, 3]))
         for name, parametrizations in lists._modules.items() if lists is not None else ():
             if isinstance(parametrizations, ParametrizationList) and parametrizations._parameters:
                 yield Parametrized(module, name, parametrizations)
+    known: list[Effective] = []
+    others: list[object] = []
     for hook in module._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm):
-            yield HookedWeightNorm(module, hook)
+            known.append(HookedWeightNorm(module, hook))
         elif isinstance(hook, SpectralNorm):
-            yield HookedSpectralNorm(module, hook)
+            known.append(HookedSpectralNorm(module, hook))
         elif isinstance(hook, BasePruningMethod):
-            yield HookedPruning(module, hook)
+            known.append(HookedPruning(module, hook))
+        else:
+            others.append(hook)
+    yield from known
+    for name in _stored_elsewhere(module) if others else ():
+        if all(name != weight.name for weight in known):
+            yield HookedOriginal(module, name, others)
+
+
+def _stored_elsewhere(module: nn.Module) -> Iterator[str]:
+    """Names of plain tensor attributes that a parameter is stored for, with `_orig` at the end of its name."""
+    for stored, param in module._parameters.items():
+        name = stored.removesuffix("_orig")
+        if name != stored and param is not None and isinstance(vars(module).get(name), Tensor):
+            yield name

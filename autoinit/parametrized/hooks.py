@@ -1,8 +1,8 @@
-"""Weights that a forward pre-hook computes: `torch.nn.utils.weight_norm`, `spectral_norm` and `prune`."""
+"""Weights that a forward pre-hook computes: `torch.nn.utils.weight_norm`, `spectral_norm`, `prune`, and others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,38 @@ class HookedPruning(Hooked):
         with torch.no_grad():
             masked: Tensor = self._hook.apply_mask(self.module)  # type: ignore[no-untyped-call]
         return masked
+
+
+class HookedOriginal(Hooked):
+    """`weight_orig` of a hook of another library, such as an equalized learning rate.
+
+    How the hook computes the weight is not known, so the stored tensor gets the values itself.
+    """
+
+    def __init__(self, module: nn.Module, name: str, hooks: Sequence[object]) -> None:
+        super().__init__(module, name)
+        self._hook = next((hook for hook in hooks if getattr(hook, "name", None) == name), hooks[0])
+
+    @property
+    def through(self) -> str:
+        return getattr(self._hook, "__name__", type(self._hook).__name__)
+
+    @property
+    def stored(self) -> Mapping[str, Tensor]:
+        return self._of_module("_orig")
+
+    def picture(self) -> Tensor:
+        return _meta(self.stored)
+
+    def set(self, value: Tensor) -> None:
+        [stored] = self.stored.values()
+        stored.data.copy_(value)
+        # The plain attribute as hooks leave it when they are registered; the next call computes it.
+        self._refresh(stored.data)
+
+    def get(self) -> Tensor:
+        [stored] = self.stored.values()
+        return stored
 
 
 def _meta(tensors: Mapping[str, Tensor]) -> Tensor:
