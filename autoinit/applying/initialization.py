@@ -11,6 +11,7 @@ from ..config import Config, parse_config
 from ..errors import AutoInitError, ConfigTypeError
 from ..planning import (
     Fan,
+    OwnInitMode,
     Plan,
     Planner,
     Policy,
@@ -53,7 +54,7 @@ def decide(
 ) -> tuple[Plan, Planner]:
     """Plan one model and judge the rules that match nothing in it, and what none of them covers."""
     given = surroundings or Surroundings(running=being_initialized.get())
-    planner = Planner(module, configs, replace(given, fan=policy.fan))
+    planner = Planner(module, configs, replace(given, fan=policy.fan, own_init=policy.own_init))
     made = make_plan(planner)
     check_unmatched([tally(planner)], policy.unmatched)
     check_coverage([made], policy)
@@ -77,6 +78,7 @@ def plan(
     *,
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
+    own_init: OwnInitMode = "auto",
     require_coverage: bool = False,
     allow_uncovered: Sequence[str] = (),
 ) -> Plan:
@@ -89,6 +91,8 @@ def plan(
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
         fan: how fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
             each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
+        own_init: Whether to call modules' own `init_weights()`: "auto" as OpenMMLab does (the module, or one above it,
+            derives from `BaseModule`), "run" in any case, "skip" never.
         require_coverage: make a parameter that no rule covers an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -119,7 +123,13 @@ def plan(
         4 of 4 parameters covered
     """
     check_module(module, "plan")
-    policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
+    policy = Policy(
+        unmatched=unmatched,
+        fan=fan,
+        own_init=own_init,
+        require_coverage=require_coverage,
+        allow_uncovered=allow_uncovered,
+    )
     return decide(module, [parse_config(cfg)], policy)[0]
 
 
@@ -130,6 +140,7 @@ def initialize(
     seed: int | None = None,
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
+    own_init: OwnInitMode = "auto",
     require_coverage: bool = False,
     allow_uncovered: Sequence[str] = (),
 ) -> Report:
@@ -141,6 +152,7 @@ def initialize(
         seed: any integer fixes every value; None draws one from torch's default generator, if anything is random.
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
         fan: how fans are read where a rule does not say: "auto", "layer" or "torch"; see `plan`.
+        own_init: Whether to call modules' own `init_weights()`: "auto", "run" or "skip"; see `plan`.
         require_coverage: make a parameter that no rule covers an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -163,6 +175,12 @@ def initialize(
         [[0.5, 0.5], [0.5, 0.5]]
     """
     check_module(module, "initialize")
-    policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
+    policy = Policy(
+        unmatched=unmatched,
+        fan=fan,
+        own_init=own_init,
+        require_coverage=require_coverage,
+        allow_uncovered=allow_uncovered,
+    )
     made, planner = decide(module, [parse_config(cfg)], policy)
     return apply_plan(made, module, seed=seed, targets=targets_of(planner, made))
