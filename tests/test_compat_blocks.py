@@ -19,7 +19,7 @@ from .compat_models import LINEAR, Block, NoSuper, OwnInit, PlainOwnInit, bias, 
 
 
 def test_a_block_carries_out_what_modules_say() -> None:
-    with autoinit.autoinit(constant(1, layer="Linear")) as run:
+    with autoinit.autoinit(constant(1, layer="Linear"), own_init="run") as run:
         model = Block(
             linear(),
             nn.Sequential(Sequential(linear(), init_cfg=constant(2, layer="Linear"))),

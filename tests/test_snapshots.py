@@ -116,10 +116,10 @@ class Own(nn.Module):
 
 def test_a_modules_own_init_weights_is_named_by_its_layer() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False), *[Own() for _ in range(3)])
-    decided = plan(model, dict(type="Constant", val=3, name="*"))
+    decided = plan(model, dict(type="Constant", val=3, name="*"), own_init="run")
     assert lines(decided)[0] == "0.weight (2 x 2, float32): Constant(value=3), by init_cfg"
     assert lines(decided)[1] == "{1..3}.fc.weight (2 x 2, float32): init_weights of {1..3}"
-    assert lines(plan(Own()))[0] == "fc.weight (2 x 2, float32): init_weights of Own"
+    assert lines(plan(Own(), own_init="run"))[0] == "fc.weight (2 x 2, float32): init_weights of Own"
     report = decided.apply(model)
     assert lines(report)[1] == "{1..3}.fc.weight (2 x 2, float32): init_weights of {1..3}"
     assert lines(report)[3] == "{1..3}.out.weight (2 x 2, float32): its constructor's values"

@@ -12,6 +12,7 @@ from ..errors import AutoInitError, ConfigTypeError
 from ..modes import without_modes
 from ..planning import (
     Fan,
+    OwnInitMode,
     Plan,
     Planner,
     Policy,
@@ -55,7 +56,7 @@ def decide(
 ) -> tuple[Plan, Planner]:
     """Plan one model and judge the rules that match nothing in it, and what none of them covers."""
     given = surroundings or Surroundings(running=being_initialized.get())
-    planner = Planner(module, configs, replace(given, fan=policy.fan))
+    planner = Planner(module, configs, replace(given, fan=policy.fan, own_init=policy.own_init))
     made = make_plan(planner)
     check_unmatched([tally(planner)], policy.unmatched)
     check_coverage([made], policy)
@@ -79,6 +80,7 @@ def plan(
     *,
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
+    own_init: OwnInitMode = "auto",
     require_coverage: bool = False,
     allow_uncovered: Sequence[str] = (),
 ) -> Plan:
@@ -91,6 +93,8 @@ def plan(
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
         fan: how fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
             each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
+        own_init: Whether to call modules' own `init_weights()`: "auto" as OpenMMLab does (the module, or one above it,
+            derives from `BaseModule`), "run" in any case, "skip" never.
         require_coverage: make a parameter that no rule covers an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -121,7 +125,13 @@ def plan(
         4 of 4 parameters covered
     """
     check_module(module, "plan")
-    policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
+    policy = Policy(
+        unmatched=unmatched,
+        fan=fan,
+        own_init=own_init,
+        require_coverage=require_coverage,
+        allow_uncovered=allow_uncovered,
+    )
     return decide(module, [parse_config(cfg)], policy)[0]
 
 
@@ -133,6 +143,7 @@ def initialize(
     prefix: str = "",
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
+    own_init: OwnInitMode = "auto",
     require_coverage: bool = False,
     allow_uncovered: Sequence[str] = (),
 ) -> Report:
@@ -146,6 +157,7 @@ def initialize(
             seed differ if their prefixes do, and a part gets the values that it has in the larger model.
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
         fan: how fans are read where a rule does not say: "auto", "layer" or "torch"; see `plan`.
+        own_init: Whether to call modules' own `init_weights()`: "auto", "run" or "skip"; see `plan`.
         require_coverage: make a parameter that no rule covers an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -175,6 +187,12 @@ def initialize(
     """
     check_module(module, "initialize")
     check_prefix(prefix)
-    policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
+    policy = Policy(
+        unmatched=unmatched,
+        fan=fan,
+        own_init=own_init,
+        require_coverage=require_coverage,
+        allow_uncovered=allow_uncovered,
+    )
     made, planner = decide(module, [parse_config(cfg)], policy)
     return apply_plan(made, module, seed=seed, prefix=prefix, targets=targets_of(planner, made))

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from ..config import Config, parse_config
 from ..errors import ConfigTypeError, StateError
-from ..planning import Fan, Policy, Unmatched
+from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import check_seed
 from .context import innermost
@@ -28,6 +28,7 @@ def autoinit(
     defer: bool = True,
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
+    own_init: OwnInitMode = "auto",
     require_coverage: bool = False,
     allow_uncovered: Sequence[str] = (),
 ) -> Block:
@@ -43,6 +44,8 @@ def autoinit(
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
         fan: how fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
             each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
+        own_init: Whether to call modules' own `init_weights()`: "auto" if the constructor did not, "run" in any case,
+            "skip" never.
         require_coverage: make a parameter that no rule covers an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -68,7 +71,13 @@ def autoinit(
         >>> build().weight.item()
         2.0
     """
-    policy = Policy(unmatched=unmatched, fan=fan, require_coverage=require_coverage, allow_uncovered=allow_uncovered)
+    policy = Policy(
+        unmatched=unmatched,
+        fan=fan,
+        own_init=own_init,
+        require_coverage=require_coverage,
+        allow_uncovered=allow_uncovered,
+    )
     return Block(parse_config(cfg), check_seed(seed), policy, defer=defer)
 
 

@@ -241,6 +241,7 @@ class Run(Extent):
             called=census.called,
             asked=self._asks,
             fan=self._policy.fan,
+            own_init=self._policy.own_init,
         )
 
     def _is_as_filled(self, param: torch.Tensor | None) -> bool:

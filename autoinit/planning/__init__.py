@@ -23,6 +23,7 @@ from .planner import Planner as Planner
 from .plans import Executor as Executor
 from .plans import Plan as Plan
 from .policy import Fan as Fan
+from .policy import OwnInitMode as OwnInitMode
 from .policy import Policy as Policy
 from .policy import Unmatched as Unmatched
 from .reach import can_reach as can_reach

@@ -16,7 +16,8 @@ from ..initializers import Initializer
 from ..rules import Rule
 from .binding import Bound, Rank
 from .entries import Entry
-from .policy import Fan
+from .policy import Fan, OwnInitMode
+from .steps import OwnInit
 from .tree import Node
 
 
@@ -31,12 +32,13 @@ class Surroundings:
         taken: ids of the parameters that belong to an earlier root of the block, too.
         settled: by id, the entries of parameters that an inner block has filled already.
         carried_out: ids of the modules whose own rules and `init_weights` an inner block has carried out.
-        called: ids of the modules whose `init_weights` has run; None if nobody watched (the code is read instead).
+        called: ids of the modules whose `init_weights` has run in the block; None for a model that exists already.
         asked: whether anything was asked for: blocks without rules leave a module's own `init_weights` alone.
         running: ids of the modules whose `init_weights` is being run right now.
         rules_only: whether what modules say themselves (`init_cfg`, `init_weights`) is left out.
         shallow: whether the modules inside the model are left out.
         fan: whose reading of a weight's axes counts where a rule does not say.
+        own_init: Whether to call modules' own `init_weights()`.
     """
 
     built: Container[int] | None = None
@@ -51,6 +53,7 @@ class Surroundings:
     rules_only: bool = False
     shallow: bool = False
     fan: Fan = "auto"
+    own_init: OwnInitMode = "auto"
 
     def may_touch(self, module: nn.Module) -> bool:
         """Whether a module is there to be initialized."""
@@ -118,15 +121,15 @@ class Territory:
     """What holds for a module and everything below it, because of the configs above."""
 
     def __init__(
-        self, bounds: tuple[Bound, ...], *, closed: bool = False, constructed: bool = False, own: str | None = None
+        self, bounds: tuple[Bound, ...], *, closed: bool = False, protocol: bool = False, own: OwnInit | None = None
     ) -> None:
         self.bounds = bounds
         self.closed = closed
         """A module's own `init_weights` is responsible for everything here, as in the original."""
-        self.constructed = constructed
-        """A constructor has initialized everything here."""
+        self.protocol = protocol
+        """Whether this module or one above it derives from OpenMMLab's `BaseModule`, which calls `init_weights`."""
         self.own = own
-        """FQN of the module whose own `init_weights` will run over everything here."""
+        """The call of a module's own `init_weights` that will run over everything here."""
         self._of_class: dict[type, tuple[Bound, ...]] = {}
         self._wishes: dict[tuple[tuple[Bound, ...], str], tuple[Wish, ...]] = {}
         self._named: dict[tuple[Bound, ...], frozenset[str]] = {}

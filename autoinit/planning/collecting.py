@@ -14,7 +14,7 @@ from ..rules import Rule
 from .binding import OWN, Bound, Source, bind, fills_parameters, relative_name
 from .claims import Claim, Surroundings, Territory
 from .loads import loads_rule, plan_load
-from .own import constructor_initializes, has_own_init_weights, has_protocol, is_initialized, own_rules
+from .own import has_own_init_weights, has_protocol, is_initialized, own_rules
 from .records import Record, Records
 from .steps import ModuleCall, OwnInit, Step
 from .tree import Node, joined, walk
@@ -75,6 +75,11 @@ class Collector:
             if loads_rule(bound.rule):
                 self._load(bound)
 
+    @property
+    def has_own(self) -> bool:
+        """Whether a module's own `init_weights` will run."""
+        return any(isinstance(step, OwnInit) for step in self.steps)
+
     def _bind(self, rules: tuple[Rule, ...], node: Node, depth: int, *, passed: bool) -> tuple[Bound, ...]:
         # The number of rules so far grows with every config: the order of the walk.
         source = Source(rules=rules, node=node, order=len(self.bounds), depth=depth, passed=passed)
@@ -108,26 +113,29 @@ class Collector:
         module = node.module
         if above.closed or id(module) in self.surroundings.carried_out:
             return above
-        cls: type = type(module)
-        constructed = above.constructed or (self.surroundings.called is None and constructor_initializes(cls))
+        protocol = above.protocol or has_protocol(module)
         touchable = self.surroundings.may_touch(module)
-        if touchable and self._runs_own(module, cls, constructed):
-            if not (self.surroundings.asked or above.bounds or has_protocol(module)):
-                return Territory((), closed=True)  # Its init_weights is left to whoever builds the model.
-            if id(module) not in self._called:
-                self._called.add(id(module))
-                self.steps.append(OwnInit(fqn=node.fqn, rank=(OWN, len(self.steps), 0, 0)))
-            return Territory(above.bounds, closed=True, own=node.fqn)
+        if touchable and self._runs_own(module, protocol):
+            return self._own_territory(node, above)
         if has_protocol(module):
             if is_initialized(module):
                 return Territory(above.bounds, closed=True)
             if touchable:
                 self.initialized.append(node.fqn)
         rules = self._rules_of(node) if touchable else ()
-        if rules:
-            own = self._bind(rules, node, self.own_depth + node.depth, passed=False)
-            return Territory(above.bounds + own, constructed=constructed)
-        return above if constructed == above.constructed else Territory(above.bounds, constructed=constructed)
+        own = self._bind(rules, node, self.own_depth + node.depth, passed=False) if rules else ()
+        return Territory(above.bounds + own, protocol=protocol) if own or protocol != above.protocol else above
+
+    def _own_territory(self, node: Node, above: Territory) -> Territory:
+        """The territory of a module that initializes itself and everything below it."""
+        module, asked = node.module, self.surroundings.asked or self.surroundings.own_init == "run"
+        if not (asked or above.bounds or has_protocol(module)):
+            return Territory((), closed=True)  # Its init_weights is left to whoever builds the model.
+        step = OwnInit(fqn=node.fqn, model=type(module).__name__, rank=(OWN, len(self.steps), 0, 0))
+        if id(module) not in self._called:
+            self._called.add(id(module))
+            self.steps.append(step)
+        return Territory(above.bounds, closed=True, own=step)
 
     def _rules_of(self, node: Node) -> tuple[Rule, ...]:
         """A module's own rules, the same objects on every path to it."""
@@ -138,12 +146,16 @@ class Collector:
                 self._own_rules[id(node.module)] = rules
         return rules
 
-    def _runs_own(self, module: nn.Module, cls: type, constructed: bool) -> bool:
-        if not has_own_init_weights(module) or is_initialized(module) or id(module) in self.surroundings.running:
+    def _runs_own(self, module: nn.Module, protocol: bool) -> bool:
+        """Whether to call a module's own `init_weights`; `protocol`: OpenMMLab's `BaseModule` would call it."""
+        about = self.surroundings
+        if about.own_init == "skip" or id(module) in about.running:
             return False
-        if self.surroundings.called is not None:
-            return id(module) not in self.surroundings.called
-        return not constructed or (has_protocol(module) and not constructor_initializes(cls))
+        if not has_own_init_weights(module) or is_initialized(module):
+            return False
+        if about.own_init == "run":
+            return True
+        return protocol if about.called is None else id(module) not in about.called
 
     def _visit(self, site: Site) -> None:
         node, module = site.node, site.node.module

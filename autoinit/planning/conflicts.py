@@ -9,7 +9,7 @@ from ..errors import AutoInitError, warn
 from ..fills import Fill
 from ..initializers import Initializer
 from ..rules import Rule
-from .binding import Source
+from .binding import OWN, Source
 from .claims import Claim, may_overwrite
 from .loads import loads_rule
 from .planner import Planner
@@ -20,7 +20,7 @@ SHOWN = 3
 
 
 def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto") -> None:
-    """Warn of overrides that a later rule wipes out, of ties that two rules claim, of rules for loaded weights only.
+    """Warn of overrides that a later rule wipes out, of ties that two rules claim, of rules that have no effect.
 
     Args:
         planners: those of one block, when they have planned.
@@ -32,6 +32,7 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
         for record in planner.records:
             if record.alias_claims and record.kept is None:
                 _warn_of_tie(planner, record, told)
+    _warn_of_own(planners)
     if unmatched != "ignore":
         _warn_of_kept(planners)
 
@@ -98,6 +99,28 @@ def _fill(planner: Planner, claim: Claim, record: Record) -> Fill | Initializer 
         return planner.resolver.resolve(claim, record, shape, dtype).fill
     except AutoInitError:  # It has lost, so that it need not be defined for this shape.
         return claim.scheme
+
+
+def _warn_of_own(planners: Iterable[Planner]) -> None:
+    """Warn of each class whose own `init_weights` may overwrite what a passed rule gives, unless `own_init` is "run"."""
+    found: dict[str, tuple[list[str], list[str]]] = {}
+    for planner in planners:
+        passed = {id(bound.rule) for bound in planner.bounds if bound.source.passed}
+        if planner.surroundings.own_init == "run" or not planner.has_own:
+            continue
+        for record in planner.records:
+            if record.own is None or record.kept is not None or not record.claims:
+                continue
+            winner = max(record.claims, key=lambda claim: claim.rank)
+            if winner.rank[0] < OWN and id(winner.rule) in passed:
+                fqns, origins = found.setdefault(str(record.own), ([], []))
+                fqns.append(record.fqn)
+                origins.append(winner.rule.origin)
+    for call, (fqns, origins) in found.items():
+        warn(
+            f"{call} runs after the rules and may overwrite what {first_of(origins)} gives to {first_of(fqns)}. Pass "
+            'own_init="skip" to leave it out, or own_init="run" to run it without this warning.'
+        )
 
 
 def _warn_of_kept(planners: Iterable[Planner]) -> None:

@@ -17,7 +17,8 @@ from ..fills import Fill
 from ..initializers import Initializer, Keep
 from ..rules import Rule
 from ..tables import Table
-from .binding import Rank
+from .binding import OWN, Rank
+from .steps import OwnInit
 
 NO_RULE = "(no rule)"
 
@@ -48,7 +49,7 @@ class Entry:
             map in the weight.
         through: what forward computes the parameter with, if it is not stored as such (`"weight_norm"`).
         stored: the parameters that it is then set through.
-        own: FQN of the module whose own `init_weights` will run over it and may write it; None if none will.
+        own: The call of a module's own `init_weights()` that will run over it and may write to it, if there is one.
     """
 
     fqn: str
@@ -63,7 +64,7 @@ class Entry:
     fans: tuple[Fans, ...] = ()
     through: str = ""
     stored: tuple[str, ...] = ()
-    own: str | None = None
+    own: OwnInit | None = None
     deferred: Deferred | None = field(default=None, repr=False, compare=False)
     rank: Rank = field(default=(0, 0, 0, 0), repr=False, compare=False)
 
@@ -77,6 +78,13 @@ class Entry:
         """What it gets, in words."""
         if self.kept:
             return f"kept: {self.kept}"
+        # What a checkpoint has is loaded after that.
+        then = f"then {self.own}" if self.own is not None and self.rank[0] < OWN else ""
+        return ", ".join(filter(None, (self.given, then)))
+
+    @property
+    def given(self) -> str:
+        """What its rule gives it, in words."""
         if self.fill is not None:
             return f"{self.fill} through {self.through}" if self.through else str(self.fill)
         if self.deferred is not None:
@@ -90,8 +98,8 @@ class Entry:
 
     @property
     def is_uncovered(self) -> bool:
-        """Whether no rule covers it, nothing else is known to keep or to write it, and it can be covered."""
-        return self.rule is None and self.kept is None and self.own is None
+        """Whether no rule covers it and nothing is known to keep it."""
+        return self.rule is None and self.kept is None
 
     @property
     def numel(self) -> int:

@@ -64,7 +64,7 @@ class Plan(ByName[Entry]):
 
     @property
     def uncovered(self) -> tuple[str, ...]:
-        """FQNs of the parameters that no rule covers and no `init_weights` may write."""
+        """FQNs of the parameters that no rule covers."""
         return tuple(fqn for fqn, entry in self.entries.items() if entry.is_uncovered)
 
     @property

@@ -23,6 +23,13 @@ Fan = Literal["auto", "layer", "torch"]
 "auto": torch's for the schemes of OpenMMLab, the layer's for all others; "layer", "torch": that, for every scheme.
 """
 
+OwnInitMode = Literal["auto", "run", "skip"]
+"""Whether to call the `init_weights()` of modules that have one of their own.
+
+"auto": in a block, unless it was called during construction; for an existing model, where OpenMMLab's protocol does;
+"run": also if it was called before; "skip": never.
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
@@ -31,6 +38,7 @@ class Policy:
     Args:
         unmatched: what happens to a rule that selects nothing.
         fan: whose reading of axes counts where a rule does not say.
+        own_init: Whether to call modules' own `init_weights()`.
         require_coverage: whether a parameter that no rule covers is an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -46,12 +54,14 @@ class Policy:
 
     unmatched: Unmatched = "auto"
     fan: Fan = "auto"
+    own_init: OwnInitMode = "auto"
     require_coverage: bool = False
     allow_uncovered: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _check_choice("unmatched", self.unmatched, get_args(Unmatched))
         _check_choice("fan", self.fan, get_args(Fan))
+        _check_choice("own_init", self.own_init, get_args(OwnInitMode))
         if not isinstance(self.require_coverage, bool):
             raise ConfigTypeError(f"require_coverage={self.require_coverage!r} must be true or false.")
         patterns = (self.allow_uncovered,) if isinstance(self.allow_uncovered, str) else self.allow_uncovered

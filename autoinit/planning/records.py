@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..layers import class_name, is_lazy
 from ..parametrized import Effective
 from .claims import Claim
+from .steps import OwnInit
 from .tree import Node, joined
 
 
@@ -59,8 +60,8 @@ class Record:
         self.name = name
         self.weight = weight
         self.kept: str | None = None
-        self.own: str | None = None
-        """FQN of the module whose own `init_weights` will run over it."""
+        self.own: OwnInit | None = None
+        """The call of a module's own `init_weights` that will run over it."""
         self.padding: Padding | None = None
         self.within: Record | None = None
         """The computed weight that it is stored for."""

@@ -33,7 +33,7 @@ class ReportEntry(Entry):
         """What it got, in words."""
         if self.outcome == OWN:
             return "by its module"
-        return "" if self.kept is not None else super().gets
+        return "" if self.kept is not None else self.given
 
     @property
     def is_kept(self) -> bool:

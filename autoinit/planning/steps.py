@@ -12,10 +12,14 @@ from .binding import Rank
 
 @dataclass(frozen=True, kw_only=True)
 class OwnInit:
-    """Call the `init_weights` of the module at `fqn`."""
+    """Call the `init_weights` of the module at `fqn`; `model` is the name of its class."""
 
     fqn: str
+    model: str
     rank: Rank = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.model}.init_weights()"
 
 
 @dataclass(frozen=True, kw_only=True)

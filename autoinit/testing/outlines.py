@@ -82,7 +82,7 @@ def _text(entry: Entry, model: str) -> str:
 def _gets(entry: Entry, model: str) -> str:
     """The same words for a plan and for the report of what was done by it."""
     outcome = entry.outcome if isinstance(entry, ReportEntry) else ""
-    own = "" if entry.own is None else f"init_weights of {_ancestor(entry.own) or model}"
+    own = "" if entry.own is None else f"init_weights of {_ancestor(entry.own.fqn) or model}"
     if outcome == OWN:
         return own or "init_weights of its module"
     if outcome == LOADED or entry.kept:
