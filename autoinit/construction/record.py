@@ -98,7 +98,10 @@ class ConstructionRecord:
 
     def note(self, operator: Operator, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
         """Note what an operator did."""
-        if operator.kind is Kind.EMPTY:
+        if operator.kind is Kind.NEUTRAL:
+            for tensor in filter(has_memory, operator.targets(*call)):
+                self._count_write(tensor)
+        elif operator.kind is Kind.EMPTY:
             for tensor in filter(has_memory, tensors_in(result)):
                 self._new(tensor).note_values(tensor)
         elif operator.kind is Kind.LIFTS:
@@ -164,7 +167,9 @@ class ConstructionRecord:
         source = args[1] if written else args[0]
         sources = source if isinstance(source, (list, tuple)) else [source]
         targets = written or [result]
-        if _reason(operator) or not all(each.shape == to.shape for to, each in zip(targets, sources, strict=True)):
+        # The source of an in-place copy may be a number.
+        pairs = zip(targets, sources, strict=True)
+        if _reason(operator) or not all(isinstance(each, Tensor) and each.shape == to.shape for to, each in pairs):
             return False
         place = Place.of(frame)
         for target, each in zip(targets, sources, strict=True):
@@ -183,9 +188,15 @@ class ConstructionRecord:
             return  # From outside: it is data already.
         if content is not None:
             memory.write(Region.of(tensor), content)
-        # The counter rises when the operator has returned; what raised it unseen was noted before, or is overwritten.
-        memory.writes_seen = max(memory.writes_seen, version_of(tensor) + 1)
+        self._count_write(tensor)
         memory.note_values(tensor)
+
+    def _count_write(self, tensor: Tensor) -> None:
+        """Expect the version counter of a tensor to rise when the operator has returned."""
+        memory = self.find(tensor)
+        if memory is not None:
+            # What raised it unseen was noted before, or is overwritten.
+            memory.writes_seen = max(memory.writes_seen, version_of(tensor) + 1)
 
 
 def _is_whole(tensor: Tensor) -> bool:

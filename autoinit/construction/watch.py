@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from functools import lru_cache
 from types import FunctionType, MethodDescriptorType, MethodWrapperType, WrapperDescriptorType
 from typing import Any, ClassVar
@@ -123,7 +124,7 @@ class Watch:
     def dispatch(self, function: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Handle a call of an operator."""
         operator = operator_of(function)
-        if operator.kind is Kind.NEUTRAL or not self._is_on:
+        if not self._is_on or (operator.kind is Kind.NEUTRAL and not operator.written):
             return function(*args, **kwargs)
         frame = sys._getframe(2)
         with torch._C.DisableTorchFunction():
@@ -261,13 +262,30 @@ class _FunctionMode(TorchFunctionMode):
         self._watch = watch
 
     def __torch_function__(self, func: Any, types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
-        if not passes_through_operators(func) and self._watch._is_on:
-            self._watch.expose(tensors_in((args, kwargs or {})))
-        result = func(*args, **(kwargs or {}))
-        if func == SET_DATA and self._watch._is_on:
+        watch = self._watch
+        access = access_of(func)
+        if access is not Access.BY_OPERATORS and watch._is_on:
+            tensors = list(tensors_in((args, kwargs or {})))
             with torch._C.DisableTorchFunction():
-                self._watch.record.note_moved(args[0])
+                watch.flush(tensors)
+                if access is Access.UNKNOWN:
+                    watch.expose(tensors)
+        result = func(*args, **(kwargs or {}))
+        if func == SET_DATA and watch._is_on:
+            with torch._C.DisableTorchFunction():
+                watch.record.note_moved(args[0])
         return result
+
+
+class Access(Enum):
+    """How a function of torch gets at values."""
+
+    BY_OPERATORS = "by operators"
+    """Each read and write is an operator that a dispatch mode sees."""
+    COMPOSITE = "composite"
+    """The same, but for a few that read memory themselves: torch takes them apart before a dispatch mode sees them."""
+    UNKNOWN = "unknown"
+    """It may hand out the address."""
 
 
 METADATA = frozenset(
@@ -321,27 +339,76 @@ NUMBERS_ONLY = frozenset({"torch.nn.init", "transformers.initialization"})
 """Modules with functions in Python that fill by operators."""
 
 
+VIEWS = frozenset(
+    [
+        "view_as",
+        "reshape",
+        "reshape_as",
+        "flatten",
+        "unflatten",
+        "chunk",
+        "split",
+        "tensor_split",
+        "narrow",
+        "movedim",
+        "moveaxis",
+        "swapaxes",
+        "swapdims",
+        "T",
+        "mT",
+        "H",
+        "mH",
+        "expand_as",
+        "ravel",
+        "atleast_1d",
+        "atleast_2d",
+        "atleast_3d",
+        "contiguous",
+        "type_as",
+        "to",
+        "data",
+        "numpy_T",
+        "broadcast_to",
+        "matrix_H",
+        "adjoint",
+        "detach",
+        "requires_grad_",
+        "zeros_like",
+    ]
+)
+"""Composite functions that read nothing but by operators."""
+
+
 @lru_cache(maxsize=4096)
-def passes_through_operators(function: Any) -> bool:
-    """Whether all that a function does to memory is done by operators. What is not known is said not to.
+def access_of(function: Any) -> Access:
+    """How a function gets at the values of its arguments.
 
     Example:
-        >>> passes_through_operators(Tensor.mul_), passes_through_operators(Tensor.tolist)
-        (True, False)
+        >>> access_of(Tensor.mul_), access_of(Tensor.tolist)
+        (<Access.BY_OPERATORS: 'by operators'>, <Access.UNKNOWN: 'unknown'>)
     """
     name = getattr(function, "__name__", "")
-    if isinstance(function, (OpOverload, MethodWrapperType)):
-        return not isinstance(getattr(function, "__self__", None), property)  # torch's own hand out no addresses.
+    if isinstance(function, OpOverload):
+        return Access.BY_OPERATORS
+    if isinstance(function, MethodWrapperType):  # Properties in C hand out no addresses.
+        is_python = isinstance(getattr(function, "__self__", None), property)
+        return Access.UNKNOWN if is_python else Access.BY_OPERATORS
     if isinstance(function, FunctionType):
-        return function.__module__ in NUMBERS_ONLY or name in METADATA
-    if name in METADATA or is_operator(name):
-        return True
-    return isinstance(function, (WrapperDescriptorType, MethodDescriptorType)) and is_operator(name.strip("_"))
+        return Access.BY_OPERATORS if function.__module__ in NUMBERS_ONLY or name in METADATA else Access.UNKNOWN
+    if name in METADATA or name in VIEWS:
+        return Access.BY_OPERATORS
+    plain = name.strip("_") if isinstance(function, (WrapperDescriptorType, MethodDescriptorType)) else name
+    known = [access for access in map(_operator_access, (name, plain)) if access is not None]
+    return known[0] if known else Access.UNKNOWN
 
 
-def is_operator(name: str) -> bool:
-    """Whether the dispatcher has an operator of that name: TorchScript knows more, which do not pass there."""
+def _operator_access(name: str) -> Access | None:
+    """How the operators of a name get at values; None if the dispatcher has none: TorchScript knows more."""
     packet = getattr(torch.ops.aten, name, None)
     overloads = packet.overloads() if packet is not None and hasattr(packet, "overloads") else ()
-    names = (f"aten::{name}" + ("" if each == "default" else f".{each}") for each in overloads)
-    return any(map(torch._C._dispatch_has_kernel, names))
+    names = [f"aten::{name}" + ("" if each == "default" else f".{each}") for each in overloads]
+    found = list(filter(torch._C._dispatch_has_kernel, names))
+    if not found:
+        return None
+    composite = any(torch._C._dispatch_has_kernel_for_dispatch_key(each, "CompositeImplicitAutograd") for each in found)
+    return Access.COMPOSITE if composite else Access.BY_OPERATORS

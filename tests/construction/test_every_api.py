@@ -36,6 +36,9 @@ NOT_CALLED = """
 """
 PREFIXES = ("set_", "sym_", "_", "init_num", "is_", "get_default", "autocast")
 
+# torch computes eigenvectors along with these while any dispatch mode is on, so that the last bits differ.
+COMPUTED_ANOTHER_WAY = {"eigvalsh", "svdvals", "nuclear_norm", "linalg_eigvalsh", "linalg_svdvals"}
+
 ONES, FIRST = torch.ones(SIZE, SIZE), torch.zeros(SIZE, SIZE, dtype=torch.int64)
 Guess = Callable[[Tensor], tuple[Any, ...]]
 GUESSES: tuple[Guess, ...] = (
@@ -214,7 +217,7 @@ def fitting(function: Callable[..., Any]) -> tuple[Callable[[Tensor], Any], list
     return None
 
 
-def difference(call: Callable[[Tensor], Any], plain: list[Any]) -> str | None:
+def difference(name: str, call: Callable[[Tensor], Any], plain: list[Any]) -> str | None:
     """What a block changes of what a call gives; none if nothing."""
     try:
         with autoinit([]):
@@ -226,6 +229,9 @@ def difference(call: Callable[[Tensor], Any], plain: list[Any]) -> str | None:
     if not agree(plain, without_rules):
         return "another result without rules"
     # The layer after it is not drawn by its constructor, so the RNG state differs.
+    if name in COMPUTED_ANOTHER_WAY:
+        close = all(torch.allclose(one, other, 1e-3, 1e-4) for one, other in zip(plain, beside_a_rule[:-1]))
+        return None if close else "another result beside a rule"
     return None if agree(plain[:-1], beside_a_rule[:-1]) else "another result beside a rule"
 
 
@@ -251,7 +257,7 @@ def test_a_call_in_a_constructor_sees_the_weight(place: str) -> None:
             continue
         call, plain = found
         called += 1
-        if (problem := difference(call, plain)) is not None:
+        if (problem := difference(name, call, plain)) is not None:
             wrong[name] = problem
     assert called > len(FUNCTIONS[place]) / 2, "the guesses fit too few functions"
     assert wrong == {}
