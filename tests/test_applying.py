@@ -257,7 +257,7 @@ def test_a_function_sees_the_attributes_of_its_parameter_on_a_copy(wrap: Callabl
 
 def test_own_init_weights_finds_the_rules_values_and_has_the_last_word() -> None:
     model = nn.Sequential(OwnInit(), OwnInit())
-    report = initialize(model, dict(type="Constant", val=3, layer="Linear"))
+    report = initialize(model, dict(type="Constant", val=3, layer="Linear"), own_init="run")
     assert model[0].seen == 3
     assert model[0].layer.weight.tolist() == [[1, 1], [6, 6]]
     assert report["0.layer.weight"].outcome == "own init_weights"
@@ -276,7 +276,7 @@ def test_own_init_weights_that_needs_arguments_or_fails() -> None:
     report = initialize(NeedsArguments(2, 2), dict(type="Constant", val=3, layer="Linear"))
     assert set(report.outcomes) == {"filled"}
     with pytest.raises(ApplyError, match=r"0: Fails.init_weights\(\) failed: ValueError: boom") as caught:
-        initialize(nn.Sequential(Fails(2, 2)), [])
+        initialize(nn.Sequential(Fails(2, 2)), [], own_init="run")
     assert caught.value.fqn == "0"
 
 
@@ -291,7 +291,7 @@ def test_own_init_weights_may_use_autoinit_and_parts_of_a_kind_still_differ() ->
 
     first, second = nn.Sequential(Part(), Part()), nn.Sequential(Part(), Part())
     for model in (first, second):
-        initialize(model, dict(type="Normal", layer="Conv2d"), seed=5, unmatched="ignore")
+        initialize(model, dict(type="Normal", layer="Conv2d"), seed=5, unmatched="ignore", own_init="run")
     assert same(weights(first), weights(second)), "the seed of the whole governs its parts"
     assert not torch.equal(first[0].layer.weight, first[1].layer.weight)
     plain = nn.Sequential(nn.ModuleDict(dict(layer=nn.Linear(4, 4))))
@@ -305,7 +305,7 @@ def test_own_init_weights_may_use_module_functions() -> None:
             constant_init(self, 4, bias=5)
 
     model = nn.Sequential(Part(1, 1))
-    assert set(initialize(model, []).outcomes) == {"own init_weights"}
+    assert set(initialize(model, [], own_init="run").outcomes) == {"own init_weights"}
     assert model[0].weight.item() == 4
 
 

@@ -16,6 +16,7 @@ from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_no
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoinit import ApplyError, AutoInitError, CheckpointError, autoinit, initialize, verify
+from autoinit.compat.mmengine import BaseModule
 
 from .checkpoint_models import Renaming
 
@@ -51,7 +52,7 @@ def is_sketch(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return kwargs.get("device") == torch.device("meta") or any(tensor.is_meta for tensor in tensors)
 
 
-class Own(nn.Module):
+class Own(BaseModule):
     """Has an initialization of its own, of constants."""
 
     def __init__(self) -> None:

@@ -261,8 +261,9 @@ def test_in_an_existing_model_of_openmmlab_the_parts_initialize_themselves() -> 
     report = initialize(model, SEVEN)
     assert model[0].neck.first.weight.eq(1).all() and model[1].first.weight.eq(7).all()
     assert report["0.neck.first.weight"].outcome == "own init_weights"
-    assert initialize(model := Detector(), SEVEN, own_init="skip").outcomes == {"filled": 6}
-    assert model.head.weight.eq(7).all()
+    detector = Detector()
+    assert initialize(detector, SEVEN, own_init="skip").outcomes == {"filled": 6}
+    assert detector.head.weight.eq(7).all()
 
 
 def test_a_call_that_was_not_taken_is_no_call() -> None:

@@ -136,13 +136,13 @@ class Oracle:
                     for _, module in paths(head):
                         self.write(meant, module, meant["val"])
 
-    def run(self, passed: Iterable[list[dict[str, Any]]], *, in_block: bool) -> dict[int, float]:
+    def run(self, passed: Iterable[list[dict[str, Any]]], *, in_block: bool, runs_own: bool = True) -> dict[int, float]:
         configs: list[tuple[int, nn.Module, list[dict[str, Any]]]] = []  # Outermost first.
         own: list[OwnInit] = []
         configs += [(depth, self.root, cfg) for depth, cfg in enumerate(passed)]
 
         def visit(module: nn.Module, depth: int, asked: bool) -> None:
-            if isinstance(module, OwnInit):
+            if isinstance(module, OwnInit) and runs_own:
                 own.extend([module] if asked and module not in own else [])
                 return
             cfg = as_list(getattr(module, "init_cfg", []))
@@ -283,9 +283,10 @@ def test_precedence(folder: Path, data: st.DataObject) -> None:
     for cfg, carrier in ((passed, model), *((module.init_cfg, module) for module in carriers[:1])):
         if carrier.state_dict() and data.draw(st.integers(0, 3)) == 0:
             cfg.insert(data.draw(st.integers(0, len(cfg))), data.draw(loads(carrier, folder)))
+    own_init = data.draw(st.sampled_from(["auto", "run", "skip"]), label="own_init")
     with whatever_matches_nothing():
-        autoinit.initialize(model, passed, unmatched="ignore")
-    check(model, Oracle(model).run([passed], in_block=False))
+        autoinit.initialize(model, passed, unmatched="ignore", own_init=own_init)
+    check(model, Oracle(model).run([passed], in_block=False, runs_own=own_init == "run"))
 
 
 @given(st.data())

@@ -202,7 +202,7 @@ def test_what_is_spread_inside_a_block_gets_its_values_there(ranks: Ranks) -> No
 def check_own(number: int) -> None:
     model = Own()
     spread(model, [Shard(0)], (WORLD,))
-    report = initialize(model, CFG, seed=0)
+    report = initialize(model, CFG, seed=0, own_init="run")
     assert [fqn for fqn, entry in report.items() if entry.outcome == "own init_weights"] == ["0.weight", "0.bias"]
     assert model[0].weight.to_local().eq(7).all()  # type: ignore[union-attr, operator]
 
@@ -407,7 +407,7 @@ def check_neighbours(number: int) -> None:
         def init_weights(self) -> None:
             self.two.to_local().detach()[1:3] = 1  # type: ignore[attr-defined]
 
-    report = initialize(Flat(), dict(type="Constant", params=["one", "two"], val=7))
+    report = initialize(Flat(), dict(type="Constant", params=["one", "two"], val=7), own_init="run")
     assert {fqn: entry.outcome for fqn, entry in report.items()} == {"one": "filled", "two": "own init_weights"}
 
 

@@ -127,7 +127,7 @@ def test_what_is_not_known_is_said_with_the_reason() -> None:
         dict(type=mine, layer="Bilinear"),
         dict(type="Normal", layer="LazyLinear"),
     ]
-    untested = verify(model, cfg).untested
+    untested = verify(model, plan(model, cfg, own_init="run")).untested
     assert untested["own.weight"] == "its module's own init_weights"
     assert untested["free.weight"] == untested["number.weight"] == "no rule"
     assert untested["mine.weight"] == "mine(): a function of your own"

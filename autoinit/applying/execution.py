@@ -38,7 +38,7 @@ from ..sampling import check_seed
 from .agreement import check_agreement
 from .filling import fill_in, writable
 from .lazy import wait
-from .loading import load
+from .loading import Loading, load
 from .log import log_report
 from .pending import materialized, may_draw
 from .targets import Targets, bind_targets
@@ -90,15 +90,20 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     plan = _with_shapes(plan, targets)
     outcomes = {entry.fqn: outcome_before(entry) for entry in plan.values()}
     token = running.set(values)
+    loads: list[Loading] = []
     try:
-        for phase, step in phases(plan):
-            for entry in fill_in(phase, targets, values):
-                outcomes[entry.fqn] = FILLED
-                targets.written.add(entry.fqn)
-            if step is not None:
-                _run(step, plan, targets, outcomes)
+        with _all_or_nothing(plan, targets):
+            for phase, step in phases(plan):
+                for entry in fill_in(phase, targets, values):
+                    outcomes[entry.fqn] = FILLED
+                    targets.written.add(entry.fqn)
+                if isinstance(step, Load):
+                    loads.append(_load(step, plan, targets, outcomes))
+                elif step is not None:
+                    _run(step, plan, targets, outcomes)
     finally:
         running.reset(token)
+    plan = _credited(plan, loads)
     if watch is not None:
         place = Place.of(sys._getframe(1))
         for fqn, outcome in outcomes.items():
@@ -115,7 +120,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
         entries={fqn: ReportEntry.of(_loaded(entry, targets), outcomes[fqn]) for fqn, entry in plan.items()},
         seed=values.seed if values.used else None,
         root=values.root,
-        loads=plan.loads,
+        loads=tuple(loading.step for loading in loads),
     )
     wait(report, values, targets)
     return report
@@ -171,12 +176,46 @@ def phases(plan: Plan) -> Iterator[tuple[list[Entry], Step | None]]:
     yield waiting, None
 
 
-def _run(step: Step, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:
-    if isinstance(step, Load):
-        for fqn in load(step, plan, targets):
-            outcomes[fqn] = FILLED
-            targets.written.add(fqn)
-        return
+def _load(step: Load, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> Loading:
+    loading = load(step, plan, targets)
+    outcomes |= dict.fromkeys(loading.written, FILLED)
+    targets.written.update(loading.written)
+    return loading
+
+
+def _credited(plan: Plan, loads: Sequence[Loading]) -> Plan:
+    """The plan with the checkpoints' rules for the parameters that the loading code of modules wrote."""
+    known: dict[str, Entry] = {}
+    for loading in loads:
+        for fqn in loading.written:
+            entry = known.get(fqn, plan[fqn])
+            if entry.rule is not loading.step.rule:
+                beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
+                changes: dict[str, Any] = {"fill": None, "fans": (), "deferred": None, "rank": loading.step.rank}
+                known[fqn] = replace(entry, rule=loading.step.rule, beat=beat, **changes)
+    return replace(plan, entries={**plan.entries, **known}) if known else plan
+
+
+@contextmanager
+def _all_or_nothing(plan: Plan, targets: Targets) -> Iterator[None]:
+    """Put back every tensor if the loading code of a module fails, which only applying can find out (A)."""
+    saved: dict[Tensor, Tensor] = {}
+    if any(step.coded for step in plan.loads):
+        tensors = [tensor for fqn in plan for tensor in targets.tensors(fqn)]
+        for step in plan.loads:
+            tensors += targets.modules[step.fqn].buffers()
+        saved = {tensor: tensor.detach().clone() for tensor in tensors if not (is_lazy(tensor) or tensor.is_meta)}
+    try:
+        yield
+    except BaseException:
+        for tensor, before in saved.items():
+            _put_back(tensor, before)
+        if saved:
+            targets.written.clear()
+        raise
+
+
+def _run(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:
     with _explained(step, targets.modules[step.fqn]):
         _run_code(step, plan, targets, outcomes)
 

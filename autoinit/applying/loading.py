@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 
 import torch
@@ -13,31 +13,36 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import ApplyError, AutoInitError
 from ..planning import (
+    COUNTER,
+    Entry,
     IncompatibleKeys,
     Load,
     Plan,
     Recipient,
     hand_over,
-    joined,
+    judge,
     own_tensors,
     recipients,
+    tensors_below,
     unwrapped,
-    walk,
 )
 from .filling import writable
 from .sharding import is_sharded, spread_like
 from .targets import Targets
+from .writes import WriteRecorder
+
+MISMATCH = "size mismatch for "
 
 
-def load(step: Load, plan: Plan, targets: Targets) -> Iterator[str]:
-    """Copy what a step loads; gives the FQN of each parameter of the plan that was written.
+def load(step: Load, plan: Plan, targets: Targets) -> Loading:
+    """Copy what a step loads.
 
     Each tensor is read, copied and let go of before the next is read. A module with loading code of its own is given
-    all that there is for it and for what is below it at once.
+    everything for it and the modules below it at once.
 
     Raises:
         ApplyError: a module refuses to be loaded into.
-        CheckpointError: a file is not what it was when it was planned.
+        CheckpointError: a file is not what it was when it was planned, or nothing of it was loaded.
     """
     loading = Loading(step, plan, targets)
     module = unwrapped(targets.modules[step.fqn])
@@ -49,76 +54,128 @@ def load(step: Load, plan: Plan, targets: Targets) -> Iterator[str]:
         else:
             for name, tensor in islice(tensors, len(names)):
                 loading.give(recipient, name, tensor)
+    loading.finish(type(module).__name__)
     loading.tell([recipient.module for recipient, _ in reversed(shares) if not recipient.whole])
-    yield from loading.written(module)
+    return loading
 
 
 class Loading:
-    """One step of a plan while it is carried out."""
+    """One step of a plan while it is applied.
+
+    Attributes:
+        step: The step, with the counts of what the loading code of modules took.
+        written: FQNs of the plan's parameters that were written.
+    """
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
-        self._step = step
+        self.step = step
         self._keys = frozenset(step.keys)
         self._staying = frozenset((*step.kept, *step.other_dtype))
         self._planned = {id(tensor) for fqn in plan for tensor in targets.tensors(fqn)}
-        self._kept = {id(tensor) for fqn, entry in plan.items() if entry.kept for tensor in targets.tensors(fqn)}
+        self._fqns = {id(tensor): fqn for fqn in plan for tensor in targets.tensors(fqn)}
+        self._left = {
+            id(tensor) for fqn, entry in plan.items() if self._leaves(entry) for tensor in targets.tensors(fqn)
+        }
         self._won = {
             id(tensor): fqn
             for fqn, entry in plan.items()
             if entry.rule is step.rule and not entry.kept
             for tensor in targets.tensors(fqn)
         }
+        self.written: set[str] = set()
+
+    def _leaves(self, entry: Entry) -> bool:
+        """Whether a parameter is none of this load's: it is kept, or a later rule has it."""
+        return entry.kept is not None or entry.rank > self.step.rank
 
     def names(self, recipient: Recipient) -> list[str]:
         """What a recipient is to be given, by the checkpoint's names."""
         if not recipient.whole:
             prefix, own = recipient.prefix, own_tensors(recipient.module)
             return [prefix + name for name, tensor in own.items() if self._is_wanted(prefix + name, tensor)]
-        if not any(self._is_wanted(name, tensor) for name, tensor in _tensors_below(recipient)):
+        if all(id(tensor) in self._left or name in self._staying for name, tensor in tensors_below(recipient)):
             return []
-        return [name for name in self._step.checkpoint.shapes if name.startswith(recipient.prefix)]
+        return [name for name in self.step.checkpoint.shapes if name.startswith(recipient.prefix)]
 
     def give(self, recipient: Recipient, name: str, tensor: Tensor) -> None:
         """Let a module load one of its own tensors."""
         errors: list[str] = []
         own = own_tensors(recipient.module)[name.removeprefix(recipient.prefix)]
         with self._explained(recipient.module, errors), writable([own]):
-            about = self._step.checkpoint.versions.get(recipient.prefix[:-1], {})
+            about = self.step.checkpoint.versions.get(recipient.prefix[:-1], {})
             tensor = _as_stored_in(own, tensor)
             recipient.module._load_from_state_dict({name: tensor}, recipient.prefix, about, False, [], [], errors)
+        self._note(own_tensors(recipient.module)[name.removeprefix(recipient.prefix)])
 
     def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
-        """Let a module with loading code, and what is below it, load what there is; and put back what must stay."""
-        stays = [tensor for name, tensor in _tensors_below(recipient) if self._stays(name, tensor)]
+        """Let a module with loading code load everything for it and the modules below it, and count what it took."""
+        below = dict(tensors_below(recipient))
         errors: list[str] = []
-        told, versions = IncompatibleKeys([], []), self._step.checkpoint.versions
-        below = [tensor for _, tensor in _tensors_below(recipient)]
-        with self._explained(recipient.module, errors), writable(below), _kept(stays):
-            for name, tensor in _tensors_below(recipient):
+        unexpected: list[str] = []
+        told, versions = IncompatibleKeys([], []), self.step.checkpoint.versions
+        recorder = WriteRecorder(tensor for tensor in below.values() if not is_lazy(tensor))
+        kept = _kept([tensor for name, tensor in below.items() if self._stays(name, tensor)])
+        with self._explained(recipient.module, errors), writable(below.values()), kept:
+            for name, tensor in below.items():
                 if name in state:
                     state[name] = _as_stored_in(tensor, state[name])
-            deque(hand_over(recipient.module, state, recipient.prefix, versions, told, errors), maxlen=0)
+            sources = {id(tensor): name for name, tensor in state.items()}
+            with recorder:
+                for _, left, _ in hand_over(recipient.module, state, recipient.prefix, versions, told, errors):
+                    new = told.unexpected_keys[len(unexpected) :]
+                    unexpected += [sources.get(id(left.get(key)), key) for key in new]
+        refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
+        taken = {name for name, tensor in below.items() if not is_lazy(tensor) and recorder.wrote(tensor)}
+        self._count(below, taken, refused, unexpected)
+
+    def _count(self, below: dict[str, Tensor], taken: set[str], refused: set[str], unexpected: list[str]) -> None:
+        """Note which tensors the loading code of a module wrote, and which it did not."""
+        loaded = [name for name in below if name in taken and not self._stays(name, below[name])]
+        for name in loaded:
+            self._note(below[name])
+        written = {id(below[name]) for name in taken}
+        lost = [
+            name
+            for name, tensor in below.items()
+            if id(tensor) not in written and COUNTER not in name and name not in self._staying
+        ]
+        mismatched = [name for name in lost if name in refused or self._is_mismatched(name, below[name])]
+        self.step = replace(
+            self.step,
+            keys=tuple(dict.fromkeys((*(key for key in self.step.keys if key not in below), *loaded))),
+            missing=(*self.step.missing, *(name for name in lost if name not in mismatched)),
+            mismatched=(*self.step.mismatched, *mismatched),
+            unexpected=(*self.step.unexpected, *unexpected),
+        )
+
+    def _is_mismatched(self, name: str, tensor: Tensor) -> bool:
+        shape = self.step.checkpoint.shapes.get(name)
+        return shape is not None and not is_lazy(tensor) and shape != tensor.shape
+
+    def _note(self, tensor: Tensor) -> None:
+        fqn = self._fqns.get(id(tensor))
+        if fqn is not None:
+            self.written.add(fqn)
+
+    def finish(self, model: str) -> None:
+        """Judge what fitted, if that was not known before."""
+        if self.step.coded:
+            self.step = replace(self.step, coded=False)
+            judge(self.step, model)
 
     def tell(self, modules: Iterable[nn.Module]) -> None:
         """Run the hooks of modules that run after a load."""
-        told = IncompatibleKeys(list(self._step.missing), list(self._step.unexpected))
+        told = IncompatibleKeys(list(self.step.missing), list(self.step.unexpected))
         for module in modules:
             with self._explained(module, []):
                 for hook in module._load_state_dict_post_hooks.values():
                     hook(module, told)
 
-    def written(self, module: nn.Module) -> Iterator[str]:
-        """The FQNs of the parameters that were to be written."""
-        for part in module.modules():
-            for param in part._parameters.values():
-                if id(param) in self._won:
-                    yield self._won[id(param)]
-
     def _is_wanted(self, name: str, tensor: Tensor) -> bool:
         return name in self._keys and (id(tensor) in self._won or id(tensor) not in self._planned)
 
     def _stays(self, name: str, tensor: Tensor) -> bool:
-        return (id(tensor) in self._kept or name in self._staying) and not is_lazy(tensor)
+        return (id(tensor) in self._left or name in self._staying) and not is_lazy(tensor)
 
     @contextmanager
     def _explained(self, module: nn.Module, errors: list[str]) -> Iterator[None]:
@@ -130,13 +187,13 @@ class Loading:
         except Exception as e:
             error = e
         # Sizes were compared when it was planned, and told.
-        said = [text for text in errors if not text.startswith("size mismatch for")]
+        said = [text for text in errors if not text.startswith(MISMATCH)]
         if error is None and not said:
             return
-        origin, name = self._step.rule.origin, type(module).__name__
+        origin, name = self.step.rule.origin, type(module).__name__
         reason = said[0] if error is None else f"{type(error).__name__}: {error}"
-        text = f"{origin}: {self._step.checkpoint.location} could not be loaded into {name}: {reason}"
-        raise ApplyError(text, origin=origin, fqn=self._step.fqn) from error
+        text = f"{origin}: {self.step.checkpoint.location} could not be loaded into {name}: {reason}"
+        raise ApplyError(text, origin=origin, fqn=self.step.fqn) from error
 
 
 @contextmanager
@@ -155,10 +212,3 @@ def _as_stored_in(like: Tensor, tensor: Tensor) -> Tensor:
     if like.layout == torch.strided and tensor.layout != torch.strided:
         tensor = tensor.to_dense()
     return spread_like(like, tensor) if is_sharded(like) else tensor
-
-
-def _tensors_below(recipient: Recipient) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a module and of all below it, by full names."""
-    for node in walk(recipient.module):
-        for name, tensor in own_tensors(node.module).items():
-            yield recipient.prefix + joined(node.fqn, name), tensor

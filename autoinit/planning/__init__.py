@@ -15,6 +15,8 @@ from .copies import mark_copies as mark_copies
 from .coverage import check_coverage as check_coverage
 from .entries import Deferred as Deferred
 from .entries import Entry as Entry
+from .fits import COUNTER as COUNTER
+from .loads import judge as judge
 from .loads import loads_rule as loads_rule
 from .own import ENGINES as ENGINES
 from .own import is_initialized as is_initialized
@@ -32,6 +34,7 @@ from .recipients import Recipient as Recipient
 from .recipients import hand_over as hand_over
 from .recipients import own_tensors as own_tensors
 from .recipients import recipients as recipients
+from .recipients import tensors_below as tensors_below
 from .reports import FILLED as FILLED
 from .reports import KEPT as KEPT
 from .reports import LOADED as LOADED

@@ -99,10 +99,14 @@ class Collector:
     def _load(self, bound: Bound) -> None:
         claim = Claim(bound.rank, bound.rule, None)
         for node in bound.head_nodes():
-            load, tensors = plan_load(bound, node)
+            load, tensors, likely = plan_load(bound, node)
             bound.has_modules = True
-            bound.has_params |= bool(tensors)
+            bound.has_params |= bool(tensors or load.coded)
             self.steps.append(load)
+            for tensor in likely.values():
+                record = self.records.of(tensor)
+                if record is not None and (record.load is None or record.load.rank < load.rank):
+                    record.load = load
             # Once for a weight that is computed from several.
             found = {id(record): record for tensor in tensors.values() if (record := self.records.of(tensor))}
             for record in found.values():

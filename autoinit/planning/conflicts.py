@@ -102,7 +102,7 @@ def _fill(planner: Planner, claim: Claim, record: Record) -> Fill | Initializer 
 
 
 def _warn_of_own(planners: Iterable[Planner]) -> None:
-    """Warn of each class whose own `init_weights` may overwrite what a passed rule gives, unless `own_init` is "run"."""
+    """Warn of each class whose own `init_weights` may overwrite what a passed rule gives, unless it was asked for."""
     found: dict[str, tuple[list[str], list[str]]] = {}
     for planner in planners:
         passed = {id(bound.rule) for bound in planner.bounds if bound.source.passed}

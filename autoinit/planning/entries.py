@@ -50,6 +50,7 @@ class Entry:
         through: what forward computes the parameter with, if it is not stored as such (`"weight_norm"`).
         stored: the parameters that it is then set through.
         own: The call of a module's own `init_weights()` that will run over it and may write to it, if there is one.
+        loader: The rule of a checkpoint that has its name, if a module's own loading code decides whether to load it.
     """
 
     fqn: str
@@ -65,6 +66,7 @@ class Entry:
     through: str = ""
     stored: tuple[str, ...] = ()
     own: OwnInit | None = None
+    loader: Rule | None = None
     deferred: Deferred | None = field(default=None, repr=False, compare=False)
     rank: Rank = field(default=(0, 0, 0, 0), repr=False, compare=False)
 
@@ -79,8 +81,9 @@ class Entry:
         if self.kept:
             return f"kept: {self.kept}"
         # What a checkpoint has is loaded after that.
-        then = f"then {self.own}" if self.own is not None and self.rank[0] < OWN else ""
-        return ", ".join(filter(None, (self.given, then)))
+        own = f"then {self.own}" if self.own is not None and self.rank[0] < OWN else ""
+        load = f"then {self.loader.initializer}" if self.loader is not None else ""
+        return ", ".join(filter(None, (self.given, own, load)))
 
     @property
     def given(self) -> str:
@@ -99,7 +102,7 @@ class Entry:
     @property
     def is_uncovered(self) -> bool:
         """Whether no rule covers it and nothing is known to keep it."""
-        return self.rule is None and self.kept is None
+        return self.rule is None and self.kept is None and self.loader is None
 
     @property
     def numel(self) -> int:

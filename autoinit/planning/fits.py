@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
+
+from ..checkpoints import Checkpoint
 
 _QUANTIZED = frozenset({torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4})
 COUNTER = "num_batches_tracked"
@@ -31,6 +34,8 @@ class Fit:
         unexpected: names of the checkpoint that the model does not have.
         mismatched: names of both, of different shapes.
         other_dtype: names of both, of which one is of integers, say, and the other of floats.
+        likely: Names that fit below modules with loading code, each with its tensor: the code decides.
+        coded: Whether there is anything for such modules.
     """
 
     loaded: dict[str, Tensor] = field(default_factory=dict)
@@ -38,6 +43,8 @@ class Fit:
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[str] = field(default_factory=list)
     other_dtype: list[str] = field(default_factory=list)
+    likely: dict[str, Tensor] = field(default_factory=dict)
+    coded: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -56,13 +63,15 @@ class Fit:
         else:
             self.loaded[name] = tensor
 
-    def add(self, other: Fit) -> None:
-        """Note what becomes of the names of another part of the model."""
-        self.loaded |= other.loaded
-        self.lacking |= other.lacking
-        self.unexpected += other.unexpected
-        self.mismatched += other.mismatched
-        self.other_dtype += other.other_dtype
+    def leave(self, names: list[str], tensors: Iterable[tuple[str, Tensor]], checkpoint: Checkpoint) -> None:
+        """Leave names of a checkpoint to the loading code of a module; what fits by name it will probably load."""
+        found = Fit()
+        for name, tensor in tensors:
+            if name in checkpoint.shapes:
+                found.judge(name, tensor, Given(checkpoint.shapes[name], checkpoint.dtypes[name]))
+        self.likely |= found.loaded
+        self.other_dtype += found.other_dtype
+        self.coded |= bool(names)
 
 
 def _same_shape(wanted: torch.Size, given: torch.Size) -> bool:

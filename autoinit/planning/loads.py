@@ -12,16 +12,17 @@ from ..initializers import Pretrained
 from ..rules import Rule
 from .binding import Bound, unwrapped
 from .fits import Fit, Given
-from .recipients import own_tensors, recipients
-from .rehearsal import rehearse
+from .recipients import own_tensors, recipients, tensors_below
 from .steps import Load
 from .tree import Node, joined
 
 SHOWN = 5
 
 
-def plan_load(bound: Bound, node: Node) -> tuple[Load, Mapping[str, Tensor]]:
-    """The load that a `Pretrained` rule means for a module, and the tensors of it that it will overwrite, by name.
+def plan_load(bound: Bound, node: Node) -> tuple[Load, Mapping[str, Tensor], Mapping[str, Tensor]]:
+    """The load that a `Pretrained` rule means for a module, and the tensors that get values, by name.
+
+    First those that the checkpoint surely has values for, then those that a module's own loading code decides on.
 
     Raises:
         CheckpointError: the file cannot be used, nothing in it fits, or `strict` and anything does not.
@@ -43,30 +44,29 @@ def plan_load(bound: Bound, node: Node) -> tuple[Load, Mapping[str, Tensor]]:
     load = Load(
         fqn=node.fqn,
         checkpoint=checkpoint,
-        keys=tuple(fit.loaded),
+        keys=(*fit.loaded, *fit.likely),
         missing=tuple(fit.missing),
         unexpected=tuple(fit.unexpected),
         mismatched=tuple(fit.mismatched),
         other_dtype=tuple(fit.other_dtype),
+        coded=fit.coded,
         rule=rule,
         rank=bound.rank,
     )
-    _judge(load, module, strict=scheme.strict)
-    return load, fit.loaded
+    if not fit.coded or scheme.strict:
+        judge(load, type(module).__name__)
+    return load, fit.loaded, fit.likely
 
 
 def fit_of(module: nn.Module, checkpoint: Checkpoint) -> Fit:
-    """What becomes of each name of a model and of a checkpoint.
-
-    Raises:
-        CheckpointError: a module's own code for loading fails on what there is for it.
-    """
+    """What becomes of each name of a model and of a checkpoint, decided without running code of the model."""
     fit = Fit()
     taken: set[str] = set()
     for recipient in recipients(module):
         if recipient.whole:
-            taken.update(name for name in checkpoint.shapes if name.startswith(recipient.prefix))
-            fit.add(rehearse(recipient, checkpoint))
+            names = [name for name in checkpoint.shapes if name.startswith(recipient.prefix)]
+            taken.update(names)
+            fit.leave(names, tensors_below(recipient), checkpoint)
             continue
         for name, tensor in own_tensors(recipient.module).items():
             key = recipient.prefix + name
@@ -77,7 +77,12 @@ def fit_of(module: nn.Module, checkpoint: Checkpoint) -> Fit:
     return fit
 
 
-def _judge(load: Load, module: nn.Module, *, strict: bool) -> None:
+def judge(load: Load, model: str) -> None:
+    """Warn of names that do not fit.
+
+    Raises:
+        CheckpointError: Nothing fits, or the rule is strict and a name does not fit.
+    """
     problems = "; ".join(
         f"{len(keys)} {what} ({', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''})"
         for keys, what in (
@@ -89,13 +94,13 @@ def _judge(load: Load, module: nn.Module, *, strict: bool) -> None:
         if keys
     )
     origin = load.rule.origin
-    if not load.keys and (load.missing or load.mismatched or load.other_dtype):
+    if not (load.keys or load.coded) and (load.missing or load.mismatched or load.other_dtype):
         raise CheckpointError(
-            f"{origin}: nothing in {load.checkpoint.location} fits {type(module).__name__}: {problems}. "
+            f"{origin}: nothing in {load.checkpoint.location} fits {model}: {problems}. "
             "Is it the checkpoint of another model, or does it need a prefix=, key= or revise_keys=?",
             origin=origin,
         )
-    if problems and strict:
+    if problems and getattr(load.rule.initializer, "strict", False):
         raise CheckpointError(
             f"{origin}: strict=True and {load.checkpoint.location} does not fit: {problems}.", origin=origin
         )

@@ -90,6 +90,7 @@ class Planner(Collector):
             through=record.weight.through if record.weight is not None else "",
             stored=record.stored,
             own=record.own,
+            loader=self._loader(record, winner) if record.load is not None and kept is None else None,
             deferred=self.resolver.defer(winner, record) if winner is not None and shape is None else None,
             rank=winner.rank if winner is not None else (0, 0, 0, 0),
         )
@@ -100,6 +101,12 @@ class Planner(Collector):
         if winner is None or shape is None:
             return NOTHING
         return self.resolver.resolve(winner, record, shape, dtype)
+
+    @staticmethod
+    def _loader(record: Record, winner: Claim | None) -> Rule | None:
+        """The rule of the checkpoint that loading code may load into it, unless a later rule wins."""
+        load = record.load
+        return load.rule if load is not None and (winner is None or winner.rank < load.rank) else None
 
     @staticmethod
     def _against_weight(record: Record, weight: Record) -> str | None:

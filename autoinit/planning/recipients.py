@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from .tree import walk, wraps
+from .tree import joined, walk, wraps
+
+TORCH = "torch.nn.modules."
+"""The loading code of torch's own layers (batch norms, lazy layers) goes by names."""
 
 Versions = Mapping[str, Mapping[str, Any]]
 """What `state_dict()` noted of each module beside its tensors, by the module's name."""
@@ -46,11 +49,15 @@ def recipients(root: nn.Module) -> Iterator[Recipient]:
 
 
 def has_loading_code(module: nn.Module) -> bool:
-    """Whether a module does something of its own with what it is to load."""
-    if module._load_state_dict_pre_hooks or "_load_from_state_dict" in module.__dict__:
+    """Whether a module may rename or convert what it loads, by a method or by hooks that are not torch's."""
+    hooks = (getattr(hook, "hook", hook) for hook in module._load_state_dict_pre_hooks.values())
+    if "_load_from_state_dict" in module.__dict__ or not all(
+        str(getattr(hook, "__module__", "")).startswith(TORCH) for hook in hooks
+    ):
         return True
     # Looked up in the classes' own tables: the attribute itself is wrapped while a block is open.
-    return next(cls for cls in type(module).__mro__ if "_load_from_state_dict" in cls.__dict__) is not nn.Module
+    cls = next(cls for cls in type(module).__mro__ if "_load_from_state_dict" in cls.__dict__)
+    return not cls.__module__.startswith(TORCH)
 
 
 def own_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -61,6 +68,13 @@ def own_tensors(module: nn.Module) -> dict[str, Tensor]:
         for name, tensor in saved.items()
         if tensor is not None and name not in module._non_persistent_buffers_set
     }
+
+
+def tensors_below(recipient: Recipient) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a module and of all modules below it, by full names."""
+    for node in walk(recipient.module):
+        for name, tensor in own_tensors(node.module).items():
+            yield recipient.prefix + joined(node.fqn, name), tensor
 
 
 def hand_over(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..layers import class_name, is_lazy
 from ..parametrized import Effective
 from .claims import Claim
-from .steps import OwnInit
+from .steps import Load, OwnInit
 from .tree import Node, joined
 
 
@@ -44,6 +44,7 @@ class Record:
         "claims",
         "fqn",
         "kept",
+        "load",
         "name",
         "own",
         "owner",
@@ -63,6 +64,8 @@ class Record:
         self.own: OwnInit | None = None
         """The call of a module's own `init_weights` that will run over it."""
         self.padding: Padding | None = None
+        self.load: Load | None = None
+        """The load whose checkpoint has its name, if the loading code of a module decides."""
         self.within: Record | None = None
         """The computed weight that it is stored for."""
         # Tuples: of a million records most have one claim, and no other name.

@@ -46,6 +46,8 @@ class Load:
         mismatched: names of both, of different shapes.
         other_dtype: names of both, of which one is of integers, say, and the other of floats.
         kept: the module's names for what would fit and is left alone: loaded by the model itself, built elsewhere.
+        coded: Whether modules with loading code of their own decide on some names: until it is applied, these are not
+            counted as missing, unexpected or mismatched.
         rule: where it was asked for.
         rank: of the rule.
     """
@@ -60,6 +62,7 @@ class Load:
     rule: Rule
     rank: Rank = field(compare=False)
     kept: tuple[str, ...] = ()
+    coded: bool = False
 
     def __str__(self) -> str:
         kept = f", {len(self.kept)} kept as they are" if self.kept else ""

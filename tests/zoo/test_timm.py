@@ -82,7 +82,9 @@ class TestTimm(RetrofitTests):
 def test_an_init_weights_that_the_constructor_has_not_run_beats_rules() -> None:
     # P3: weight_init="skip" leaves it to whoever builds the model, here to autoinit.
     case = CASES["vit_tiny"]
-    model, report = retrofit(build("vit_tiny_patch16_224", depth=1, weight_init="skip", **VIT), case.cfg)
+    model, report = retrofit(
+        build("vit_tiny_patch16_224", depth=1, weight_init="skip", **VIT), case.cfg, own_init="run"
+    )
     assert set(report.outcomes) == {"own init_weights"}
     assert model.pos_embed.std() < 0.05
     assert not model.norm.bias.any()
