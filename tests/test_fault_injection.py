@@ -26,6 +26,9 @@ FAULTS = (RuntimeError, MemoryError, torch.OutOfMemoryError)
 class Fault(TorchDispatchMode):
     """Raises at the k-th operator that allocates or writes, and only there."""
 
+    # Values are written outside of all modes but those of autoinit.
+    __module__ = "autoinit.faults"
+
     def __init__(self, at: int, error: type[Exception]) -> None:
         super().__init__()
         self.error = error("injected")
