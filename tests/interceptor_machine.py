@@ -23,7 +23,7 @@ from torch._C import _len_torch_function_stack
 from torch.nn.modules import module as torch_module
 
 from autoinit import autoinit, paused
-from autoinit.deferral import Deferrer
+from autoinit.construction import Watch
 
 WIDTH = 2
 COVERED, NAMED, NOTHING = "covered", "named", "nothing"
@@ -132,12 +132,12 @@ class Interceptor(RuleBasedStateMachine):
         self.deterministic = torch.are_deterministic_algorithms_enabled()
         # What is allocated is NaN until somebody fills it.
         torch.use_deterministic_algorithms(True)
-        self.large = mock.patch.object(Deferrer, "LARGE", Deferrer.LARGE)
+        self.large = mock.patch.object(Watch, "LARGE", Watch.LARGE)
         self.large.start()
 
-    @initialize(large=st.sampled_from((1, Deferrer.LARGE)))
+    @initialize(large=st.sampled_from((1, Watch.LARGE)))
     def worth_deferring(self, large: int) -> None:
-        Deferrer.LARGE = large  # type: ignore[misc]
+        Watch.LARGE = large  # type: ignore[misc]
 
     # --- the model -----------------------------------------------------------------------------------------------
 

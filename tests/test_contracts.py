@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoinit import AutoInitError, AutoInitWarning, Plan, autoinit, initialize, plan, verify
-from autoinit.deferral import Deferrer
+from autoinit.construction import Watch
 from autoinit.fills import Constant
 from autoinit.testing.strategies import (
     Branch,
@@ -82,7 +82,7 @@ def under(cfg: Any, tree: Branch, seed: int | None, **options: Any) -> nn.Module
     torch.manual_seed(0)
     with (
         whatever_loses(),
-        mock.patch.object(Deferrer, "LARGE", 1),
+        mock.patch.object(Watch, "LARGE", 1),
         autoinit(cfg, seed=seed, unmatched="ignore", **options),
     ):
         return tree.build()
@@ -163,12 +163,12 @@ def test_p5_a_tied_parameter_is_filled_once_by_the_winner_over_all_its_names(dat
 # --- interception and deferral -----------------------------------------------------------------------------------
 
 
-@given(TIED, st.booleans(), st.sampled_from((1, Deferrer.LARGE)), st.sampled_from(([], None)))
+@given(TIED, st.booleans(), st.sampled_from((1, Watch.LARGE)), st.sampled_from(([], None)))
 def test_i6_no_rules_are_the_identity(tree: Branch, defer: bool, large: int, cfg: Any) -> None:
     torch.manual_seed(5)
     plain, after = tree.build(), torch.get_rng_state()
     torch.manual_seed(5)
-    with mock.patch.object(Deferrer, "LARGE", large), autoinit(cfg, defer=defer):
+    with mock.patch.object(Watch, "LARGE", large), autoinit(cfg, defer=defer):
         model = tree.build()
     assert same(state(model), state(plain))
     assert torch.equal(torch.get_rng_state(), after)

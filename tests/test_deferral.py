@@ -21,11 +21,20 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoinit import autoinit
+from autoinit.interception import Block
 
 SIZE = 96
 """Of layers whose weights are large enough to be deferred."""
 
+NOTHING = dict(type="Constant", name="no_such_module", val=0.0)
+"""A rule that matches nothing: a block with rules watches constructions and defers fills, one without does neither."""
+
 MODELS: dict[str, Callable[[], nn.Module]] = {}
+
+
+def watched(*, defer: bool = True) -> Block:
+    """A block that defers and fills nothing."""
+    return autoinit(NOTHING, unmatched="ignore", defer=defer)
 
 
 def model(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
@@ -422,9 +431,9 @@ def scripted() -> nn.Module:
 @model
 def blocks_inside() -> nn.Module:
     first = linear()
-    with autoinit([]):
+    with watched():
         second = linear()
-        with autoinit([], defer=False):
+        with watched(defer=False):
             third = linear()
         fourth = linear()
     return nn.Sequential(first, second, third, fourth, linear())
@@ -434,7 +443,7 @@ def built(build: Callable[[], nn.Module], *, deferred: bool) -> tuple[dict[str, 
     """What is in a model, and where it leaves the generator."""
     torch.manual_seed(11)
     if deferred:
-        with autoinit([]):
+        with watched():
             whole = build()
     else:
         whole = build()
@@ -473,7 +482,7 @@ def test_torch_compile_in_a_constructor() -> None:
 @pytest.mark.parametrize("mean", [-3.2, 3.2])
 def test_what_torch_has_to_say_of_a_truncated_normal_it_says_at_once(mean: float) -> None:
     """It warns of a mean that is more than two standard deviations outside of the bounds, here of 3."""
-    with autoinit([]):
+    with watched():
         layer = linear()
         with pytest.warns(UserWarning, match="mean is more than 2 std from"):
             nn.init.trunc_normal_(layer.weight, mean=mean, std=0.5)

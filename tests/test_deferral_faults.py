@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,9 +14,10 @@ from torch._C import _len_torch_function_stack
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from autoinit import autoinit
-from autoinit.deferral import Deferrer
+from autoinit.construction import Watch
+from autoinit.construction.postponed import Fill
 
-from .test_deferral import SIZE, Noting, linear
+from .test_deferral import SIZE, Noting, linear, watched
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_an_error_that_is_caught_in_the_block_changes_nothing() -> None:
     expected = tensors(plain)
     torch.manual_seed(5)
     built: list[nn.Module] = []
-    with autoinit([]):
+    with watched():
         with pytest.raises(RuntimeError, match="half way"):
             Fails(built)
         built += [linear()]
@@ -94,7 +94,7 @@ def test_what_a_thread_wrote_that_was_there_before_is_not_overwritten() -> None:
 
     thread = threading.Thread(target=write)
     thread.start()
-    with autoinit([]):
+    with watched():
         built += [linear(), linear()]
         begin.set()
         done.wait()
@@ -114,7 +114,7 @@ def test_a_model_that_an_older_thread_calls() -> None:
     thread = threading.Thread(target=call)
     thread.start()
     torch.manual_seed(5)
-    with autoinit([]):
+    with watched():
         built.append(nn.Sequential(linear(), linear()))
         begin.set()
         done.wait()
@@ -132,7 +132,7 @@ def test_a_thread_sees_what_the_block_has_built(how: str) -> None:
         if how == "waiting pool":
             pool.submit(int).result()
         torch.manual_seed(5)
-        with autoinit([]):
+        with watched():
             layers = three()
             look = lambda: seen.append(layers[0].weight.detach().clone())  # noqa: E731
             if how == "thread":
@@ -194,7 +194,7 @@ def test_a_generator_hands_out_what_is_filled() -> None:
     torch.manual_seed(5)
     seen: list[Tensor] = []
     layers = []
-    for layer in autoinit([])(build)():
+    for layer in watched()(build)():
         assert _len_torch_function_stack() == 0
         with torch._C.DisableTorchFunction():
             seen += [param.detach().clone() for param in layer.parameters()]
@@ -252,7 +252,7 @@ def test_a_mode_that_was_there_before_stays_and_sees_what_it_would_have_seen() -
     def called(*, deferred: bool) -> list[str]:
         with Noting() as mode:
             if deferred:
-                with autoinit([]):
+                with watched():
                     three()
             else:
                 three()
@@ -267,13 +267,13 @@ def test_modes_that_are_left_in_another_order() -> None:
     torch.manual_seed(5)
     mode: TorchFunctionMode = Noting()
     mode.__enter__()
-    with autoinit([]):
+    with watched():
         layers = three()[:2]
         mode.__exit__(None, None, None)
         layers.append(nn.Conv2d(SIZE, SIZE, 3))
     assert len(layers) == 3
     torch.manual_seed(5)
-    with autoinit([]):
+    with watched():
         layers = [linear(), linear()]
         with torch.device("cpu"):
             layers.append(nn.Conv2d(SIZE, SIZE, 3))
@@ -282,10 +282,10 @@ def test_modes_that_are_left_in_another_order() -> None:
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_default_devices_around(device: str) -> None:
-    with torch.device(device), autoinit([]):
+    with torch.device(device), watched():
         layers = three()
     assert all(layer.weight.device.type == device for layer in layers)
-    with autoinit([]), torch.device(device):
+    with watched(), torch.device(device):
         layers = three()
     assert all(layer.weight.device.type == device for layer in layers)
 
@@ -294,7 +294,7 @@ def test_default_devices_around(device: str) -> None:
 def test_a_default_device_that_is_set_around_or_within(device: str) -> None:
     try:
         torch.set_default_device(device)
-        with autoinit([]):
+        with watched():
             layers = three()
             torch.set_default_device(None)
             layers += three()
@@ -306,7 +306,7 @@ def test_a_default_device_that_is_set_around_or_within(device: str) -> None:
 
 
 def test_nested_blocks_end_in_any_order() -> None:
-    outer, inner = autoinit([]), autoinit([])
+    outer, inner = watched(), watched()
     outer.__enter__()
     first = linear()
     inner.__enter__()
@@ -317,79 +317,49 @@ def test_nested_blocks_end_in_any_order() -> None:
     assert all(layer.weight.abs().max() <= SIZE**-0.5 for layer in (first, second, third))
 
 
-def test_a_fill_that_fails_after_all_is_not_tried_again() -> None:
-    def fails(*args: object) -> None:
-        raise MemoryError
+def test_a_fill_that_fails_after_all_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, layers = Watch(), []
+    watch.begin()
+    for _ in range(2):
+        layers.append(nn.Linear(SIZE, SIZE, bias=False))
+        watch.watch_functions()
+        nn.init.ones_(layers[-1].weight)
+    original, memory = Fill.apply, watch.record.find(layers[0].weight)
 
-    deferrer = Deferrer(lambda: True)
-    weight = nn.Parameter(torch.zeros(100, 100))
-    deferrer.notice(weight)
-    nn.init.ones_(weight)
-    [[record]] = deferrer.records._pending.values()
-    record.function = fails
-    later = nn.Parameter(torch.zeros(100, 100))
-    deferrer.notice(later)
-    nn.init.ones_(later)
+    def apply(fill: Fill, storage: torch.UntypedStorage | None) -> None:
+        if fill.memory is memory:
+            raise MemoryError
+        original(fill, storage)
+
+    monkeypatch.setattr(Fill, "apply", apply)
     with pytest.raises(MemoryError):
-        deferrer.rest()
+        watch.end()
     assert _len_torch_function_stack() == 0
-    assert (later == 1).all(), "what comes after it is filled all the same"
-    deferrer.rest()
-    assert not deferrer.records
+    assert (layers[1].weight == 1).all(), "what comes after it is filled all the same"
+    watch.end()
+    assert not watch.postponed
 
 
-def test_parameters_that_came_before_the_first_large_one_are_deferred_from_then_on() -> None:
-    deferrer = Deferrer(lambda: True, lambda: iter([small, shared]))
-    small, shared = nn.Parameter(torch.zeros(3, 3)), nn.Parameter(torch.zeros(3, 3))
-    seen = shared.detach().numpy()
-    deferrer.notice(small)
-    small.data.normal_()
-    assert not deferrer.records
-    deferrer.notice(nn.Parameter(torch.zeros(100, 100)))
-    small.data.normal_()
-    assert len(deferrer.records) == 1
-    shared.data.normal_()
-    assert not deferrer.records, "it comes after the one that is pending"
-    assert seen.any(), "who has the memory as an array is not seen when he looks"
-    small.data.normal_()
-    small.data.mul_(0)
-    assert len(deferrer.records) == 2
-    assert not small.any()
-    deferrer.rest()
+def test_a_small_draw_waits_behind_a_large_one_and_a_small_constant_does_not() -> None:
+    with watched() as run:
+        postponed = run.deferral.watch.postponed
+        nn.Linear(3, 3)
+        assert not postponed
+        linear()
+        assert len(postponed) == 2
+        small = nn.Linear(3, 3)
+        assert len(postponed) == 4
+        nn.init.ones_(nn.Parameter(torch.empty(3)))
+        assert len(postponed) == 4
+        nn.init.zeros_(small.weight)
+        assert len(postponed) == 5
+        assert not small.weight.any()
 
 
-def test_small_parameters_get_a_constant_at_once() -> None:
-    deferrer = Deferrer(lambda: True)
-    small, large = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(100, 100))
-    deferrer.notice(large)
-    deferrer.notice(small)
-    small.data.zero_()
-    assert not deferrer.records
-    large.data.zero_()
-    assert len(deferrer.records) == 1
-    deferrer.rest()
-    assert not small.any() and not large.any()
-
-
-def test_what_a_constructor_throws_away_is_gone() -> None:
-    with autoinit([]):
-        kept = linear()
-        thrown = linear()
-        thrown.weight.sum()
-        storage = weakref.ref(thrown.weight.untyped_storage())
-        pending = linear()
-        del thrown
-        assert storage() is None
-    assert kept.weight.isfinite().all() and pending.weight.isfinite().all()
-
-
-def test_memory_of_a_parameter_that_nobody_has_any_more_is_no_other_parameters() -> None:
-    torch.manual_seed(5)
-    for _ in range(50):
-        last = linear()
-    expected = tensors([last])
-    torch.manual_seed(5)
-    with autoinit([]):
-        for _ in range(50):
-            last = linear()
-    assert same(tensors([last]), expected)
+def test_memory_whose_address_is_known_outside_is_not_deferred() -> None:
+    with watched() as run:
+        layer = nn.Linear(SIZE, SIZE, bias=False)
+        seen = layer.weight.detach().numpy()
+        assert not run.deferral.watch.postponed
+        nn.init.ones_(layer.weight)
+        assert not run.deferral.watch.postponed and (seen == 1).all()

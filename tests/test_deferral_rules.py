@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -9,10 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import MatchError, Report, autoinit
-from autoinit.deferral import Deferrer
-from autoinit.deferral.records import Record, Records
+from autoinit.construction.postponed import Fill
 
-from .test_deferral import EVERY_MODEL, SIZE, an_optimizer_in_the_constructor, linear
+from .test_deferral import EVERY_MODEL, SIZE, an_optimizer_in_the_constructor, linear, watched
 from .two_samples import different
 
 LINEAR = dict(type="Normal", std=0.5, layer="Linear")
@@ -34,17 +34,18 @@ def poisoned() -> Iterator[None]:
 def filled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of what recorded fills have been run on."""
     sizes: list[int] = []
-    original = Records._fill
+    original = Fill.apply
 
-    def note(self: Records, record: Record, *, is_seen: bool) -> None:
-        sizes.append(record.tensor.numel() if is_seen else 0)
-        original(self, record, is_seen=is_seen)
+    def note(self: Fill, storage: torch.UntypedStorage | None) -> None:
+        sizes.append(math.prod(self.layout[1]) if storage is not None else 0)
+        original(self, storage)
 
-    monkeypatch.setattr(Records, "_fill", note)
+    monkeypatch.setattr(Fill, "apply", note)
     return sizes
 
 
 @EVERY_MODEL
+@pytest.mark.filterwarnings("ignore:.* computed at")
 @pytest.mark.parametrize("cfg", [LINEAR, CONV, EVERYTHING], ids=["linear", "conv", "everything"])
 def test_rules_give_the_same_values_and_nothing_is_left_unfilled(
     build: Callable[[], nn.Module], cfg: dict[str, object]
@@ -140,7 +141,7 @@ def test_what_no_rule_covers_is_filled_at_the_end(filled: list[int]) -> None:
 
 
 def test_a_layer_that_is_looked_at_is_filled_then_with_what_was_drawn_before_it(filled: list[int]) -> None:
-    with autoinit([]):
+    with watched():
         first, second, third = nn.Linear(SIZE, 50), nn.Linear(SIZE, 60), nn.Linear(SIZE, 70)
         nn.init.ones_(third.bias)
         second.bias.sum()
@@ -162,7 +163,7 @@ def test_memory_that_nobody_has_any_more_is_not_filled(filled: list[int]) -> Non
         torch.manual_seed(3)
         plain = build()
         torch.manual_seed(3)
-        with autoinit([]):
+        with watched():
             deferred = build()
         assert torch.equal(plain[2].weight, deferred[2].weight)
         assert filled == [SIZE * SIZE if keep else 0, SIZE, SIZE * SIZE, SIZE, SIZE * SIZE]
@@ -172,7 +173,7 @@ def test_memory_that_nobody_has_any_more_is_not_filled(filled: list[int]) -> Non
 
 
 def test_small_models_are_not_deferred(filled: list[int]) -> None:
-    with autoinit([]):
+    with watched():
         nn.Sequential(*(nn.Linear(4, 4) for _ in range(10)))
     assert filled == []
 
@@ -213,9 +214,9 @@ def test_an_inner_block_drops_what_its_rules_cover_and_leaves_the_rest_to_the_ou
 
 
 def test_an_inner_block_without_deferral_is_handed_a_world_without_it(filled: list[int]) -> None:
-    with autoinit([]):
+    with watched():
         first = linear()
-        with autoinit([], defer=False):
+        with watched(defer=False):
             assert len(filled) == 2
             second = nn.Linear(SIZE, 7)
         third = nn.Linear(SIZE, SIZE + 1)
@@ -233,15 +234,15 @@ def test_a_model_that_is_called_in_the_block_is_filled_before_and_deferral_goes_
     assert later.weight.isfinite().all()
 
 
-def test_by_default_blocks_defer_and_can_be_told_not_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    noticed: list[nn.Parameter] = []
-    monkeypatch.setattr(Deferrer, "notice", lambda self, param: noticed.append(param))
-    with autoinit([]):
+def test_by_default_blocks_defer_and_can_be_told_not_to(filled: list[int]) -> None:
+    with watched():
         layer = linear()
-    assert len(noticed) == 1 and noticed[0] is layer.weight, "its bias is small"
-    with autoinit([], defer=False):
-        linear()
-    assert len(noticed) == 1
+        assert filled == []
+    assert filled == [SIZE * SIZE, SIZE]
+    with watched(defer=False):
+        layer = linear()
+        assert layer.weight.isfinite().all()
+    assert len(filled) == 2
 
 
 def test_an_error_in_the_rules_leaves_every_parameter_as_its_constructor_would_have() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch._C import _len_torch_function_stack
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
-from torch.overrides import TorchFunctionMode, _pop_mode, _push_mode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 from torch.utils import _python_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -22,6 +22,12 @@ def push_function_mode(mode: TorchFunctionMode) -> None:
     default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
     at = 1 if modes and modes[0] is default else 0
     _put_back([*modes[:at], mode, *modes[at:]])
+
+
+def default_device_is_busy() -> bool:
+    """Whether the mode of `torch.set_default_device` is off the stack, because it is handling a call."""
+    default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return default is not None and not any(mode is default for mode in _get_current_function_mode_stack())
 
 
 def remove_function_mode(mode: TorchFunctionMode) -> None:

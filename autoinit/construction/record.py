@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import FrameType
 from typing import Any
 
@@ -219,8 +220,19 @@ def storage_key(tensor: Tensor) -> int:
 
 
 def has_memory(tensor: Tensor) -> bool:
-    """Whether a tensor has a storage to be known by."""
-    return bool(torch._C._has_storage(tensor))
+    """Whether a tensor has a storage to be known by. Subclasses that handle operators themselves keep it elsewhere."""
+    return bool(torch._C._has_storage(tensor)) and (type(tensor) is Tensor or not handles_operators(type(tensor)))
+
+
+@lru_cache(maxsize=1024)
+def handles_operators(cls: type) -> bool:
+    """Whether a subclass of Tensor handles operators itself; parameters do not.
+
+    Example:
+        >>> handles_operators(torch.nn.Parameter)
+        False
+    """
+    return cls.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl  # type: ignore[attr-defined]
 
 
 def plain(tensor: Tensor) -> Tensor:

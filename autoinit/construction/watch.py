@@ -19,10 +19,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .content import Content, Place
 from .memory import Memory, Region
-from .modes import push_dispatch_mode, push_function_mode, remove_dispatch_mode, remove_function_mode
+from .modes import (
+    default_device_is_busy,
+    push_dispatch_mode,
+    push_function_mode,
+    remove_dispatch_mode,
+    remove_function_mode,
+)
 from .operators import Kind, Operator, operator_of, tensors_in
 from .postponed import TRUNC_NORMAL, Fill, Postponed, accepts
-from .record import ConstructionRecord, has_memory
+from .record import ConstructionRecord, handles_operators, has_memory
 
 PLAIN = frozenset((Tensor, torch.nn.Parameter))
 SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
@@ -113,6 +119,13 @@ class Watch:
         if self._has_functions:
             remove_function_mode(self._functions)
 
+    def watch_functions(self) -> None:
+        """See what gets hold of addresses, which does not pass through operators, now that memory is large."""
+        # torch looks for the default device at the bottom: while that is busy, ours would come to lie below it.
+        if self._is_on and self.record.has_large and not self._has_functions and not default_device_is_busy():
+            self._has_functions = True
+            push_function_mode(self._functions)
+
     def postpone_trunc_normal(self, tensor: Tensor, mean: float, std: float, a: float, b: float) -> bool:
         """Postpone torch's truncated normal as a whole: it reads what it has drawn, and draws again."""
         if not self._is_on or not std > 0 or not a < b or not a - 2 * std <= mean <= b + 2 * std:
@@ -136,9 +149,7 @@ class Watch:
             result = function(*args, **kwargs)
             self.record.note(operator, (args, kwargs), reads, result, frame)
         if self.record.has_large and not self._has_functions:
-            # What gets hold of addresses does not pass through operators.
-            self._has_functions = True
-            push_function_mode(self._functions)
+            self.watch_functions()
         return result
 
     def _bring_up_to_date(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -207,6 +218,7 @@ class Watch:
     def _can_wait(self, memory: Memory, target: Tensor) -> bool:
         return (
             self.may_postpone
+            and self._has_functions
             and not memory.exposed
             and target.is_cpu
             and target.is_floating_point()
@@ -225,12 +237,6 @@ class Watch:
             self.record.note_unseen(memory, write.region)
 
 
-@lru_cache(maxsize=1024)
-def _dispatches(cls: type) -> bool:
-    """Whether a subclass of Tensor handles operators itself; parameters do not."""
-    return cls.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl  # type: ignore[attr-defined]
-
-
 class _OperatorMode(TorchDispatchMode):
     """Sees every operator, whatever calls it."""
 
@@ -243,7 +249,7 @@ class _OperatorMode(TorchDispatchMode):
         return False  # Skipping imports the compiler, which takes a second.
 
     def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
-        if types and any(map(_dispatches, types)):
+        if types and any(map(handles_operators, types)):
             # A subclass of Tensor: the operators that it consists of come here too, unless another mode is asked first.
             return func(*args, **(kwargs or {})) if torch._C._len_torch_dispatch_stack() else NotImplemented
         watch = self._watch

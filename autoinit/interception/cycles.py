@@ -1,9 +1,9 @@
-"""Models that nothing but themselves refers to any more: dropped, and waiting for the garbage collector."""
+"""Modules of a block that are not models: dropped ones that wait for the garbage collector, and failed constructions."""
 
 from __future__ import annotations
 
 import gc
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, TracebackType
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -40,6 +40,33 @@ def refers_to_itself(root: nn.Module) -> bool:
         if len(seen) > LIMIT:
             return True
     return False
+
+
+def failed_constructions() -> set[int]:
+    """Ids of the modules whose constructor raised, and which a traceback that is kept somewhere holds.
+
+    A traceback begins with the frame that caught the exception: of the frames after it none returned.
+
+    Example:
+        >>> class Fails(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         raise ValueError
+        >>> try:
+        ...     Fails()
+        ... except ValueError as error:
+        ...     module = error.__traceback__.tb_next.tb_frame.f_locals["self"]
+        ...     id(module) in failed_constructions()
+        True
+    """
+    found: set[int] = set()
+    for trace in gc.get_objects():
+        frame = trace.tb_next.tb_frame if type(trace) is TracebackType and trace.tb_next is not None else None
+        if frame is not None and frame.f_code.co_name == "__init__" and frame.f_code.co_argcount:
+            owner = frame.f_locals.get(frame.f_code.co_varnames[0])
+            if isinstance(owner, nn.Module):
+                found.add(id(owner))
+    return found
 
 
 # Beyond these lies the whole program, or nothing that could refer to a module.

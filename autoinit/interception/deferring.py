@@ -12,7 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from ..applying import Targets
 from ..construction import Content, Postponed, Region, Watch, has_memory, plain
-from ..fills import Blocks, Custom, Fill
+from ..fills import Blocks, Custom, Fill, Padded
 from ..planning import ENGINES, Entry, Load, Plan, loads_rule
 
 Work = Sequence[tuple[Plan, Targets]]
@@ -155,6 +155,8 @@ def _overwrites(entry: Entry) -> bool:
 
 def _reads(fill: Fill) -> bool:
     """Whether a fill may read what is there, as a user's function may."""
+    if isinstance(fill, Padded):
+        return _reads(fill.fill)
     return isinstance(fill, Custom) or (isinstance(fill, Blocks) and any(map(_reads, fill.fills)))
 
 

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from .. import applying, parametrized
-from ..construction import Watch, tensors_in
+from ..construction import Watch, current_watch, tensors_in
 from ..modes import without_modes
 from ..patches import Patches
 from ..planning import ENGINES, PARALLEL
@@ -175,6 +175,16 @@ def _has_rules(cls: type) -> bool:
     )
 
 
+def _registering(register: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(register)
+    def register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(self, name, param)
+        if (watch := current_watch()) is not None:
+            watch.watch_functions()
+
+    return register_parameter
+
+
 def _on_trunc_normal(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
     """torch draws these by rejection, and reads what it has drawn: operators would come in pieces."""
     watch = _watch_here()
@@ -277,6 +287,7 @@ WATCHED = {
 
 _patches.want(nn.Module, "__init__", _on_init)
 _patches.want(nn.Module, "__reduce_ex__", _on_reduce)
+_patches.want_instead(nn.Module, "register_parameter", _registering)
 _patches.want(nn.Module, "load_state_dict", _on_load_state_dict)
 _patches.want(nn.init, "_no_grad_trunc_normal_", _on_trunc_normal)
 _patches.want(threading.Thread, "start", _on_thread)

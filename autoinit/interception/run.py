@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 from ..applying import agreed_seed, apply_plan, check_agreement, make_plan, targets_of, write_copies
 from ..construction import AUTOINIT, has_memory, plain
 from ..errors import StateError, warn
+from ..modes import without_modes
 from ..planning import (
     FILLED,
     KEPT,
@@ -45,7 +46,7 @@ from ..rules import Rule
 from ..sampling import fresh_seed
 from .census import Census
 from .context import Extent, innermost
-from .cycles import refers_to_itself
+from .cycles import failed_constructions, refers_to_itself
 from .deferring import Deferral
 
 
@@ -141,6 +142,9 @@ class Run(Extent):
             del roots
             gc.collect()
             roots = self.census.roots()
+        if len(roots) > 1:
+            failed = failed_constructions()
+            roots = [root for root in roots if id(root) not in failed]
         return roots
 
     def _settle(self, roots: Sequence[nn.Module], numbered: Mapping[int, int], *, judge: bool) -> None:
@@ -151,7 +155,7 @@ class Run(Extent):
             else:
                 self._close(roots)
             return
-        with self.deferral.aside():
+        with without_modes(), self.deferral.aside():
             self._carry_out(roots, numbered, judge=judge)
 
     def _carry_out(self, roots: Sequence[nn.Module], numbered: Mapping[int, int], *, judge: bool) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from .._torch import is_fake
 from ..construction import Content
 from ..globs import is_plain
 from ..initializers import Initializer
@@ -73,6 +74,8 @@ class Surroundings:
             return "built outside the block"
         if self.content is not None:
             for tensor in tensors:
+                if is_fake(tensor):
+                    return "a FakeTensor without memory"
                 held = None if is_lazy(tensor) or tensor.is_meta else self.content(tensor)
                 if held is not None and held.is_data:
                     return held.describe()

@@ -21,7 +21,7 @@ def net() -> nn.Sequential:
 
 
 def filled(weight: Tensor, std: float = 0.02) -> bool:
-    return abs(weight.std().item() / std - 1) < 0.1
+    return abs(weight.detach().std().item() / std - 1) < 0.1
 
 
 X = torch.ones(2, 128)

@@ -31,6 +31,9 @@ TYPICAL: list[dict[str, Any]] = [
 ]
 """Rules as a project writes them: by type of layer, and what is in no layer by its name."""
 
+NOTHING: dict[str, Any] = dict(type="Constant", name="no_such_module", val=0.0)
+"""A rule that matches nothing: the construction is watched, its fills are deferred, and all of them are done."""
+
 EVERYTHING: list[dict[str, Any]] = [dict(type="Normal", name="**", params="*", std=0.02)]
 
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from torch import Tensor, nn
 
 from autoinit import autoinit
-from autoinit.deferral import Deferrer
+from autoinit.construction import Watch
 from autoinit.planning import FILLED
 
 from ..two_samples import different
@@ -31,7 +31,7 @@ def examine(tell: Tell, library_name: str, name: str) -> Findings:
     plain = construct(build, nullcontext()).model
     findings.describe(plain)
     tell("deferred", findings)
-    Deferrer.LARGE = 1
+    Watch.LARGE = 1
     made = construct(build, autoinit(SOME, seed=SEED, unmatched="ignore"))
     findings.problems = problems_of("deferred", differences(plain, made.model, made.run, findings))
     return findings

@@ -10,15 +10,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import torch
 from torch import nn
 
 from autoinit import AutoInitWarning, Report, Run, autoinit
-from autoinit.deferral import Deferrer, is_plain, storage_of
+from autoinit.construction import Watch, storage_key
 from autoinit.interception.context import innermost
 from autoinit.planning import ReportEntry
 
-from .configs import EVERYTHING, TYPICAL, covered_by_everything, covered_by_typical
+from .configs import EVERYTHING, NOTHING, TYPICAL, covered_by_everything, covered_by_typical
 from .coverage import FILLED, OWN, all_names, coverage, missed, report_of
 from .distributions import Distributions
 from .findings import PLAIN, Difference, Findings, Problem, problems_of
@@ -143,10 +142,10 @@ class Examination:
         return []
 
     def identity(self) -> list[Problem]:
-        """Without rules everything is as without a block (I6), and nothing is left behind (I3)."""
+        """Under a rule that matches nothing everything is as without a block, and nothing is left behind (I3)."""
         # Most models are built small here, and yet all of their parameters are to be deferred.
-        Deferrer.LARGE = 1
-        made = self.construct(autoinit([]), self.build_and_count)
+        Watch.LARGE = 1
+        made = self.construct(autoinit(NOTHING, unmatched="ignore"), self.build_and_count)
         self.models = models_of(made.run)
         return self.blamed([*self.reference.differences(made.fingerprint()), *self.traces(made.model)])
 
@@ -205,11 +204,11 @@ class Examination:
 def pending_in(model: nn.Module) -> int:
     """How many values the running block has not filled yet."""
     run = innermost(Run)
-    deferrer = run.deferral.deferrer if run is not None else None
-    # Who asks for memory is handed it up to date, but for whom nobody sees.
-    with torch._C.DisableTorchFunction():
-        params = [param for param in model.parameters() if deferrer is not None and is_plain(param)]
-        return sum(param.numel() for param in params if storage_of(param) in deferrer.records)
+    watch = run.deferral.watch if run is not None else None
+    if watch is None:
+        return 0
+    with watch.aside() as postponed:
+        return sum(param.numel() for param in model.parameters() if storage_key(param) in postponed)
 
 
 def models_of(run: Run | None) -> list[str]:

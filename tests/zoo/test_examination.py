@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from autoinit import Run, autoinit
-from autoinit.deferral import Deferrer
+from autoinit.construction import Watch
 
 from . import examination
 from .examination import Examination
@@ -54,7 +54,7 @@ def small_heap() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """An examination changes it for the rest of its process."""
-    monkeypatch.setattr(Deferrer, "LARGE", Deferrer.LARGE)
+    monkeypatch.setattr(Watch, "LARGE", Watch.LARGE)
 
 
 @pytest.fixture(autouse=True)
