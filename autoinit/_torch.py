@@ -20,7 +20,7 @@ from torch import Tensor
 # subclasses as well, which they need to be written to.
 from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.overrides import _pop_mode as _pop_function_mode
 from torch.overrides import _push_mode as _push_function_mode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _pop_mode, _push_mode
@@ -105,3 +105,88 @@ def is_fake(tensor: Tensor) -> bool:
     # Who has a fake tensor has imported the module, which takes 0.3 s.
     module = sys.modules.get("torch._subclasses.fake_tensor")
     return module is not None and isinstance(tensor, module.FakeTensor)
+
+
+# The construction record (`autoinit/construction`) rests on the following ones; without any of them, blocks with rules
+# could neither defer fills nor tell initialization from data, so that the import fails.
+
+# Whether a tensor has a storage, and how many references there are to one: memory that a constructor threw away is not
+# filled, and a tensor without storage (sparse, a wrapper) is not looked up by it.
+has_storage = torch._C._has_storage
+storage_use_count = torch._C._storage_Use_Count
+
+# The identifier of the running backward pass, or -1: what it computes are gradients, and so is what is made of them.
+current_backward = torch._C._current_graph_task_id
+
+# Whether the dispatcher knows an operator, and whether it takes it apart before a dispatch mode sees it.
+dispatcher_has = torch._C._dispatch_has_kernel
+dispatcher_has_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
+
+# The `__torch_dispatch__` of a subclass that has none of its own, such as `Parameter`.
+no_dispatch = torch._C._disabled_torch_dispatch_impl
+
+# A context in which no function mode and no `__torch_function__` sees calls: looking at a tensor is no call of the
+# program's.
+without_functions = torch._C.DisableTorchFunction
+
+
+def is_composite(name: str) -> bool:
+    """Whether the dispatcher takes an operator apart before a dispatch mode sees it."""
+    return bool(dispatcher_has_for_key(name, "CompositeImplicitAutograd"))
+
+
+def shares_version(tensor: Tensor) -> Tensor:
+    """An alias that shares the version counter, made in the handler of a dispatch mode.
+
+    Operators come to a dispatch mode below the layer that counts versions, so that `detach` alone gives a new counter.
+    Without it, a write by another thread while a fill is postponed would be overwritten by that fill.
+    """
+    key = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+    included = torch._C._dispatch_tls_local_include_set() | key
+    excluded = torch._C.DispatchKeySet.from_raw_repr(0)
+    with without_functions(), torch._C._ForceDispatchKeyGuard(included, excluded):
+        alias: Tensor = torch.ops.aten.detach.default(tensor)
+    return alias
+
+
+def has_default_device_mode_on_stack() -> bool:
+    """Whether the mode of `torch.set_default_device` is on the stack, rather than handling a call."""
+    default = default_device_mode()
+    return any(mode is default for mode in _get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+
+
+def take_dispatch_modes() -> list[TorchDispatchMode]:
+    """Empty the stack of the dispatch modes that users entered; gives them lowest first. torch keeps its own apart."""
+    keys = torch._C._TorchDispatchModeKey
+    own = (keys.FAKE, keys.PROXY, keys.FUNCTIONAL)
+    count = _len_torch_dispatch_stack() - sum(torch._C._get_dispatch_mode(key) is not None for key in own)
+    return [_pop_mode() for _ in range(count)][::-1]
+
+
+def put_dispatch_modes(modes: Sequence[TorchDispatchMode]) -> None:
+    """Push dispatch modes, the first lowest."""
+    for mode in modes:
+        _push_mode(mode)
+
+
+@contextmanager
+def no_modes() -> Iterator[None]:
+    """A context without function modes, dispatch modes and transforms, for calls that nothing may see.
+
+    Cheaper than `modes.without_modes`, and without the modes of this package, too.
+    """
+    with without_functions(), torch.no_grad(), torch._C._DisableFuncTorch(), _no_dispatch_modes():
+        yield
+
+
+@contextmanager
+def _no_dispatch_modes() -> Iterator[None]:
+    if _len_torch_dispatch_stack_pre_dispatch():  # type: ignore[no-untyped-call]
+        with _disable_current_modes():  # torch.export: torch knows how its two stacks hang together.
+            yield
+        return
+    modes = [_pop_mode() for _ in range(_len_torch_dispatch_stack())]
+    try:
+        yield
+    finally:
+        put_dispatch_modes(modes[::-1])

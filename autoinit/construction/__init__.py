@@ -5,7 +5,6 @@ from .content import Content as Content
 from .content import Origin as Origin
 from .content import Place as Place
 from .memory import Region as Region
-from .modes import unwatched as unwatched
 from .operators import tensors_in as tensors_in
 from .postponed import Postponed as Postponed
 from .record import ConstructionRecord as ConstructionRecord

@@ -1,4 +1,4 @@
-"""What a piece of memory holds: the operator that wrote it, what that read, and whether it is initialization or data."""
+"""What memory holds: the operator that wrote it, what that read, and whether it is initialization or data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import wrapt
 
 from ..errors import PACKAGE
 
-INTERNAL = tuple(os.path.dirname(path) + os.sep for path in (torch.__file__, wrapt.__file__)) + (PACKAGE,)
+INTERNAL = (*(os.path.dirname(path) + os.sep for path in (torch.__file__, wrapt.__file__)), PACKAGE)
 """Code between the line that a user wrote and the operator that it led to."""
 
 

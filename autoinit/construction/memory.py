@@ -14,7 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from .content import Content, Origin
 
 SMALL = 1 << 14
-"""Memory of fewer bytes is compared by value when the block ends; for larger memory, what gets its address is watched."""
+"""Memory of fewer bytes is compared by value at the end of a block; of larger memory, uses of its address are seen."""
 MOST_WRITES = 256
 """So many partial writes to one piece of memory are remembered one by one."""
 
@@ -43,10 +43,11 @@ class Region(NamedTuple):
             Region(start=16, end=40, layout=((2, 16), (2, 4)))
         """
         width, count = tensor.element_size(), tensor.numel()
-        start = tensor.storage_offset() * width
+        start = int(tensor.storage_offset()) * width
         if tensor.is_contiguous() or not count:
             return cls(start, start + count * width, None)
-        axes = tuple((n, step * width) for n, step in zip(tensor.shape, tensor.stride(), strict=True) if n > 1)
+        strides = zip(tensor.shape, tensor.stride(), strict=True)
+        axes = tuple((int(n), int(step) * width) for n, step in strides if n > 1)
         return cls(start, start + sum((n - 1) * step for n, step in axes) + width, axes)
 
     def covers(self, other: Region) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .. import _torch
 from .memory import Memory, Region
-from .modes import unwatched
 
 TRUNC_NORMAL = "torch.nn.init._no_grad_trunc_normal_"
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {TRUNC_NORMAL: nn.init._no_grad_trunc_normal_}
@@ -117,7 +117,7 @@ class Held:
     @property
     def is_dropped(self) -> bool:
         """Whether nothing but this refers to the memory any more."""
-        return int(torch._C._storage_Use_Count(self.storage._cdata)) <= _USES_WHEN_DROPPED
+        return int(_torch.storage_use_count(self.storage._cdata)) <= _USES_WHEN_DROPPED
 
 
 class Postponed:
@@ -161,7 +161,7 @@ class Postponed:
         fill.number = next(self._numbers)
         held = self._held.get(fill.memory.key)
         if held is None:
-            held = Held(tensor.untyped_storage(), _witness(tensor), tensor._version, [])
+            held = Held(tensor.untyped_storage(), _torch.shares_version(tensor), tensor._version, [])
             self._held[fill.memory.key] = held
             fill.memory.pending = True
             fill.memory.forget_values()
@@ -240,7 +240,7 @@ class Postponed:
         # First of all, so that an error leaves nothing to be done a second time.
         self._take(list(due))
         errors = []
-        with unwatched(), self._from_where_draws_begin(any(fill.draws for fill in due)):
+        with _torch.no_modes(), self._from_where_draws_begin(any(fill.draws for fill in due)):
             for fill in sorted(due, key=_number):
                 is_alive = not fill.is_void and fill.memory.key not in skipped
                 if is_alive or fill.draws:
@@ -303,18 +303,6 @@ def _overwritten(fills: Sequence[Fill]) -> Iterator[Fill]:
             yield fill
 
 
-def _witness(tensor: Tensor) -> Tensor:
-    """A tensor that shares memory and version counter with another, and is not that object."""
-    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
-    # An operator comes to a dispatch mode below the layer that counts versions: without it, none would be shared.
-    included = torch._C._dispatch_tls_local_include_set() | keys
-    with (
-        torch._C.DisableTorchFunction(),
-        torch._C._ForceDispatchKeyGuard(included, torch._C.DispatchKeySet.from_raw_repr(0)),
-    ):
-        return torch.ops.aten.detach.default(tensor)
-
-
 def _is_same(one: Tensor, other: Tensor) -> bool:
     """Whether two states of a generator are the same: asked at each draw, where `torch.equal` is slow."""
     return _bytes(one) == _bytes(other)
@@ -333,7 +321,7 @@ def _uses_when_dropped() -> int:
     tensor = torch.empty(1, device="cpu")
     held = Held(tensor.untyped_storage(), tensor.detach(), 0, [])
     del tensor
-    return int(torch._C._storage_Use_Count(held.storage._cdata))
+    return int(_torch.storage_use_count(held.storage._cdata))
 
 
 _USES_WHEN_DROPPED = _uses_when_dropped()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import _torch
 from .content import Content, Place, computed, outside
 from .memory import Memory, Region, version_of
 from .operators import Kind, Operator, tensors_in
@@ -211,7 +212,7 @@ def _reason(operator: Operator) -> str:
         return "a collective"
     if operator.from_file:
         return "a file"
-    return "gradients" if torch._C._current_graph_task_id() != -1 else ""
+    return "gradients" if _torch.current_backward() != -1 else ""
 
 
 def storage_key(tensor: Tensor) -> int:
@@ -221,7 +222,7 @@ def storage_key(tensor: Tensor) -> int:
 
 def has_memory(tensor: Tensor) -> bool:
     """Whether a tensor has a storage to be known by. Subclasses that handle operators themselves keep it elsewhere."""
-    return bool(torch._C._has_storage(tensor)) and (type(tensor) is Tensor or not handles_operators(type(tensor)))
+    return bool(_torch.has_storage(tensor)) and (type(tensor) is Tensor or not handles_operators(type(tensor)))
 
 
 @lru_cache(maxsize=1024)
@@ -232,7 +233,7 @@ def handles_operators(cls: type) -> bool:
         >>> handles_operators(torch.nn.Parameter)
         False
     """
-    return cls.__torch_dispatch__ is not torch._C._disabled_torch_dispatch_impl  # type: ignore[attr-defined]
+    return cls.__torch_dispatch__ is not _torch.no_dispatch  # type: ignore[attr-defined]
 
 
 def plain(tensor: Tensor) -> Tensor:

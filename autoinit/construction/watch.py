@@ -17,6 +17,7 @@ from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from .. import _torch
 from .content import Content, Place
 from .memory import Memory, Region
 from .modes import (
@@ -108,7 +109,6 @@ class Watch:
 
     def _push(self) -> None:
         if not self._is_in_operator:  # torch puts back the mode whose handler is running by itself.
-            remove_dispatch_mode(self._operators)
             push_dispatch_mode(self._operators)
         if self._has_functions:
             push_function_mode(self._functions)
@@ -130,7 +130,7 @@ class Watch:
         """Postpone torch's truncated normal as a whole: it reads what it has drawn, and draws again."""
         if not self._is_on or not std > 0 or not a < b or not a - 2 * std <= mean <= b + 2 * std:
             return False
-        with torch._C.DisableTorchFunction():
+        with _torch.without_functions():
             frame = sys._getframe(1)
             return self._postpone(TRUNC_NORMAL, True, True, tensor, (mean, std, a, b), {}, frame)
 
@@ -140,7 +140,7 @@ class Watch:
         if not self._is_on or (operator.kind is Kind.NEUTRAL and not operator.written):
             return function(*args, **kwargs)
         frame = sys._getframe(2)
-        with torch._C.DisableTorchFunction():
+        with _torch.without_functions():
             if operator.arithmetic and self._postpone_call(operator, args, kwargs, frame):
                 return args[0]
             if self.postponed:
@@ -167,7 +167,7 @@ class Watch:
     def expose(self, tensors: Iterable[Tensor]) -> None:
         """Code that is not watched gets the address of the memory of some tensors."""
         tensors = list(tensors)
-        with torch._C.DisableTorchFunction():
+        with _torch.without_functions():
             self.flush(tensors)
             for tensor in tensors:
                 if type(tensor) in PLAIN and has_memory(tensor):
@@ -203,7 +203,7 @@ class Watch:
             return False
         if not accepts(name, target.dtype, numbers, tuple(named.items()), tuple(map(type, values))):
             return False
-        layout = (target.storage_offset(), target.shape, target.stride())
+        layout = (int(target.storage_offset()), target.shape, target.stride())
         region = Region.of(target)
         fill = Fill(name, memory, region, layout, target.dtype, numbers, named, draws, overwrites)
         self.postponed.add(fill, target)
@@ -225,9 +225,9 @@ class Watch:
             and target.layout is torch.strided
             and bool(target.numel())
             and not target.is_inference()
-            and not torch._C._len_torch_dispatch_stack()
-            and torch._C._functorch.peek_interpreter_stack() is None
-            and torch._C._get_tracing_state() is None
+            and not _torch.number_of_dispatch_modes()
+            and not _torch.is_transforming()
+            and _torch.tracing_state() is None
             and target.untyped_storage().resizable()
             and self._is_here()
         )
@@ -251,7 +251,7 @@ class _OperatorMode(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
         if types and any(map(handles_operators, types)):
             # A subclass of Tensor: the operators that it consists of come here too, unless another mode is asked first.
-            return func(*args, **(kwargs or {})) if torch._C._len_torch_dispatch_stack() else NotImplemented
+            return func(*args, **(kwargs or {})) if _torch.number_of_dispatch_modes() else NotImplemented
         watch = self._watch
         before, watch._is_in_operator = watch._is_in_operator, True
         try:
@@ -272,13 +272,13 @@ class _FunctionMode(TorchFunctionMode):
         access = access_of(func)
         if access is not Access.BY_OPERATORS and watch._is_on:
             tensors = list(tensors_in((args, kwargs or {})))
-            with torch._C.DisableTorchFunction():
+            with _torch.without_functions():
                 watch.flush(tensors)
                 if access is Access.UNKNOWN:
                     watch.expose(tensors)
         result = func(*args, **(kwargs or {}))
         if func == SET_DATA and watch._is_on:
-            with torch._C.DisableTorchFunction():
+            with _torch.without_functions():
                 watch.record.note_moved(args[0])
         return result
 
@@ -413,8 +413,8 @@ def _operator_access(name: str) -> Access | None:
     packet = getattr(torch.ops.aten, name, None)
     overloads = packet.overloads() if packet is not None and hasattr(packet, "overloads") else ()
     names = [f"aten::{name}" + ("" if each == "default" else f".{each}") for each in overloads]
-    found = list(filter(torch._C._dispatch_has_kernel, names))
+    found = list(filter(_torch.dispatcher_has, names))
     if not found:
         return None
-    composite = any(torch._C._dispatch_has_kernel_for_dispatch_key(each, "CompositeImplicitAutograd") for each in found)
+    composite = any(_torch.is_composite(each) for each in found)
     return Access.COMPOSITE if composite else Access.BY_OPERATORS

@@ -1,4 +1,4 @@
-"""Modules of a block that are not models: dropped ones that wait for the garbage collector, and failed constructions."""
+"""Modules that are not models of a block: dropped ones that wait for the garbage collector, failed constructions."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -38,7 +39,7 @@ class Deferral:
     ) -> None:
         around = outer.watch if outer is not None else None
         self._is_wanted = has_rules or any(name in sys.modules for name in ENGINES)
-        self._make = lambda: Watch(is_here, may_postpone=defer and has_rules)
+        self._make = partial(Watch, is_here, may_postpone=defer and has_rules)
         self._is_own = around is None
         self.watch: Watch | None = around or (self._make() if self._is_wanted else None)
         self._defer = defer

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -67,10 +67,10 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
     if run is None or ("torch._dynamo" in sys.modules and TracingContext.try_get() is not None):
         return
     run.notice(instance)
-    watch = run.deferral.watch
+    watch, cls = run.deferral.watch, cast(type, type(instance))
     if watch is not None and isinstance(instance, torch.jit.ScriptModule):
         watch.stop_postponing()  # C++ has its weights, and reads and saves them unseen.
-    elif watch is None and _has_rules(type(instance)):
+    elif watch is None and _has_rules(cls):
         run.deferral.want()
     elif watch is not None:
         watch.begin()
