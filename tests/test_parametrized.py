@@ -388,7 +388,7 @@ def test_loaded_in_a_block_it_is_kept() -> None:
         module = parametrizations.weight_norm(nn.Linear(6, 8))
         module.load_state_dict(source.state_dict())
         model = nn.Sequential(module, nn.Conv2d(1, 1, 1))
-    assert run.report["0.weight"].outcome == "kept: loaded"
+    assert run.report["0.weight"].outcome.startswith("kept: data")
     assert torch.equal(model[0].weight, source.weight)
 
 

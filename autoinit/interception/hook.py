@@ -222,6 +222,14 @@ def _on_load_state_dict(wrapped: Callable[..., Any], instance: object, args: Any
     return wrapped(*args, **kwargs)
 
 
+def _on_setstate(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
+    """Unpickling, and copying what was built elsewhere, call this in place of a constructor."""
+    run = innermost(Run)
+    if run is not None and instance not in run.census:
+        run.notice_unpickled(instance)
+    wrapped(*args, **kwargs)
+
+
 def _on_pretrained(wrapped: Callable[..., nn.Embedding], instance: object, args: Any, kwargs: Any) -> nn.Embedding:
     """Vectors that are handed over as pretrained are data by declaration, wherever they were made."""
     module = wrapped(*args, **kwargs)
@@ -287,6 +295,7 @@ WATCHED = {
 
 _patches.want(nn.Module, "__init__", _on_init)
 _patches.want(nn.Module, "__reduce_ex__", _on_reduce)
+_patches.want(nn.Module, "__setstate__", _on_setstate)
 _patches.want_instead(nn.Module, "register_parameter", _registering)
 _patches.want(nn.Module, "load_state_dict", _on_load_state_dict)
 _patches.want(nn.init, "_no_grad_trunc_normal_", _on_trunc_normal)

@@ -76,6 +76,15 @@ class Run(Extent):
             run.census.add(module)
             run = run.outer
 
+    def notice_unpickled(self, module: nn.Module) -> None:
+        """Record a module that is read from a file as a whole: it has nothing left to run, here and in outer blocks."""
+        run: Run | None = self
+        while run is not None:
+            run.census.add(module)
+            run.census.called.add(id(module))
+            run.census.carried_out.add(id(module))
+            run = run.outer
+
     @property
     def reports(self) -> list[Report]:
         """One for each root module built in the block, in order, once the block has ended."""

@@ -128,9 +128,11 @@ def _warn_of_kept(planners: Iterable[Planner]) -> None:
     kept: dict[int, tuple[Rule, list[str], str]] = {}
     others: set[int] = set()
     for planner in planners:
+        settled = planner.surroundings.settled
         for record in planner.records:
+            is_settled = id(record.param) in settled
             for claim in record.claims:
-                if record.kept is None or not may_overwrite(record.kept):
+                if is_settled or record.kept is None or not may_overwrite(record.kept):
                     others.add(id(claim.rule))
                 elif not loads_rule(claim.rule):
                     kept.setdefault(id(claim.rule), (claim.rule, [], record.kept))[1].append(record.fqn)
