@@ -146,7 +146,7 @@ def _warn_of_kept(planners: Iterable[Planner]) -> None:
 
 
 def _why_kept(record: Record) -> str | None:
-    """Why a parameter that rules match is kept, if `overwrite=True` would change that and the winner does not say it."""
+    """Why a parameter that rules match is kept, if only `overwrite=True` on the winner is missing."""
     if record.kept is None or not record.claims or not may_overwrite(record.kept):
         return None
     return None if max(record.claims, key=lambda claim: claim.rank).rule.overwrite else record.kept
