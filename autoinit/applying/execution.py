@@ -36,11 +36,12 @@ from ..planning import (
 )
 from ..sampling import check_seed
 from .agreement import check_agreement
-from .filling import fill_in, writable
+from .filling import fill_in
 from .lazy import wait
 from .loading import Loading, load
 from .log import log_report
 from .pending import materialized, may_draw
+from .rollback import put_back, put_back_on_error
 from .targets import Targets, bind_targets
 from .values import being_initialized, check_prefix, running, values_for
 from .writes import WriteRecorder
@@ -92,7 +93,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     token = running.set(values)
     loads: list[Loading] = []
     try:
-        with _all_or_nothing(plan, targets):
+        with put_back_on_error([(plan, targets)] if plan.runs_loading_code else []):
             for phase, step in phases(plan):
                 for entry in fill_in(phase, targets, values):
                     outcomes[entry.fqn] = FILLED
@@ -196,25 +197,6 @@ def _credited(plan: Plan, loads: Sequence[Loading]) -> Plan:
     return replace(plan, entries={**plan.entries, **known}) if known else plan
 
 
-@contextmanager
-def _all_or_nothing(plan: Plan, targets: Targets) -> Iterator[None]:
-    """Put back every tensor if the loading code of a module fails, which only applying can find out (A)."""
-    saved: dict[Tensor, Tensor] = {}
-    if any(step.coded for step in plan.loads):
-        tensors = [tensor for fqn in plan for tensor in targets.tensors(fqn)]
-        for step in plan.loads:
-            tensors += targets.modules[step.fqn].buffers()
-        saved = {tensor: tensor.detach().clone() for tensor in tensors if not (is_lazy(tensor) or tensor.is_meta)}
-    try:
-        yield
-    except BaseException:
-        for tensor, before in saved.items():
-            _put_back(tensor, before)
-        if saved:
-            targets.written.clear()
-        raise
-
-
 def _run(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:
     with _explained(step, targets.modules[step.fqn]):
         _run_code(step, plan, targets, outcomes)
@@ -238,19 +220,11 @@ def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes
         # What is kept is kept from code that fails half way, too.
         for tensor, before in kept.items():
             if recorder.wrote(tensor):
-                _put_back(tensor, before)
+                put_back(tensor, before)
     for fqn in plan:
         tensors = [tensor for tensor in targets.tensors(fqn) if not is_lazy(tensor) and tensor not in kept]
         if any(map(recorder.wrote, tensors)):
             outcomes[fqn] = OWN if isinstance(step, OwnInit) else FILLED
-
-
-def _put_back(tensor: Tensor, before: Tensor) -> None:
-    if tensor.shape == before.shape:
-        with writable([tensor]):
-            tensor.data.copy_(before)
-    else:
-        tensor.data = before
 
 
 def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:

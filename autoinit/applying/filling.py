@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import ApplyError, AutoInitError
 from ..fills import Constant, Elementwise, Fill, seeded
+from ..layers import is_lazy
 from ..planning import Entry
 from ..sampling import Sampler, derive_key
 from .sharding import copy_attributes, is_sharded, local_of, region_of
@@ -94,7 +95,8 @@ def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:
         ...     tensor.fill_(1)
         tensor([1., 1.])
     """
-    return torch.inference_mode() if any(tensor.is_inference() for tensor in tensors) else torch.no_grad()
+    made_there = any(tensor.is_inference() for tensor in tensors if not is_lazy(tensor))
+    return torch.inference_mode() if made_there else torch.no_grad()
 
 
 def distinct(tensor: Tensor) -> Tensor:

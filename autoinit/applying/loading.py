@@ -20,13 +20,16 @@ from ..planning import (
     Plan,
     Recipient,
     hand_over,
+    joined,
     judge,
     own_tensors,
     recipients,
     tensors_below,
     unwrapped,
+    walk,
 )
 from .filling import writable
+from .rollback import tables_of
 from .sharding import is_sharded, spread_like
 from .targets import Targets
 from .writes import WriteRecorder
@@ -69,6 +72,7 @@ class Loading:
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
         self.step = step
+        self._targets = targets
         self._keys = frozenset(step.keys)
         self._staying = frozenset((*step.kept, *step.other_dtype))
         self._planned = {id(tensor) for fqn in plan for tensor in targets.tensors(fqn)}
@@ -109,14 +113,14 @@ class Loading:
 
     def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
         """Let a module with loading code load everything for it and the modules below it, and count what it took."""
-        below = dict(tensors_below(recipient))
+        before = dict(tensors_below(recipient))
+        staying = {name: tensor for name, tensor in before.items() if self._stays(name, tensor)}
         errors: list[str] = []
         unexpected: list[str] = []
         told, versions = IncompatibleKeys([], []), self.step.checkpoint.versions
-        recorder = WriteRecorder(tensor for tensor in below.values() if not is_lazy(tensor))
-        kept = _kept([tensor for name, tensor in below.items() if self._stays(name, tensor)])
-        with self._explained(recipient.module, errors), writable(below.values()), kept:
-            for name, tensor in below.items():
+        recorder = WriteRecorder(tensor for tensor in before.values() if not is_lazy(tensor))
+        with self._explained(recipient.module, errors), writable(before.values()), _kept(recipient, staying):
+            for name, tensor in before.items():
                 if name in state:
                     state[name] = _as_stored_in(tensor, state[name])
             sources = {id(tensor): name for name, tensor in state.items()}
@@ -125,21 +129,38 @@ class Loading:
                     new = told.unexpected_keys[len(unexpected) :]
                     unexpected += [sources.get(id(left.get(key)), key) for key in new]
         refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
-        taken = {name for name, tensor in below.items() if not is_lazy(tensor) and recorder.wrote(tensor)}
-        self._count(below, taken, refused, unexpected)
+        after = dict(tensors_below(recipient))
+        # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
+        taken = {
+            name
+            for name, tensor in after.items()
+            if name not in staying and not is_lazy(tensor) and name not in refused
+            if recorder.wrote(tensor) or (before.get(name) is not tensor and name not in told.missing_keys)
+        }
+        self._rebind(before, after)
+        self._count(after, taken, refused, unexpected)
+
+    def _rebind(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
+        """Note the tensors that the loading code of a module has put in the place of others."""
+        for name, tensor in after.items():
+            fqn = self._fqns.get(id(before.get(name)))
+            if fqn is not None and before[name] is not tensor:
+                self._fqns[id(tensor)] = fqn
+                if fqn not in self._targets.weights:
+                    self._targets.params[fqn] = tensor
 
     def _count(self, below: dict[str, Tensor], taken: set[str], refused: set[str], unexpected: list[str]) -> None:
         """Note which tensors the loading code of a module wrote, and which it did not."""
-        loaded = [name for name in below if name in taken and not self._stays(name, below[name])]
-        for name in loaded:
+        for name in taken:
             self._note(below[name])
         written = {id(below[name]) for name in taken}
         lost = [
             name
             for name, tensor in below.items()
-            if id(tensor) not in written and COUNTER not in name and name not in self._staying
+            if id(tensor) not in written and COUNTER not in name and not self._stays(name, tensor)
         ]
         mismatched = [name for name in lost if name in refused or self._is_mismatched(name, below[name])]
+        loaded = [name for name in below if name in taken]
         self.step = replace(
             self.step,
             keys=tuple(dict.fromkeys((*(key for key in self.step.keys if key not in below), *loaded))),
@@ -197,14 +218,18 @@ class Loading:
 
 
 @contextmanager
-def _kept(tensors: list[Tensor]) -> Iterator[None]:
-    """A stretch that changes no value of these, also if it fails."""
-    saved = [tensor.detach().clone() for tensor in tensors]
+def _kept(recipient: Recipient, tensors: dict[str, Tensor]) -> Iterator[None]:
+    """A context that leaves these tensors of a module in their places, with their values, also if it fails."""
+    saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     try:
         yield
     finally:
-        for tensor, before in zip(tensors, saved, strict=True):
-            tensor.data.copy_(before)
+        for name, before in saved.items():
+            tensors[name].data.copy_(before)
+        for node in walk(recipient.module) if tensors else ():
+            for table in tables_of(node.module):
+                names = {name: recipient.prefix + joined(node.fqn, name) for name in table}
+                table.update({name: tensors[key] for name, key in names.items() if key in tensors})
 
 
 def _as_stored_in(like: Tensor, tensor: Tensor) -> Tensor:

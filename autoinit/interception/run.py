@@ -13,7 +13,16 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..applying import agreed_seed, apply_plan, check_agreement, make_plan, targets_of, write_copies
+from ..applying import (
+    agreed_seed,
+    apply_plan,
+    before_loading_code,
+    check_agreement,
+    make_plan,
+    put_back_on_error,
+    targets_of,
+    write_copies,
+)
 from ..construction import AUTOINIT, has_memory, plain
 from ..errors import StateError, warn
 from ..modes import without_modes
@@ -181,7 +190,7 @@ class Run(Extent):
         work = list(zip(plans, targets, strict=True))
         check_agreement(work, self._given_seed)
         draws = self._seed is None and any(_draws(plan.values()) for plan in plans)
-        with self.deferral.replaced(work, final=not judge, draws=draws):
+        with self.deferral.replaced(work, final=not judge, draws=draws), put_back_on_error(before_loading_code(work)):
             for (plan, target), planner, root in zip(work, planners, roots, strict=True):
                 seed = self._seed_of(plan.values(), target.params.values())
                 report = apply_plan(plan, root, seed=seed, root=numbered[id(root)], targets=target)
