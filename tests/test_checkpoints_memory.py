@@ -197,7 +197,6 @@ def test_memory_that_torch_is_refused_is_no_damage(path: pathlib.Path) -> None:
     program = f"""
 import resource
 from autoinit import CheckpointError
-from autoinit.applying import WriteRecorder
 from autoinit.checkpoints import open_checkpoint
 checkpoint = open_checkpoint({str(path)!r})
 held = 4096 * int(open("/proc/self/statm").read().split()[0])

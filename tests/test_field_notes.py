@@ -137,7 +137,7 @@ def test_pretrained_vectors_are_not_initialized_over(thread: str) -> None:
     with autoinit(dict(type="Constant", layer="Embedding", val=0)) as run:
         model = Tagger()
     assert torch.equal(model.words.weight, vectors) and vectors.any()
-    assert run.report["words.weight"].outcome == "kept: loaded"
+    assert run.report["words.weight"].outcome.startswith("kept: data")
     assert not model.tags.weight.any()
 
 
@@ -146,7 +146,7 @@ def test_weights_are_not_drawn_again_after_they_were_loaded() -> None:
     donor = GPT()
     for param in donor.parameters():
         nn.init.constant_(param, 0.5)
-    with pytest.warns(AutoInitWarning, match="matches only loaded parameters"):
+    with pytest.warns(AutoInitWarning, match="fills nothing: .* data "):
         model = load_in_a_block(donor.state_dict())
     assert all(param.eq(0.5).all() for param in model.parameters())
 
@@ -161,6 +161,7 @@ def load_in_a_block(state: dict[str, Tensor]) -> nn.Module:
 # ---------------------------------------------------------------- ties
 
 
+@pytest.mark.filterwarnings("ignore:.* nothing was written to this memory")
 @pytest.mark.parametrize("thread", ["huggingface/accelerate/issues/3668", "pytorch/torchtitan/issues/2252"])
 def test_ties_are_not_lost(thread: str) -> None:
     cfg = dict(type="Normal", layer=["Embedding", "Linear"], std=0.02)

@@ -20,7 +20,7 @@ FLOORS = {
     "errors": 0,
     "tables": 0,
     "torch": 0,
-    "deferral": 1,
+    "construction": 1,
     "layers": 1,
     "modes": 1,
     "parametrized": 1,

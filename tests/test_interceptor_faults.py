@@ -10,7 +10,8 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from torch._C import _len_torch_function_stack, _pop_torch_function_stack
 
-from autoinit.deferral import records
+from autoinit.construction import ConstructionRecord
+from autoinit.construction.postponed import Fill, Postponed
 from autoinit.interception import block, census, context, deferring, hook, run
 from autoinit.planning import Surroundings
 
@@ -41,23 +42,21 @@ def adds_a_copy_as_if_it_were_new(self: census.Census, copy: Any, original: Any)
 
 def knows_no_others(self: run.Run, taken: set[int]) -> Surroundings:
     real = SURROUNDINGS(self, taken)
-    return replace(real, built=None, foreign=frozenset())
+    return replace(real, built=None)
 
 
-def drops_all(self: records.Records, extents: Any) -> list[records.Record]:
-    gone = [record for pending in self._pending.values() for record in pending]
+def drops_all(self: Postponed, regions: Any) -> list[Fill]:
+    gone = [fill for held in self._held.values() for fill in held.fills]
     self._take(gone)
-    self._release(gone)
     return gone
 
 
 SURROUNDINGS = run.Run._surroundings
 FAULTS: dict[str, tuple[Any, str, Any]] = {
     "what was built outside is touched": (run.Run, "_surroundings", knows_no_others),
-    "what was loaded is overwritten": (census.Census, "loaded_tensors", lambda self: set()),
-    "what was read from a file is new": (census.Census, "note_unpickled", census.Census.add),
+    "data is overwritten": (ConstructionRecord, "content", lambda self, tensor: None),
     "deep copies are not known": (hook, "_note_copy", nothing),
-    "a copy of what was loaded or called is new": (census.Census, "add_copy", adds_a_copy_as_if_it_were_new),
+    "a copy of what was called is new": (census.Census, "add_copy", adds_a_copy_as_if_it_were_new),
     "a call settles nothing": (run.Run, "settle_called", nothing),
     "what was called is filled again": (run.Run, "_close", nothing),
     "the outer block beats the inner": (run.Run, "remember", nothing),
@@ -65,9 +64,9 @@ FAULTS: dict[str, tuple[Any, str, Any]] = {
     "a block that failed fills all the same": (block.Block, "_finish", staticmethod(fills_all_the_same)),
     "a pause is none": (context.Pause, "is_here", lambda self: False),
     "what is copied in a pause is noticed": (hook, "is_paused_within", lambda extent: False),
-    "who looks finds it unfilled": (records.Records, "run_for", nothing),
+    "who looks finds it unfilled": (Postponed, "run_for", nothing),
     "what was recorded is forgotten": (deferring.Deferral, "end", nothing),
-    "fills are dropped that nothing replaces": (records.Records, "drop", drops_all),
+    "fills are dropped that nothing replaces": (Postponed, "drop", drops_all),
     "the hook for calls stays": (hook, "_unhook_calls_if_idle", nothing),
 }
 

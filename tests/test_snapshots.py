@@ -151,7 +151,7 @@ def test_loaded_weights(tmp_path: Path) -> None:
     with autoinit(CFG[1:]) as run:
         model = Block()
         model.fc.load_state_dict(donor.fc.state_dict())
-    assert lines(run.report)[3] == "fc.weight (16 x 8, bfloat16): kept: loaded"
+    assert lines(run.report)[3] == "fc.weight (16 x 8, bfloat16): kept: data"
 
 
 def test_nothing_depends_on_folders_or_addresses(tmp_path: Path) -> None:

@@ -390,7 +390,7 @@ def test_a_buffer_that_was_loaded_is_kept() -> None:
         norm.load_state_dict({**norm.state_dict(), "running_var": torch.full((4,), 3.0)})
         return norm
 
-    with pytest.warns(AutoInitWarning, match=r"matches only loaded parameters \(running_var\)"):
+    with pytest.warns(AutoInitWarning, match=r"fills nothing: all that it matches \(running_var\)"):
         model = build()
     assert model.running_var.eq(3).all()
 

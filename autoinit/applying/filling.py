@@ -95,7 +95,7 @@ def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:
         ...     tensor.fill_(1)
         tensor([1., 1.])
     """
-    made_there = any(tensor.is_inference() for tensor in tensors if not is_lazy(tensor))
+    made_there = any(not is_lazy(tensor) and tensor.is_inference() for tensor in tensors)
     return torch.inference_mode() if made_there else torch.no_grad()
 
 

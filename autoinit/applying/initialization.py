@@ -8,7 +8,7 @@ from dataclasses import replace
 from torch import nn
 
 from ..config import Config, parse_config
-from ..errors import AutoInitError, ConfigTypeError
+from ..errors import ConfigTypeError, ShapeError
 from ..modes import without_modes
 from ..planning import (
     Fan,
@@ -40,7 +40,7 @@ def make_plan(planner: Planner) -> Plan:
     try:
         with without_modes():
             made = planner.plan()
-    except AutoInitError:
+    except ShapeError:
         # A rule may not fit only because a shard has another shape than its parameter.
         check_flat_parameters(planner)
         raise

@@ -36,6 +36,7 @@ def copy_attributes(param: Tensor, tensor: Tensor) -> None:
     """Give a tensor the attributes that libraries keep on a parameter, such as `infshape` of mup.
 
     Example:
+        >>> import torch
         >>> param, tensor = torch.zeros(2), torch.zeros(2)
         >>> param.infshape = (2, 4)
         >>> copy_attributes(param, tensor)

@@ -102,7 +102,7 @@ class Content:
             >>> Content("unobserved", origin=Origin.DATA, reason="made outside the block").describe()
             'data (made outside the block)'
         """
-        called = self.place.called if self.place is not None else ""
+        called = self.place.called if self.place is not None and self.operator != AUTOINIT else ""
         known = (called or self.reason, str(self.place) if self.place is not None else "")
         return f"data ({', '.join(filter(None, known))})" if any(known) else "data"
 

@@ -144,6 +144,8 @@ class ConstructionRecord:
     def _set(self, tensor: Tensor, frame: FrameType) -> None:
         if has_memory(tensor) and self.find(tensor) is None:
             self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
+        elif has_memory(tensor):
+            self._count_write(tensor)
 
     def _compute(self, operator: Operator, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
         args, kwargs = call

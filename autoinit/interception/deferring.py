@@ -63,8 +63,10 @@ class Deferral:
         """With the outermost block that watches, nothing is postponed any more, and nothing is watched."""
         if self.watch is not None:
             self.watch.users -= 1
-            if self._is_own or not self.watch.users:
+            if not self.watch.users:
                 self.watch.end()
+            elif self._is_own:  # An inner block goes on, which was entered in the wrong order.
+                self.watch.postponed.run_all()
 
     def content(self, tensor: Tensor) -> Content | None:
         """What a tensor holds; None if nothing was written to it, or if nothing was watched."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import copyreg
 import functools
 import os
@@ -22,7 +23,7 @@ from torch.utils.hooks import RemovableHandle
 from .. import applying, parametrized
 from ..construction import Watch, current_watch, tensors_in
 from ..modes import without_modes
-from ..patches import Patches
+from ..patches import PACKAGES, Patches
 from ..planning import ENGINES, PARALLEL
 from .context import innermost, is_paused_within
 from .run import Run
@@ -145,10 +146,10 @@ def _on_deepcopy(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kw
     return made
 
 
-def _note_copy(copy: nn.Module, original: nn.Module) -> None:
+def _note_copy(made: nn.Module, original: nn.Module) -> None:
     for run in _runs_of(original):
-        if copy not in run.census and not is_paused_within(run):
-            run.census.add_copy(copy, original)
+        if made not in run.census and not is_paused_within(run):
+            run.census.add_copy(made, original)
 
 
 def _on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
@@ -222,6 +223,24 @@ def _on_load_state_dict(wrapped: Callable[..., Any], instance: object, args: Any
     return wrapped(*args, **kwargs)
 
 
+def _on_setstate(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
+    """Unpickling, and copying what was built elsewhere, call this in place of a constructor."""
+    run = innermost(Run)
+    if run is not None and instance not in run.census and not _is_copying(sys._getframe(1), instance):
+        run.notice_unpickled(instance)
+    wrapped(*args, **kwargs)
+
+
+def _is_copying(frame: FrameType | None, instance: nn.Module) -> bool:
+    """Whether `copy` sets a state, by way of `__setstate__` of subclasses and what other libraries put around it."""
+    while frame is not None and frame.f_code.co_filename != copy.__file__:
+        is_between = frame.f_code.co_filename.startswith(PACKAGES)
+        if not is_between and not any(value is instance for value in frame.f_locals.values()):
+            return False
+        frame = frame.f_back
+    return frame is not None
+
+
 def _on_pretrained(wrapped: Callable[..., nn.Embedding], instance: object, args: Any, kwargs: Any) -> nn.Embedding:
     """Vectors that are handed over as pretrained are data by declaration, wherever they were made."""
     module = wrapped(*args, **kwargs)
@@ -287,6 +306,7 @@ WATCHED = {
 
 _patches.want(nn.Module, "__init__", _on_init)
 _patches.want(nn.Module, "__reduce_ex__", _on_reduce)
+_patches.want(nn.Module, "__setstate__", _on_setstate)
 _patches.want_instead(nn.Module, "register_parameter", _registering)
 _patches.want(nn.Module, "load_state_dict", _on_load_state_dict)
 _patches.want(nn.init, "_no_grad_trunc_normal_", _on_trunc_normal)

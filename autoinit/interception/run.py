@@ -23,7 +23,7 @@ from ..applying import (
     targets_of,
     write_copies,
 )
-from ..construction import AUTOINIT, has_memory, plain
+from ..construction import AUTOINIT, Content, has_memory, plain
 from ..errors import StateError, warn
 from ..modes import without_modes
 from ..planning import (
@@ -83,6 +83,15 @@ class Run(Extent):
         run: Run | None = self
         while run is not None:
             run.census.add(module)
+            run = run.outer
+
+    def notice_unpickled(self, module: nn.Module) -> None:
+        """Record a module that is read from a file as a whole: it has nothing left to run, here and in outer blocks."""
+        run: Run | None = self
+        while run is not None:
+            run.census.add(module)
+            run.census.called.add(id(module))
+            run.census.carried_out.add(id(module))
             run = run.outer
 
     @property
@@ -196,6 +205,7 @@ class Run(Extent):
                 report = apply_plan(plan, root, seed=seed, root=numbered[id(root)], targets=target)
                 self._reports.append(report)
                 self._numbers.add(report.root)
+                self._sign(target.params.values())
                 if self.outer is not None:
                     self.outer.remember(plan, report, target.params)
                     self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
@@ -247,7 +257,7 @@ class Run(Extent):
         return Surroundings(
             built={id(module) for module in census},
             final=census.final,
-            content=self.deferral.content if self.deferral.watch is not None else None,
+            content=self._content if self.deferral.watch is not None else None,
             taken=taken,
             settled=settled,
             carried_out=census.carried_out,
@@ -256,6 +266,24 @@ class Run(Extent):
             fan=self._policy.fan,
             own_init=self._policy.own_init,
         )
+
+    def _content(self, tensor: torch.Tensor) -> Content | None:
+        """What a tensor holds; what a block around this one has filled may be replaced (P2)."""
+        content = self.deferral.content(tensor)
+        if content is not None and content.operator == AUTOINIT:
+            outer = self.outer
+            while outer is not None:
+                if id(outer) in content.numbers:
+                    return Content(AUTOINIT)
+                outer = outer.outer
+        return content
+
+    def _sign(self, params: Iterable[torch.Tensor]) -> None:
+        """Say in the record which block has filled some parameters."""
+        for param in filter(_is_plain, params):
+            content = self.deferral.content(param)
+            if content is not None and content.operator == AUTOINIT:
+                content.numbers = (id(self),)
 
     def _is_as_filled(self, param: torch.Tensor | None) -> bool:
         """Whether a parameter that an inner block has filled is there, and nothing has written to it since."""

@@ -128,18 +128,28 @@ def _warn_of_kept(planners: Iterable[Planner]) -> None:
     kept: dict[int, tuple[Rule, list[str], str]] = {}
     others: set[int] = set()
     for planner in planners:
+        settled = planner.surroundings.settled
+        passed = {id(bound.rule) for bound in planner.bounds if bound.source.passed}
         for record in planner.records:
+            why = None if id(record.param) in settled else _why_kept(record)
             for claim in record.claims:
-                if record.kept is None or not may_overwrite(record.kept):
+                if why is None:
                     others.add(id(claim.rule))
-                elif not loads_rule(claim.rule):
-                    kept.setdefault(id(claim.rule), (claim.rule, [], record.kept))[1].append(record.fqn)
+                elif not loads_rule(claim.rule) and id(claim.rule) in passed:
+                    kept.setdefault(id(claim.rule), (claim.rule, [], why))[1].append(record.fqn)
     for key, (rule, fqns, why) in kept.items():
         if key not in others:
             warn(
                 f"{rule.describe()} fills nothing: all that it matches ({first_of(fqns)}) is kept as it is: {why}. "
                 "Add overwrite=True to the rule if it should be filled."
             )
+
+
+def _why_kept(record: Record) -> str | None:
+    """Why a parameter that rules match is kept, if only `overwrite=True` on the winner is missing."""
+    if record.kept is None or not record.claims or not may_overwrite(record.kept):
+        return None
+    return None if max(record.claims, key=lambda claim: claim.rank).rule.overwrite else record.kept
 
 
 def first_of(names: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..sampling import VERSION
 from ..tables import Result, Table
+from .claims import COPY_OF
 from .entries import ByName, Entry, coverage, shape_text, summarize
 from .steps import Load
 
@@ -108,8 +109,8 @@ class Report(Result, ByName[ReportEntry]):
 
     @property
     def outcomes(self) -> Counter[str]:
-        """How many parameters had each outcome."""
-        return Counter(entry.outcome for entry in self.entries.values())
+        """How many parameters had each kind of outcome: where data came from, or what is copied, makes no kind."""
+        return Counter(_kind(entry.outcome) for entry in self.entries.values())
 
     @property
     def uncovered(self) -> tuple[str, ...]:
@@ -164,6 +165,10 @@ class Report(Result, ByName[ReportEntry]):
 
     def __repr__(self) -> str:
         return f"Report({self.model}: {self.caption})"
+
+
+def _kind(outcome: str) -> str:
+    return "copied" if outcome.startswith(COPY_OF) else outcome.partition(" (")[0]
 
 
 def _load_dict(load: Load) -> dict[str, Any]:

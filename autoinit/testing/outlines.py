@@ -86,7 +86,8 @@ def _gets(entry: Entry, model: str) -> str:
     if outcome == OWN:
         return own or "init_weights of its module"
     if outcome == LOADED or entry.kept:
-        return f"kept: {entry.kept or 'loaded'}"
+        # Without the line that the data came from, which changes with every edit.
+        return f"kept: {(entry.kept or 'loaded').partition(' (')[0]}"
     if entry.rule is None:
         return own if own and not outcome else NO_RULE
     scheme = entry.rule.initializer

@@ -92,7 +92,7 @@ SCALES = (
     "torch.mul({w}.data, 0.5, out={w}.data)",
     "torch._foreach_mul_([{w}.data], 0.5)",
     "scripted_double({w}.data)",
-    "{w}.data.sub_({w}.data.mean())",
+    "{w}.data.clamp_(min=0.0)",
 )
 
 # Data, into the parameter's own memory.

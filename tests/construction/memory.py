@@ -21,8 +21,8 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 class Values:
     """Every value that a program made, by number.
 
-    `fixed`: equal in every run, whatever the generator's state. `seen`: something read it, or wrote a part of the
-    tensor that held it, so the constructor's value was there at that time.
+    `fixed`: equal in every run, whatever the generator's state. `seen`: something read it, or wrote data to a part of
+    the tensor that held it, so the constructor's value was there at that time.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Values:
         self.fixed = np.zeros(0, bool)
         self.seen = np.zeros(0, bool)
 
-    def new(self, shape: tuple[int, ...], origin: object, fixed: object, *, seen: bool = False) -> Numbers:
+    def new(self, shape: tuple[int, ...], origin: object, fixed: object, *, seen: object = False) -> Numbers:
         """Number new values, with one origin for all or one for each."""
         start, count = len(self.origin), int(np.prod(shape))
         for name, value in (("origin", origin), ("fixed", fixed), ("seen", seen)):
@@ -38,19 +38,22 @@ class Values:
             setattr(self, name, np.concatenate([column, np.broadcast_to(value, shape).ravel().astype(column.dtype)]))
         return np.arange(start, start + count).reshape(shape)
 
-    def derived(self, origin: int, fixed: bool, shape: tuple[int, ...], *inputs: Numbers) -> Numbers:
-        """Number what is computed of other values; elementwise where the shapes agree."""
+    def derived(
+        self, origin: int, fixed: bool, shape: tuple[int, ...], *inputs: Numbers, seen: object = None
+    ) -> Numbers:
+        """Number what is computed of other values; elementwise where the shapes agree. It reads them, unless `seen`."""
         same = all(numbers.shape == shape for numbers in inputs)
         origins, all_fixed = np.full(shape, origin), np.full(shape, fixed)
         for numbers in inputs:
-            self.seen[numbers] = True
+            if seen is None:
+                self.seen[numbers] = True
             of, is_fixed = self.origin[numbers], self.fixed[numbers]
             if not same:
                 of = np.full(shape, DATA if (of == DATA).any() else INIT if (of == INIT).all() else EITHER)
                 is_fixed = np.full(shape, is_fixed.all())
             origins = combined(origins, of)
             all_fixed = all_fixed & is_fixed
-        return self.new(shape, origins, all_fixed, seen=True)
+        return self.new(shape, origins, all_fixed, seen=True if seen is None else seen)
 
 
 def combined(one: Numbers, other: Numbers) -> Numbers:
@@ -117,11 +120,13 @@ class World:
     def write(self, name: str, region: Any, origin: int, fixed: bool, *, derived: bool = False) -> None:
         """Write a parameter in place: all of it (region `...`) or a part."""
         numbers = self.slots[name].numbers
-        if region is not Ellipsis:
-            self.values.seen[numbers] = True
         old = numbers[region]
+        # A fill of a part and arithmetic with numbers may be postponed as a fill of the whole: data is written at once.
+        if origin != INIT:
+            self.values.seen[numbers] |= region is not Ellipsis or derived
         if derived:
-            numbers[region] = self.values.derived(origin, fixed, old.shape, old)
+            known = self.values.seen[old] | self.values.fixed[old]
+            numbers[region] = self.values.derived(origin, fixed, old.shape, old, seen=known)
         else:
             numbers[region] = self.values.new(old.shape, origin, fixed)
 

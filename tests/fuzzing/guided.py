@@ -15,7 +15,7 @@ import warnings
 
 import atheris
 
-REST = ("applying", "checkpoints", "deferral", "interception", "planning", "sampling", "verification")
+REST = ("applying", "checkpoints", "construction", "interception", "planning", "sampling", "verification")
 with atheris.instrument_imports(include=["autoinit", "yaml", "json"], exclude=[f"autoinit.{part}" for part in REST]):
     from autoinit import AutoInitError
     from autoinit.config import parse_config
