@@ -343,9 +343,13 @@ def test_an_unknown_choice(value: Any) -> None:
             call(SEVEN, own_init=value)
 
 
-@pytest.mark.parametrize(
-    "foreign", [{}, {"kernel": "xavier_uniform"}, [{"kernel": 1}], [1, 2], "original", 3.0, object(), torch.zeros(2)]
-)
+FOREIGN = [
+    *({}, {"kernel": "xavier_uniform"}, [{"kernel": 1}], [1, 2], "original", 3.0, object(), torch.zeros(2)),
+    *({"type": "xavier_uniform", "gain": 1.0}, {"type": 3}, [{"type": None}]),
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=repr)
 def test_an_init_cfg_of_another_library_is_left_alone(foreign: object) -> None:
     class Cell(Base):
         def finish(self) -> None:
@@ -364,6 +368,14 @@ def test_a_typo_in_a_type_of_an_own_config_is_an_error(wrap: Callable[[dict[str,
 
     with pytest.raises(ConfigError, match="Did you mean 'Kaiming'"):
         initialize(Typo(), SEVEN)
+
+
+def test_a_rule_without_type_beside_another_rule_is_an_error() -> None:
+    class Forgotten(Base):
+        init_cfg = [SEVEN, dict(layer="Conv2d", std=1)]
+
+    with pytest.raises(ConfigError, match=r"Forgotten.init_cfg\[1\]: no 'type'"):
+        initialize(Forgotten(), SEVEN)
 
 
 def test_a_config_of_a_base_module_is_always_ours() -> None:

@@ -38,7 +38,7 @@ from ..sampling import check_seed
 from .agreement import check_agreement
 from .filling import fill_in
 from .lazy import wait
-from .loading import Loading, load
+from .loading import Loading, credited, load
 from .log import log_report
 from .pending import materialized, may_draw
 from .rollback import put_back, put_back_on_error
@@ -104,7 +104,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
                     _run(step, plan, targets, outcomes)
     finally:
         running.reset(token)
-    plan = _credited(plan, loads)
+    plan = credited(plan, loads)
     if watch is not None:
         place = Place.of(sys._getframe(1))
         for fqn, outcome in outcomes.items():
@@ -182,19 +182,6 @@ def _load(step: Load, plan: Plan, targets: Targets, outcomes: dict[str, str]) ->
     outcomes |= dict.fromkeys(loading.written, FILLED)
     targets.written.update(loading.written)
     return loading
-
-
-def _credited(plan: Plan, loads: Sequence[Loading]) -> Plan:
-    """The plan with the checkpoints' rules for the parameters that the loading code of modules wrote."""
-    known: dict[str, Entry] = {}
-    for loading in loads:
-        for fqn in loading.written:
-            entry = known.get(fqn, plan[fqn])
-            if entry.rule is not loading.step.rule:
-                beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
-                changes: dict[str, Any] = {"fill": None, "fans": (), "deferred": None, "rank": loading.step.rank}
-                known[fqn] = replace(entry, rule=loading.step.rule, beat=beat, **changes)
-    return replace(plan, entries={**plan.entries, **known}) if known else plan
 
 
 def _run(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,7 @@ class Loading:
     Attributes:
         step: The step, with the counts of what the loading code of modules took.
         written: FQNs of the plan's parameters that were written.
+        shapes: Shapes of new tensors that loading code has put in the place of parameters, by FQN.
     """
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
@@ -87,6 +89,7 @@ class Loading:
             for tensor in targets.tensors(fqn)
         }
         self.written: set[str] = set()
+        self.shapes: dict[str, tuple[int, ...] | None] = {}
 
     def _leaves(self, entry: Entry) -> bool:
         """Whether a parameter is none of this load's: it is kept, or a later rule has it."""
@@ -148,6 +151,7 @@ class Loading:
                 self._fqns[id(tensor)] = fqn
                 if fqn not in self._targets.weights:
                     self._targets.params[fqn] = tensor
+                    self.shapes[fqn] = None if is_lazy(tensor) else tuple(tensor.shape)
 
     def _count(self, below: dict[str, Tensor], taken: set[str], refused: set[str], unexpected: list[str]) -> None:
         """Note which tensors the loading code of a module wrote, and which it did not."""
@@ -215,6 +219,20 @@ class Loading:
         reason = said[0] if error is None else f"{type(error).__name__}: {error}"
         text = f"{origin}: {self.step.checkpoint.location} could not be loaded into {name}: {reason}"
         raise ApplyError(text, origin=origin, fqn=self.step.fqn) from error
+
+
+def credited(plan: Plan, loads: Sequence[Loading]) -> Plan:
+    """The plan with the checkpoints' rules for the parameters that the loading code of modules wrote."""
+    known: dict[str, Entry] = {}
+    for loading in loads:
+        for fqn in loading.written:
+            entry = known.get(fqn, plan[fqn])
+            if entry.rule is not loading.step.rule:
+                beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
+                changes: dict[str, Any] = {"fill": None, "fans": (), "deferred": None, "rank": loading.step.rank}
+                changes["shape"] = loading.shapes.get(fqn, entry.shape)
+                known[fqn] = replace(entry, rule=loading.step.rule, beat=beat, **changes)
+    return replace(plan, entries={**plan.entries, **known}) if known else plan
 
 
 @contextmanager
