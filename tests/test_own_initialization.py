@@ -385,6 +385,33 @@ def test_a_config_of_a_base_module_is_always_ours() -> None:
         initialize(model, SEVEN)
 
 
+class Unwritten(nn.Module):
+    """Its parameters are left to `init_weights`, which forgets the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Parameter(torch.empty(2)), nn.Parameter(torch.empty(2))
+
+    def init_weights(self) -> None:
+        self.one.data.fill_(1)
+
+
+def test_memory_that_nothing_has_written_is_there_for_the_modules_own() -> None:
+    with pytest.warns(AutoInitWarning, match=r"^1\.two: nothing was written to this memory") as caught:
+        with autoinit(SEVEN) as run:
+            model = nn.Sequential(nn.Linear(1, 1), Unwritten())
+    assert len(caught) == 1 and model[1].one.eq(1).all()
+    outcomes = [entry.outcome for entry in run.report.values()]
+    assert outcomes == ["filled", "filled", "own init_weights", "never written"]
+
+
+def test_memory_that_nothing_has_written_is_not_covered() -> None:
+    with pytest.raises(CoverageError, match=r"no rule covers 2 parameters: 1\.one, 1\.two"):
+        with autoinit(SEVEN, own_init="skip", require_coverage=True) as run:
+            model = nn.Sequential(nn.Linear(1, 1), Unwritten())
+    assert not run.reports and len(model) == 2
+
+
 def test_neighbours_in_one_storage_are_told_apart() -> None:
     class Flat(nn.Module):
         def __init__(self) -> None:

@@ -193,7 +193,7 @@ def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes
     kept = {
         tensor: tensor.detach().clone()
         for entry in plan.values()
-        if entry.kept is not None
+        if entry.kept not in (None, NEVER_WRITTEN)
         for tensor in targets.tensors(entry.fqn)
         if not is_lazy(tensor)
     }

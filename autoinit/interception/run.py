@@ -209,8 +209,10 @@ class Run(Extent):
                 if self.outer is not None:
                     self.outer.remember(plan, report, target.params)
                     self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
-            made = dict(zip(map(id, planners), self._reports[len(self._reports) - len(planners) :], strict=True))
+            reports = self._reports[len(self._reports) - len(planners) :]
+            made = dict(zip(map(id, planners), reports, strict=True))
             write_copies([copy for copy in copies if _was_written(copy, made)])
+        warn_of_unwritten(report for report in reports if isinstance(report, Report))
         if not judge:
             self._close(roots)
 

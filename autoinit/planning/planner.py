@@ -14,9 +14,9 @@ from ..initializers import Resolved
 from ..layers import class_name
 from ..rules import Rule
 from .binding import LOADS, SETTLED, unwrapped
-from .claims import NEVER_WRITTEN, Claim, may_overwrite
+from .claims import Claim, may_overwrite
 from .collecting import Collector
-from .entries import Entry
+from .entries import NEVER_WRITTEN, Entry
 from .layouts import Layouts
 from .loads import expanded
 from .plans import Plan
