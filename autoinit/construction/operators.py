@@ -57,6 +57,8 @@ class Operator:
         reads: whether it looks at the values of its tensor arguments.
         arithmetic: whether it changes each element of its first argument by itself, in place.
         collective: whether other processes take part.
+        from_file: whether it reads a file.
+        takes_tensors: whether any of its arguments is a tensor.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Operator:
     arithmetic: bool
     collective: bool
     from_file: bool
+    takes_tensors: bool
 
     def targets(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
         """The tensors that a call writes."""
@@ -111,6 +114,7 @@ def operator_of(function: Any) -> Operator:
         arithmetic=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
         collective=function.namespace in COLLECTIVE,
         from_file=base == "from_file",
+        takes_tensors=any("Tensor" in str(argument.type) for argument in schema.arguments),
     )
 
 

@@ -137,6 +137,7 @@ class Postponed:
         self._state: Tensor | None = None
         """Of the default generator, where the first of the postponed draws begins."""
         self._on_unseen = on_unseen
+        self._next_sweep = 64
 
     def __len__(self) -> int:
         return sum(len(held.fills) for held in self._held.values())
@@ -166,8 +167,9 @@ class Postponed:
             fill.memory.pending = True
             fill.memory.forget_values()
         held.fills.append(fill)
-        if fill.number % 64 == 63:
+        if len(self._held) >= self._next_sweep:
             self._void(fill for held in self._held.values() if held.is_dropped for fill in held.fills)
+            self._next_sweep = max(64, 2 * len(self._held))
 
     def _note_state(self) -> None:
         state = torch.default_generator.get_state()

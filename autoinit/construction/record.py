@@ -84,7 +84,7 @@ class ConstructionRecord:
 
     def read(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reads:
         """What the tensors hold that an operator is about to read or to write, by their ids."""
-        if operator.kind is not Kind.COMPUTES or not operator.reads:
+        if operator.kind is not Kind.COMPUTES or not operator.reads or not operator.takes_tensors:
             return {}
         replaced = [*map(id, filter(_is_whole, operator.targets(args, kwargs)))] if operator.overwrites else ()
         found = (tensor for tensor in tensors_in((args, kwargs)) if id(tensor) not in replaced)

@@ -153,7 +153,8 @@ class Watch:
     def _bring_up_to_date(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         if operator.draws:
             self.postponed.run_draws()
-        self.flush(tensors_in((args, kwargs)))
+        if operator.takes_tensors:
+            self.flush(tensors_in((args, kwargs)))
 
     def flush(self, tensors: Iterable[Tensor]) -> None:
         """Do the postponed fills of the memory of some tensors."""

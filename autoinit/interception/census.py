@@ -9,6 +9,8 @@ from collections.abc import Container, Iterable, Iterator
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from ..planning import PARALLEL
+
 
 class Census:
     """Weak references to modules, with what happened to each.
@@ -81,11 +83,8 @@ class Census:
         """Those of them that are part of no other and hold, somewhere, a parameter or buffer: not activations."""
         modules = self.open_modules()
         inside = parts_of(modules)
-        return [
-            module
-            for module in modules
-            if id(module) not in inside and holds_tensors(module, self.final) and stands_alone(module)
-        ]
+        alone = [module for module in modules if id(module) not in inside and stands_alone(module)]
+        return [module for module in alone if holds_tensors(module, self.final if is_parallel(module) else ())]
 
 
 def parts_of(modules: Iterable[nn.Module]) -> set[int]:
@@ -105,6 +104,11 @@ def parts_of(modules: Iterable[nn.Module]) -> set[int]:
                 if id(child) not in known:
                     waiting.append(child)
     return found
+
+
+def is_parallel(module: nn.Module) -> bool:
+    """Whether a module only runs a model in parallel: a model that is final has its report already."""
+    return not PARALLEL.isdisjoint(base.__name__ for base in type(module).__mro__)
 
 
 def stands_alone(module: nn.Module) -> bool:

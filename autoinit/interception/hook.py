@@ -24,7 +24,8 @@ from .. import applying, parametrized
 from ..construction import Watch, current_watch, tensors_in
 from ..modes import without_modes
 from ..patches import PACKAGES, Patches
-from ..planning import ENGINES, PARALLEL
+from ..planning import ENGINES
+from .census import is_parallel
 from .context import innermost, is_paused_within
 from .run import Run
 
@@ -75,7 +76,7 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
         run.deferral.want()
     elif watch is not None:
         watch.begin()
-    if PARALLEL.intersection(base.__name__ for base in type(instance).__mro__):
+    if is_parallel(instance):
         _settle_arguments(run, instance, sys._getframe(1))
     if not _call_hook:
         _hook_calls()
