@@ -66,7 +66,7 @@ class Planner(Collector):
         claims, kept = record.claims, record.kept
         if kept is not None and claims and claims[-1].rule.overwrite and may_overwrite(kept):
             kept = None
-        if kept is None and not claims and not record.own and self.surroundings.is_unwritten(record.tensors):
+        if kept is None and not claims and self.surroundings.is_unwritten(record.tensors):
             kept = NEVER_WRITTEN
         settled = self.surroundings.settled
         if settled and id(record.param) in settled:
