@@ -266,6 +266,118 @@ def test_a_plan_is_applied_to_another_model(path: pathlib.Path) -> None:
     assert (model.fc.weight == 1).all()
 
 
+# Code that puts other tensors in the place of those that were there
+
+
+class Replacing(nn.Module):
+    """Its parameter and its buffer have the size that the checkpoint's have."""
+
+    def __init__(self, size: int = 2) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.scale = nn.Parameter(torch.zeros(size))
+        self.register_buffer("queue", torch.zeros(size))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        if f"{prefix}scale" in state_dict:
+            self.scale = nn.Parameter(state_dict[f"{prefix}scale"].clone())
+        if f"{prefix}queue" in state_dict:
+            self.queue = torch.zeros_like(state_dict[f"{prefix}queue"])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def test_code_may_replace_tensors(path: pathlib.Path) -> None:
+    torch.save(filled(nn.Sequential(nn.Sequential(Replacing(5))), 3.0), path)
+    model = nn.Sequential(nn.Sequential(Replacing()))
+    report = initialize(model, load(path, strict=True))
+    assert counts(report) == {} and set(report.loads[0].keys) == set(model.state_dict())
+    assert all((tensor == 3).all() for tensor in model.state_dict().values())
+    assert report["0.0.scale"].shape == (5,) and report["0.0.scale"].outcome == "filled"
+
+
+class Assigning(nn.Module):
+    """It leaves nothing to torch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        self.weight = nn.Parameter(state_dict[f"{prefix}weight"].clone())
+
+
+def test_a_new_parameter_is_the_models_from_then_on(path: pathlib.Path) -> None:
+    torch.save({"weight": torch.full((2,), 3.0)}, path)
+    with autoinit(dict(type="Constant", val=7, params="weight")) as outer:
+        with autoinit(load(path, strict=True)) as inner:
+            model = Assigning()
+    assert (model.weight == 3).all() and inner.report["weight"].outcome == "filled"
+    assert inner.report.loads[0].keys == ("weight",)
+    assert outer.report["weight"].outcome == "kept: filled by an inner block"
+
+
+def test_what_comes_after_the_checkpoint_fills_the_new_tensor(path: pathlib.Path) -> None:
+    torch.save(filled(nn.Sequential(Replacing(5)), 3.0), path)
+    model = nn.Sequential(Replacing(5))
+    initialize(model, load(path, override=dict(name="0", type="Constant", params="scale", val=8)))
+    assert (model[0].scale == 8).all() and (model[0].queue == 3).all()
+
+
+def test_a_tensor_that_the_code_has_no_values_for_is_missing(path: pathlib.Path) -> None:
+    class Reset(Replacing):
+        def _load_from_state_dict(self, *args: Any) -> None:
+            super()._load_from_state_dict(*args)
+            self.queue = torch.zeros(9)
+
+    torch.save({name: tensor for name, tensor in filled(Reset(), 3.0).items() if name != "queue"}, path)
+    with pytest.warns(AutoInitWarning, match=r"3 loaded; 1 missing \(queue\)"):
+        initialize(Reset(), load(path))
+
+
+def test_what_must_stay_stays_in_its_place(path: pathlib.Path) -> None:
+    torch.save(filled(Replacing(), 3.0), path)
+    with autoinit(load(path)) as run:
+        model = Replacing()
+        model.scale.data = torch.from_numpy(torch.full((2,), 9.0).numpy())
+        scale = model.scale
+    assert run.report["scale"].outcome.startswith("kept: data")
+    assert model.scale is scale and (scale == 9).all() and (model.fc.weight == 3).all()
+
+
+class Failing(Replacing):
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        raise OSError("half way")
+
+
+def test_after_an_error_the_tensors_are_those_that_were_there(path: pathlib.Path) -> None:
+    torch.save(filled(Failing(5), 3.0), path)
+    model = Failing(5)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    tensors = [*model.parameters(), *model.buffers()]
+    with pytest.raises(ApplyError, match="into Failing: OSError: half way"):
+        initialize(model, load(path))
+    assert list(map(id, [*model.parameters(), *model.buffers()])) == list(map(id, tensors))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("defer", [True, False])
+def test_code_that_fails_in_the_second_model_of_a_block_leaves_the_first_as_it_was(
+    defer: bool, path: pathlib.Path
+) -> None:
+    torch.save(filled(Failing(), 3.0), path)
+    torch.manual_seed(0)
+    plain = nn.Linear(2, 2)
+    built: list[nn.Module] = []
+    torch.manual_seed(0)
+    with pytest.raises(ApplyError, match="into Failing: OSError: half way"):
+        with autoinit(dict(type="Constant", val=7, layer="Linear"), defer=defer):
+            built.append(nn.Linear(2, 2))
+            built.append(Failing())
+            built[1].init_cfg = load(path)  # type: ignore[assignment]
+    assert torch.equal(built[0].weight, plain.weight)  # type: ignore[arg-type]
+
+
 # Wrappers
 
 

@@ -343,9 +343,13 @@ def test_an_unknown_choice(value: Any) -> None:
             call(SEVEN, own_init=value)
 
 
-@pytest.mark.parametrize(
-    "foreign", [{}, {"kernel": "xavier_uniform"}, [{"kernel": 1}], [1, 2], "original", 3.0, object(), torch.zeros(2)]
-)
+FOREIGN = [
+    *({}, {"kernel": "xavier_uniform"}, [{"kernel": 1}], [1, 2], "original", 3.0, object(), torch.zeros(2)),
+    *({"type": "xavier_uniform", "gain": 1.0}, {"type": 3}, [{"type": None}]),
+]
+
+
+@pytest.mark.parametrize("foreign", FOREIGN, ids=repr)
 def test_an_init_cfg_of_another_library_is_left_alone(foreign: object) -> None:
     class Cell(Base):
         def finish(self) -> None:
@@ -366,11 +370,46 @@ def test_a_typo_in_a_type_of_an_own_config_is_an_error(wrap: Callable[[dict[str,
         initialize(Typo(), SEVEN)
 
 
+def test_a_rule_without_type_beside_another_rule_is_an_error() -> None:
+    class Forgotten(Base):
+        init_cfg = [SEVEN, dict(layer="Conv2d", std=1)]
+
+    with pytest.raises(ConfigError, match=r"Forgotten.init_cfg\[1\]: no 'type'"):
+        initialize(Forgotten(), SEVEN)
+
+
 def test_a_config_of_a_base_module_is_always_ours() -> None:
     with pytest.raises(ConfigError, match=r"Detector.init_cfg: no 'type' in"):
         model = Detector()
         model.init_cfg = {"kernel": "xavier_uniform"}
         initialize(model, SEVEN)
+
+
+class Unwritten(nn.Module):
+    """Its parameters are left to `init_weights`, which forgets the second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Parameter(torch.empty(2)), nn.Parameter(torch.empty(2))
+
+    def init_weights(self) -> None:
+        self.one.data.fill_(1)
+
+
+def test_memory_that_nothing_has_written_is_there_for_the_modules_own() -> None:
+    with pytest.warns(AutoInitWarning, match=r"^1\.two: nothing was written to this memory") as caught:
+        with autoinit(SEVEN) as run:
+            model = nn.Sequential(nn.Linear(1, 1), Unwritten())
+    assert len(caught) == 1 and model[1].one.eq(1).all()
+    outcomes = [entry.outcome for entry in run.report.values()]
+    assert outcomes == ["filled", "filled", "own init_weights", "never written"]
+
+
+def test_memory_that_nothing_has_written_is_not_covered() -> None:
+    with pytest.raises(CoverageError, match=r"no rule covers 2 parameters: 1\.one, 1\.two"):
+        with autoinit(SEVEN, own_init="skip", require_coverage=True) as run:
+            model = nn.Sequential(nn.Linear(1, 1), Unwritten())
+    assert not run.reports and len(model) == 2
 
 
 def test_neighbours_in_one_storage_are_told_apart() -> None:

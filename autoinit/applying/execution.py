@@ -36,11 +36,12 @@ from ..planning import (
 )
 from ..sampling import check_seed
 from .agreement import check_agreement
-from .filling import fill_in, writable
+from .filling import fill_in
 from .lazy import wait
-from .loading import Loading, load
+from .loading import Loading, credited, load
 from .log import log_report
 from .pending import materialized, may_draw
+from .rollback import put_back, put_back_on_error
 from .targets import Targets, bind_targets
 from .values import being_initialized, check_prefix, running, values_for
 from .writes import WriteRecorder
@@ -92,7 +93,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     token = running.set(values)
     loads: list[Loading] = []
     try:
-        with _all_or_nothing(plan, targets):
+        with put_back_on_error([(plan, targets)] if plan.runs_loading_code else []):
             for phase, step in phases(plan):
                 for entry in fill_in(phase, targets, values):
                     outcomes[entry.fqn] = FILLED
@@ -103,7 +104,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
                     _run(step, plan, targets, outcomes)
     finally:
         running.reset(token)
-    plan = _credited(plan, loads)
+    plan = credited(plan, loads)
     if watch is not None:
         place = Place.of(sys._getframe(1))
         for fqn, outcome in outcomes.items():
@@ -183,38 +184,6 @@ def _load(step: Load, plan: Plan, targets: Targets, outcomes: dict[str, str]) ->
     return loading
 
 
-def _credited(plan: Plan, loads: Sequence[Loading]) -> Plan:
-    """The plan with the checkpoints' rules for the parameters that the loading code of modules wrote."""
-    known: dict[str, Entry] = {}
-    for loading in loads:
-        for fqn in loading.written:
-            entry = known.get(fqn, plan[fqn])
-            if entry.rule is not loading.step.rule:
-                beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
-                changes: dict[str, Any] = {"fill": None, "fans": (), "deferred": None, "rank": loading.step.rank}
-                known[fqn] = replace(entry, rule=loading.step.rule, beat=beat, **changes)
-    return replace(plan, entries={**plan.entries, **known}) if known else plan
-
-
-@contextmanager
-def _all_or_nothing(plan: Plan, targets: Targets) -> Iterator[None]:
-    """Put back every tensor if the loading code of a module fails, which only applying can find out (A)."""
-    saved: dict[Tensor, Tensor] = {}
-    if any(step.coded for step in plan.loads):
-        tensors = [tensor for fqn in plan for tensor in targets.tensors(fqn)]
-        for step in plan.loads:
-            tensors += targets.modules[step.fqn].buffers()
-        saved = {tensor: tensor.detach().clone() for tensor in tensors if not (is_lazy(tensor) or tensor.is_meta)}
-    try:
-        yield
-    except BaseException:
-        for tensor, before in saved.items():
-            _put_back(tensor, before)
-        if saved:
-            targets.written.clear()
-        raise
-
-
 def _run(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes: dict[str, str]) -> None:
     with _explained(step, targets.modules[step.fqn]):
         _run_code(step, plan, targets, outcomes)
@@ -224,7 +193,7 @@ def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes
     kept = {
         tensor: tensor.detach().clone()
         for entry in plan.values()
-        if entry.kept is not None
+        if entry.kept not in (None, NEVER_WRITTEN)
         for tensor in targets.tensors(entry.fqn)
         if not is_lazy(tensor)
     }
@@ -238,19 +207,11 @@ def _run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets, outcomes
         # What is kept is kept from code that fails half way, too.
         for tensor, before in kept.items():
             if recorder.wrote(tensor):
-                _put_back(tensor, before)
+                put_back(tensor, before)
     for fqn in plan:
         tensors = [tensor for tensor in targets.tensors(fqn) if not is_lazy(tensor) and tensor not in kept]
         if any(map(recorder.wrote, tensors)):
             outcomes[fqn] = OWN if isinstance(step, OwnInit) else FILLED
-
-
-def _put_back(tensor: Tensor, before: Tensor) -> None:
-    if tensor.shape == before.shape:
-        with writable([tensor]):
-            tensor.data.copy_(before)
-    else:
-        tensor.data = before
 
 
 def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +21,16 @@ from ..planning import (
     Plan,
     Recipient,
     hand_over,
+    joined,
     judge,
     own_tensors,
     recipients,
     tensors_below,
     unwrapped,
+    walk,
 )
 from .filling import writable
+from .rollback import tables_of
 from .sharding import is_sharded, spread_like
 from .targets import Targets
 from .writes import WriteRecorder
@@ -65,10 +69,12 @@ class Loading:
     Attributes:
         step: The step, with the counts of what the loading code of modules took.
         written: FQNs of the plan's parameters that were written.
+        shapes: Shapes of new tensors that loading code has put in the place of parameters, by FQN.
     """
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
         self.step = step
+        self._targets = targets
         self._keys = frozenset(step.keys)
         self._staying = frozenset((*step.kept, *step.other_dtype))
         self._planned = {id(tensor) for fqn in plan for tensor in targets.tensors(fqn)}
@@ -83,6 +89,7 @@ class Loading:
             for tensor in targets.tensors(fqn)
         }
         self.written: set[str] = set()
+        self.shapes: dict[str, tuple[int, ...] | None] = {}
 
     def _leaves(self, entry: Entry) -> bool:
         """Whether a parameter is none of this load's: it is kept, or a later rule has it."""
@@ -109,14 +116,14 @@ class Loading:
 
     def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
         """Let a module with loading code load everything for it and the modules below it, and count what it took."""
-        below = dict(tensors_below(recipient))
+        before = dict(tensors_below(recipient))
+        staying = {name: tensor for name, tensor in before.items() if self._stays(name, tensor)}
         errors: list[str] = []
         unexpected: list[str] = []
         told, versions = IncompatibleKeys([], []), self.step.checkpoint.versions
-        recorder = WriteRecorder(tensor for tensor in below.values() if not is_lazy(tensor))
-        kept = _kept([tensor for name, tensor in below.items() if self._stays(name, tensor)])
-        with self._explained(recipient.module, errors), writable(below.values()), kept:
-            for name, tensor in below.items():
+        recorder = WriteRecorder(tensor for tensor in before.values() if not is_lazy(tensor))
+        with self._explained(recipient.module, errors), writable(before.values()), _kept(recipient, staying):
+            for name, tensor in before.items():
                 if name in state:
                     state[name] = _as_stored_in(tensor, state[name])
             sources = {id(tensor): name for name, tensor in state.items()}
@@ -125,21 +132,39 @@ class Loading:
                     new = told.unexpected_keys[len(unexpected) :]
                     unexpected += [sources.get(id(left.get(key)), key) for key in new]
         refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
-        taken = {name for name, tensor in below.items() if not is_lazy(tensor) and recorder.wrote(tensor)}
-        self._count(below, taken, refused, unexpected)
+        after = dict(tensors_below(recipient))
+        # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
+        taken = {
+            name
+            for name, tensor in after.items()
+            if name not in staying and not is_lazy(tensor) and name not in refused
+            if recorder.wrote(tensor) or (before.get(name) is not tensor and name not in told.missing_keys)
+        }
+        self._rebind(before, after)
+        self._count(after, taken, refused, unexpected)
+
+    def _rebind(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
+        """Note the tensors that the loading code of a module has put in the place of others."""
+        for name, tensor in after.items():
+            fqn = self._fqns.get(id(before.get(name)))
+            if fqn is not None and before[name] is not tensor:
+                self._fqns[id(tensor)] = fqn
+                if fqn not in self._targets.weights:
+                    self._targets.params[fqn] = tensor
+                    self.shapes[fqn] = None if is_lazy(tensor) else tuple(tensor.shape)
 
     def _count(self, below: dict[str, Tensor], taken: set[str], refused: set[str], unexpected: list[str]) -> None:
         """Note which tensors the loading code of a module wrote, and which it did not."""
-        loaded = [name for name in below if name in taken and not self._stays(name, below[name])]
-        for name in loaded:
+        for name in taken:
             self._note(below[name])
         written = {id(below[name]) for name in taken}
         lost = [
             name
             for name, tensor in below.items()
-            if id(tensor) not in written and COUNTER not in name and name not in self._staying
+            if id(tensor) not in written and COUNTER not in name and not self._stays(name, tensor)
         ]
         mismatched = [name for name in lost if name in refused or self._is_mismatched(name, below[name])]
+        loaded = [name for name in below if name in taken]
         self.step = replace(
             self.step,
             keys=tuple(dict.fromkeys((*(key for key in self.step.keys if key not in below), *loaded))),
@@ -196,15 +221,33 @@ class Loading:
         raise ApplyError(text, origin=origin, fqn=self.step.fqn) from error
 
 
+def credited(plan: Plan, loads: Sequence[Loading]) -> Plan:
+    """The plan with the checkpoints' rules for the parameters that the loading code of modules wrote."""
+    known: dict[str, Entry] = {}
+    for loading in loads:
+        for fqn in loading.written:
+            entry = known.get(fqn, plan[fqn])
+            if entry.rule is not loading.step.rule:
+                beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
+                changes: dict[str, Any] = {"fill": None, "fans": (), "deferred": None, "rank": loading.step.rank}
+                changes["shape"] = loading.shapes.get(fqn, entry.shape)
+                known[fqn] = replace(entry, rule=loading.step.rule, beat=beat, **changes)
+    return replace(plan, entries={**plan.entries, **known}) if known else plan
+
+
 @contextmanager
-def _kept(tensors: list[Tensor]) -> Iterator[None]:
-    """A stretch that changes no value of these, also if it fails."""
-    saved = [tensor.detach().clone() for tensor in tensors]
+def _kept(recipient: Recipient, tensors: dict[str, Tensor]) -> Iterator[None]:
+    """A context that leaves these tensors of a module in their places, with their values, also if it fails."""
+    saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     try:
         yield
     finally:
-        for tensor, before in zip(tensors, saved, strict=True):
-            tensor.data.copy_(before)
+        for name, before in saved.items():
+            tensors[name].data.copy_(before)
+        for node in walk(recipient.module) if tensors else ():
+            for table in tables_of(node.module):
+                names = {name: recipient.prefix + joined(node.fqn, name) for name in table}
+                table.update({name: tensors[key] for name, key in names.items() if key in tensors})
 
 
 def _as_stored_in(like: Tensor, tensor: Tensor) -> Tensor:

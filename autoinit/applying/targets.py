@@ -20,7 +20,7 @@ from .sharding import is_sharded, local_of, unknown_layout
 class Targets:
     """The parameters and modules of one model, under the names of its plan."""
 
-    params: Mapping[str, Tensor]
+    params: dict[str, Tensor]
     """Of a weight that is computed, the first that is stored."""
     modules: Mapping[str, nn.Module]
     fqns: Mapping[int, str]

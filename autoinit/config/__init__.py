@@ -2,4 +2,5 @@
 
 from .parsing import Config as Config
 from .parsing import parse_config as parse_config
+from .schemes import find_initializer as find_initializer
 from .values import bias_init_with_prob as bias_init_with_prob

@@ -34,7 +34,7 @@ def resolve_type(value: object, origin: str) -> object:
         ConfigTypeError: neither a name, a class, an initializer nor a callable.
     """
     if isinstance(value, str):
-        factory = registered.get(canonical_name(value)) or _registered_with_the_original(value)
+        factory = find_initializer(value)
         if factory is None:
             hint = nearest(canonical_name(value), registered) or f" Known: {', '.join(sorted(registered))}."
             raise ConfigError(f"{origin}.type: no initializer named {value!r}.{hint}", origin=f"{origin}.type")
@@ -50,6 +50,16 @@ def resolve_type(value: object, origin: str) -> object:
         f"not {type(value).__name__}.",
         origin=f"{origin}.type",
     )
+
+
+def find_initializer(name: str) -> object:
+    """The initializer with this name, registered here or with mmengine; None if there is none.
+
+    Example:
+        >>> find_initializer("KaimingInit").__name__, find_initializer("xavier_uniform")
+        ('Kaiming', None)
+    """
+    return registered.get(canonical_name(name)) or _registered_with_the_original(name)
 
 
 def _registered_with_the_original(name: str) -> object:

@@ -13,7 +13,16 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..applying import agreed_seed, apply_plan, check_agreement, make_plan, targets_of, write_copies
+from ..applying import (
+    agreed_seed,
+    apply_plan,
+    before_loading_code,
+    check_agreement,
+    make_plan,
+    put_back_on_error,
+    targets_of,
+    write_copies,
+)
 from ..construction import AUTOINIT, Content, has_memory, plain
 from ..errors import StateError, warn
 from ..modes import without_modes
@@ -190,7 +199,7 @@ class Run(Extent):
         work = list(zip(plans, targets, strict=True))
         check_agreement(work, self._given_seed)
         draws = self._seed is None and any(_draws(plan.values()) for plan in plans)
-        with self.deferral.replaced(work, final=not judge, draws=draws):
+        with self.deferral.replaced(work, final=not judge, draws=draws), put_back_on_error(before_loading_code(work)):
             for (plan, target), planner, root in zip(work, planners, roots, strict=True):
                 seed = self._seed_of(plan.values(), target.params.values())
                 report = apply_plan(plan, root, seed=seed, root=numbered[id(root)], targets=target)
@@ -200,8 +209,10 @@ class Run(Extent):
                 if self.outer is not None:
                     self.outer.remember(plan, report, target.params)
                     self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
-            made = dict(zip(map(id, planners), self._reports[len(self._reports) - len(planners) :], strict=True))
+            reports = self._reports[len(self._reports) - len(planners) :]
+            made = dict(zip(map(id, planners), reports, strict=True))
             write_copies([copy for copy in copies if _was_written(copy, made)])
+        warn_of_unwritten(report for report in reports if isinstance(report, Report))
         if not judge:
             self._close(roots)
 

@@ -3,7 +3,6 @@
 from .binding import Rank as Rank
 from .binding import unwrapped as unwrapped
 from .claims import COPY_OF as COPY_OF
-from .claims import NEVER_WRITTEN as NEVER_WRITTEN
 from .claims import Surroundings as Surroundings
 from .collecting import CONTAINERS as CONTAINERS
 from .collecting import Collector as Collector
@@ -13,6 +12,7 @@ from .copies import find_copies as find_copies
 from .copies import find_held as find_held
 from .copies import mark_copies as mark_copies
 from .coverage import check_coverage as check_coverage
+from .entries import NEVER_WRITTEN as NEVER_WRITTEN
 from .entries import Deferred as Deferred
 from .entries import Entry as Entry
 from .fits import COUNTER as COUNTER

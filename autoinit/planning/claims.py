@@ -98,7 +98,6 @@ def may_overwrite(kept: str) -> bool:
 
 
 COPY_OF = "copy of "
-NEVER_WRITTEN = "never written"
 
 
 def _any_of(tensors: Collection[torch.Tensor], ids: Set[int]) -> bool:

@@ -21,6 +21,8 @@ from .binding import OWN, Rank
 from .steps import OwnInit
 
 NO_RULE = "(no rule)"
+NEVER_WRITTEN = "never written"
+"""Why a parameter is left alone, and its outcome: its memory holds whatever was there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ class Entry:
     @property
     def gets(self) -> str:
         """What it gets, in words."""
-        if self.kept:
+        if self.kept and self.kept != NEVER_WRITTEN:
             return f"kept: {self.kept}"
         # What a checkpoint has is loaded after that.
         own = f"then {self.own}" if self.own is not None and self.rank[0] < OWN else ""
@@ -90,6 +92,8 @@ class Entry:
         """What its rule gives it, in words."""
         if self.fill is not None:
             return f"{self.fill} through {self.through}" if self.through else str(self.fill)
+        if self.kept == NEVER_WRITTEN:
+            return NEVER_WRITTEN
         if self.deferred is not None:
             return str(self.deferred.scheme)
         return str(self.rule.initializer) if self.rule else ""
@@ -102,7 +106,7 @@ class Entry:
     @property
     def is_uncovered(self) -> bool:
         """Whether no rule covers it and nothing is known to keep it."""
-        return self.rule is None and self.kept is None and self.loader is None
+        return self.rule is None and self.kept in (None, NEVER_WRITTEN) and self.loader is None
 
     @property
     def numel(self) -> int:

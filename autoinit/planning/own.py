@@ -9,18 +9,22 @@ from types import FunctionType
 
 from torch import nn
 
-from ..config import parse_config
+from ..config import find_initializer, parse_config
 from ..errors import ConfigError
-from ..rules import Rule
+from ..rules import UNSET, Rule
 
 ENGINES = frozenset({"autoinit.compat.mmengine.modules", "mmengine.model.base_module", "mmcv.runner.base_module"})
 """Modules whose `BaseModule.init_weights` only applies `init_cfg`, as planning does."""
 
 
+SELECTORS = ("layer", "name", "params", "override", "checkpoint")
+"""Keys of which a rule has at least one."""
+
+
 def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
     """Rules of a module's own `init_cfg`, an attribute of the object or its class.
 
-    An `init_cfg` of another library, which has no `type`, gives no rules (O7).
+    An `init_cfg` of another library gives no rules (O7).
 
     Raises:
         ConfigError: The config is invalid; `fqn` is that of the module.
@@ -38,10 +42,19 @@ def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
 
 
 def _is_config(cfg: object) -> bool:
-    """Whether an attribute is a config of autoinit: rules, each with a `type`."""
+    """Whether an attribute is a config of autoinit: it has a rule, and what is wrong with the others is an error."""
     items = cfg if isinstance(cfg, Sequence) and not isinstance(cfg, str) else [cfg]
-    return bool(items) and all(
-        isinstance(item, Rule) or (isinstance(item, Mapping) and "type" in item) for item in items
+    return any(isinstance(item, Rule) or (isinstance(item, Mapping) and _is_rule(item)) for item in items)
+
+
+def _is_rule(item: Mapping[object, object]) -> bool:
+    """Whether a mapping is meant as a rule: its `type` is known, or is perhaps misspelt and stands beside a selector.
+
+    A mapping without a selector could match nothing, so that one with an unknown `type` is of another library.
+    """
+    kind = item.get("type", UNSET)
+    return (isinstance(kind, str) and find_initializer(kind) is not None) or (
+        kind is not UNSET and any(key in item for key in SELECTORS)
     )
 
 

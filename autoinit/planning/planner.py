@@ -14,9 +14,9 @@ from ..initializers import Resolved
 from ..layers import class_name
 from ..rules import Rule
 from .binding import LOADS, SETTLED, unwrapped
-from .claims import NEVER_WRITTEN, Claim, may_overwrite
+from .claims import Claim, may_overwrite
 from .collecting import Collector
-from .entries import Entry
+from .entries import NEVER_WRITTEN, Entry
 from .layouts import Layouts
 from .loads import expanded
 from .plans import Plan
@@ -66,7 +66,7 @@ class Planner(Collector):
         claims, kept = record.claims, record.kept
         if kept is not None and claims and claims[-1].rule.overwrite and may_overwrite(kept):
             kept = None
-        if kept is None and not claims and not record.own and self.surroundings.is_unwritten(record.tensors):
+        if kept is None and not claims and self.surroundings.is_unwritten(record.tensors):
             kept = NEVER_WRITTEN
         settled = self.surroundings.settled
         if settled and id(record.param) in settled:

@@ -72,6 +72,11 @@ class Plan(ByName[Entry]):
         """The checkpoints that will be loaded."""
         return tuple(step for step in self.steps if isinstance(step, Load))
 
+    @property
+    def runs_loading_code(self) -> bool:
+        """Whether a checkpoint is loaded by code of the model."""
+        return any(load.coded for load in self.loads)
+
     def apply(self, module: nn.Module, *, seed: int | None = None, prefix: str = "") -> Report:
         """Carry the plan out on a model of the same parameters: this one, or one that was built elsewhere.
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..sampling import VERSION
 from ..tables import Result, Table
 from .claims import COPY_OF
-from .entries import ByName, Entry, coverage, shape_text, summarize
+from .entries import NEVER_WRITTEN, ByName, Entry, coverage, shape_text, summarize
 from .steps import Load
 
 FILLED, KEPT, LOADED, OWN, PENDING = "filled", "kept", "kept: loaded", "own init_weights", "pending"
@@ -49,7 +49,7 @@ class ReportEntry(Entry):
     @property
     def is_uncovered(self) -> bool:
         """Whether nothing is known to have covered it: neither a rule, nor a checkpoint, nor a module's own method."""
-        return self.outcome == KEPT and self.rule is None and self.kept is None
+        return self.outcome in (KEPT, NEVER_WRITTEN) and self.rule is None and self.kept in (None, NEVER_WRITTEN)
 
     def to_dict(self) -> dict[str, Any]:
         """Strings, numbers and lists only."""

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from ..construction import Content
 from ..errors import warn
-from .claims import NEVER_WRITTEN
 from .conflicts import first_of
 from .copies import Copy, Held
+from .entries import NEVER_WRITTEN, Entry
 from .planner import Planner
 from .plans import Plan
 from .records import Record
+from .reports import Report, ReportEntry
 
 
 def warn_of_stale(held: Sequence[Held], copies: Iterable[Copy], plans: Sequence[tuple[Planner, Plan]]) -> None:
@@ -61,11 +62,21 @@ def _belongs_to(each: Held, modules: set[int]) -> bool:
     return owner is not None and id(each.planner.modules.get(".".join(owner))) in modules
 
 
-def warn_of_unwritten(plans: Iterable[Plan]) -> None:
-    """Warn of parameters in memory that nothing has written to, and that no rule covers."""
-    names = [fqn for plan in plans for fqn, entry in plan.items() if entry.kept == NEVER_WRITTEN]
+def warn_of_unwritten(decided: Iterable[Plan | Report]) -> None:
+    """Warn of parameters in memory that nothing has written to, and that no rule covers.
+
+    Args:
+        decided: Plans, for the parameters that no `init_weights` may write, or reports, for those that one left out.
+    """
+    names = [fqn for entries in decided for fqn, entry in entries.items() if _stays_unwritten(entry)]
     if names:
         warn(
             f"{first_of(names)}: nothing was written to this memory, and no rule covers it, so that it holds whatever "
             "was there. Add a rule, or call reset_parameters()."
         )
+
+
+def _stays_unwritten(entry: Entry) -> bool:
+    if isinstance(entry, ReportEntry):
+        return entry.outcome == NEVER_WRITTEN and entry.own is not None
+    return entry.kept == NEVER_WRITTEN and entry.own is None
