@@ -7,8 +7,10 @@ All are looked up when this module is imported: a torch without one of them fail
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import FunctionType
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +26,8 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.overrides import _pop_mode as _pop_function_mode
 from torch.overrides import _push_mode as _push_function_mode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _pop_mode, _push_mode
+
+Handler = TypeVar("Handler", bound=Callable[..., object])
 
 # The mode of `torch.set_default_device`, a setting of the process unlike `with torch.device(...)`. Without it a
 # module's own `init_weights` would make its tensors on another device than it does outside of `initialize`.
@@ -190,3 +194,16 @@ def _no_dispatch_modes() -> Iterator[None]:
         yield
     finally:
         put_dispatch_modes(modes[::-1])
+
+
+def not_compiled(handler: Handler) -> Handler:
+    """Mark a handler of a mode, so that `torch.compile` neither traces it nor what it calls.
+
+    `torch.compiler.disable` does the same and imports the compiler, which takes a second. Without it the compiler
+    replays what the handler does to the stacks of modes, and torch ends with another stack than it believes.
+    """
+    dynamo = torch._C._dynamo.eval_frame
+    skip = dynamo._FrameAction.SKIP
+    code = cast(FunctionType, handler).__code__
+    dynamo.set_code_exec_strategy(code, dynamo._FrameExecStrategy(skip, skip))
+    return handler

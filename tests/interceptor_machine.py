@@ -319,7 +319,8 @@ class Interceptor(RuleBasedStateMachine):
                 param.fill_(value)
         for part in node.parts():
             if part.is_layer:
-                part.value = float(value)
+                # A number is initialization, also over what was loaded (O1).
+                part.value, part.loaded = float(value), False
 
     @rule(node=nodes)
     def look(self, node: Node) -> None:

@@ -344,7 +344,7 @@ def test_an_unknown_choice(value: Any) -> None:
 
 
 FOREIGN = [
-    *({}, {"kernel": "xavier_uniform"}, [{"kernel": 1}], [1, 2], "original", 3.0, object(), torch.zeros(2)),
+    *({}, {"kernel": "xavier_uniform"}, [{"kernel": 1}], [1, 2], "original", 3.0, object, torch.zeros(2)),
     *({"type": "xavier_uniform", "gain": 1.0}, {"type": 3}, [{"type": None}]),
 ]
 

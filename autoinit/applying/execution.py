@@ -152,10 +152,14 @@ def _loaded(entry: Entry, targets: Targets) -> Entry:
 
 def write_copies(copies: Sequence[Copy]) -> None:
     """Give the copies of parameters what those hold now, in their own dtypes."""
+    watch = current_watch()
     for copy in copies:
         leader, follower = copy.leader.tensor, copy.follower.tensor
         with torch.no_grad(), torch.inference_mode(follower.is_inference()):
             follower.data.copy_(leader.detach())
+        content = watch.record.content(leader) if watch is not None else None
+        if watch is not None and content is not None:
+            watch.record.note_written(follower, content.copy(AUTOINIT, content.place))
 
 
 def outcome_before(entry: Entry) -> str:

@@ -13,3 +13,4 @@ from .record import plain as plain
 from .record import storage_key as storage_key
 from .watch import Watch as Watch
 from .watch import current_watch as current_watch
+from .watch import current_watches as current_watches

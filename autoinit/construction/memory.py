@@ -15,7 +15,7 @@ from .content import Content, Origin
 
 SMALL = 1 << 14
 """Memory of fewer bytes is compared by value at the end of a block; of larger memory, uses of its address are seen."""
-MOST_WRITES = 256
+MOST_WRITES = 64
 """So many partial writes to one piece of memory are remembered one by one."""
 
 
@@ -166,7 +166,7 @@ def checksum(tensor: Tensor) -> int | None:
     count = storage.nbytes()
     if not tensor.is_cpu or not count:
         return None
-    return zlib.crc32((ctypes.c_char * count).from_address(storage.data_ptr()))
+    return zlib.crc32(ctypes.string_at(storage.data_ptr(), count))
 
 
 def mixed(contents: Iterator[Content]) -> Content:

@@ -37,10 +37,16 @@ NUMBERS = frozenset((int, float, bool, type(None)))
 _watches = threading.local()
 
 
+def current_watches() -> Sequence[Watch]:
+    """The watches over the running thread, the latest last."""
+    found: Sequence[Watch] = getattr(_watches, "stack", ())
+    return found
+
+
 def current_watch() -> Watch | None:
-    """The watch over the running thread, if there is one."""
-    stack: list[Watch] = getattr(_watches, "stack", [])
-    return stack[-1] if stack else None
+    """The latest watch over the running thread, if there is one."""
+    watches = current_watches()
+    return watches[-1] if watches else None
 
 
 class Watch:
@@ -78,13 +84,13 @@ class Watch:
         if not self._is_on:
             self._is_on = True
             self._push()
-            _watches.stack = [*getattr(_watches, "stack", []), self]
+            _watches.stack = [*current_watches(), self]
 
     def end(self) -> None:
         """Do what is postponed, and stop watching until `begin` is called."""
         self._is_on = False
         self._remove()
-        _watches.stack = [watch for watch in getattr(_watches, "stack", []) if watch is not self]
+        _watches.stack = [watch for watch in current_watches() if watch is not self]
         self.postponed.run_all()
 
     def stop_postponing(self) -> None:
@@ -247,6 +253,11 @@ class _OperatorMode(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # Skipping imports the compiler, which takes a second.
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        return True  # Else torch would compile nothing within the block, and not afterwards either.
+
+    @_torch.not_compiled
     def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
         if types and any(map(handles_operators, types)):
             # A subclass of Tensor: the operators that it consists of come here too, unless another mode is asked first.
@@ -266,6 +277,7 @@ class _FunctionMode(TorchFunctionMode):
         super().__init__()
         self._watch = watch
 
+    @_torch.not_compiled
     def __torch_function__(self, func: Any, types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
         watch = self._watch
         access = access_of(func)

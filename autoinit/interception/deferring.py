@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from types import FrameType
+from typing import TypeGuard
 
 from torch import Tensor
 from torch.nn.parameter import is_lazy
@@ -117,18 +119,32 @@ class Deferral:
                 raise
 
 
+def declare_loaded(
+    watch: Watch, state: Mapping[str, object], tensors: Iterable[Tensor], reason: str, frame: FrameType
+) -> None:
+    """Note that what a state dict holds is data, but for some tensors of the block's own models and copies of those."""
+    with watch.aside():
+        record = watch.record
+        own = {id(content.original) for content in map(record.content, tensors) if content is not None}
+        for value in filter(is_plain, state.values()):
+            content = record.content(value)
+            if content is not None and not content.is_data and id(content.original) not in own:
+                record.declare(value, reason, frame)
+
+
+def is_plain(value: object) -> TypeGuard[Tensor]:
+    """Whether a value is a tensor with memory of its own in this process."""
+    return isinstance(value, Tensor) and not is_lazy(value) and plain(value) is value and has_memory(value)
+
+
 def _add(regions: Regions, tensor: Tensor) -> None:
     regions.setdefault(tensor.untyped_storage()._cdata, []).append(Region.of(tensor))
 
 
 def _by_storage(targets: Targets) -> Iterator[tuple[int, Tensor]]:
     for tensor in targets.params.values():
-        if _is_known(tensor):
+        if is_plain(tensor):
             yield tensor.untyped_storage()._cdata, tensor
-
-
-def _is_known(tensor: Tensor) -> bool:
-    return not is_lazy(tensor) and plain(tensor) is tensor and has_memory(tensor)
 
 
 def _add_replaced(plan: Plan, targets: Targets, postponed: Postponed, regions: Regions) -> None:
@@ -136,7 +152,7 @@ def _add_replaced(plan: Plan, targets: Targets, postponed: Postponed, regions: R
     first_code = min((step.rank for step in plan.steps if not isinstance(step, Load)), default=(math.inf,))
     for fqn, entry in plan.items():
         param = targets.params[fqn]
-        if fqn in targets.weights or not _is_known(param) or param.untyped_storage()._cdata not in postponed:
+        if fqn in targets.weights or not is_plain(param) or param.untyped_storage()._cdata not in postponed:
             continue
         if entry.kept is None and entry.rank < first_code and _overwrites(entry):
             _add(regions, param)
@@ -147,7 +163,7 @@ def _written(work: Work) -> Iterator[Tensor]:
     for plan, targets in work:
         for fqn, entry in plan.items():
             if entry.rule is not None and entry.kept is None:
-                yield from filter(_is_known, targets.tensors(fqn))
+                yield from filter(is_plain, targets.tensors(fqn))
 
 
 def _overwrites(entry: Entry) -> bool:

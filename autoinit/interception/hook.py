@@ -21,12 +21,13 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from .. import applying, parametrized
-from ..construction import Watch, current_watch, tensors_in
+from ..construction import Watch, current_watch, current_watches, tensors_in
 from ..modes import without_modes
 from ..patches import PACKAGES, Patches
 from ..planning import ENGINES
 from .census import is_parallel
 from .context import innermost, is_paused_within
+from .deferring import declare_loaded
 from .run import Run
 
 _patches = Patches()
@@ -217,10 +218,11 @@ def _on_address(wrapped: Callable[..., Any], instance: object, args: Any, kwargs
 
 
 def _on_load_state_dict(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-    """A state dict is handed over as data, unless it is one of the block's own models'."""
-    run, state = innermost(Run), args[0] if args else kwargs.get("state_dict")
-    if run is not None and isinstance(state, Mapping):
-        run.declare_loaded(state, sys._getframe(1))
+    """A state dict is handed over as data, unless it is one of the block's own models', in a pause as well."""
+    state = args[0] if args else kwargs.get("state_dict")
+    for watch in current_watches() if isinstance(state, Mapping) else ():
+        own = (tensor for run in _open if run.deferral.watch is watch for tensor in run.tensors())
+        declare_loaded(watch, state, own, "load_state_dict", sys._getframe(1))
     return wrapped(*args, **kwargs)
 
 

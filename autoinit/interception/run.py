@@ -6,12 +6,9 @@ import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from types import FrameType
-from typing import TypeGuard
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from ..applying import (
     agreed_seed,
@@ -23,10 +20,11 @@ from ..applying import (
     targets_of,
     write_copies,
 )
-from ..construction import AUTOINIT, Content, has_memory, plain
+from ..construction import AUTOINIT, Content
 from ..errors import StateError, warn
 from ..modes import without_modes
 from ..planning import (
+    COPY_OF,
     FILLED,
     KEPT,
     OWN,
@@ -56,7 +54,7 @@ from ..sampling import fresh_seed
 from .census import Census
 from .context import Extent, innermost
 from .cycles import failed_constructions, refers_to_itself
-from .deferring import Deferral
+from .deferring import Deferral, is_plain
 
 
 class Run(Extent):
@@ -135,23 +133,11 @@ class Run(Extent):
         called = [root for root in roots if any(node.module is module for node in walk(root))]
         self._settle(called, self._number(roots), judge=False)
 
-    def declare_loaded(self, state: Mapping[str, object], frame: FrameType) -> None:
-        """Note that what a state dict holds is data, but for weights of modules of the block and copies of those."""
-        watch = self.deferral.watch
-        if watch is None:
-            return
-        with watch.aside():
-            held = {id(content.original) for content in filter(None, map(self.deferral.content, self._tensors()))}
-            for value in filter(_is_plain, state.values()):
-                content = self.deferral.content(value)
-                if content is not None and not content.is_data and id(content.original) not in held:
-                    watch.record.declare(value, "load_state_dict", frame)
-
-    def _tensors(self) -> Iterator[torch.Tensor]:
-        """The parameters and buffers of all modules of the block."""
+    def tensors(self) -> Iterator[torch.Tensor]:
+        """The parameters and buffers of all modules of the block, as far as they have memory in this process."""
         for module in self.census:
             for table in (module.__dict__.get("_parameters", {}), module.__dict__.get("_buffers", {})):
-                yield from filter(_is_plain, table.values())
+                yield from filter(is_plain, table.values())
 
     def _roots(self) -> list[nn.Module]:
         roots = self.census.roots()
@@ -211,7 +197,9 @@ class Run(Extent):
                     self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
             reports = self._reports[len(self._reports) - len(planners) :]
             made = dict(zip(map(id, planners), reports, strict=True))
-            write_copies([copy for copy in copies if _was_written(copy, made)])
+            followers = [copy for copy in copies if _was_written(copy, made)]
+            write_copies(followers)
+            self._sign(copy.follower.tensor for copy in followers)
         warn_of_unwritten(report for report in reports if isinstance(report, Report))
         if not judge:
             self._close(roots)
@@ -282,7 +270,7 @@ class Run(Extent):
 
     def _sign(self, params: Iterable[torch.Tensor]) -> None:
         """Say in the record which block has filled some parameters."""
-        for param in filter(_is_plain, params):
+        for param in filter(is_plain, params):
             content = self.deferral.content(param)
             if content is not None and content.operator == AUTOINIT:
                 content.numbers = (id(self),)
@@ -300,7 +288,7 @@ class Run(Extent):
     def remember(self, plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
         """Keep, here and in the blocks around, what rules have filled that beat this block's (P2)."""
         for fqn, entry in report.items():
-            if entry.outcome in (FILLED, OWN):
+            if entry.outcome in (FILLED, OWN) or entry.outcome.startswith(COPY_OF):
                 param = params[fqn]
                 run: Run | None = self
                 while run is not None:
@@ -334,11 +322,6 @@ def _was_written(copy: Copy, reports: Mapping[int, Report | Callable[[], Report]
     return (
         leader.record is not None and isinstance(report, Report) and report[leader.record.fqn].outcome in (FILLED, OWN)
     )
-
-
-def _is_plain(value: object) -> TypeGuard[torch.Tensor]:
-    """Whether a value is a tensor with memory of its own in this process."""
-    return isinstance(value, torch.Tensor) and not is_lazy(value) and plain(value) is value and has_memory(value)
 
 
 def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> Report:

@@ -61,10 +61,11 @@ class Surroundings:
         return (self.built is None or id(module) in self.built) and id(module) not in self.final
 
     def is_unwritten(self, tensors: Collection[torch.Tensor]) -> bool:
-        """Whether nothing has ever been written to these tensors."""
+        """Whether nothing has ever been written to these tensors; one without elements needs nothing."""
         if self.content is None:
             return False
-        return any(not is_lazy(each) and not each.is_meta and self.content(each) is None for each in tensors)
+        stored = (each for each in tensors if not is_lazy(each) and not each.is_meta and each.numel())
+        return any(self.content(each) is None for each in stored)
 
     def why_kept(self, module: nn.Module, tensors: Collection[torch.Tensor]) -> str | None:
         """Why what these tensors hold must be left alone, if it must."""

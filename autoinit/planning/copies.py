@@ -115,10 +115,10 @@ def _copies_in(group: Sequence[Held]) -> Iterator[Copy]:
     seen: set[int] = set()
     for each in group:
         if id(each) not in seen:
-            reached = _reached_from(each)
-            seen.update(map(id, reached))
+            reached = set(map(id, _reached_from(each)))
+            seen |= reached
             for follower in group:
-                if follower is not each and id(follower) in {id(other) for other in reached}:
+                if follower is not each and id(follower) in reached:
                     yield Copy(leader=each, follower=follower)
 
 
