@@ -54,17 +54,25 @@ class Place:
         called = ""
         while frame is not None:
             code = frame.f_code
-            if not _is_internal(code):
-                return cls(code, frame.f_lineno, f"torch.{called}" if hasattr(torch, called) else called)
-            if not code.co_name.startswith(("_", "<", "wrap")):
-                called = code.co_name
+            name = _name_if_internal(code)
+            if name is None:
+                return cls(code, frame.f_lineno, _qualified(called))
+            called = name or called
             frame = frame.f_back
         return None
 
 
 @lru_cache(maxsize=4096)
-def _is_internal(code: CodeType) -> bool:
-    return code.co_filename.startswith(INTERNAL) or code.co_filename.startswith("<frozen")
+def _name_if_internal(code: CodeType) -> str | None:
+    """What a function of torch or autoinit is called, "" if that says nothing; None for functions of others."""
+    if not code.co_filename.startswith((*INTERNAL, "<frozen")):
+        return None
+    return "" if code.co_name.startswith(("_", "<", "wrap")) else code.co_name
+
+
+@lru_cache(maxsize=1024)
+def _qualified(name: str) -> str:
+    return f"torch.{name}" if hasattr(torch, name) else name
 
 
 @dataclass(eq=False, slots=True)

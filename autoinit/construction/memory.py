@@ -15,8 +15,8 @@ from .content import Content, Origin
 
 SMALL = 1 << 14
 """Memory of fewer bytes is compared by value at the end of a block; of larger memory, uses of its address are seen."""
-MOST_WRITES = 64
-"""So many partial writes to one piece of memory are remembered one by one."""
+MOST_WRITES = 16
+"""So many partial writes to one piece of memory are remembered one by one, and small memory is so often compared."""
 
 
 class Region(NamedTuple):
@@ -141,8 +141,10 @@ class Memory:
 
     def note_values(self, tensor: Tensor) -> None:
         """Remember what the memory holds now, as far as that is how unseen writes to it are found."""
-        if (self.is_small or self.exposed) and not self.pending:
-            self._checksum = checksum(tensor)
+        if self.exposed or (self.is_small and self.writes_seen < MOST_WRITES):
+            self._checksum = None if self.pending else checksum(tensor)
+        elif self._checksum is not None:
+            self._checksum = None
 
     def forget_values(self) -> None:
         """Remember nothing of what the memory holds, because other processes will write to it at some later time."""

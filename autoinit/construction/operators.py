@@ -40,6 +40,7 @@ COPIES = frozenset(
 )
 """Results that have every value of the source."""
 COLLECTIVE = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_c10d_functional_autograd", "symm_mem"})
+NUMBERS = (int, float, str)
 CONSTANT_FILLS = frozenset({"fill_", "zero_"})
 
 
@@ -73,15 +74,29 @@ class Operator:
     from_file: bool
     takes_tensors: bool
 
-    def targets(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-        """The tensors that a call writes."""
-        if self.collective:
-            return list(tensors_in((args, kwargs)))
-        return [
-            tensor
-            for index, name in self.written
-            for tensor in tensors_in(args[index] if index < len(args) else kwargs.get(name))
-        ]
+
+class Call:
+    """One call of an operator.
+
+    Args:
+        operator: what is called.
+        args: its positional arguments.
+        kwargs: the others.
+    """
+
+    __slots__ = ("args", "kwargs", "operator", "tensors", "written")
+
+    def __init__(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.operator, self.args, self.kwargs = operator, args, kwargs
+        self.tensors: list[Tensor] = list(tensors_in((args, kwargs))) if operator.takes_tensors else []
+        """All that are among its arguments."""
+        self.written: list[Tensor] = self.tensors if operator.collective else list(self._written())
+        """Those of them that it writes."""
+
+    def _written(self) -> Iterator[Tensor]:
+        args = self.args
+        for index, name in self.operator.written:
+            yield from tensors_in(args[index] if index < len(args) else self.kwargs.get(name))
 
 
 @lru_cache(maxsize=4096)
@@ -140,8 +155,10 @@ def tensors_in(value: object) -> Iterator[Tensor]:
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:
-            if not isinstance(item, (int, float)):
+            if isinstance(item, Tensor):
+                yield item
+            elif not isinstance(item, NUMBERS) and item:
                 yield from tensors_in(item)
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for item in value.values():
             yield from tensors_in(item)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from types import FrameType
 from typing import Any
@@ -13,14 +13,13 @@ from torch import Tensor
 from .. import _torch
 from .content import Content, Place, computed, outside
 from .memory import Memory, Region, version_of
-from .operators import Kind, Operator, tensors_in
+from .operators import Call, Kind, Operator, tensors_in
 
 NUMBERS = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""
 
 
 Reads = Mapping[int, Content | None]
-Call = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 class ConstructionRecord:
@@ -82,13 +81,13 @@ class ConstructionRecord:
         if has_memory(tensor) and (self.find(tensor) is not None):
             self.note_written(tensor, outside(reason, Place.of(frame)))
 
-    def read(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Reads:
+    def read(self, call: Call) -> Reads:
         """What the tensors hold that an operator is about to read or to write, by their ids."""
-        if operator.kind is not Kind.COMPUTES or not operator.reads or not operator.takes_tensors:
+        operator = call.operator
+        if operator.kind is not Kind.COMPUTES or not operator.reads:
             return {}
-        replaced = [*map(id, filter(_is_whole, operator.targets(args, kwargs)))] if operator.overwrites else ()
-        found = (tensor for tensor in tensors_in((args, kwargs)) if id(tensor) not in replaced)
-        return {id(tensor): self._held(tensor) for tensor in found}
+        replaced = [*map(id, filter(_is_whole, call.written))] if operator.overwrites else ()
+        return {id(tensor): self._held(tensor) for tensor in call.tensors if id(tensor) not in replaced}
 
     def _held(self, tensor: Tensor) -> Content | None:
         tensor = plain(tensor)
@@ -98,10 +97,11 @@ class ConstructionRecord:
         self._check(memory, tensor)
         return memory.content(Region.of(tensor))
 
-    def note(self, operator: Operator, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
+    def note(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
         """Note what an operator did."""
+        operator = call.operator
         if operator.kind is Kind.NEUTRAL:
-            for tensor in filter(has_memory, operator.targets(*call)):
+            for tensor in filter(has_memory, call.written):
                 self._count_write(tensor)
         elif operator.kind is Kind.EMPTY:
             for tensor in filter(has_memory, tensors_in(result)):
@@ -110,8 +110,8 @@ class ConstructionRecord:
             self._lift(result, frame)
         elif operator.kind is Kind.SETS:
             self._set(result, frame)
-        elif not (operator.copies and self._copy(operator, call, reads, result, frame)):
-            self._compute(operator, call, reads, result, frame)
+        elif not (operator.copies and self._copy(call, reads, result, frame)):
+            self._compute(call, reads, result, frame)
 
     def expose(self, tensor: Tensor) -> None:
         """Note that code which is not watched gets the address of some memory."""
@@ -147,12 +147,12 @@ class ConstructionRecord:
         elif has_memory(tensor):
             self._count_write(tensor)
 
-    def _compute(self, operator: Operator, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
-        args, kwargs = call
-        written = operator.targets(args, kwargs)
+    def _compute(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
+        operator, written = call.operator, call.written
         place, reason = Place.of(frame), _reason(operator)
-        numbers = tuple(value for value in args if isinstance(value, (int, float)))
-        others = [content for key, content in reads.items() if content is not None and key not in set(map(id, written))]
+        numbers = tuple(value for value in call.args if isinstance(value, (int, float)))
+        targets = set(map(id, written))
+        others = [content for key, content in reads.items() if content is not None and key not in targets]
         for tensor in filter(has_memory, written):
             held = None if operator.overwrites else reads.get(id(tensor))
             sources = others if held is None else [held, *others]
@@ -164,11 +164,10 @@ class ConstructionRecord:
                 content = computed(operator.name, numbers, others, place, reason)
                 self._new(tensor, content).note_values(tensor)
 
-    def _copy(self, operator: Operator, call: Call, reads: Reads, result: Any, frame: FrameType) -> bool:
+    def _copy(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> bool:
         """Note copies of whole tensors. False if it is anything else."""
-        args, kwargs = call
-        written = operator.targets(args, kwargs)
-        source = args[1] if written else args[0]
+        operator, written = call.operator, call.written
+        source = call.args[1] if written else call.args[0]
         sources = source if isinstance(source, (list, tuple)) else [source]
         targets = written or [result]
         # The source of an in-place copy may be a number.

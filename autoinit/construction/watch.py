@@ -25,7 +25,7 @@ from .modes import (
     remove_dispatch_mode,
     remove_function_mode,
 )
-from .operators import Kind, Operator, operator_of, tensors_in
+from .operators import Call, Kind, Operator, operator_of, tensors_in
 from .postponed import TRUNC_NORMAL, Fill, Postponed, accepts
 from .record import ConstructionRecord, handles_operators, has_memory
 
@@ -147,20 +147,20 @@ class Watch:
         with _torch.without_functions():
             if operator.arithmetic and self._postpone_call(operator, args, kwargs, frame):
                 return args[0]
+            call = Call(operator, args, kwargs)
             if self.postponed:
-                self._bring_up_to_date(operator, args, kwargs)
-            reads = self.record.read(operator, args, kwargs)
+                self._bring_up_to_date(call)
+            reads = self.record.read(call)
             result = function(*args, **kwargs)
-            self.record.note(operator, (args, kwargs), reads, result, frame)
+            self.record.note(call, reads, result, frame)
         if self.record.has_large and not self._has_functions:
             self.watch_functions()
         return result
 
-    def _bring_up_to_date(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        if operator.draws:
+    def _bring_up_to_date(self, call: Call) -> None:
+        if call.operator.draws:
             self.postponed.run_draws()
-        if operator.takes_tensors:
-            self.flush(tensors_in((args, kwargs)))
+        self.flush(call.tensors)
 
     def flush(self, tensors: Iterable[Tensor]) -> None:
         """Do the postponed fills of the memory of some tensors."""
@@ -180,7 +180,9 @@ class Watch:
 
     def _postpone_call(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], frame: Any) -> bool:
         target = args[0] if args else None
-        return isinstance(target, Tensor) and self._postpone(
+        if not isinstance(target, Tensor) or (not self.postponed and target.numel() < self.LARGE):
+            return False
+        return self._postpone(
             operator.name, operator.draws, operator.overwrites, target, tuple(args[1:]), kwargs, frame
         )
 
