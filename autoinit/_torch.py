@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FunctionType
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -21,11 +21,25 @@ from torch import Tensor
 # the operators that write values. `torch._C.DisableTorchFunction` would disable `__torch_function__` of tensor
 # subclasses as well, which they need to be written to.
 from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
+from torch._ops import OpOverload as OpOverload
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.overrides import _pop_mode as _pop_function_mode
 from torch.overrides import _push_mode as _push_function_mode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes, _pop_mode, _push_mode
+from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
+from torch.utils._python_dispatch import _disable_current_modes, _pop_mode, _push_mode
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor.placement_types import _StridedShard
+
+# Bases of layers and parametrizations, to know a layer by: without one of them its layers have no fans, units or
+# inverse of their own.
+ConvNd = torch.nn.modules.conv._ConvNd
+ConvTransposeNd = torch.nn.modules.conv._ConvTransposeNd
+NormBase = torch.nn.modules.batchnorm._NormBase
+Orthogonal = torch.nn.utils.parametrizations._Orthogonal
+SpectralNorm = torch.nn.utils.parametrizations._SpectralNorm
+WeightNorm = torch.nn.utils.parametrizations._WeightNorm
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
 
@@ -117,10 +131,15 @@ def is_fake(tensor: Tensor) -> bool:
 # Whether a tensor has a storage, and how many references there are to one: memory that a constructor threw away is not
 # filled, and a tensor without storage (sparse, a wrapper) is not looked up by it.
 has_storage = torch._C._has_storage
-storage_use_count = torch._C._storage_Use_Count
+_storage_use_count = torch._C._storage_Use_Count
 
 # The identifier of the running backward pass, or -1: what it computes are gradients, and so is what is made of them.
 current_backward = torch._C._current_graph_task_id
+
+# Truncated normal values. torch draws them by rejection and reads what it has drawn: without the name, they are drawn
+# at once. It is patched while a block is open.
+NO_GRAD_TRUNC_NORMAL = "_no_grad_trunc_normal_"
+no_grad_trunc_normal = getattr(torch.nn.init, NO_GRAD_TRUNC_NORMAL)
 
 # Whether the dispatcher knows an operator, and whether it takes it apart before a dispatch mode sees it.
 dispatcher_has = torch._C._dispatch_has_kernel
@@ -137,6 +156,51 @@ without_functions = torch._C.DisableTorchFunction
 def is_composite(name: str) -> bool:
     """Whether the dispatcher takes an operator apart before a dispatch mode sees it."""
     return bool(dispatcher_has_for_key(name, "CompositeImplicitAutograd"))
+
+
+def uses_of(storage: torch.UntypedStorage) -> int:
+    """How many tensors and other objects refer to a storage."""
+    return int(_storage_use_count(storage._cdata))
+
+
+def id_of(storage: torch.UntypedStorage) -> int:
+    """The address of the C++ object of a storage."""
+    return int(storage._cdata)
+
+
+def storage_id(tensor: Tensor) -> int:
+    """What tensors that share memory have in common: `id_of` their storage.
+
+    `data_ptr()` is 0 for memory that is not there, and the same for a view of the first elements and the whole.
+    """
+    return int(tensor.untyped_storage()._cdata)
+
+
+def version_of(tensor: Tensor) -> int:
+    """How often operators have written to a tensor in place; inference tensors do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def schema_of(function: OpOverload) -> torch.FunctionSchema:
+    """The signature of an operator, with what it writes."""
+    schema: torch.FunctionSchema = function._schema
+    return schema
+
+
+def strided_shard() -> type[_StridedShard]:
+    """The placement of a dimension that FSDP has split after tensor parallelism; imports `torch.distributed.tensor`.
+
+    Without it models sharded in both ways are refused.
+    """
+    from torch.distributed.tensor.placement_types import _StridedShard
+
+    return _StridedShard
+
+
+def is_compiling() -> bool:
+    """Whether `torch.compile` traces the running code: what it builds then is a picture of a model, not one."""
+    guards = sys.modules.get("torch._guards") if "torch._dynamo" in sys.modules else None
+    return guards is not None and guards.TracingContext.try_get() is not None
 
 
 def shares_version(tensor: Tensor) -> Tensor:

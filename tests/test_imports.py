@@ -154,6 +154,39 @@ def eager_imports(root: Path, packages: set[str]) -> list[str]:
     ]
 
 
+OF_TORCH = {"torch", "nn", "functional", "Tensor", "parametrize"}
+OF_TENSORS = {"_cdata", "_version", "_schema"}
+ONE_FILE = "_torch.py"
+
+
+def private_names_of_torch(root: Path) -> list[str]:
+    """Where names of torch with an underscore are used outside the one file that says why each is needed."""
+    found = []
+    for path in python_files(root):
+        if path.name == ONE_FILE:
+            continue
+        where = path.relative_to(root.parent).as_posix()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = [name for name in imported_modules(node, path, root) if name[0] == "torch"]
+                found += [f"{where}:{node.lineno}: {'.'.join(name)}" for name in names if any(map(is_private, name))]
+            elif isinstance(node, ast.Attribute) and is_private(node.attr):
+                of_torch = isinstance(node.value, (ast.Name, ast.Attribute)) and root_name(node.value) in OF_TORCH
+                if of_torch or node.attr in OF_TENSORS:
+                    found.append(f"{where}:{node.lineno}: {node.attr}")
+    return found
+
+
+def root_name(node: ast.expr) -> str:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("__")
+
+
 def write_package(root: Path, files: dict[str, str]) -> Path:
     for name, source in {"__init__.py": "", **files}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +210,33 @@ def test_names_of_modules() -> None:
 
 def test_optional_and_heavy_packages_are_imported_where_they_are_used() -> None:
     assert eager_imports(PACKAGE, OPTIONAL | LAZY) == []
+
+
+def test_private_names_of_torch_are_in_one_file() -> None:
+    assert private_names_of_torch(PACKAGE) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import torch\ntorch._C._functorch",
+        "from torch._ops import OpOverload",
+        "from torch.nn.parameter import _ParameterMeta",
+        "from torch import nn\nnn.init._no_grad_fill_",
+        "def key(tensor):\n    return tensor.untyped_storage()._cdata",
+    ],
+)
+def test_the_check_of_private_names_can_fail(text: str, tmp_path: Path) -> None:
+    assert private_names_of_torch(write_package(tmp_path / "autoinit", {"new.py": text}))
+
+
+@pytest.mark.parametrize("name", ["_C._current_graph_task_id", "_C._storage_Use_Count", "_GLOBAL_DEVICE_CONTEXT"])
+def test_a_torch_without_a_private_name_fails_at_import_and_names_it(name: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", f"import torch\ndel torch.{name}\nimport autoinit"], capture_output=True, text=True
+    )
+    assert run.returncode == 1
+    assert name.rpartition(".")[2] in run.stderr.splitlines()[-1]
 
 
 def test_importing_autoinit_imports_little_else() -> None:

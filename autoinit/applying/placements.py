@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from .. import _torch
+
 if TYPE_CHECKING:
     from torch.distributed.tensor import Placement
 
@@ -32,12 +34,12 @@ def splits_of(placements: Sequence[Placement], mesh_shape: Sequence[int], ndim: 
         ValueError: a placement is neither `Shard` nor `_StridedShard` nor `Replicate`.
     """
     from torch.distributed.tensor import Replicate, Shard
-    from torch.distributed.tensor.placement_types import _StridedShard
 
+    strided = _torch.strided_shard()
     splits: list[dict[int, Split]] = [{} for _ in range(ndim)]
     for mesh_dim, (placement, count) in enumerate(zip(placements, mesh_shape, strict=True)):
         # Exact types: a subclass may mean something else, as those of Partial do.
-        if type(placement) is _StridedShard:
+        if type(placement) is strided:
             splits[placement.dim][mesh_dim] = Split(count, int(placement.split_factor))
         elif type(placement) is Shard:
             splits[placement.dim][mesh_dim] = Split(count)

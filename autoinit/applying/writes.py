@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from .. import _torch
+from ..construction import Call, Region, operator_of
 from .sharding import local_of
 
 
-class WriteRecorder(TorchDispatchMode):
+class WriteRecorder(_torch.TorchDispatchMode):
     """Notes the memory of every tensor that an operator writes to while it is entered.
 
     Args:
@@ -32,54 +33,26 @@ class WriteRecorder(TorchDispatchMode):
     def __init__(self, watched: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._before = {id(tensor): place_of(tensor) for tensor in watched}
-        self._written: dict[int, set[tuple[int, int]]] = {}
+        self._written: dict[int, set[Region]] = {}
 
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        kwargs = kwargs or {}
-        schema = func._schema  # type: ignore[attr-defined]
-        if schema.is_mutable:
-            for index, argument in enumerate(schema.arguments):
-                if argument.alias_info is not None and argument.alias_info.is_write:
-                    value = args[index] if index < len(args) else kwargs.get(argument.name)
-                    for tensor in value if isinstance(value, (list, tuple)) else (value,):
-                        if isinstance(tensor, Tensor):
-                            self._written.setdefault(storage_of(tensor), set()).add(extent_of(tensor))
-        return func(*args, **kwargs)
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
+        operator = operator_of(func)
+        if operator.written:
+            for tensor in Call(operator, args, kwargs or {}).written:
+                local = local_of(tensor)
+                self._written.setdefault(_torch.storage_id(local), set()).add(Region.of(local))
+        return func(*args, **(kwargs or {}))
 
     def wrote(self, tensor: Tensor) -> bool:
         """Whether anything was written to the tensor's memory, or it was given other memory (`param.data = ...`)."""
         if self._before.get(id(tensor), place_of(tensor)) != place_of(tensor):
             return True
-        start, end = extent_of(tensor)
-        return any(first < end and start < last for first, last in self._written.get(storage_of(tensor), ()))
-
-
-def storage_of(tensor: Tensor) -> int:
-    """What tensors that share memory have in common."""
-    return int(local_of(tensor).untyped_storage()._cdata)
+        local = local_of(tensor)
+        region = Region.of(local)
+        return any(written.meets(region) for written in self._written.get(_torch.storage_id(local), ()))
 
 
 def place_of(tensor: Tensor) -> tuple[int, int]:
     """Which memory a tensor has, and where in it."""
-    return storage_of(tensor), int(local_of(tensor).storage_offset())
-
-
-def extent_of(tensor: Tensor) -> tuple[int, int]:
-    """Where in its storage, in bytes, the elements of a tensor lie: the first, and past the last.
-
-    Example:
-        >>> import torch
-        >>> extent_of(torch.zeros(4, 4)[1:3, :2])
-        (16, 40)
-    """
-    tensor = local_of(tensor)
-    start = int(tensor.storage_offset())
-    span = int(sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)))
-    width = tensor.element_size()
-    return start * width, (start + span + 1) * width if tensor.numel() else start * width
+    local = local_of(tensor)
+    return _torch.storage_id(local), int(local.storage_offset())

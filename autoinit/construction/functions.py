@@ -8,7 +8,6 @@ from types import FunctionType, MethodDescriptorType, MethodWrapperType, Wrapper
 from typing import Any
 
 import torch
-from torch._ops import OpOverload
 
 from .. import _torch
 
@@ -55,7 +54,7 @@ def access_of(function: Any) -> Access:
         (<Access.BY_OPERATORS: 'by operators'>, <Access.UNKNOWN: 'unknown'>)
     """
     name = getattr(function, "__name__", "")
-    if isinstance(function, OpOverload):
+    if isinstance(function, _torch.OpOverload):
         return Access.BY_OPERATORS
     if isinstance(function, MethodWrapperType):  # Properties in C hand out no addresses.
         is_python = isinstance(getattr(function, "__self__", None), property)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from .. import _torch
 from .content import Content, Origin
 
 SMALL = 1 << 14
@@ -93,7 +94,7 @@ class Memory:
     def __init__(self, storage: torch.UntypedStorage, content: Content | None = None) -> None:
         # While the weak reference is there, no other storage comes to have the same address.
         self.reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-        self.key = int(storage._cdata)
+        self.key = _torch.id_of(storage)
         self.is_small = storage.nbytes() < SMALL
         self.writes: list[Write] = []
         self.writes_seen = 0
@@ -154,12 +155,7 @@ class Memory:
         """Whether it holds other bytes than it should, or, for large memory, was written more often than was seen."""
         if self._checksum is not None:
             return checksum(tensor) != self._checksum
-        return version_of(tensor) > self.writes_seen
-
-
-def version_of(tensor: Tensor) -> int:
-    """How often operators have written to a tensor in place; inference tensors do not count."""
-    return 0 if tensor.is_inference() else tensor._version
+        return _torch.version_of(tensor) > self.writes_seen
 
 
 def checksum(tensor: Tensor) -> int | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .. import _torch
 
@@ -29,13 +28,13 @@ def remove_function_mode(mode: TorchFunctionMode) -> None:
         _torch.put_function_modes([each for each in _torch.take_function_modes() if each is not mode])
 
 
-def push_dispatch_mode(mode: TorchDispatchMode) -> None:
+def push_dispatch_mode(mode: _torch.TorchDispatchMode) -> None:
     """Insert a mode at the bottom of the stack, once."""
     modes = [each for each in _torch.take_dispatch_modes() if each is not mode]
     _torch.put_dispatch_modes([mode, *modes])
 
 
-def remove_dispatch_mode(mode: TorchDispatchMode) -> None:
+def remove_dispatch_mode(mode: _torch.TorchDispatchMode) -> None:
     """Take a mode off the stack, wherever it lies; nothing happens if it is not there."""
     if _torch.number_of_dispatch_modes():
         _torch.put_dispatch_modes([each for each in _torch.take_dispatch_modes() if each is not mode])

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import _torch
+
 
 class Kind(Enum):
     """How an operator is watched."""
@@ -108,7 +110,7 @@ def operator_of(function: Any) -> Operator:
         >>> operator.name, operator.draws, operator.overwrites, operator.kind
         ('aten.normal_.default', True, True, <Kind.COMPUTES: 'computes'>)
     """
-    schema = function._schema
+    schema = _torch.schema_of(function)
     base = schema.name.partition("::")[2]
     written = tuple(
         (index, argument.name)
@@ -142,7 +144,7 @@ def _kind_of(function: Any, base: str, written: Sequence[object]) -> Kind:
         return Kind.EMPTY
     if torch.Tag.inplace_view in function.tags:
         return Kind.NEUTRAL
-    returns = function._schema.returns
+    returns = _torch.schema_of(function).returns
     views = [value.alias_info for value in returns]
     if not written and views and all(info is not None and not info.is_write for info in views):
         return Kind.NEUTRAL

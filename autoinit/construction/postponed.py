@@ -12,13 +12,13 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import _torch
 from .memory import Memory, Region
 
-TRUNC_NORMAL = "torch.nn.init._no_grad_trunc_normal_"
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {TRUNC_NORMAL: nn.init._no_grad_trunc_normal_}
+TRUNC_NORMAL = f"torch.nn.init.{_torch.NO_GRAD_TRUNC_NORMAL}"
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {TRUNC_NORMAL: _torch.no_grad_trunc_normal}
 """Functions in Python that are postponed as a whole, as they are before a block replaces them."""
 
 
@@ -112,12 +112,12 @@ class Held:
     @property
     def was_written_unseen(self) -> bool:
         """Whether the version counter rose more often than fills were postponed."""
-        return self.witness._version - self.before > len(self.fills)
+        return _torch.version_of(self.witness) - self.before > len(self.fills)
 
     @property
     def is_dropped(self) -> bool:
         """Whether nothing but this refers to the memory any more."""
-        return int(_torch.storage_use_count(self.storage._cdata)) <= _USES_WHEN_DROPPED
+        return _torch.uses_of(self.storage) <= _USES_WHEN_DROPPED
 
 
 class Postponed:
@@ -162,7 +162,7 @@ class Postponed:
         fill.number = next(self._numbers)
         held = self._held.get(fill.memory.key)
         if held is None:
-            held = Held(tensor.untyped_storage(), _torch.shares_version(tensor), tensor._version, [])
+            held = Held(tensor.untyped_storage(), _torch.shares_version(tensor), _torch.version_of(tensor), [])
             self._held[fill.memory.key] = held
             fill.memory.pending = True
             fill.memory.forget_values()
@@ -289,7 +289,7 @@ class Postponed:
             held = self._held[memory.key]
             left = [fill for fill in held.fills if fill.number not in gone]
             if left:
-                held.before += len(held.fills) - len(left) if held.witness._version > held.before else 0
+                held.before += len(held.fills) - len(left) if _torch.version_of(held.witness) > held.before else 0
                 held.fills = left
             else:
                 del self._held[memory.key]
@@ -323,7 +323,7 @@ def _uses_when_dropped() -> int:
     tensor = torch.empty(1, device="cpu")
     held = Held(tensor.untyped_storage(), tensor.detach(), 0, [])
     del tensor
-    return int(_torch.storage_use_count(held.storage._cdata))
+    return _torch.uses_of(held.storage)
 
 
 _USES_WHEN_DROPPED = _uses_when_dropped()

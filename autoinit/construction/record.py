@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import _torch
 from .content import Content, Place, computed, outside
-from .memory import Memory, Region, version_of
+from .memory import Memory, Region
 from .operators import Call, Kind, Operator, tensors_in
 
 NUMBERS = 4096
@@ -46,7 +46,7 @@ class ConstructionRecord:
 
     def find(self, tensor: Tensor) -> Memory | None:
         """The memory of a tensor, if the block saw it made."""
-        return self._memories.get(tensor.untyped_storage()._cdata)
+        return self._memories.get(_torch.storage_id(tensor))
 
     def content(self, tensor: Tensor) -> Content | None:
         """What a tensor holds; None if nothing was written to it."""
@@ -56,7 +56,7 @@ class ConstructionRecord:
         """Note what was written by code that is not watched: another thread, C++, NumPy."""
         if memory.was_written_unseen(tensor):
             self.note_unseen(memory, Region.of(tensor))
-            memory.writes_seen = max(memory.writes_seen, version_of(tensor))
+            memory.writes_seen = max(memory.writes_seen, _torch.version_of(tensor))
             memory.note_values(tensor)
 
     def note_unseen(self, memory: Memory, region: Region) -> None:
@@ -73,7 +73,7 @@ class ConstructionRecord:
         """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
         memory = self.find(tensor) if has_memory(tensor) else None
         if memory is not None:
-            memory.writes_seen = max(memory.writes_seen, version_of(tensor))
+            memory.writes_seen = max(memory.writes_seen, _torch.version_of(tensor))
             memory.note_values(tensor)
 
     def declare(self, tensor: Tensor, reason: str, frame: FrameType) -> None:
@@ -199,7 +199,7 @@ class ConstructionRecord:
         memory = self.find(tensor)
         if memory is not None:
             # What raised it unseen was noted before, or is overwritten.
-            memory.writes_seen = max(memory.writes_seen, version_of(tensor) + 1)
+            memory.writes_seen = max(memory.writes_seen, _torch.version_of(tensor) + 1)
 
 
 def _is_whole(tensor: Tensor) -> bool:
@@ -214,11 +214,6 @@ def _reason(operator: Operator) -> str:
     if operator.from_file:
         return "a file"
     return "gradients" if _torch.current_backward() != -1 else ""
-
-
-def storage_key(tensor: Tensor) -> int:
-    """What tensors that share memory have in common."""
-    return int(tensor.untyped_storage()._cdata)
 
 
 def has_memory(tensor: Tensor) -> bool:

@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch._ops import OpOverload
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from .. import _torch
 from .content import Content, Place
@@ -138,7 +136,7 @@ class Watch:
             frame = sys._getframe(1)
             return self._postpone(TRUNC_NORMAL, True, True, tensor, (mean, std, a, b), {}, frame)
 
-    def dispatch(self, function: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def dispatch(self, function: _torch.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Handle a call of an operator."""
         operator = operator_of(function)
         if not self._is_on or (operator.kind is Kind.NEUTRAL and not operator.written):
@@ -164,7 +162,7 @@ class Watch:
 
     def flush(self, tensors: Iterable[Tensor]) -> None:
         """Do the postponed fills of the memory of some tensors."""
-        keys = {tensor.untyped_storage()._cdata for tensor in tensors if has_memory(tensor)}
+        keys = {_torch.storage_id(tensor) for tensor in tensors if has_memory(tensor)}
         due = [key for key in keys if key in self.postponed]
         if due:
             self.postponed.run_for(due)
@@ -244,7 +242,7 @@ class Watch:
             self.record.note_unseen(memory, write.region)
 
 
-class _OperatorMode(TorchDispatchMode):
+class _OperatorMode(_torch.TorchDispatchMode):
     """Sees every operator, whatever calls it."""
 
     def __init__(self, watch: Watch) -> None:

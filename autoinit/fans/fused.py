@@ -9,9 +9,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 from torch.nn.parameter import is_lazy
 
+from .. import _torch
 from ..layers import names_of
 from .layout import Layout
 
@@ -174,7 +174,7 @@ def _number(module: nn.Module, name: str) -> float | None:
 
 def _inputs(layer: nn.Module | None, plain: Plain) -> int:
     """How many features a layer reads; 0 if that is not known."""
-    if isinstance(layer, _ConvNd):
+    if isinstance(layer, _torch.ConvNd):
         return layer.in_channels
     whole = _whole(layer, plain)
     return whole.inputs if whole is not None else 0

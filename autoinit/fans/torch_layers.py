@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from .. import _torch
 from .conventions import register_fan
 from .layout import Layout
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 
 
-@register_fan(_ConvNd)
-def _convolution(module: _ConvNd) -> Layout | None:
+@register_fan(_torch.ConvNd)
+def _convolution(module: _torch.ConvNd) -> Layout | None:
     # Depthwise, each output reads one channel, and each input is read by one filter.
     return Layout(groups=module.groups, label="groups") if module.groups > 1 else None
 
 
-@register_fan(_ConvTransposeNd)
-def _transposed_convolution(module: _ConvTransposeNd) -> Layout:
+@register_fan(_torch.ConvTransposeNd)
+def _transposed_convolution(module: _torch.ConvTransposeNd) -> Layout:
     # (in, out / groups, *kernel). The stride, which thins out what an output reads, counts for no convolution.
     return Layout(axes="in,out,...", groups=module.groups, label="transposed")
 

@@ -13,6 +13,7 @@ from typing import TypeGuard
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from .. import _torch
 from ..applying import Targets
 from ..construction import Content, Postponed, Region, Watch, has_memory, plain
 from ..fills import Blocks, Custom, Fill, Padded
@@ -138,13 +139,13 @@ def is_plain(value: object) -> TypeGuard[Tensor]:
 
 
 def _add(regions: Regions, tensor: Tensor) -> None:
-    regions.setdefault(tensor.untyped_storage()._cdata, []).append(Region.of(tensor))
+    regions.setdefault(_torch.storage_id(tensor), []).append(Region.of(tensor))
 
 
 def _by_storage(targets: Targets) -> Iterator[tuple[int, Tensor]]:
     for tensor in targets.params.values():
         if is_plain(tensor):
-            yield tensor.untyped_storage()._cdata, tensor
+            yield _torch.storage_id(tensor), tensor
 
 
 def _add_replaced(plan: Plan, targets: Targets, postponed: Postponed, regions: Regions) -> None:
@@ -152,7 +153,7 @@ def _add_replaced(plan: Plan, targets: Targets, postponed: Postponed, regions: R
     first_code = min((step.rank for step in plan.steps if not isinstance(step, Load)), default=(math.inf,))
     for fqn, entry in plan.items():
         param = targets.params[fqn]
-        if fqn in targets.weights or not is_plain(param) or param.untyped_storage()._cdata not in postponed:
+        if fqn in targets.weights or not is_plain(param) or _torch.storage_id(param) not in postponed:
             continue
         if entry.kept is None and entry.rank < first_code and _overwrites(entry):
             _add(regions, param)

@@ -15,12 +15,11 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from torch._guards import TracingContext
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
-from .. import applying, parametrized
+from .. import _torch, applying, parametrized
 from ..construction import Watch, current_watch, current_watches, tensors_in
 from ..modes import without_modes
 from ..patches import PACKAGES, Patches
@@ -67,7 +66,7 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
     wrapped(*args, **kwargs)
     run = innermost(Run)
     # What torch.compile builds while it traces is a picture of a model, not one.
-    if run is None or ("torch._dynamo" in sys.modules and TracingContext.try_get() is not None):
+    if run is None or _torch.is_compiling():
         return
     run.notice(instance)
     watch, cls = run.deferral.watch, cast(type, type(instance))
@@ -312,7 +311,7 @@ _patches.want(nn.Module, "__reduce_ex__", _on_reduce)
 _patches.want(nn.Module, "__setstate__", _on_setstate)
 _patches.want_instead(nn.Module, "register_parameter", _registering)
 _patches.want(nn.Module, "load_state_dict", _on_load_state_dict)
-_patches.want(nn.init, "_no_grad_trunc_normal_", _on_trunc_normal)
+_patches.want(nn.init, _torch.NO_GRAD_TRUNC_NORMAL, _on_trunc_normal)
 _patches.want(threading.Thread, "start", _on_thread)
 _patches.want(ThreadPoolExecutor, "submit", _on_thread)
 for owner in (torch, torch.random):

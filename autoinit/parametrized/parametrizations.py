@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import _Orthogonal, _SpectralNorm, _WeightNorm
 from torch.nn.utils.parametrize import ParametrizationList
 
+from .. import _torch
 from .base import Effective
 from .norms import as_matrix, magnitude_and_direction, singular_pair
 
-NAMES = {_WeightNorm: "weight_norm", _SpectralNorm: "spectral_norm", _Orthogonal: "orthogonal"}
-CONSTRAINTS = {_SpectralNorm: "divided by its spectral norm", _Orthogonal: "made orthogonal"}
+NAMES = {_torch.WeightNorm: "weight_norm", _torch.SpectralNorm: "spectral_norm", _torch.Orthogonal: "orthogonal"}
+CONSTRAINTS = {_torch.SpectralNorm: "divided by its spectral norm", _torch.Orthogonal: "made orthogonal"}
 
 
 class Parametrized(Effective):
@@ -46,7 +46,7 @@ class Parametrized(Effective):
             if not hasattr(part, "right_inverse"):
                 return f"its parametrization {type(part).__name__} has no right_inverse"
             if (
-                isinstance(part, _Orthogonal)
+                isinstance(part, _torch.Orthogonal)
                 and not hasattr(part, "base")
                 and part.orthogonal_map.name != "householder"
             ):
@@ -59,7 +59,7 @@ class Parametrized(Effective):
 
     @property
     def refuses_zeros(self) -> bool:
-        return any(isinstance(part, (_SpectralNorm, _Orthogonal)) for part in self._parts)
+        return any(isinstance(part, (_torch.SpectralNorm, _torch.Orthogonal)) for part in self._parts)
 
     def picture(self) -> Tensor:
         if self._list.is_tensor and not self._list.unsafe:
@@ -74,7 +74,7 @@ class Parametrized(Effective):
     def set(self, value: Tensor) -> None:
         given: object = value
         for part in reversed(self._parts):
-            if isinstance(part, _WeightNorm):
+            if isinstance(part, _torch.WeightNorm):
                 given = magnitude_and_direction(given, part.dim)  # type: ignore[arg-type]
             else:
                 given = part.right_inverse(given)  # type: ignore[operator]
@@ -91,12 +91,12 @@ class Parametrized(Effective):
 
     def _follow(self) -> None:
         """Bring the singular vectors that spectral norm keeps up to date with the new values."""
-        if not any(isinstance(part, _SpectralNorm) for part in self._parts):
+        if not any(isinstance(part, _torch.SpectralNorm) for part in self._parts):
             return
         inputs: tuple[Tensor, ...] = tuple(self.stored.values())
         with self._evaluating():
             for part in self._parts:
-                if isinstance(part, _SpectralNorm) and inputs[0].ndim > 1:
+                if isinstance(part, _torch.SpectralNorm) and inputs[0].ndim > 1:
                     u, v = singular_pair(as_matrix(inputs[0].detach(), part.dim))
                     part._u.copy_(u)
                     part._v.copy_(v)

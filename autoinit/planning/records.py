@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .. import _torch
 from ..layers import class_name, is_lazy
 from ..parametrized import Effective
 from .claims import Claim
@@ -199,4 +200,4 @@ def address_of(param: Tensor) -> int | None:
     """
     if type(param) is not nn.Parameter or param.layout != torch.strided or not param.numel():
         return None
-    return param.untyped_storage()._cdata if param.is_meta else param.data_ptr()
+    return _torch.storage_id(param) if param.is_meta else param.data_ptr()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd
+
+from .. import _torch
 
 LAST: tuple[type[nn.Module], ...] = (
     nn.Linear,
@@ -54,9 +54,9 @@ class Units:
 
 
 def _axis_of(module: nn.Module, output: Tensor) -> int | None:
-    if isinstance(module, _ConvNd):
+    if isinstance(module, _torch.ConvNd):
         return -1 - len(module.kernel_size)
-    if isinstance(module, (_NormBase, nn.GroupNorm)):
+    if isinstance(module, (_torch.NormBase, nn.GroupNorm)):
         return 1 - output.ndim if output.ndim > 1 else None
     return -1 if isinstance(module, LAST) else None
 

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from autoinit import AutoInitWarning, Report, Run, autoinit
-from autoinit.construction import Watch, storage_key
+from autoinit._torch import storage_id
+from autoinit.construction import Watch
 from autoinit.interception.context import innermost
 from autoinit.planning import ReportEntry
 
@@ -208,7 +209,7 @@ def pending_in(model: nn.Module) -> int:
     if watch is None:
         return 0
     with watch.aside() as postponed:
-        return sum(param.numel() for param in model.parameters() if storage_key(param) in postponed)
+        return sum(param.numel() for param in model.parameters() if storage_id(param) in postponed)
 
 
 def models_of(run: Run | None) -> list[str]:
