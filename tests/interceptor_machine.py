@@ -19,7 +19,7 @@ import torch
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from torch import Tensor, nn
-from torch._C import _len_torch_function_stack
+from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
 from torch.nn.modules import module as torch_module
 
 from autoinit import autoinit, paused
@@ -341,7 +341,7 @@ class Interceptor(RuleBasedStateMachine):
         if not self.stack:
             assert self.init is None or nn.Module.__init__ is self.init
             assert dict(torch_module._global_forward_pre_hooks) == self.hooks
-            assert _len_torch_function_stack() == 0
+            assert _len_torch_function_stack() == _len_torch_dispatch_stack() == 0
             for node in self.all:
                 assert "init_cfg" not in node.module.__dict__
                 assert type(node.module) in (nn.Linear, Marked, Box)

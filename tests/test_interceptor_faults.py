@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from torch._C import _len_torch_function_stack, _pop_torch_function_stack
+from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack, _pop_torch_function_stack
+from torch.utils._python_dispatch import _pop_mode
 
 from autoinit.construction import ConstructionRecord
 from autoinit.construction.postponed import Fill, Postponed
@@ -83,6 +84,8 @@ class Cleaned(Interceptor):
             hook._open.clear()
             while _len_torch_function_stack():
                 _pop_torch_function_stack()
+            while _len_torch_dispatch_stack():
+                _pop_mode()
 
 
 def run_machine() -> None:

@@ -159,7 +159,7 @@ def tensors_in(value: object) -> Iterator[Tensor]:
         for item in value:
             if isinstance(item, Tensor):
                 yield item
-            elif not isinstance(item, NUMBERS) and item:
+            elif not isinstance(item, NUMBERS):
                 yield from tensors_in(item)
     elif isinstance(value, dict):
         for item in value.values():
