@@ -44,6 +44,7 @@ FIXED_FILLS = (
     "torch._foreach_zero_([{w}.data])",
     "{w}.data.normal_(generator=torch.Generator().manual_seed(5))",
     "nn.init.uniform_({w}, generator=torch.Generator().manual_seed(6))",
+    "seen.append(seen_by_address({w}))",
 )
 RANDOM_FILLS = (
     "nn.init.normal_({w})",
@@ -146,7 +147,7 @@ LAYER_LOADS = (
     ("self.{l}.load_state_dict(outside.state, assign=True)", True, True),
     ("self.{l}.load_state_dict(loaded(outside.state))", False, False),
     ("self.{l}.load_state_dict(loaded(outside.state), assign=True)", True, False),
-    ("self.{l} = copy.deepcopy(outside.layer)", True, False),
+    ("self.{l} = copy.deepcopy(outside.layer)", True, True),
     ("self.{l} = outside.layer", True, True),
     ("share(self.{l}, outside.layer)", True, True),
 )
@@ -205,6 +206,7 @@ OTHERS = (
     "seen.append(torch.randperm(7))",
     "seen.append(torch.rand(()).item())",
     "torch.manual_seed(7)",
+    "torch.default_generator.manual_seed(8)\nseen.append(torch.rand(2))",
     "seen.append(torch.get_rng_state())",
     "torch.set_rng_state(outside.generator)",
     "with torch.random.fork_rng():\n    seen.append(torch.rand(2))",

@@ -74,9 +74,14 @@ class Program:
         """What exists before the block."""
         return Outside(self.size, self.source.count("outside."))
 
-    def run(self, seed: int = 3) -> Run:
-        """Build the model."""
-        outside, seen = self.outside(), []
+    def run(self, outside: Outside | None = None, seed: int = 3) -> Run:
+        """Build the model.
+
+        Args:
+            outside: what exists already; None makes it now.
+            seed: for torch's generator.
+        """
+        outside, seen = outside or self.outside(), []
         names = dict(NAMESPACE)
         filename = "<construction program>"
         linecache.cache[filename] = (len(self.source), None, self.source.splitlines(True), filename)
@@ -213,7 +218,15 @@ def _sum(weight: Tensor) -> Tensor:
     return weight.sum()
 
 
+def seen_by_address(weight: Tensor) -> np.ndarray:
+    """What who took the address of a weight sees there after the weight was filled."""
+    view = (ctypes.c_float * weight.numel()).from_address(weight.data_ptr())
+    nn.init.constant_(weight, 0.25)
+    return np.array(view)
+
+
 NAMESPACE = {
+    "seen_by_address": seen_by_address,
     "torch": torch,
     "nn": nn,
     "np": np,

@@ -129,8 +129,9 @@ def changes(program: Program) -> list[str]:
     """Everything that a block without rules changes."""
     plain = program.run()
     state, values = torch.get_rng_state(), plain.values()
+    outside = program.outside()
     with autoinit([]):
-        run = program.run()
+        run = program.run(outside)
     found = [*differences(values, run.values()), *unequal_reads(plain.reads(), run.reads())]
     if not torch.equal(state, torch.get_rng_state()):
         found.append("the RNG state differs")
@@ -143,8 +144,9 @@ def mistakes(program: Program, *, defer: bool = True) -> list[str]:
     """Everything that a block with the program's rules does and the contracts do not allow."""
     plain = program.run()
     values, world = plain.values(), program.interpret()
+    outside = program.outside()
     with autoinit(program.cfg, seed=0, unmatched="ignore", defer=defer) as block:
-        run = program.run()
+        run = program.run(outside)
     report = next(report for report in block.reports if "after.weight" in report)
     outcomes = {name: entry.outcome for first, entry in report.items() for name in (first, *entry.aliases)}
     oracle = Oracle(world, program.rules, [name for name in values if name in world.slots], exact=not defer)
