@@ -23,7 +23,7 @@ from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
 from torch.nn.modules import module as torch_module
 
 from autoinit import autoinit, paused
-from autoinit.construction import Watch
+from autoinit.construction import Watch, current_watches
 
 WIDTH = 2
 COVERED, NAMED, NOTHING = "covered", "named", "nothing"
@@ -341,7 +341,7 @@ class Interceptor(RuleBasedStateMachine):
         if not self.stack:
             assert self.init is None or nn.Module.__init__ is self.init
             assert dict(torch_module._global_forward_pre_hooks) == self.hooks
-            assert _len_torch_function_stack() == _len_torch_dispatch_stack() == 0
+            assert _len_torch_function_stack() == _len_torch_dispatch_stack() == len(current_watches()) == 0
             for node in self.all:
                 assert "init_cfg" not in node.module.__dict__
                 assert type(node.module) in (nn.Linear, Marked, Box)

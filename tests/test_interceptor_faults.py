@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack, _pop_torch_function_stack
 from torch.utils._python_dispatch import _pop_mode
 
-from autoinit.construction import ConstructionRecord
+from autoinit.construction import ConstructionRecord, current_watches
 from autoinit.construction.postponed import Fill, Postponed
 from autoinit.interception import block, census, context, deferring, hook, run
 from autoinit.planning import Surroundings
@@ -86,6 +86,8 @@ class Cleaned(Interceptor):
                 _pop_torch_function_stack()
             while _len_torch_dispatch_stack():
                 _pop_mode()
+            for left in current_watches():
+                left.end()
 
 
 def run_machine() -> None:
