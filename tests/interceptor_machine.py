@@ -244,8 +244,9 @@ class Interceptor(RuleBasedStateMachine):
         for block in self.holders(original):
             if not self.in_pause_since(block):
                 block.members.append(node)
-                if id(original) in block.final:
-                    block.final.add(id(node))
+                for marked in (block.final, block.filled_within):
+                    if id(original) in marked:  # A copy stays one (O3).
+                        marked.add(id(node))
         return node
 
     @rule(target=nodes, original=nodes)
