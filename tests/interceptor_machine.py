@@ -88,6 +88,8 @@ class Node:
     value: float | Tensor | None = None
     """A constant, what the constructor drew, or None if nobody has looked yet."""
     loaded: bool = False
+    read: bool = False
+    """Whether it was read from a file as a whole, perhaps while nothing was watched: then it stays data."""
 
     @property
     def is_layer(self) -> bool:
@@ -238,7 +240,7 @@ class Interceptor(RuleBasedStateMachine):
         # It has the very values of the original, which perhaps nobody has looked at yet.
         if original.is_layer and original.value is None:
             original.check()
-        node = Node(module, children, original.value, original.loaded)
+        node = Node(module, children, original.value, original.loaded, original.read)
         known[id(original)] = node
         self.all.append(node)
         for block in self.holders(original):
@@ -270,7 +272,7 @@ class Interceptor(RuleBasedStateMachine):
         node = self.built(module, children)
         known[id(original)] = node
         # Nothing of it is new, wherever it was read.
-        node.value, node.loaded = original.value, True
+        node.value, node.loaded, node.read = original.value, True, True
         return node
 
     @rule(target=nodes, in_a_block=st.booleans())
@@ -315,6 +317,8 @@ class Interceptor(RuleBasedStateMachine):
 
     @rule(node=nodes, value=st.integers(200, 203))
     def write(self, node: Node, value: int) -> None:
+        if any(part.read for part in node.parts()):
+            return
         with torch.no_grad():
             for param in node.module.parameters():
                 param.fill_(value)

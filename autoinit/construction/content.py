@@ -20,6 +20,8 @@ INTERNAL = (*(os.path.dirname(path) + os.sep for path in (torch.__file__, wrapt.
 
 AUTOINIT = "autoinit"
 """The operator of what autoinit itself has written."""
+PART = "part"
+"""The operator of a piece of other content."""
 
 
 class Origin(Enum):
@@ -87,6 +89,7 @@ class Content:
         copied_from: the content that they are a whole copy of, perhaps in another dtype.
         place: the line that wrote them.
         reason: of data, what kind: "made outside the block", "gradients", ...
+        is_cast: of a copy, whether its bytes are others.
     """
 
     operator: str
@@ -96,6 +99,7 @@ class Content:
     copied_from: Content | None = field(default=None, repr=False)
     place: Place | None = None
     reason: str = ""
+    is_cast: bool = False
     parts: dict[object, Content] = field(default_factory=dict, repr=False)
     """Contents that are pieces of this one, by their place in it."""
 
@@ -115,17 +119,30 @@ class Content:
         return f"data ({', '.join(filter(None, known))})" if any(known) else "data"
 
     def part(self, key: object) -> Content:
-        """A piece of this content, the same object each time it is asked for."""
+        """A piece of this content, the same object each time it is asked for; of a copy, a copy of that piece.
+
+        Args:
+            key: which piece: the same for the same bytes of the whole.
+        """
         found = self.parts.get(key)
         if found is None:
-            found = Content("part", (key,), self.origin, (self,), place=self.place, reason=self.reason)
+            copied = self.copied_from.part(key) if self.copied_from is not None and not self.is_cast else None
+            found = Content(PART, (key,), self.origin, (self,), copied, self.place, self.reason)
             self.parts[key] = found
         return found
 
-    def copy(self, operator: str, place: Place | None) -> Content:
-        """The same values in other memory."""
+    @property
+    def whole(self) -> Content:
+        """What it is a piece of; itself if of nothing."""
+        content = self
+        while content.operator == PART:
+            content = content.sources[0]
+        return content
+
+    def copy(self, operator: str, place: Place | None, *, is_cast: bool = False) -> Content:
+        """The same values in other memory, perhaps in another dtype or order."""
         place = (self.place or place) if self.is_data else place
-        return Content(operator, (), self.origin, (), self, place, self.reason)
+        return Content(operator, (), self.origin, (), self, place, self.reason, is_cast)
 
     @property
     def original(self) -> Content:

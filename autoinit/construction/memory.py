@@ -52,26 +52,33 @@ class Region(NamedTuple):
         return cls(start, start + sum((n - 1) * step for n, step in axes) + width, axes)
 
     def covers(self, other: Region) -> bool:
-        """Whether nothing of another region is left out."""
+        """Whether nothing of another region is left out.
+
+        Example:
+            >>> matrix = torch.zeros(4, 4)
+            >>> every_other = Region.of(matrix[::2])
+            >>> every_other.covers(Region.of(matrix[2])), every_other.covers(Region.of(matrix[1]))
+            (True, False)
+        """
         if self == other:
             return True
-        return self.is_dense and self.start <= other.start and other.end <= self.end
+        run, axes = self._runs()
+        offset = other.start - self.start
+        for size, step in axes:
+            offset -= step * min(offset // step, size - 1)
+        return offset >= 0 and offset + other.end - other.start <= run
 
     def meets(self, other: Region) -> bool:
         """Whether two regions may have an element in common."""
         return self.start < other.end and other.start < self.end
 
-    @property
-    def is_dense(self) -> bool:
-        """Whether it has every byte between its ends: the elements may be in any order."""
-        if self.layout is None:
-            return True
-        expected = None
-        for size, step in sorted(self.layout, key=lambda axis: axis[1]):
-            if expected is not None and step != expected:
-                return False
-            expected = size * step
-        return expected == self.end - self.start
+    def _runs(self) -> tuple[int, list[tuple[int, int]]]:
+        """The bytes that follow one another without a gap, and the axes along which there are such, largest first."""
+        axes = sorted((axis for axis in self.layout or () if axis[1]), key=lambda axis: axis[1])
+        run = self.end - self.start - sum((size - 1) * step for size, step in axes)
+        while axes and axes[0][1] == run:
+            run *= axes.pop(0)[0]
+        return run, axes[::-1]
 
 
 class Write(NamedTuple):
@@ -89,7 +96,17 @@ class Memory:
         content: what it held when it was first seen; None if nothing had been written to it.
     """
 
-    __slots__ = ("_checksum", "exposed", "is_small", "key", "pending", "reference", "writes", "writes_seen")
+    __slots__ = (
+        "_checksum",
+        "exposed",
+        "is_foreign",
+        "is_small",
+        "key",
+        "pending",
+        "reference",
+        "writes",
+        "writes_seen",
+    )
 
     def __init__(self, storage: torch.UntypedStorage, content: Content | None = None) -> None:
         # While the weak reference is there, no other storage comes to have the same address.
@@ -99,6 +116,8 @@ class Memory:
         self.writes: list[Write] = []
         self.writes_seen = 0
         """How often an operator wrote to it; a version counter that is above this was raised by something unseen."""
+        self.is_foreign = False
+        """Whether it belongs to somebody else, whatever is written there."""
         self.exposed = False
         """Whether code that is not watched may have its address."""
         self.pending = False
@@ -122,6 +141,11 @@ class Memory:
             self.writes = [Write(*_merged(self.writes))]
         self.writes.append(Write(region, content))
 
+    def forget(self, region: Region) -> None:
+        """Note that a region got what other memory held that nothing had been written to."""
+        self.writes_seen += 1
+        self.writes = [write for write in self.writes if not region.covers(write.region)]
+
     def content(self, region: Region) -> Content | None:
         """What a region holds; None if nothing was written there."""
         found: list[Write] = []
@@ -135,7 +159,8 @@ class Memory:
         if not found:
             return None
         if len(found) == 1 and found[0].region.covers(region):
-            return found[0].content.part((region, found[0].region))
+            start = found[0].region.start
+            return found[0].content.part(Region(region.start - start, region.end - start, region.layout))
         key = (self.key, self.writes_seen, region)
         parts = found[0].content.parts
         return parts.get(key) or parts.setdefault(key, mixed(write.content for write in found))

@@ -64,7 +64,8 @@ class Fill:
         """Do it, on a storage; or on memory of its own, for the sake of the numbers that it draws."""
         offset, size, stride = self.layout
         if storage is None:
-            tensor = torch.empty(size, dtype=self.dtype, device="cpu")
+            # In the same layout: how many numbers torch draws from a generator depends on it.
+            tensor = torch.empty_strided(size, stride, dtype=self.dtype, device="cpu")
         else:
             tensor = torch.empty(0, dtype=self.dtype, device="cpu").set_(storage, offset, size, stride)
         function_of(self.operator)(tensor, *self.numbers, **self.named)

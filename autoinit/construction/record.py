@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import FrameType
 from typing import Any
@@ -38,7 +38,11 @@ class ConstructionRecord:
         (False, True)
     """
 
+    uses_when_new = 0
+    """What torch counts for a storage that nobody but one tensor has, as `copy.deepcopy` and `torch.load` make it."""
+
     def __init__(self) -> None:
+        self.least_uses = 1 << 30
         self._memories: dict[int, Memory] = {}
         self._next_sweep = 4096
         self.has_large = False
@@ -75,6 +79,14 @@ class ConstructionRecord:
         if memory is not None:
             memory.writes_seen = max(memory.writes_seen, _torch.version_of(tensor))
             memory.note_values(tensor)
+
+    def count_writes_of(self, tensors: Iterable[Tensor]) -> None:
+        """Go by the version counters of some tensors from now on: writes through `.data` had counters of their own."""
+        for tensor in tensors:
+            memory = self.find(tensor)
+            if memory is not None:
+                self._check(memory, tensor)
+                memory.writes_seen = _torch.version_of(tensor)
 
     def declare(self, tensor: Tensor, reason: str, frame: FrameType) -> None:
         """Note that what a tensor holds is data, whatever it was made of."""
@@ -137,13 +149,16 @@ class ConstructionRecord:
         place = Place.of(frame)
         if is_foreign or tensor.numel() > NUMBERS:
             reason = "an array of another library" if is_foreign else f"{tensor.numel():,} numbers from Python"
-            self._new(tensor, outside(reason, place))
+            self._new(tensor, outside(reason, place)).is_foreign = is_foreign
         else:
             self._new(tensor, Content("numbers", place=place)).note_values(tensor)
 
     def _set(self, tensor: Tensor, frame: FrameType) -> None:
         if has_memory(tensor) and self.find(tensor) is None:
-            self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
+            memory = self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
+            uses = _torch.uses_of(tensor.untyped_storage())
+            memory.is_foreign = uses > ConstructionRecord.uses_when_new
+            self.least_uses = min(uses, self.least_uses)
         elif has_memory(tensor):
             self._count_write(tensor)
 
@@ -177,7 +192,8 @@ class ConstructionRecord:
         place = Place.of(frame)
         for target, each in zip(targets, sources, strict=True):
             held = reads[id(each)]
-            content = None if held is None else held.copy(operator.name, place)
+            is_cast = target.dtype != each.dtype or target.stride() != each.stride()
+            content = None if held is None else held.copy(operator.name, place, is_cast=is_cast)
             if written:
                 self.write(target, content)
             elif has_memory(target) and self.find(target) is None:
@@ -189,7 +205,11 @@ class ConstructionRecord:
         memory = self.find(tensor) if has_memory(tensor) else None
         if memory is None:
             return  # From outside: it is data already.
-        if content is not None:
+        if memory.is_foreign:
+            pass
+        elif content is None:
+            memory.forget(Region.of(tensor))
+        else:
             memory.write(Region.of(tensor), content)
         self._count_write(tensor)
         memory.note_values(tensor)

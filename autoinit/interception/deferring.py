@@ -126,10 +126,12 @@ def declare_loaded(
     """Note that what a state dict holds is data, but for some tensors of the block's own models and copies of those."""
     with watch.aside():
         record = watch.record
-        own = {id(content.original) for content in map(record.content, tensors) if content is not None}
+        own = {id(content.whole.original) for content in map(record.content, tensors) if content is not None}
         for value in filter(is_plain, state.values()):
             content = record.content(value)
-            if content is not None and not content.is_data and id(content.original) not in own:
+            if content is None or content.is_data:
+                continue
+            if not any(id(each) in own for each in content.ancestors()):
                 record.declare(value, reason, frame)
 
 

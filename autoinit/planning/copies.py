@@ -42,6 +42,13 @@ class Held:
     joined_to: list[Held] = field(default_factory=list)
 
     @property
+    def may_be_written(self) -> bool:
+        """Whether it is not kept for a reason of its own: its layer was built elsewhere, or was called before."""
+        if self.record is not None:
+            return self.record.kept is None
+        return self.planner.surroundings.may_touch(self.module)
+
+    @property
     def is_trainable(self) -> bool:
         """A buffer goes by the parameters beside it."""
         if isinstance(self.tensor, nn.Parameter):
@@ -90,7 +97,7 @@ def find_copies(held: Sequence[Held]) -> Iterator[Copy]:
     Copies that stand side by side in one container and can be trained are a series of layers: each gets its own values.
     """
     groups: dict[int, list[Held]] = defaultdict(list)
-    for each in held:
+    for each in (each for each in held if each.may_be_written):
         groups[id(each.content.original)].append(each)
     for group in groups.values():
         if len(group) > 1:
@@ -118,7 +125,8 @@ def _copies_in(group: Sequence[Held]) -> Iterator[Copy]:
             reached = set(map(id, _reached_from(each)))
             seen |= reached
             for follower in group:
-                if follower is not each and id(follower) in reached:
+                is_same = follower is each or (each.record is not None and follower.record is each.record)
+                if not is_same and id(follower) in reached:
                     yield Copy(leader=each, follower=follower)
 
 
@@ -160,9 +168,8 @@ def _series_in(group: Sequence[Held]) -> set[int]:
 def mark_copies(copies: Sequence[Copy]) -> None:
     """Let the records of copies say what they follow."""
     for copy in copies:
-        record = copy.follower.record
-        if record is not None and record.kept is None:
-            record.kept = COPY_OF + _name_for(copy)
+        if copy.follower.record is not None:
+            copy.follower.record.kept = COPY_OF + _name_for(copy)
 
 
 def _name_for(copy: Copy) -> str:

@@ -147,7 +147,7 @@ LAYER_LOADS = (
     ("self.{l}.load_state_dict(outside.state, assign=True)", True, True),
     ("self.{l}.load_state_dict(loaded(outside.state))", False, False),
     ("self.{l}.load_state_dict(loaded(outside.state), assign=True)", True, False),
-    ("self.{l} = copy.deepcopy(outside.layer)", True, True),
+    ("self.{l} = copy.deepcopy(outside.layer)", True, False),
     ("self.{l} = outside.layer", True, True),
     ("share(self.{l}, outside.layer)", True, True),
 )

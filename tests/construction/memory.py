@@ -108,6 +108,8 @@ class World:
     values: Values = field(default_factory=Values)
     slots: dict[str, Slot] = field(default_factory=dict)
     buffers: dict[str, Buffer] = field(default_factory=dict)
+    outside: set[str] = field(default_factory=set)
+    """Layers that were built outside the block, whatever memory their parameters got since."""
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of a parameter, from its name."""
@@ -120,7 +122,11 @@ class World:
     def write(self, name: str, region: Any, origin: int, fixed: bool, *, derived: bool = False) -> None:
         """Write a parameter in place: all of it (region `...`) or a part."""
         numbers = self.slots[name].numbers
+        if self.slots[name].memory.outside:
+            origin = DATA  # Whatever is written there, it belongs to somebody else.
         old = numbers[region]
+        if isinstance(region, list) and (self.values.origin[numbers] == DATA).any():
+            origin = DATA  # Which elements an operator with indices has written is not known.
         # A fill of a part and arithmetic with numbers may be postponed as a fill of the whole: data is written at once.
         if origin != INIT:
             self.values.seen[numbers] |= region is not Ellipsis or derived

@@ -80,7 +80,12 @@ class Oracle:
 
     def settled(self, slot: Slot) -> bool:
         """Whether the contracts say exactly what becomes of a parameter's values."""
-        return self.origins(slot) == {INIT} and not slot.memory.outside and not self.shares(slot)
+        is_here = not slot.memory.outside and not self.is_outside(slot)
+        return self.origins(slot) == {INIT} and is_here and not self.shares(slot)
+
+    def is_outside(self, slot: Slot) -> bool:
+        """Whether a parameter is in a layer that was built outside the block, perhaps in others as well."""
+        return any(name.split(".")[0] in self.world.outside for name in self.names[slot])
 
     def shares(self, slot: Slot) -> bool:
         """Whether another parameter has the same memory."""
@@ -106,6 +111,8 @@ class Oracle:
 
     def _results(self, slot: Slot) -> list[Expected]:
         rule, origins = self.rule(slot), self.origins(slot)
+        if self.is_outside(slot) and DATA not in origins:
+            return self._left_open(slot, self.equals(slot))
         if DATA in origins or slot.memory.outside:
             return [Expected("kept: *" if rule else "kept*")]
         if self.is_in_series(slot) and origins == {INIT}:

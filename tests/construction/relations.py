@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .memory import INIT, Buffer, Memory, Slot, World
+from .memory import DATA, INIT, Buffer, Memory, Slot, World
 from .statements import Statement, names_of
 
 
@@ -30,7 +30,12 @@ class Copy(Statement):
 
     def interpret(self, world: World, number: int) -> None:
         copied = world.slots[self.source].numbers.copy()
-        if self.into == "memory":
+        if self.into == "memory" and world.slots[self.target].memory.outside:
+            values = world.values
+            known = values.seen[copied] | values.fixed[copied]
+            data = values.derived(DATA, True, copied.shape, copied, seen=known)
+            world.slots[self.target].numbers[...] = data
+        elif self.into == "memory":
             world.slots[self.target].numbers[...] = copied
         elif self.into == "data":
             world.slots[self.target].memory = Memory(copied)
@@ -51,6 +56,9 @@ class CopyLayer(Statement):
         return self.call.format(l=self.layer, m=self.source)
 
     def interpret(self, world: World, number: int) -> None:
+        if self.deep:
+            world.outside.discard(self.layer)
+            world.outside |= {self.layer} if self.source in world.outside else set()
         for leaf in ("weight", "bias"):
             into = "parameter" if self.deep else "memory"
             Copy(f"{self.layer}.{leaf}", f"{self.source}.{leaf}", "", into).interpret(world, number)
@@ -154,6 +162,8 @@ class Series(Statement):
         return f"self.s{number} = nn.{self.container}({layers})"
 
     def interpret(self, world: World, number: int) -> None:
+        if self.source in world.outside:
+            world.outside.add(f"s{number}")
         for index in range(self.count):
             for leaf in ("weight", "bias"):
                 numbers = world.slots[f"{self.source}.{leaf}"].numbers.copy()

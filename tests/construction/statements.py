@@ -59,6 +59,7 @@ class Build(Statement):
         return self.how.format(l=self.layer)
 
     def interpret(self, world: World, number: int) -> None:
+        world.outside.discard(self.layer)
         is_unwritten = "empty" in self.how or "skip_init" in self.how
         for leaf in ("weight", "bias"):
             world.make(f"{self.layer}.{leaf}", NEVER if is_unwritten else INIT, is_unwritten)
@@ -156,6 +157,8 @@ class Load(Statement):
         return self.call.format(l=self.layer)
 
     def interpret(self, world: World, number: int) -> None:
+        if self.call.startswith("self.{l} = "):
+            world.outside.add(self.layer)
         for leaf in ("weight", "bias"):
             name = f"{self.layer}.{leaf}"
             if self.assign:

@@ -86,7 +86,7 @@ BREAKS: dict[str, list[tuple[Any, str, Any]]] = {
 }
 
 
-ENOUGH = settings(max_examples=400, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+ENOUGH = settings(max_examples=1500, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
 def first_found() -> str:
