@@ -206,9 +206,10 @@ def _on_thread(wrapped: Callable[..., Any], instance: object, args: Any, kwargs:
     """What another thread reads is not seen: once a thread gets work, nothing is postponed."""
     if (watch := _watch_here()) is not None:
         watch.stop_postponing()
-        for run in _open:
-            if run.deferral.watch is watch:
-                watch.record.count_writes_of(run.tensors())
+        with watch.aside():
+            for run in _open:
+                if run.deferral.watch is watch:
+                    watch.record.count_writes_of(run.tensors())
     return wrapped(*args, **kwargs)
 
 
