@@ -74,6 +74,7 @@ class Run(Extent):
         self.outer = outer
         self._settled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
         self._tallies: list[Tally] = []
+        self._replaceable: dict[int, tuple[Content, Content]] = {}
         self._numbers: set[int] = set()
 
     def notice(self, module: nn.Module) -> None:
@@ -260,13 +261,21 @@ class Run(Extent):
     def _content(self, tensor: torch.Tensor) -> Content | None:
         """What a tensor holds; what a block around this one has filled may be replaced (P2)."""
         content = self.deferral.content(tensor)
-        if content is not None and content.operator == AUTOINIT:
+        if content is not None and content.original.operator == AUTOINIT:
             outer = self.outer
             while outer is not None:
-                if id(outer) in content.numbers:
-                    return Content(AUTOINIT)
+                if id(outer) in content.original.numbers:
+                    return self._as_initialization(content)
                 outer = outer.outer
         return content
+
+    def _as_initialization(self, content: Content) -> Content:
+        """The same, and what it is a copy of, as if constructors had written it."""
+        if id(content) not in self._replaceable:
+            copied = content.copied_from
+            made = Content(AUTOINIT) if copied is None else self._as_initialization(copied).copy(content.operator, None)
+            self._replaceable[id(content)] = content, made
+        return self._replaceable[id(content)][1]
 
     def _sign(self, params: Iterable[torch.Tensor]) -> None:
         """Say in the record which block has filled some parameters."""
