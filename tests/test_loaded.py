@@ -7,7 +7,9 @@ import io
 import pickle
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -323,3 +325,33 @@ def test_no_trace_is_left_on_module() -> None:
     assert ("__reduce_ex__" in nn.Module.__dict__) == had_reduce
     assert type(type(model).__dict__["__deepcopy__"]).__name__ == "function"
     assert type(nn.utils.parametrize._inject_new_class).__name__ == "function"
+
+
+def test_data_that_a_thread_writes_by_way_of_data() -> None:
+    """`.data` has a version counter of its own, so that only the values tell."""
+    data = torch.full((80, 80), 5.0)
+    with autoinit(dict(type="Constant", layer="Linear", val=3.0)) as run:
+        first = nn.Linear(80, 80)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(first.weight.data.copy_, data).result()
+            second = nn.Linear(80, 80)
+            pool.submit(second.weight.data.copy_, data).result()
+    assert [report["weight"].outcome.partition(" (")[0] for report in run.reports] == ["kept: data", "kept: data"]
+    assert (first.weight == 5).all() and (second.weight == 5).all()
+
+
+@pytest.mark.parametrize("how", ["torch", "storage"])
+def test_a_file_that_is_a_weights_memory_is_not_written_by_rules(how: str, tmp_path: Path) -> None:
+    file = tmp_path / "weights"
+    file.write_bytes(bytes(4 * 6400))
+    with autoinit(dict(type="Constant", layer="Linear", val=3.0)) as run:
+        layer = nn.Linear(80, 80, bias=False)
+        if how == "torch":
+            mapped = torch.from_file(str(file), shared=True, size=6400).view(80, 80)
+        else:
+            storage = torch.UntypedStorage.from_file(str(file), True, 4 * 6400)
+            mapped = torch.empty(0).set_(storage, 0, (80, 80), (80, 1))
+        layer.weight = nn.Parameter(mapped)
+        nn.init.ones_(layer.weight)
+    assert run.report["weight"].outcome.startswith("kept: data")
+    assert (layer.weight == 1).all()

@@ -189,7 +189,10 @@ def checksum(tensor: Tensor) -> int | None:
     count = storage.nbytes()
     if not tensor.is_cpu or not count:
         return None
-    return zlib.crc32(ctypes.string_at(storage.data_ptr(), count))
+    address = storage.data_ptr()
+    if count < SMALL:
+        return zlib.crc32(ctypes.string_at(address, count))
+    return zlib.crc32((ctypes.c_char * count).from_address(address))
 
 
 def mixed(contents: Iterator[Content]) -> Content:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from types import FrameType
 from typing import Any
@@ -45,6 +45,8 @@ class ConstructionRecord:
         self.least_uses = 1 << 30
         self._memories: dict[int, Memory] = {}
         self._next_sweep = 4096
+        self.all_exposed = False
+        """Whether code that is not watched may write to any memory: a thread was given work."""
         self.has_large = False
         """Whether any memory was made that is too large to be compared by value."""
 
@@ -79,14 +81,6 @@ class ConstructionRecord:
         if memory is not None:
             memory.writes_seen = max(memory.writes_seen, _torch.version_of(tensor))
             memory.note_values(tensor)
-
-    def count_writes_of(self, tensors: Iterable[Tensor]) -> None:
-        """Go by the version counters of some tensors from now on: writes through `.data` had counters of their own."""
-        for tensor in tensors:
-            memory = self.find(tensor)
-            if memory is not None:
-                self._check(memory, tensor)
-                memory.writes_seen = _torch.version_of(tensor)
 
     def declare(self, tensor: Tensor, reason: str, frame: FrameType) -> None:
         """Note that what a tensor holds is data, whatever it was made of."""
@@ -134,6 +128,7 @@ class ConstructionRecord:
 
     def _new(self, tensor: Tensor, content: Content | None = None) -> Memory:
         memory = Memory(tensor.untyped_storage(), content)
+        memory.exposed = self.all_exposed
         self._memories[memory.key] = memory
         self.has_large = self.has_large or not memory.is_small
         if len(self._memories) >= self._next_sweep:
@@ -156,8 +151,9 @@ class ConstructionRecord:
     def _set(self, tensor: Tensor, frame: FrameType) -> None:
         if has_memory(tensor) and self.find(tensor) is None:
             memory = self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
-            uses = _torch.uses_of(tensor.untyped_storage())
-            memory.is_foreign = uses > ConstructionRecord.uses_when_new
+            storage = tensor.untyped_storage()
+            uses = _torch.uses_of(storage)
+            memory.is_foreign = uses > ConstructionRecord.uses_when_new or storage.filename is not None
             self.least_uses = min(uses, self.least_uses)
         elif has_memory(tensor):
             self._count_write(tensor)
@@ -176,8 +172,9 @@ class ConstructionRecord:
                 memory.forget_values()
         for tensor in tensors_in(result) if not written else ():
             if has_memory(tensor) and self.find(tensor) is None:
-                content = computed(operator.name, numbers, others, place, reason)
-                self._new(tensor, content).note_values(tensor)
+                memory = self._new(tensor, computed(operator.name, numbers, others, place, reason))
+                memory.is_foreign = operator.from_file
+                memory.note_values(tensor)
 
     def _copy(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> bool:
         """Note copies of whole tensors. False if it is anything else."""

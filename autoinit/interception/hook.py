@@ -203,13 +203,13 @@ def _on_generator(wrapped: Callable[..., Any], instance: object, args: Any, kwar
 
 
 def _on_thread(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-    """What another thread reads is not seen: once a thread gets work, nothing is postponed."""
+    """What another thread does is not seen: once one gets work, nothing is postponed, and all values are compared."""
     if (watch := _watch_here()) is not None:
         watch.stop_postponing()
-        with watch.aside():
-            for run in _open:
-                if run.deferral.watch is watch:
-                    watch.record.count_writes_of(run.tensors())
+        watch.record.all_exposed = True
+        for run in _open:
+            if run.deferral.watch is watch:
+                watch.expose(run.tensors())
     return wrapped(*args, **kwargs)
 
 
