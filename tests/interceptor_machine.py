@@ -23,7 +23,7 @@ from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
 from torch.nn.modules import module as torch_module
 
 from autoinit import autoinit, paused
-from autoinit.construction import Watch, current_watches
+from autoinit.construction import Watch, current_watches, memory
 
 WIDTH = 2
 COVERED, NAMED, NOTHING = "covered", "named", "nothing"
@@ -134,12 +134,14 @@ class Interceptor(RuleBasedStateMachine):
         self.deterministic = torch.are_deterministic_algorithms_enabled()
         # What is allocated is NaN until somebody fills it.
         torch.use_deterministic_algorithms(True)
-        self.large = mock.patch.object(Watch, "LARGE", Watch.LARGE)
-        self.large.start()
+        self.large = mock.patch.multiple(Watch, LARGE=1), mock.patch.multiple(memory, SMALL=1)
+        self.is_large = False
 
-    @initialize(large=st.sampled_from((1, Watch.LARGE)))
-    def worth_deferring(self, large: int) -> None:
-        Watch.LARGE = large  # type: ignore[misc]
+    @initialize(is_large=st.sampled_from((True, True, False)))
+    def layers_are_as_large_as_those_that_are_deferred(self, is_large: bool) -> None:
+        self.is_large = is_large
+        for each in self.large if is_large else ():
+            each.start()
 
     # --- the model -----------------------------------------------------------------------------------------------
 
@@ -173,7 +175,7 @@ class Interceptor(RuleBasedStateMachine):
     # --- entering and leaving ------------------------------------------------------------------------------------
 
     @precondition(lambda self: len(self.stack) < 4)
-    @rule(about=st.sampled_from((COVERED, COVERED, COVERED, NAMED, NOTHING, "no rules")), defer=st.booleans())
+    @rule(about=st.sampled_from((COVERED, COVERED, NAMED, NAMED, NOTHING, "no rules")), defer=st.booleans())
     def enter(self, about: str, defer: bool) -> None:
         self.number += 1
         layer = {COVERED: "Linear", NAMED: Marked, NOTHING: "Conv2d"}
@@ -327,6 +329,11 @@ class Interceptor(RuleBasedStateMachine):
                 # A number is initialization, also over what was loaded (O1).
                 part.value, part.loaded = float(value), False
 
+    @rule(node=nodes, value=st.integers(300, 303))
+    def train(self, node: Node, value: int) -> None:
+        self.forward(node, False)
+        self.write(node, value)
+
     @rule(node=nodes)
     def look(self, node: Node) -> None:
         for part in node.parts():
@@ -362,7 +369,8 @@ class Interceptor(RuleBasedStateMachine):
             while self.stack:  # What failed must not fail the next example.
                 self.stack.pop().manager.__exit__(None, None, None)
             torch.use_deterministic_algorithms(self.deterministic)
-            self.large.stop()
+            for each in self.large if self.is_large else ():
+                each.stop()
             if self.compiled:
                 torch.compiler.reset()
 

@@ -192,7 +192,7 @@ class Run(Extent):
                 report = apply_plan(plan, root, seed=seed, root=numbered[id(root)], targets=target)
                 self._reports.append(report)
                 self._numbers.add(report.root)
-                self._sign(target.params.values())
+                self._sign(tensor for fqn in _written(report) for tensor in target.tensors(fqn))
                 if self.outer is not None:
                     self.outer.remember(plan, report, target.params)
                     self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
@@ -322,6 +322,10 @@ def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> 
     run = innermost(Run)
     if run is not None:
         run.remember(plan, report, params)
+
+
+def _written(report: Report) -> Iterator[str]:
+    return (fqn for fqn, entry in report.items() if entry.outcome in (FILLED, OWN))
 
 
 def _was_written(copy: Copy, reports: Mapping[int, Report | Callable[[], Report]]) -> bool:

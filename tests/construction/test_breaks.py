@@ -82,7 +82,7 @@ BREAKS: dict[str, list[tuple[Any, str, Any]]] = {
         (Memory, "was_written_unseen", lambda *_: False),
         (Held, "was_written_unseen", False),
     ],
-    "a thread finds nothing filled": [(Watch, "stop_postponing", nothing)],
+    "a thread finds nothing filled": [(Watch, "stop_postponing", nothing), (Watch, "expose", nothing)],
 }
 
 
