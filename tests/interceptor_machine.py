@@ -326,8 +326,10 @@ class Interceptor(RuleBasedStateMachine):
                 param.fill_(value)
         for part in node.parts():
             if part.is_layer:
-                # A number is initialization, also over what was loaded (O1).
+                # A number is initialization, also over what was loaded (O1) or what an inner block has filled.
                 part.value, part.loaded = float(value), False
+                for block in self.blocks():
+                    block.filled_within.discard(id(part))
 
     @rule(node=nodes, value=st.integers(300, 303))
     def train(self, node: Node, value: int) -> None:
