@@ -1,47 +1,107 @@
-"""What a block costs a model that it does nothing to."""
+"""What a block costs a model that it does nothing to; and where its rules cover everything, beside the drawing."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest import mock
 
+import torch
 from torch import nn
 
 from autoinit import autoinit
+from autoinit.applying import execution
+from tests.zoo.configs import EVERYTHING
+from tests.zoo.operators import torchvision_operators
+from tests.zoo.selection import LARGEST
+from tests.zoo.sizes import read_sizes
+from tests.zoo.subjects import LIBRARIES, Subject, library
 
 from .rows import Row
 from .schemes import ABSENT_CFG
 from .stopwatch import medians
 from .subjects import linears, vit
 
-GOAL = 1.15
+SINGLE, SMALL, OPTIMIZED, ZOO, ZOO_UNDER_RULES = 1.15, 1.3, 1.1, 1.05, 0.25
+"""The goals."""
+ROUNDS = 3
+UNDRAWN = "rules for everything, drawing left out"
+
+Build = Callable[[], object]
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
     """Construction inside a block, over plain construction."""
     layers = 100 if quick else 10_000
-    yield from compare("vit_b_16", lambda: vit("vit_b_16", quick), 3 if quick else 9)
-    yield from compare(f"{layers:,} x Linear(4, 4)", lambda: linears(layers), 3 if quick else 15)
+    yield from compare("vit_b_16", lambda: vit("vit_b_16", quick), SINGLE, 3 if quick else 9)
+    yield from compare(f"{layers:,} x Linear(4, 4)", lambda: linears(layers), SMALL, 3 if quick else 15)
+    layers //= 10
+    yield from compare(f"{layers:,} x Linear(64, 64), Adam", lambda: optimized(layers), OPTIMIZED, 3 if quick else 9)
+    yield from of_the_zoo(2 if quick else 100)
 
 
-def compare(name: str, build: Callable[[], nn.Module], rounds: int) -> Iterator[Row]:
+def compare(name: str, build: Build, goal: float, rounds: int) -> Iterator[Row]:
     """One model, with no rules and with one that matches nothing."""
-
-    def within(cfg: list[dict[str, Any]]) -> Callable[[], nn.Module]:
-        def build_within() -> nn.Module:
-            with autoinit(cfg, unmatched="ignore"):
-                return build()
-
-        return build_within
-
-    blocks = {"no rules": within([]), "no rule that matches": within(ABSENT_CFG)}
+    blocks = {"no rules": within([], build), "no rule that matches": within(ABSENT_CFG, build)}
     measured = medians({"plain": build, **blocks}, rounds)
     for block in blocks:
-        yield Row(
-            bench="construction",
-            case=f"{name}, {block}",
-            ours=measured[block],
-            reference="plain construction",
-            theirs=measured["plain"],
-            at_most=GOAL,
-        )
+        yield row(f"{name}, {block}", measured[block], measured["plain"], goal)
+
+
+def within(cfg: list[dict[str, Any]], build: Build, **options: Any) -> Build:
+    """The same in a block."""
+
+    def build_within() -> object:
+        with autoinit(cfg, unmatched="ignore", **options):
+            return build()
+
+    return build_within
+
+
+def optimized(layers: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+    """A model, and the optimizer that has made its first step with it."""
+    model = nn.Sequential(*(nn.Linear(64, 64) for _ in range(layers)))
+    optimizer = torch.optim.Adam(model.parameters())
+    for param in model.parameters():
+        param.grad = torch.zeros_like(param)
+    optimizer.step()
+    return model, optimizer
+
+
+def of_the_zoo(count: int) -> Iterator[Row]:
+    """Models from all over three libraries on one thread, summed: with no rules, and with rules but for the drawing."""
+    torchvision_operators()
+    summed: Counter[str] = Counter()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for subject in spread(count):
+            build = library(subject.library).builder(subject.name)
+            covered = undrawn(within(EVERYTHING, build, own_init="skip"))
+            blocks = {"no rules": within([], build), UNDRAWN: covered}
+            summed.update(medians({"plain": build, **blocks}, ROUNDS))
+    finally:
+        torch.set_num_threads(threads)
+    goals = {"no rules": ZOO, UNDRAWN: ZOO_UNDER_RULES}
+    for block, goal in goals.items():
+        yield row(f"{count} models of the zoo, {block}", summed[block], summed["plain"], goal)
+
+
+def spread(count: int) -> list[Subject]:
+    """As many models at even distances in the catalogues of all libraries, none with more than 100 M parameters."""
+    sizes = read_sizes()
+    small = [each for name in LIBRARIES for each in library(name).subjects() if sizes.get(each.key, 0.0) <= LARGEST]
+    return [small[index * len(small) // count] for index in range(count)]
+
+
+def undrawn(build: Build) -> Build:
+    """The same without the filling of parameters: what is left is what interception and planning cost."""
+    unfilled = mock.patch.object(execution, "fill_in", lambda entries, targets, values: iter(entries))
+    return unfilled(build)
+
+
+def row(case: str, ours: float, theirs: float, goal: float) -> Row:
+    """A block over plain construction."""
+    reference = "plain construction"
+    return Row(bench="construction", case=case, ours=ours, reference=reference, theirs=theirs, at_most=goal)

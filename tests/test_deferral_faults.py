@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from autoinit import autoinit
 from autoinit.construction import Watch
-from autoinit.construction.postponed import Fill
+from autoinit.construction.postponed import TRUNC_NORMAL, Fill
 
 from .test_deferral import SIZE, Noting, linear, watched
 
@@ -354,6 +354,28 @@ def test_a_small_draw_waits_behind_a_large_one_and_a_small_constant_does_not() -
         nn.init.zeros_(small.weight)
         assert len(postponed) == 5
         assert not small.weight.any()
+
+
+def test_a_truncated_normal_is_deferred_as_a_whole() -> None:
+    with watched() as run:
+        layer = nn.Linear(SIZE, SIZE, bias=False)
+        nn.init.trunc_normal_(layer.weight, std=0.02)
+        assert [fill.operator for fill in run.deferral.watch.postponed._draws][1:] == [TRUNC_NORMAL]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [bool, lambda w: w.new_tensor(1.0), nn.functional.relu, lambda w: torch.meshgrid(w, indexing="ij")],
+    ids=("bool", "new_tensor", "relu", "meshgrid"),
+)
+def test_who_computes_with_a_weight_does_not_get_its_address(look: Callable[[torch.Tensor], object]) -> None:
+    with watched() as run:
+        layer = nn.Linear(SIZE, SIZE, bias=False)
+        weight = nn.Parameter(torch.empty(1))
+        look(weight if look is bool else layer.weight.detach().flatten())
+        nn.init.ones_(layer.weight)
+        assert run.deferral.watch.postponed
+    assert (layer.weight == 1).all()
 
 
 def test_memory_whose_address_is_known_outside_is_not_deferred() -> None:

@@ -355,3 +355,13 @@ def test_a_file_that_is_a_weights_memory_is_not_written_by_rules(how: str, tmp_p
         nn.init.ones_(layer.weight)
     assert run.report["weight"].outcome.startswith("kept: data")
     assert (layer.weight == 1).all()
+
+
+def test_what_a_thread_has_written_is_data_also_where_another_parameter_gets_its_memory() -> None:
+    with autoinit(dict(type="Constant", layer="Linear", val=3.0)) as run:
+        model = nn.Sequential(nn.Linear(80, 80), nn.Linear(80, 80))
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(nn.init.constant_, model[0].weight, 5.0).result()
+        model[1].weight.data = model[0].weight.data
+    assert run.report["1.weight"].outcome.startswith("kept: data")
+    assert (model[1].weight == 5).all()

@@ -32,11 +32,13 @@ METADATA = _names("""
     is_complex is_pinned get_device requires_grad_ register_hook __len__ __hash__ is_shared is_inference
     _is_view is_set_to is_signed is_conj is_neg has_names type_as _parse_to _has_compatible_shallow_copy_type
     is_tensor is_storage _set_grad_enabled __format__ retain_grad register_post_accumulate_grad_hook
-    requires_grad get_default_dtype is_same_size result_type can_cast __getitem__ __setitem__ _use_count
+    requires_grad get_default_dtype is_same_size result_type can_cast __getitem__ __setitem__ __bool__ _use_count
 """)
 """Functions that are no operators, and look at no values or do it by operators."""
 NUMBERS_ONLY = frozenset({"torch.nn.init", "transformers.initialization"})
 """Modules with functions in Python that fill by operators."""
+ARITHMETIC = frozenset({"torch.functional", "torch.nn.functional"})
+"""Modules with functions in Python that compute, and keep nothing of what they are given."""
 VIEWS = _names("""
     view_as reshape reshape_as flatten unflatten chunk split tensor_split narrow movedim moveaxis swapaxes
     swapdims T mT H mH expand_as ravel atleast_1d atleast_2d atleast_3d contiguous type_as to data numpy_T
@@ -60,9 +62,13 @@ def access_of(function: Any) -> Access:
         is_python = isinstance(getattr(function, "__self__", None), property)
         return Access.UNKNOWN if is_python else Access.BY_OPERATORS
     if isinstance(function, FunctionType):
-        return Access.BY_OPERATORS if function.__module__ in NUMBERS_ONLY or name in METADATA else Access.UNKNOWN
+        if function.__module__ in NUMBERS_ONLY or name in METADATA:
+            return Access.BY_OPERATORS
+        return Access.COMPOSITE if function.__module__ in ARITHMETIC else Access.UNKNOWN
     if name in METADATA or name in VIEWS:
         return Access.BY_OPERATORS
+    if name == "new_tensor":  # Numbers in a list it reads unseen.
+        return Access.COMPOSITE
     plain = name.strip("_") if isinstance(function, (WrapperDescriptorType, MethodDescriptorType)) else name
     known = [access for access in map(_operator_access, (name, plain)) if access is not None]
     return known[0] if known else Access.UNKNOWN

@@ -165,6 +165,16 @@ class Memory:
         parts = found[0].content.parts
         return parts.get(key) or parts.setdefault(key, mixed(write.content for write in found))
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether unseen writes are found by value, and not by a version counter."""
+        return self._checksum is not None
+
+    def note_state(self, tensor: Tensor) -> None:
+        """Take the version counter and the values of a tensor as they are now."""
+        self.writes_seen = max(self.writes_seen, _torch.version_of(tensor))
+        self.note_values(tensor)
+
     def note_values(self, tensor: Tensor) -> None:
         """Remember what the memory holds now, as far as that is how unseen writes to it are found."""
         if self.exposed or (self.is_small and self.writes_seen < MOST_WRITES):
@@ -178,7 +188,7 @@ class Memory:
 
     def was_written_unseen(self, tensor: Tensor) -> bool:
         """Whether it holds other bytes than it should, or, for large memory, was written more often than was seen."""
-        if self._checksum is not None:
+        if self.is_compared:
             return checksum(tensor) != self._checksum
         return _torch.version_of(tensor) > self.writes_seen
 

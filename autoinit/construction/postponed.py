@@ -89,7 +89,8 @@ def accepts(
 ) -> bool:
     """Whether an operator takes some numbers; `types` are theirs, as `1 == 1.0 == True`."""
     try:
-        function_of(operator)(torch.empty(0, dtype=dtype, device="cpu"), *numbers, **dict(named))
+        with _torch.no_modes():
+            function_of(operator)(torch.empty(0, dtype=dtype, device="cpu"), *numbers, **dict(named))
     except Exception:  # Whatever it is, the call itself raises it, at the line that made the mistake.
         return False
     return True

@@ -62,8 +62,7 @@ class ConstructionRecord:
         """Note what was written by code that is not watched: another thread, C++, NumPy."""
         if memory.was_written_unseen(tensor):
             self.note_unseen(memory, Region.of(tensor))
-            memory.writes_seen = max(memory.writes_seen, _torch.version_of(tensor))
-            memory.note_values(tensor)
+            memory.note_state(tensor)
 
     def note_unseen(self, memory: Memory, region: Region) -> None:
         """Note that code which is not watched wrote to some memory."""
@@ -73,14 +72,15 @@ class ConstructionRecord:
         """Note a write that was not an operator's that is watched, as autoinit's own."""
         memory = self.find(tensor) or self._new(tensor)
         memory.write(Region.of(tensor), content)
-        self.note_moved(tensor)
+        memory.note_state(tensor)
 
     def note_moved(self, tensor: Tensor) -> None:
         """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
         memory = self.find(tensor) if has_memory(tensor) else None
         if memory is not None:
-            memory.writes_seen = max(memory.writes_seen, _torch.version_of(tensor))
-            memory.note_values(tensor)
+            if memory.is_compared:
+                self._check(memory, tensor)
+            memory.note_state(tensor)
 
     def declare(self, tensor: Tensor, reason: str, frame: FrameType) -> None:
         """Note that what a tensor holds is data, whatever it was made of."""

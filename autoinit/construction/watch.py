@@ -230,7 +230,7 @@ class Watch:
             and target.layout is torch.strided
             and bool(target.numel())
             and not target.is_inference()
-            and not _torch.number_of_dispatch_modes()
+            and _torch.number_of_dispatch_modes() == (not self._is_in_operator)
             and not _torch.is_transforming()
             and _torch.tracing_state() is None
             and target.untyped_storage().resizable()

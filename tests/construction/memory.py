@@ -29,6 +29,14 @@ class Values:
         self.origin = np.zeros(0, np.int8)
         self.fixed = np.zeros(0, bool)
         self.seen = np.zeros(0, bool)
+        self._transposed: dict[bytes, Numbers] = {}
+
+    def transposed(self, numbers: Numbers) -> Numbers:
+        """Number the transposition of a matrix: copies of one matrix transposed are copies of each other."""
+        key = numbers.tobytes()
+        if key not in self._transposed:
+            self._transposed[key] = self.derived(INIT, True, numbers.shape, numbers.T)
+        return self._transposed[key]
 
     def new(self, shape: tuple[int, ...], origin: object, fixed: object, *, seen: object = False) -> Numbers:
         """Number new values, with one origin for all or one for each."""

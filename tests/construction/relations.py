@@ -93,9 +93,12 @@ class Derive(Statement):
             world.slots[self.target] = Slot(Memory(world.values.derived(INIT, True, source.shape, source)))
             return
         target = world.slots[self.target].numbers
+        if ".t()" in self.call:
+            target[...] = world.values.transposed(source)
+            return
         if self.region is not Ellipsis:
             world.values.seen[target] = True
-        inputs = [(source.T if ".t()" in self.call else source)[self.region]]
+        inputs = [source[self.region]]
         if self.own:
             inputs.append(target[self.region])
         target[self.region] = world.values.derived(INIT, True, target[self.region].shape, *inputs)
