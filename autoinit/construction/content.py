@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -170,10 +170,10 @@ def outside(reason: str = "made outside the block", place: Place | None = None) 
 
 
 def computed(
-    operator: str, numbers: tuple[object, ...], sources: Iterable[Content], place: Place | None, reason: str = ""
+    operator: str, numbers: tuple[object, ...], sources: Collection[Content], place: Place | None, reason: str = ""
 ) -> Content:
     """The result of an operator: data if anything that it read is, or if a reason is given."""
-    sources = tuple({id(source): source for source in sources}.values())
+    sources = tuple({id(source): source for source in sources}.values()) if sources else ()
     data = next((source for source in sources if source.is_data), None)
     if data is not None and not reason:
         # The line where the data came from says more than the line that reshaped it.

@@ -170,6 +170,11 @@ class Memory:
         """Whether unseen writes are found by value, and not by a version counter."""
         return self._checksum is not None
 
+    def expect_write(self, tensor: Tensor) -> None:
+        """Expect the version counter of a tensor to rise when the operator has returned."""
+        # What raised it unseen was noted before, or is overwritten.
+        self.writes_seen = max(self.writes_seen, _torch.version_of(tensor) + 1)
+
     def note_state(self, tensor: Tensor) -> None:
         """Take the version counter and the values of a tensor as they are now."""
         self.writes_seen = max(self.writes_seen, _torch.version_of(tensor))

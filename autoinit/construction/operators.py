@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -61,7 +61,7 @@ class Operator:
         arithmetic: whether it changes each element of its first argument by itself, in place.
         collective: whether other processes take part.
         from_file: whether it reads a file.
-        takes_tensors: whether any of its arguments is a tensor.
+        taken: positions and names of the arguments that are tensors, or lists of them.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Operator:
     arithmetic: bool
     collective: bool
     from_file: bool
-    takes_tensors: bool
+    taken: tuple[tuple[int, str], ...]
 
 
 class Call:
@@ -90,15 +90,21 @@ class Call:
 
     def __init__(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self.operator, self.args, self.kwargs = operator, args, kwargs
-        self.tensors: list[Tensor] = list(tensors_in((args, kwargs))) if operator.takes_tensors else []
+        self.tensors = self._among(operator.taken)
         """All that are among its arguments."""
-        self.written: list[Tensor] = self.tensors if operator.collective else list(self._written())
+        self.written = self.tensors if operator.collective else self._among(operator.written)
         """Those of them that it writes."""
 
-    def _written(self) -> Iterator[Tensor]:
+    def _among(self, places: Iterable[tuple[int, str]]) -> list[Tensor]:
+        found: list[Tensor] = []
         args = self.args
-        for index, name in self.operator.written:
-            yield from tensors_in(args[index] if index < len(args) else self.kwargs.get(name))
+        for index, name in places:
+            value = args[index] if index < len(args) else self.kwargs.get(name)
+            if isinstance(value, Tensor):
+                found.append(value)
+            elif value is not None:
+                found += tensors_in(value)
+        return found
 
 
 @lru_cache(maxsize=4096)
@@ -112,9 +118,11 @@ def operator_of(function: Any) -> Operator:
     """
     schema = _torch.schema_of(function)
     base = schema.name.partition("::")[2]
+    arguments = [(index, argument.name, argument) for index, argument in enumerate(schema.arguments)]
+    taken = tuple((index, name) for index, name, argument in arguments if "Tensor" in str(argument.type))
     written = tuple(
-        (index, argument.name)
-        for index, argument in enumerate(schema.arguments)
+        (index, name)
+        for index, name, argument in arguments
         if argument.alias_info is not None and argument.alias_info.is_write
     )
     draws = torch.Tag.nondeterministic_seeded in function.tags
@@ -131,7 +139,7 @@ def operator_of(function: Any) -> Operator:
         arithmetic=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
         collective=function.namespace in COLLECTIVE,
         from_file=base == "from_file",
-        takes_tensors=any("Tensor" in str(argument.type) for argument in schema.arguments),
+        taken=taken,
     )
 
 

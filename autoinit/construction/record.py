@@ -92,7 +92,9 @@ class ConstructionRecord:
         operator = call.operator
         if operator.kind is not Kind.COMPUTES or not operator.reads:
             return {}
-        replaced = [*map(id, filter(_is_whole, call.written))] if operator.overwrites else ()
+        replaced = [id(tensor) for tensor in call.written if _is_whole(tensor)] if operator.overwrites else ()
+        if len(replaced) == len(call.tensors):
+            return {}
         return {id(tensor): self._held(tensor) for tensor in call.tensors if id(tensor) not in replaced}
 
     def _held(self, tensor: Tensor) -> Content | None:
@@ -108,7 +110,8 @@ class ConstructionRecord:
         operator = call.operator
         if operator.kind is Kind.NEUTRAL:
             for tensor in filter(has_memory, call.written):
-                self._count_write(tensor)
+                if (memory := self.find(tensor)) is not None:
+                    memory.expect_write(tensor)
         elif operator.kind is Kind.EMPTY:
             for tensor in filter(has_memory, tensors_in(result)):
                 self._new(tensor).note_values(tensor)
@@ -149,14 +152,17 @@ class ConstructionRecord:
             self._new(tensor, Content("numbers", place=place)).note_values(tensor)
 
     def _set(self, tensor: Tensor, frame: FrameType) -> None:
-        if has_memory(tensor) and self.find(tensor) is None:
-            memory = self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
-            storage = tensor.untyped_storage()
-            uses = _torch.uses_of(storage)
-            memory.is_foreign = uses > ConstructionRecord.uses_when_new or storage.filename is not None
-            self.least_uses = min(uses, self.least_uses)
-        elif has_memory(tensor):
-            self._count_write(tensor)
+        if not has_memory(tensor):
+            return
+        memory = self.find(tensor)
+        if memory is not None:
+            memory.expect_write(tensor)
+            return
+        memory = self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
+        storage = tensor.untyped_storage()
+        uses = _torch.uses_of(storage)
+        memory.is_foreign = uses > ConstructionRecord.uses_when_new or storage.filename is not None
+        self.least_uses = min(uses, self.least_uses)
 
     def _compute(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
         operator, written = call.operator, call.written
@@ -208,15 +214,8 @@ class ConstructionRecord:
             memory.forget(Region.of(tensor))
         else:
             memory.write(Region.of(tensor), content)
-        self._count_write(tensor)
+        memory.expect_write(tensor)
         memory.note_values(tensor)
-
-    def _count_write(self, tensor: Tensor) -> None:
-        """Expect the version counter of a tensor to rise when the operator has returned."""
-        memory = self.find(tensor)
-        if memory is not None:
-            # What raised it unseen was noted before, or is overwritten.
-            memory.writes_seen = max(memory.writes_seen, _torch.version_of(tensor) + 1)
 
 
 def _is_whole(tensor: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from random import Random
 from typing import Any
@@ -24,7 +24,7 @@ from .test_programs import RULES, alone, changes, mistakes, unwritten_memory_is_
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 __all__ = ["unwritten_memory_is_nan"]
 
-_bring_up_to_date, _written, _dispatch = Watch._bring_up_to_date, Call._written, Watch.dispatch
+_bring_up_to_date, _among = Watch._bring_up_to_date, Call._among
 computed, lift = record.computed, ConstructionRecord._lift
 
 
@@ -37,8 +37,9 @@ def ignores(name: str) -> Callable[[Watch, Call], None]:
     return lambda watch, call: None if call.operator.name.startswith(name) else _bring_up_to_date(watch, call)
 
 
-def without_out(call: Call) -> Iterator[Any]:
-    return _written(call) if call.operator.name.split(".")[1].endswith("_") else iter(())
+def without_out(call: Call, places: tuple[tuple[int, str], ...]) -> list[Any]:
+    is_seen = places is not call.operator.written or call.operator.name.split(".")[1].endswith("_")
+    return _among(call, places) if is_seen else []
 
 
 def forgets_draws(postponed: Postponed, fills: Any) -> None:
@@ -64,7 +65,7 @@ BREAKS: dict[str, list[tuple[Any, str, Any]]] = {
     "item() is no read": [(Watch, "_bring_up_to_date", ignores("aten._local_scalar_dense"))],
     "clone() is no read": [(Watch, "_bring_up_to_date", ignores("aten.clone"))],
     "who gets an address is not noticed": [(Watch, "expose", nothing)],
-    "a write by out= is not seen": [(Call, "_written", without_out)],
+    "a write by out= is not seen": [(Call, "_among", without_out)],
     "a fill of a part counts as one of the whole": [(Region, "covers", Region.meets)],
     "fills of what rules leave alone are dropped": [(Postponed, "drop", all_of_it)],
     "draws overtake postponed ones": [(Postponed, "run_draws", nothing)],
