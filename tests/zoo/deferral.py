@@ -8,13 +8,12 @@ from contextlib import nullcontext
 from torch import Tensor, nn
 
 from autoinit import autoinit
-from autoinit.construction import Watch
 from autoinit.planning import FILLED
 
 from ..two_samples import different
 from .coverage import report_of
 from .distributions import Distributions
-from .examination import construct, values_of
+from .examination import construct, defer_all_sizes, values_of
 from .findings import Difference, Findings, problems_of
 from .fingerprints import SEED
 from .isolation import Tell
@@ -31,7 +30,7 @@ def examine(tell: Tell, library_name: str, name: str) -> Findings:
     plain = construct(build, nullcontext()).model
     findings.describe(plain)
     tell("deferred", findings)
-    Watch.LARGE = 1
+    defer_all_sizes()
     made = construct(build, autoinit(SOME, seed=SEED, unmatched="ignore"))
     findings.problems = problems_of("deferred", differences(plain, made.model, made.run, findings))
     return findings

@@ -14,7 +14,7 @@ from torch import nn
 
 from autoinit import AutoInitWarning, Report, Run, autoinit
 from autoinit._torch import storage_id
-from autoinit.construction import Watch
+from autoinit.construction import Watch, memory
 from autoinit.interception.context import innermost
 from autoinit.planning import ReportEntry
 
@@ -144,8 +144,7 @@ class Examination:
 
     def identity(self) -> list[Problem]:
         """Under a rule that matches nothing everything is as without a block, and nothing is left behind (I3)."""
-        # Most models are built small here, and yet all of their parameters are to be deferred.
-        Watch.LARGE = 1
+        defer_all_sizes()
         made = self.construct(autoinit(NOTHING, unmatched="ignore"), self.build_and_count)
         self.models = models_of(made.run)
         return self.blamed([*self.reference.differences(made.fingerprint()), *self.traces(made.model)])
@@ -200,6 +199,11 @@ class Examination:
         again = construct(self.build, nullcontext())
         known = [*reference.differences(again.fingerprint()), *changed_classes(classes)]
         return problems_of(self.check, found, known)
+
+
+def defer_all_sizes() -> None:
+    """Most models are built small here, and yet all of their parameters are to be deferred."""
+    Watch.LARGE = memory.SMALL = 1  # type: ignore[misc]
 
 
 def pending_in(model: nn.Module) -> int:

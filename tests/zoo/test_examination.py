@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from autoinit import Run, autoinit
-from autoinit.construction import Watch
+from autoinit.construction import Watch, memory
 
 from . import examination
 from .examination import Examination
@@ -55,6 +55,7 @@ def small_heap() -> Iterator[None]:
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """An examination changes it for the rest of its process."""
     monkeypatch.setattr(Watch, "LARGE", Watch.LARGE)
+    monkeypatch.setattr(memory, "SMALL", memory.SMALL)
 
 
 @pytest.fixture(autouse=True)
