@@ -365,3 +365,14 @@ def test_what_a_thread_has_written_is_data_also_where_another_parameter_gets_its
         model[1].weight.data = model[0].weight.data
     assert run.report["1.weight"].outcome.startswith("kept: data")
     assert (model[1].weight == 5).all()
+
+
+@pytest.mark.parametrize("size", [8, 80])
+def test_what_was_written_unseen_before_a_thread_gets_work_is_data_still(size: int) -> None:
+    with autoinit(dict(type="Constant", layer="Linear", val=3.0)) as run:
+        layer = nn.Linear(size, size)
+        layer.weight.detach().numpy()[:] = 7.0
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(int).result()
+    assert run.report["weight"].outcome.startswith("kept: data")
+    assert (layer.weight == 7).all()

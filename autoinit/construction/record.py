@@ -126,6 +126,7 @@ class ConstructionRecord:
         """Note that code which is not watched gets the address of some memory."""
         memory = self.find(tensor)
         if memory is not None and not memory.exposed:
+            self._check(memory, tensor)
             memory.exposed = True
             memory.note_values(tensor)
 

@@ -35,7 +35,8 @@ class Values:
         """Number the transposition of a matrix: copies of one matrix transposed are copies of each other."""
         key = numbers.tobytes()
         if key not in self._transposed:
-            self._transposed[key] = self.derived(INIT, True, numbers.shape, numbers.T)
+            self.seen[numbers] = True
+            self._transposed[key] = self.new(numbers.shape, self.origin[numbers.T], self.fixed[numbers.T], seen=True)
         return self._transposed[key]
 
     def new(self, shape: tuple[int, ...], origin: object, fixed: object, *, seen: object = False) -> Numbers:
