@@ -141,6 +141,10 @@ current_backward = torch._C._current_graph_task_id
 NO_GRAD_TRUNC_NORMAL = "_no_grad_trunc_normal_"
 no_grad_trunc_normal = getattr(torch.nn.init, NO_GRAD_TRUNC_NORMAL)
 
+# What gives a module that is parametrized for the first time a class of its own: without it, deep copies of it
+# would be taken for modules from elsewhere. It is patched while a block is open.
+INJECT_NEW_CLASS = torch.nn.utils.parametrize._inject_new_class.__name__
+
 # Whether the dispatcher knows an operator, and whether it takes it apart before a dispatch mode sees it.
 dispatcher_has = torch._C._dispatch_has_kernel
 dispatcher_has_for_key = torch._C._dispatch_has_kernel_for_dispatch_key

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import autoinit
+from autoinit import _torch
 
 PACKAGE = Path(autoinit.__file__).parent
 
@@ -157,6 +158,8 @@ def eager_imports(root: Path, packages: set[str]) -> list[str]:
 OF_TORCH = {"torch", "nn", "functional", "Tensor", "parametrize"}
 OF_TENSORS = {"_cdata", "_version", "_schema"}
 ONE_FILE = "_torch.py"
+PATCHED = {_torch.NO_GRAD_TRUNC_NORMAL, _torch.INJECT_NEW_CLASS}
+"""Those that are patched are named in strings."""
 
 
 def private_names_of_torch(root: Path) -> list[str]:
@@ -170,6 +173,8 @@ def private_names_of_torch(root: Path) -> list[str]:
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = [name for name in imported_modules(node, path, root) if name[0] == "torch"]
                 found += [f"{where}:{node.lineno}: {'.'.join(name)}" for name in names if any(map(is_private, name))]
+            elif isinstance(node, ast.Constant) and node.value in PATCHED:
+                found.append(f"{where}:{node.lineno}: {node.value}")
             elif isinstance(node, ast.Attribute) and is_private(node.attr):
                 of_torch = isinstance(node.value, (ast.Name, ast.Attribute)) and root_name(node.value) in OF_TORCH
                 if of_torch or node.attr in OF_TENSORS:
@@ -224,6 +229,7 @@ def test_private_names_of_torch_are_in_one_file() -> None:
         "from torch.nn.parameter import _ParameterMeta",
         "from torch import nn\nnn.init._no_grad_fill_",
         "def key(tensor):\n    return tensor.untyped_storage()._cdata",
+        "want(parametrize, '_inject_new_class', wrapper)",
     ],
 )
 def test_the_check_of_private_names_can_fail(text: str, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ COPIES = frozenset(
 )
 """Results that have every value of the source."""
 COLLECTIVE = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_c10d_functional_autograd", "symm_mem"})
-NUMBERS = (int, float, str)
+SCALARS = (int, float, str)
 CONSTANT_FILLS = frozenset({"fill_", "zero_"})
 
 
@@ -167,7 +167,7 @@ def tensors_in(value: object) -> Iterator[Tensor]:
         for item in value:
             if isinstance(item, Tensor):
                 yield item
-            elif not isinstance(item, NUMBERS):
+            elif not isinstance(item, SCALARS):
                 yield from tensors_in(item)
     elif isinstance(value, dict):
         for item in value.values():

@@ -15,7 +15,7 @@ from .content import Content, Place, computed, outside
 from .memory import Memory, Region
 from .operators import Call, Kind, Operator, tensors_in
 
-NUMBERS = 4096
+LONGEST_LIST = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""
 
 
@@ -146,7 +146,7 @@ class ConstructionRecord:
             return
         is_foreign = not tensor.untyped_storage().resizable()
         place = Place.of(frame)
-        if is_foreign or tensor.numel() > NUMBERS:
+        if is_foreign or tensor.numel() > LONGEST_LIST:
             reason = "an array of another library" if is_foreign else f"{tensor.numel():,} numbers from Python"
             self._new(tensor, outside(reason, place)).is_foreign = is_foreign
         else:

@@ -29,7 +29,8 @@ from .record import ConstructionRecord, handles_operators, has_memory
 
 PLAIN = frozenset((Tensor, torch.nn.Parameter))
 SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
-NUMBERS = frozenset((int, float, bool, type(None)))
+POSTPONABLE = frozenset((int, float, bool, type(None)))
+"""Types of arguments whose fill may be postponed."""
 
 
 _watches = threading.local()
@@ -204,7 +205,7 @@ class Watch:
             return False
         named = {key: value for key, value in named.items() if value is not None}
         values = (*numbers, *named.values())
-        if not all(type(value) in NUMBERS for value in values):
+        if not all(type(value) in POSTPONABLE for value in values):
             return False
         if not accepts(name, target.dtype, numbers, tuple(named.items()), tuple(map(type, values))):
             return False

@@ -325,4 +325,4 @@ for layer in (nn.Embedding, nn.EmbeddingBag):
     _patches.want(layer, "from_pretrained", _on_pretrained)
 for owner in (torch, torch.utils.dlpack):
     _patches.want(owner, "to_dlpack", _on_address)
-_patches.want(parametrize, "_inject_new_class", _on_new_class)
+_patches.want(parametrize, _torch.INJECT_NEW_CLASS, _on_new_class)

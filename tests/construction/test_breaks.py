@@ -74,7 +74,7 @@ BREAKS: dict[str, list[tuple[Any, str, Any]]] = {
     "memory from outside is initialization": [(record, "outside", as_initialization)],
     "what is computed with data is initialization": [(record, "computed", without_sources)],
     "arrays of other libraries are initialization": [
-        (record, "NUMBERS", 1 << 40),
+        (record, "LONGEST_LIST", 1 << 40),
         (ConstructionRecord, "_lift", lambda self, tensor, frame: self._new(tensor, Content("numbers"))),
     ],
     "copies are not known": [(ConstructionRecord, "_copy", lambda *_: False)],
