@@ -127,7 +127,7 @@ PART_LOADS = (
 RAW_WRITES = (
     "{w}.detach().numpy()[:] = 7.0",
     "{w}.data.numpy()[...] = {array}",
-    "ctypes.memset({w}.data_ptr(), 0, 4 * {w}.numel())",
+    "ctypes.memset({w}.data_ptr(), 63, 4 * {w}.numel())",
 )
 
 # Data in other memory: template, whether the memory existed before the block, whether `.data` is replaced.
