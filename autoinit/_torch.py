@@ -136,6 +136,10 @@ _storage_use_count = torch._C._storage_Use_Count
 # The identifier of the running backward pass, or -1: what it computes are gradients, and so is what is made of them.
 current_backward = torch._C._current_graph_task_id
 
+# The functions that autograd hands what it saves (`saved_tensors_hooks`): they are code of others, which may read any
+# weight. Without the name, memory could be read before it is filled.
+hooks_of_saved_tensors = torch._C._autograd._top_saved_tensors_default_hooks
+
 # Truncated normal values. torch draws them by rejection and reads what it has drawn: without the name, they are drawn
 # at once. It is patched while a block is open.
 NO_GRAD_TRUNC_NORMAL = "_no_grad_trunc_normal_"

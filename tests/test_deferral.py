@@ -422,6 +422,44 @@ def an_optimizer_in_the_constructor() -> nn.Module:
 
 
 @model
+def hooks_that_look() -> nn.Module:
+    """Code of others that torch calls in the middle of one of its functions, where a mode for functions is off."""
+    whole = nn.Sequential(*(linear() for _ in range(4)))
+    seen: list[float] = []
+
+    def look(number: int) -> None:
+        seen.append(whole[number].weight.detach().numpy().sum())
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        look(1)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = (whole[0].weight * whole[0].weight).sum()
+    loss.register_hook(lambda gradient: look(2))
+    loss.backward()
+    torch.zeros(1).apply_(lambda _: look(3) or 0.0)
+    whole.register_buffer("seen", torch.tensor(seen))
+    return whole
+
+
+@torch.library.custom_op("autoinit_tests::look", mutates_args=())
+def look_at_both(one: torch.Tensor) -> torch.Tensor:
+    return torch.tensor(float(one.numpy().sum() + LOOKED_AT[0].detach().numpy().sum()))
+
+
+LOOKED_AT: list[torch.Tensor] = []
+
+
+@model
+def an_operator_of_another_library() -> nn.Module:
+    whole = nn.Sequential(linear(), linear())
+    LOOKED_AT[:] = [whole[0].weight]
+    whole.register_buffer("seen", look_at_both(whole[1].weight.detach()))
+    return whole
+
+
+@model
 def scripted() -> nn.Module:
     whole = nn.Sequential(linear(), torch.jit.script(linear()), linear())
     whole.register_buffer("seen", whole[1](torch.ones(2, SIZE)).detach())

@@ -5,18 +5,22 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from autoinit import ApplyError, AutoInitWarning, Report, autoinit, initialize
+from autoinit.construction.operators import OF_TORCH
 
 # Rules all of whose matches are kept are warned of; here most are.
 pytestmark = pytest.mark.filterwarnings("ignore:.* fills nothing")
@@ -376,3 +380,23 @@ def test_what_was_written_unseen_before_a_thread_gets_work_is_data_still(size: i
             pool.submit(int).result()
     assert run.report["weight"].outcome.startswith("kept: data")
     assert (layer.weight == 7).all()
+
+
+@torch.library.custom_op("autoinit_tests::load", mutates_args=())
+def load(size: int) -> torch.Tensor:
+    """As a library in C++ reads weights: no operator of torch, no tensor among the arguments."""
+    return torch.from_numpy(np.full((size, size), 5.0, np.float32))
+
+
+def test_what_an_operator_of_another_library_makes_is_data() -> None:
+    with autoinit(dict(type="Constant", layer="Linear", val=3.0)) as run:
+        layer = nn.Linear(8, 8)
+        layer.weight = nn.Parameter(load(8))
+    assert "autoinit_tests.load" in run.report["weight"].outcome
+    assert (layer.weight == 5).all()
+
+
+def test_every_namespace_of_operators_that_come_with_torch_is_known() -> None:
+    code = "import torch, torch.distributed.fsdp; print(*torch._C._dispatch_get_all_op_names())"
+    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.partition("::")[0] for name in listed.stdout.split()} <= OF_TORCH

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .. import _torch
+from .operators import names
 
 
 class Access(Enum):
@@ -21,13 +22,11 @@ class Access(Enum):
     """The same, but for a few that read memory themselves: torch takes them apart before a dispatch mode sees them."""
     UNKNOWN = "unknown"
     """It may hand out the address."""
+    CALLS = "calls"
+    """It calls code of others, in which no function is seen."""
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-METADATA = _names("""
+METADATA = names("""
     dim ndimension size stride numel nelement storage_offset element_size is_contiguous is_floating_point
     is_complex is_pinned get_device requires_grad_ register_hook __len__ __hash__ is_shared is_inference
     _is_view is_set_to is_signed is_conj is_neg has_names type_as _parse_to _has_compatible_shallow_copy_type
@@ -39,7 +38,9 @@ NUMBERS_ONLY = frozenset({"torch.nn.init", "transformers.initialization"})
 """Modules with functions in Python that fill by operators."""
 ARITHMETIC = frozenset({"torch.functional", "torch.nn.functional"})
 """Modules with functions in Python that compute, and keep nothing of what they are given."""
-VIEWS = _names("""
+CALLERS = names("apply_ map_ map2_ backward grad")
+"""Functions that are given functions, or run hooks."""
+VIEWS = names("""
     view_as reshape reshape_as flatten unflatten chunk split tensor_split narrow movedim moveaxis swapaxes
     swapdims T mT H mH expand_as ravel atleast_1d atleast_2d atleast_3d contiguous type_as to data numpy_T
     broadcast_to matrix_H adjoint detach requires_grad_ zeros_like
@@ -58,6 +59,8 @@ def access_of(function: Any) -> Access:
     name = getattr(function, "__name__", "")
     if isinstance(function, _torch.OpOverload):
         return Access.BY_OPERATORS
+    if name in CALLERS:
+        return Access.CALLS
     if isinstance(function, MethodWrapperType):  # Properties in C hand out no addresses.
         is_python = isinstance(getattr(function, "__self__", None), property)
         return Access.UNKNOWN if is_python else Access.BY_OPERATORS

@@ -29,19 +29,23 @@ class Kind(Enum):
     """All others."""
 
 
-OVERWRITES = frozenset({"fill_", "zero_", "copy_", "set_", "normal_", "uniform_", "log_normal_", "exponential_"}) | {
-    "cauchy_",
-    "geometric_",
-    "random_",
-    "bernoulli_",
-    "_foreach_copy_",
-    "_foreach_zero_",
-}
-COPIES = frozenset(
-    {"clone", "_to_copy", "copy_", "lift", "alias_copy", "detach_copy", "view_copy", "_copy_from", "_foreach_copy_"}
-)
+def names(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
+OVERWRITES = names("""
+    fill_ zero_ copy_ set_ normal_ uniform_ log_normal_ exponential_ cauchy_ geometric_ random_ bernoulli_
+    _foreach_copy_ _foreach_zero_
+""")
+COPIES = names("clone _to_copy copy_ lift alias_copy detach_copy view_copy _copy_from _foreach_copy_")
 """Results that have every value of the source."""
-COLLECTIVE = frozenset({"c10d", "_c10d_functional", "c10d_functional", "_c10d_functional_autograd", "symm_mem"})
+COLLECTIVE = names("c10d _c10d_functional c10d_functional _c10d_functional_autograd symm_mem")
+OF_TORCH = COLLECTIVE | names("""
+    aten prims prim quantized _quantized quantization onednn mkldnn mkldnn_prepacked mkl sparse static_runtime inductor
+    inductor_prims profiler fsdp _dtensor debugprims rngprims _native debug_mode_ops export _test
+""")
+"""Namespaces of the operators that come with torch. What others do besides computing, nobody knows."""
 SCALARS = (int, float, str)
 CONSTANT_FILLS = frozenset({"fill_", "zero_"})
 
@@ -61,6 +65,7 @@ class Operator:
         arithmetic: whether it changes each element of its first argument by itself, in place.
         collective: whether other processes take part.
         from_file: whether it reads a file.
+        of_torch: whether it comes with torch.
         taken: positions and names of the arguments that are tensors, or lists of them.
     """
 
@@ -74,6 +79,7 @@ class Operator:
     arithmetic: bool
     collective: bool
     from_file: bool
+    of_torch: bool
     taken: tuple[tuple[int, str], ...]
 
 
@@ -139,6 +145,7 @@ def operator_of(function: Any) -> Operator:
         arithmetic=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
         collective=function.namespace in COLLECTIVE,
         from_file=base == "from_file",
+        of_torch=function.namespace in OF_TORCH,
         taken=taken,
     )
 

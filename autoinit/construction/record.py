@@ -230,6 +230,8 @@ def _reason(operator: Operator) -> str:
         return "a collective"
     if operator.from_file:
         return "a file"
+    if not operator.of_torch:
+        return f"the operator {operator.name}, which does not come with torch"
     return "gradients" if _torch.current_backward() != -1 else ""
 
 

@@ -157,6 +157,8 @@ class Watch:
         return result
 
     def _bring_up_to_date(self, call: Call) -> None:
+        if not call.operator.of_torch:
+            self.postponed.run_all()
         if call.operator.draws:
             self.postponed.run_draws()
         self.flush(call.tensors)
@@ -286,8 +288,10 @@ class _FunctionMode(TorchFunctionMode):
             tensors = list(tensors_in((args, kwargs or {})))
             with _torch.without_functions():
                 watch.flush(tensors)
-                if access is Access.UNKNOWN:
+                if access in (Access.UNKNOWN, Access.CALLS):
                     watch.expose(tensors)
+        if watch.postponed and (access is Access.CALLS or _torch.hooks_of_saved_tensors(True) is not None):
+            watch.postponed.run_all()
         result = func(*args, **(kwargs or {}))
         if func == SET_DATA and watch._is_on:
             with _torch.without_functions():
