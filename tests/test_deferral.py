@@ -323,6 +323,10 @@ def errors_on_the_way() -> nn.Module:
 def compiled() -> nn.Module:
     whole = nn.Sequential(linear(), linear())
     whole[1].bias.data.copy_(torch.compile(lambda x: x.sum(0), backend="eager")(whole[0].weight.data))
+    whole.append(linear())
+    doubled = torch.compile(lambda x: x * 2, backend="eager", fullgraph=True)(whole[0].weight.data)
+    chosen = torch.cond(doubled.sum() > 0, lambda x: x + 1, lambda x: x - 1, (whole[2].weight.data,))
+    whole.register_buffer("chosen", chosen)
     return whole.append(linear())
 
 

@@ -66,7 +66,8 @@ class Operator:
         collective: whether other processes take part.
         from_file: whether it reads a file.
         of_torch: whether it comes with torch.
-        taken: positions and names of the arguments that are tensors, or lists of them.
+        calls_others: whether it runs code in which nothing is watched: another library's, or functions it is given.
+        taken: positions and names of the arguments that are tensors, or lists of them; None if any may be.
     """
 
     name: str
@@ -80,7 +81,8 @@ class Operator:
     collective: bool
     from_file: bool
     of_torch: bool
-    taken: tuple[tuple[int, str], ...]
+    calls_others: bool
+    taken: tuple[tuple[int, str], ...] | None
 
 
 class Call:
@@ -96,7 +98,7 @@ class Call:
 
     def __init__(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self.operator, self.args, self.kwargs = operator, args, kwargs
-        self.tensors = self._among(operator.taken)
+        self.tensors = list(tensors_in((args, kwargs))) if operator.taken is None else self._among(operator.taken)
         """All that are among its arguments."""
         self.written = self.tensors if operator.collective else self._among(operator.written)
         """Those of them that it writes."""
@@ -122,6 +124,8 @@ def operator_of(function: Any) -> Operator:
         >>> operator.name, operator.draws, operator.overwrites, operator.kind
         ('aten.normal_.default', True, True, <Kind.COMPUTES: 'computes'>)
     """
+    if not isinstance(function, _torch.OpOverload):
+        return _of_higher_order(function)
     schema = _torch.schema_of(function)
     base = schema.name.partition("::")[2]
     arguments = [(index, argument.name, argument) for index, argument in enumerate(schema.arguments)]
@@ -146,7 +150,27 @@ def operator_of(function: Any) -> Operator:
         collective=function.namespace in COLLECTIVE,
         from_file=base == "from_file",
         of_torch=function.namespace in OF_TORCH,
+        calls_others=function.namespace not in OF_TORCH,
         taken=taken,
+    )
+
+
+def _of_higher_order(function: Any) -> Operator:
+    """An operator without a schema, which takes functions: `torch.cond`."""
+    return Operator(
+        name=str(function),
+        kind=Kind.COMPUTES,
+        written=(),
+        overwrites=False,
+        copies=False,
+        draws=True,
+        reads=True,
+        arithmetic=False,
+        collective=False,
+        from_file=False,
+        of_torch=True,
+        calls_others=True,
+        taken=None,
     )
 
 

@@ -157,7 +157,7 @@ class Watch:
         return result
 
     def _bring_up_to_date(self, call: Call) -> None:
-        if not call.operator.of_torch:
+        if call.operator.calls_others:
             self.postponed.run_all()
         if call.operator.draws:
             self.postponed.run_draws()
@@ -248,6 +248,8 @@ class Watch:
 class _OperatorMode(_torch.TorchDispatchMode):
     """Sees every operator, whatever calls it."""
 
+    supports_higher_order_operators = True
+
     def __init__(self, watch: Watch) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._watch = watch
@@ -282,6 +284,8 @@ class _FunctionMode(TorchFunctionMode):
 
     @_torch.not_compiled
     def __torch_function__(self, func: Any, types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
+        if torch.compiler.is_dynamo_compiling():  # The compiler traces this, too; what it makes of it is watched.
+            return func(*args, **(kwargs or {}))
         watch = self._watch
         access = access_of(func)
         if access is not Access.BY_OPERATORS and watch._is_on:
