@@ -62,6 +62,11 @@ class CopyLayer(Statement):
         for leaf in ("weight", "bias"):
             into = "parameter" if self.deep else "memory"
             Copy(f"{self.layer}.{leaf}", f"{self.source}.{leaf}", "", into).interpret(world, number)
+            if "load_state_dict" in self.call and self.source in world.outside:
+                # The state of a model from elsewhere is handed over as data, whatever was written into that since.
+                numbers, values = world.slots[f"{self.layer}.{leaf}"].numbers, world.values
+                known = values.seen[numbers] | values.fixed[numbers]
+                numbers[...] = values.derived(DATA, True, numbers.shape, numbers, seen=known)
 
 
 @dataclass(frozen=True)
