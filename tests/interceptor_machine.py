@@ -234,6 +234,20 @@ class Interceptor(RuleBasedStateMachine):
         module = copy.deepcopy(original.module)
         return self.copied(original, module, {})
 
+    @precondition(lambda self: self.stack and len(self.stack) < 4)
+    @rule(target=nodes, original=nodes)
+    def deepcopy_in_a_pause(self, original: Node) -> Node:
+        self.pause()
+        copied = self.deepcopy(original)
+        self.leave(False)
+        return copied
+
+    @rule(target=nodes, original=nodes, value=st.integers(200, 203))
+    def deepcopy_and_write(self, original: Node, value: int) -> Node:
+        copied = self.deepcopy(original)
+        self.write(copied, value)
+        return copied
+
     def copied(self, original: Node, module: nn.Module, known: dict[int, Node]) -> Node:
         if id(original) in known:
             return known[id(original)]

@@ -110,7 +110,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
         for fqn, outcome in outcomes.items():
             if outcome in (FILLED, OWN):
                 for tensor in _stored(targets, fqn):
-                    content = Content(AUTOINIT, origin=Origin.DATA, reason="initialized", place=place)
+                    content = Content(AUTOINIT, (watch.record.writer,), Origin.DATA, place=place, reason="initialized")
                     watch.record.note_written(tensor, content)
     for fqn in plan.initialized:
         # The original's own account of having run, without which its init_weights would start over.

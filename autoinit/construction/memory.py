@@ -20,6 +20,10 @@ MOST_WRITES = 16
 """So many partial writes to one piece of memory are remembered one by one, and small memory is so often compared."""
 
 
+UNWRITTEN = Content("unwritten")
+"""What part of a tensor holds that was copied from memory to which nothing had been written."""
+
+
 class Region(NamedTuple):
     """Which elements of a storage a tensor has, in which order; in bytes.
 
@@ -145,6 +149,8 @@ class Memory:
         """Note that a region got what other memory held that nothing had been written to."""
         self.writes_seen += 1
         self.writes = [write for write in self.writes if not region.covers(write.region)]
+        if any(write.region.meets(region) for write in self.writes):
+            self.writes.append(Write(region, UNWRITTEN))
 
     def content(self, region: Region) -> Content | None:
         """What a region holds; None if nothing was written there."""

@@ -45,6 +45,8 @@ class ConstructionRecord:
         self.least_uses = 1 << 30
         self._memories: dict[int, Memory] = {}
         self._next_sweep = 4096
+        self.writer: int | None = None
+        """Which block writes, while one does; what it writes says so by its number."""
         self.all_exposed = False
         """Whether code that is not watched may write to any memory: a thread was given work."""
         self.has_large = False

@@ -165,6 +165,8 @@ class Watch:
 
     def flush(self, tensors: Iterable[Tensor]) -> None:
         """Do the postponed fills of the memory of some tensors."""
+        if not self.postponed:
+            return
         keys = {_torch.storage_id(tensor) for tensor in tensors if has_memory(tensor)}
         due = [key for key in keys if key in self.postponed]
         if due:

@@ -85,6 +85,19 @@ class Deferral:
                 yield
 
     @contextmanager
+    def signed(self, writer: int) -> Iterator[None]:
+        """A stretch in which the record says of what autoinit fills who has filled it."""
+        if self.watch is None:
+            yield
+            return
+        record = self.watch.record
+        before, record.writer = record.writer, writer
+        try:
+            yield
+        finally:
+            record.writer = before
+
+    @contextmanager
     def replaced(self, work: Work, *, final: bool, draws: bool) -> Iterator[None]:
         """Around carrying plans out: fills of constructors that theirs replace are dropped, others run before.
 

@@ -186,13 +186,16 @@ class Run(Extent):
         work = list(zip(plans, targets, strict=True))
         check_agreement(work, self._given_seed)
         draws = self._seed is None and any(_draws(plan.values()) for plan in plans)
-        with self.deferral.replaced(work, final=not judge, draws=draws), put_back_on_error(before_loading_code(work)):
+        with (
+            self.deferral.replaced(work, final=not judge, draws=draws),
+            self.deferral.signed(id(self)),
+            put_back_on_error(before_loading_code(work)),
+        ):
             for (plan, target), planner, root in zip(work, planners, roots, strict=True):
                 seed = self._seed_of(plan.values(), target.params.values())
                 report = apply_plan(plan, root, seed=seed, root=numbered[id(root)], targets=target)
                 self._reports.append(report)
                 self._numbers.add(report.root)
-                self._sign(tensor for fqn in _written(report) for tensor in target.tensors(fqn))
                 if self.outer is not None:
                     self.outer.remember(plan, report, target.params)
                     self.outer.leave_to_inner(filter(surroundings.may_touch, planner.modules.values()))
@@ -200,7 +203,6 @@ class Run(Extent):
             made = dict(zip(map(id, planners), reports, strict=True))
             followers = [copy for copy in copies if _was_written(copy, made)]
             write_copies(followers)
-            self._sign(copy.follower.tensor for copy in followers)
         warn_of_unwritten(report for report in reports if isinstance(report, Report))
         if not judge:
             self._close(roots)
@@ -277,13 +279,6 @@ class Run(Extent):
             self._replaceable[id(content)] = content, made
         return self._replaceable[id(content)][1]
 
-    def _sign(self, params: Iterable[torch.Tensor]) -> None:
-        """Say in the record which block has filled some parameters."""
-        for param in filter(is_plain, params):
-            content = self.deferral.content(param)
-            if content is not None and content.operator == AUTOINIT:
-                content.numbers = (id(self),)
-
     def _is_as_filled(self, param: torch.Tensor | None) -> bool:
         """Whether a parameter that an inner block has filled is there, and nothing has written to it since."""
         content = self.deferral.content(param) if param is not None else None
@@ -322,10 +317,6 @@ def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> 
     run = innermost(Run)
     if run is not None:
         run.remember(plan, report, params)
-
-
-def _written(report: Report) -> Iterator[str]:
-    return (fqn for fqn, entry in report.items() if entry.outcome in (FILLED, OWN))
 
 
 def _was_written(copy: Copy, reports: Mapping[int, Report | Callable[[], Report]]) -> bool:
