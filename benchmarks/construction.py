@@ -13,6 +13,8 @@ from torch import nn
 from autoinit import autoinit
 from autoinit.applying import execution
 from tests.zoo.configs import EVERYTHING
+from tests.zoo.exceptions import read_exceptions
+from tests.zoo.findings import PLAIN
 from tests.zoo.operators import torchvision_operators
 from tests.zoo.selection import LARGEST
 from tests.zoo.sizes import read_sizes
@@ -91,7 +93,13 @@ def of_the_zoo(count: int) -> Iterator[Row]:
 def spread(count: int) -> list[Subject]:
     """As many models at even distances in the catalogues of all libraries, none with more than 100 M parameters."""
     sizes = read_sizes()
-    small = [each for name in LIBRARIES for each in library(name).subjects() if sizes.get(each.key, 0.0) <= LARGEST]
+    unbuildable = [accepted for accepted in read_exceptions() if accepted.check == PLAIN]
+    small = [
+        subject
+        for name in LIBRARIES
+        for subject in library(name).subjects()
+        if sizes.get(subject.key, 0.0) <= LARGEST and not any(accepted.is_about(subject) for accepted in unbuildable)
+    ]
     return [small[index * len(small) // count] for index in range(count)]
 
 

@@ -97,16 +97,18 @@ class Derive(Statement):
         if self.new:
             world.slots[self.target] = Slot(Memory(world.values.derived(INIT, True, source.shape, source)))
             return
-        target = world.slots[self.target].numbers
+        memory = world.slots[self.target].memory
+        target, origin = memory.numbers, DATA if memory.outside else INIT
         if ".t()" in self.call:
-            target[...] = world.values.transposed(source)
+            numbers = world.values.transposed(source)
+            target[...] = world.values.derived(DATA, True, target.shape, numbers) if memory.outside else numbers
             return
         if self.region is not Ellipsis:
             world.values.seen[target] = True
         inputs = [source[self.region]]
         if self.own:
             inputs.append(target[self.region])
-        target[self.region] = world.values.derived(INIT, True, target[self.region].shape, *inputs)
+        target[self.region] = world.values.derived(origin, True, target[self.region].shape, *inputs)
 
 
 @dataclass(frozen=True)
