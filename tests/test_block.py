@@ -559,3 +559,18 @@ def test_a_generator_closed_in_another_context_leaves_nothing() -> None:
     asyncio.run(main())
     assert untouched_class()
     assert not is_seven(nn.Linear(1, 1))
+
+
+def test_a_block_claims_only_what_it_has_filled_itself() -> None:
+    """The outer of two blocks is left first; a third block, inside the inner one, takes its layer into a model."""
+    blocks = [autoinit(dict(type="Constant", layer="Linear", val=val, bias=val)) for val in (1.0, 2.0, 3.0)]
+    blocks[0].__enter__()
+    blocks[1].__enter__()
+    layer = nn.Linear(2, 2)
+    blocks[0].__exit__(None, None, None)
+    assert (layer.weight == 1).all()
+    with blocks[2]:
+        model = nn.Sequential(layer, nn.Linear(2, 2))
+    blocks[1].__exit__(None, None, None)
+    assert (layer.weight == 2).all(), "the inner block's, whose rules beat the outer one's (P2)"
+    assert (model[1].weight == 3).all()

@@ -72,17 +72,17 @@ class Operator:
 
     name: str
     kind: Kind
-    written: tuple[tuple[int, str], ...]
-    overwrites: bool
-    copies: bool
-    draws: bool
-    reads: bool
-    arithmetic: bool
-    collective: bool
-    from_file: bool
-    of_torch: bool
-    calls_others: bool
-    taken: tuple[tuple[int, str], ...] | None
+    written: tuple[tuple[int, str], ...] = ()
+    overwrites: bool = False
+    copies: bool = False
+    draws: bool = False
+    reads: bool = True
+    arithmetic: bool = False
+    collective: bool = False
+    from_file: bool = False
+    of_torch: bool = True
+    calls_others: bool = False
+    taken: tuple[tuple[int, str], ...] | None = None
 
 
 class Call:
@@ -125,7 +125,8 @@ def operator_of(function: Any) -> Operator:
         ('aten.normal_.default', True, True, <Kind.COMPUTES: 'computes'>)
     """
     if not isinstance(function, _torch.OpOverload):
-        return _of_higher_order(function)
+        # One that takes functions, as `torch.cond` does, has no schema.
+        return Operator(str(function), Kind.COMPUTES, draws=True, calls_others=True)
     schema = _torch.schema_of(function)
     base = schema.name.partition("::")[2]
     arguments = [(index, argument.name, argument) for index, argument in enumerate(schema.arguments)]
@@ -152,25 +153,6 @@ def operator_of(function: Any) -> Operator:
         of_torch=function.namespace in OF_TORCH,
         calls_others=function.namespace not in OF_TORCH,
         taken=taken,
-    )
-
-
-def _of_higher_order(function: Any) -> Operator:
-    """An operator without a schema, which takes functions: `torch.cond`."""
-    return Operator(
-        name=str(function),
-        kind=Kind.COMPUTES,
-        written=(),
-        overwrites=False,
-        copies=False,
-        draws=True,
-        reads=True,
-        arithmetic=False,
-        collective=False,
-        from_file=False,
-        of_torch=True,
-        calls_others=True,
-        taken=None,
     )
 
 
