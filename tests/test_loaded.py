@@ -400,3 +400,18 @@ def test_every_namespace_of_operators_that_come_with_torch_is_known() -> None:
     code = "import torch, torch.distributed.fsdp; print(*torch._C._dispatch_get_all_op_names())"
     listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {name.partition("::")[0] for name in listed.stdout.split()} <= OF_TORCH
+
+
+@pytest.mark.parametrize("size", [8, 80])
+def test_a_copy_of_which_all_data_was_overwritten_is_initialization(size: int) -> None:
+    outside = torch.randn(size, size)
+    with autoinit([SEVEN]) as run:
+        source, cloned, partly = nn.Linear(size, size), nn.Linear(size, size), nn.Linear(size, size)
+        source.weight.data[0].copy_(outside[0])
+        cloned.weight.data = source.weight.data.clone()
+        partly.weight.data.copy_(source.weight.data)
+        for layer, row in (cloned, 0), (partly, 1):
+            layer.weight.data[row] = 1.0
+    outcomes = [report["weight"].outcome.partition(" (")[0] for report in run.reports]
+    assert outcomes == ["kept: data", "filled", "kept: data"]
+    assert torch.equal(partly.weight[0], outside[0])

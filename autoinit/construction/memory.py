@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -71,6 +71,14 @@ class Region(NamedTuple):
         for size, step in axes:
             offset -= step * min(offset // step, size - 1)
         return offset >= 0 and offset + other.end - other.start <= run
+
+    def within(self, other: Region) -> Region:
+        """The same, counted from the start of another one."""
+        return self.moved(-other.start)
+
+    def moved(self, by: int) -> Region:
+        """The same elements, so many bytes further on."""
+        return Region(self.start + by, self.end + by, self.layout)
 
     def meets(self, other: Region) -> bool:
         """Whether two regions may have an element in common."""
@@ -152,6 +160,23 @@ class Memory:
         if any(write.region.meets(region) for write in self.writes):
             self.writes.append(Write(region, UNWRITTEN))
 
+    def write_pieces(self, region: Region, pieces: Iterable[Write]) -> None:
+        """Note that an operator wrote a region, with values of several origins."""
+        self.forget(region)
+        self.writes += pieces
+
+    def pieces(self, region: Region) -> list[Write]:
+        """What a region holds, write by write in their order; nothing if one of them reaches out of it."""
+        found: list[Write] = []
+        for write in self.writes:
+            if write.region.covers(region):
+                found = [Write(region, write.content.part(region.within(write.region)))]
+            elif region.covers(write.region):
+                found.append(write)
+            elif write.region.meets(region):
+                return []
+        return found
+
     def content(self, region: Region) -> Content | None:
         """What a region holds; None if nothing was written there."""
         found: list[Write] = []
@@ -165,8 +190,7 @@ class Memory:
         if not found:
             return None
         if len(found) == 1 and found[0].region.covers(region):
-            start = found[0].region.start
-            return found[0].content.part(Region(region.start - start, region.end - start, region.layout))
+            return found[0].content.part(region.within(found[0].region))
         key = (self.key, self.writes_seen, region)
         parts = found[0].content.parts
         return parts.get(key) or parts.setdefault(key, mixed(write.content for write in found))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import _torch
 from .content import Content, Place, computed, outside
-from .memory import Memory, Region
+from .memory import Memory, Region, Write
 from .operators import Call, Kind, Operator, tensors_in
 
 LONGEST_LIST = 4096
@@ -200,10 +200,30 @@ class ConstructionRecord:
             held = reads[id(each)]
             is_cast = target.dtype != each.dtype or target.stride() != each.stride()
             content = None if held is None else held.copy(operator.name, place, is_cast=is_cast)
+            if held is not None and held.is_data and not is_cast and self._copy_pieces(call, target, each, place):
+                continue
             if written:
                 self.write(target, content)
             elif has_memory(target) and self.find(target) is None:
                 self._new(target, content).note_values(target)
+        return True
+
+    def _copy_pieces(self, call: Call, target: Tensor, source: Tensor, place: Place | None) -> bool:
+        """Note a copy of data and initialization side by side piece by piece: the data may be overwritten later."""
+        read, written = self.find(plain(source)), self.find(target)
+        to, of = Region.of(target), Region.of(plain(source))
+        pieces = read.pieces(of) if read is not None and to.layout is of.layout is None else []
+        if len(pieces) < 2 or (call.written and written is None):
+            return False
+        name, moved = call.operator.name, to.start - of.start
+        copies = [Write(each.region.moved(moved), each.content.copy(name, place)) for each in pieces]
+        if written is None:
+            written = self._new(target)
+            written.writes = copies
+        elif not written.is_foreign:
+            written.write_pieces(to, copies)
+            written.expect_write(target)
+        written.note_values(target)
         return True
 
     def write(self, tensor: Tensor, content: Content | None) -> None:
