@@ -415,3 +415,17 @@ def test_a_copy_of_which_all_data_was_overwritten_is_initialization(size: int) -
     outcomes = [report["weight"].outcome.partition(" (")[0] for report in run.reports]
     assert outcomes == ["kept: data", "filled", "kept: data"]
     assert torch.equal(partly.weight[0], outside[0])
+
+
+def test_a_part_of_memory_that_gets_a_copy_of_unwritten_memory_is_not_written_either() -> None:
+    class Halves(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = (nn.Parameter(half) for half in torch.ones(4, 3).chunk(2))
+            self.first.data.copy_(torch.empty(2, 3))
+            self.after = nn.Linear(3, 3)
+
+    with pytest.warns(AutoInitWarning, match="first: nothing was written"), autoinit([SEVEN]) as run:
+        model = Halves()
+    assert [run.report[name].outcome for name in ("first", "second")] == ["never written", "kept"]
+    assert bool((model.second == 1).all())

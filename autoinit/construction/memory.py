@@ -170,7 +170,7 @@ class Memory:
         found: list[Write] = []
         for write in self.writes:
             if write.region.covers(region):
-                found = [Write(region, write.content.part(region.within(write.region)))]
+                found = [Write(region, _part(write, region))]
             elif region.covers(write.region):
                 found.append(write)
             elif write.region.meets(region):
@@ -182,6 +182,8 @@ class Memory:
         found: list[Write] = []
         for write in reversed(self.writes):
             if write.region.meets(region):
+                if not found and write.region.covers(region) and write.content is UNWRITTEN:
+                    return None
                 if not found and write.region == region:
                     return write.content
                 found.append(write)
@@ -190,7 +192,7 @@ class Memory:
         if not found:
             return None
         if len(found) == 1 and found[0].region.covers(region):
-            return found[0].content.part(region.within(found[0].region))
+            return _part(found[0], region)
         key = (self.key, self.writes_seen, region)
         parts = found[0].content.parts
         return parts.get(key) or parts.setdefault(key, mixed(write.content for write in found))
@@ -238,6 +240,11 @@ def checksum(tensor: Tensor) -> int | None:
     if count < SMALL:
         return zlib.crc32(ctypes.string_at(address, count))
     return zlib.crc32((ctypes.c_char * count).from_address(address))
+
+
+def _part(write: Write, region: Region) -> Content:
+    """What a write left in a region that it covers."""
+    return write.content if write.content is UNWRITTEN else write.content.part(region.within(write.region))
 
 
 def mixed(contents: Iterator[Content]) -> Content:

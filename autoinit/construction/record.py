@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import _torch
 from .content import Content, Place, computed, outside
-from .memory import Memory, Region, Write
+from .memory import UNWRITTEN, Memory, Region, Write
 from .operators import Call, Kind, Operator, tensors_in
 
 LONGEST_LIST = 4096
@@ -216,7 +216,9 @@ class ConstructionRecord:
         if len(pieces) < 2 or (call.written and written is None):
             return False
         name, moved = call.operator.name, to.start - of.start
-        copies = [Write(each.region.moved(moved), each.content.copy(name, place)) for each in pieces]
+        copies = [
+            Write(region.moved(moved), held if held is UNWRITTEN else held.copy(name, place)) for region, held in pieces
+        ]
         if written is None:
             written = self._new(target)
             written.writes = copies
