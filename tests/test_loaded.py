@@ -406,15 +406,19 @@ def test_every_namespace_of_operators_that_come_with_torch_is_known() -> None:
 def test_a_copy_of_which_all_data_was_overwritten_is_initialization(size: int) -> None:
     outside = torch.randn(size, size)
     with autoinit([SEVEN]) as run:
-        source, cloned, partly = nn.Linear(size, size), nn.Linear(size, size), nn.Linear(size, size)
+        source, cloned, partly, halved = (nn.Linear(size, size) for _ in range(4))
         source.weight.data[0].copy_(outside[0])
         cloned.weight.data = source.weight.data.clone()
         partly.weight.data.copy_(source.weight.data)
+        partly.weight.data.mul_(2)
         for layer, row in (cloned, 0), (partly, 1):
             layer.weight.data[row] = 1.0
+        halved.weight.data[:2] = outside[:2]
+        halved.weight.data.mul_(0.5)
+        halved.weight.data.narrow(0, 0, 2).uniform_()
     outcomes = [report["weight"].outcome.partition(" (")[0] for report in run.reports]
-    assert outcomes == ["kept: data", "filled", "kept: data"]
-    assert torch.equal(partly.weight[0], outside[0])
+    assert outcomes == ["kept: data", "filled", "kept: data", "filled"]
+    assert torch.equal(partly.weight[0], 2 * outside[0])
 
 
 def test_a_part_of_memory_that_gets_a_copy_of_unwritten_memory_is_not_written_either() -> None:

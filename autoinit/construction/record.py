@@ -175,6 +175,12 @@ class ConstructionRecord:
         others = [content for key, content in reads.items() if content is not None and key not in targets]
         for tensor in filter(has_memory, written):
             held = None if operator.overwrites else reads.get(id(tensor))
+            # Each element for itself: data and initialization side by side stay apart.
+            pieces = self._pieces(tensor) if operator.arithmetic and held is not None and held.is_data else []
+            made = [Write(w.region, computed(operator.name, numbers, [w.content, *others], place)) for w in pieces]
+            if made and not reason:
+                self._write_pieces(tensor, made)
+                continue
             sources = others if held is None else [held, *others]
             self.write(tensor, computed(operator.name, numbers, sources, place, reason))
             if operator.collective and (memory := self.find(tensor)) is not None:
@@ -210,10 +216,10 @@ class ConstructionRecord:
 
     def _copy_pieces(self, call: Call, target: Tensor, source: Tensor, place: Place | None) -> bool:
         """Note a copy of data and initialization side by side piece by piece: the data may be overwritten later."""
-        read, written = self.find(plain(source)), self.find(target)
         to, of = Region.of(target), Region.of(plain(source))
-        pieces = read.pieces(of) if read is not None and to.layout is of.layout is None else []
-        if len(pieces) < 2 or (call.written and written is None):
+        pieces = self._pieces(plain(source)) if to.layout is of.layout is None else []
+        written = self.find(target)
+        if not pieces or (call.written and written is None):
             return False
         name, moved = call.operator.name, to.start - of.start
         copies = [
@@ -222,11 +228,25 @@ class ConstructionRecord:
         if written is None:
             written = self._new(target)
             written.writes = copies
-        elif not written.is_foreign:
-            written.write_pieces(to, copies)
-            written.expect_write(target)
-        written.note_values(target)
+            written.note_values(target)
+        else:
+            self._write_pieces(target, copies)
         return True
+
+    def _pieces(self, tensor: Tensor) -> list[Write]:
+        """What a tensor holds, write by write; nothing if one write made it all."""
+        memory = self.find(tensor)
+        found = memory.pieces(Region.of(tensor)) if memory is not None else []
+        return found if len(found) > 1 else []
+
+    def _write_pieces(self, tensor: Tensor, pieces: list[Write]) -> None:
+        """Note a write by an operator, of values of several origins."""
+        memory = self.find(tensor)
+        if memory is not None:
+            if not memory.is_foreign:
+                memory.write_pieces(Region.of(tensor), pieces)
+            memory.expect_write(tensor)
+            memory.note_values(tensor)
 
     def write(self, tensor: Tensor, content: Content | None) -> None:
         """Note a write by an operator."""
