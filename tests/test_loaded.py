@@ -433,3 +433,28 @@ def test_a_part_of_memory_that_gets_a_copy_of_unwritten_memory_is_not_written_ei
         model = Halves()
     assert [run.report[name].outcome for name in ("first", "second")] == ["never written", "kept"]
     assert bool((model.second == 1).all())
+
+
+@pytest.mark.parametrize("size", [8, 128])
+def test_memory_from_before_the_block_stays_that_when_an_operator_may_resize_it(size: int) -> None:
+    outside = torch.ones(size)
+    with autoinit([SEVEN]) as run:
+        layer = nn.Linear(size, size)
+        layer.bias = nn.Parameter(outside)
+        torch.randn(size, out=layer.bias.data)
+        inside = nn.Linear(size, size)
+        inside.bias = nn.Parameter(torch.empty(0))
+        torch.randn(size, out=inside.bias.data)
+    outcomes = [report["bias"].outcome.partition(" (")[0] for report in run.reports]
+    assert outcomes == ["kept: data", "filled"]
+    assert bool(outside.any()) and not bool(inside.bias.any())
+
+
+def test_data_that_is_overwritten_after_some_elements_were_replaced() -> None:
+    outside = torch.ones(4, 8)
+    with autoinit([SEVEN]) as run:
+        layer = nn.Linear(8, 8)
+        layer.weight.data[:4] = outside
+        layer.weight.data.index_fill_(0, torch.tensor([1]), 3.0)
+        layer.weight.data[:4].uniform_()
+    assert run.report["weight"].outcome == "filled"

@@ -25,6 +25,8 @@ class Kind(Enum):
     """Announces a tensor that torch made from Python numbers, or from an array of another library."""
     SETS = "sets"
     """Gives a tensor other memory."""
+    RESIZES = "resizes"
+    """Makes the memory of a tensor larger, if need be."""
     COMPUTES = "computes"
     """All others."""
 
@@ -48,6 +50,8 @@ OF_TORCH = COLLECTIVE | names("""
 """Namespaces of the operators that come with torch. What others do besides computing, nobody knows."""
 SCALARS = (int, float, str)
 CONSTANT_FILLS = frozenset({"fill_", "zero_"})
+SELECTIVE = names("index_fill_ index_put_ masked_fill_ masked_scatter_ scatter_ tril_ triu_")
+"""In-place operators that leave each element as it is, or replace it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,7 +151,7 @@ def operator_of(function: Any) -> Operator:
         copies=base in COPIES,
         draws=draws,
         reads=not (base.endswith("_like") or base.startswith("new_")),
-        arithmetic=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
+        arithmetic=in_place and (pointwise or base in SELECTIVE | CONSTANT_FILLS or (draws and base in OVERWRITES)),
         collective=function.namespace in COLLECTIVE,
         from_file=base == "from_file",
         of_torch=function.namespace in OF_TORCH,
@@ -159,7 +163,9 @@ def operator_of(function: Any) -> Operator:
 def _kind_of(function: Any, base: str, written: Sequence[object]) -> Kind:
     if base in ("lift_fresh", "lift"):
         return Kind.LIFTS
-    if base in ("set_", "resize_", "resize_as_"):
+    if base in ("resize_", "resize_as_"):
+        return Kind.RESIZES
+    if base == "set_":
         return Kind.SETS
     if base.startswith(("empty", "new_empty")) or base == "_efficientzerotensor":
         return Kind.EMPTY

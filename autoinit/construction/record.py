@@ -92,6 +92,8 @@ class ConstructionRecord:
     def read(self, call: Call) -> Reads:
         """What the tensors hold that an operator is about to read or to write, by their ids."""
         operator = call.operator
+        if operator.kind is Kind.RESIZES:
+            self._note_outside(call.args[0])
         if operator.kind is not Kind.COMPUTES or not operator.reads:
             return {}
         replaced = [id(tensor) for tensor in call.written if _is_whole(tensor)] if operator.overwrites else ()
@@ -119,7 +121,7 @@ class ConstructionRecord:
                 self._new(tensor).note_values(tensor)
         elif operator.kind is Kind.LIFTS:
             self._lift(result, frame)
-        elif operator.kind is Kind.SETS:
+        elif operator.kind in (Kind.SETS, Kind.RESIZES):
             self._set(result, frame)
         elif not (operator.copies and self._copy(call, reads, result, frame)):
             self._compute(call, reads, result, frame)
@@ -153,6 +155,11 @@ class ConstructionRecord:
             self._new(tensor, outside(reason, place)).is_foreign = is_foreign
         else:
             self._new(tensor, Content("numbers", place=place)).note_values(tensor)
+
+    def _note_outside(self, tensor: Tensor) -> None:
+        """Note memory that was there before the block, and is about to be resized."""
+        if has_memory(tensor) and self.find(tensor) is None and tensor.untyped_storage().nbytes():
+            self._new(tensor, outside()).is_foreign = True
 
     def _set(self, tensor: Tensor, frame: FrameType) -> None:
         if not has_memory(tensor):

@@ -229,7 +229,7 @@ class Watch:
         return (
             self.may_postpone
             and self._has_functions
-            and not memory.exposed
+            and not (memory.exposed or memory.is_foreign)
             and target.is_cpu
             and target.is_floating_point()
             and target.layout is torch.strided
