@@ -450,11 +450,13 @@ def test_memory_from_before_the_block_stays_that_when_an_operator_may_resize_it(
     assert bool(outside.any()) and not bool(inside.bias.any())
 
 
-def test_data_that_is_overwritten_after_some_elements_were_replaced() -> None:
+def test_data_that_is_overwritten_after_operators_that_work_element_by_element() -> None:
     outside = torch.ones(4, 8)
     with autoinit([SEVEN]) as run:
         layer = nn.Linear(8, 8)
         layer.weight.data[:4] = outside
         layer.weight.data.index_fill_(0, torch.tensor([1]), 3.0)
+        torch.mul(layer.weight.data, 0.5, out=layer.weight.data)
+        layer.weight.data = layer.weight.data + 1
         layer.weight.data[:4].uniform_()
     assert run.report["weight"].outcome == "filled"

@@ -50,8 +50,8 @@ OF_TORCH = COLLECTIVE | names("""
 """Namespaces of the operators that come with torch. What others do besides computing, nobody knows."""
 SCALARS = (int, float, str)
 CONSTANT_FILLS = frozenset({"fill_", "zero_"})
-SELECTIVE = names("index_fill_ index_put_ masked_fill_ masked_scatter_ scatter_ tril_ triu_")
-"""In-place operators that leave each element as it is, or replace it."""
+SELECTIVE = names("index_fill index_put masked_fill masked_scatter scatter tril triu")
+"""Operators that leave each element as it is, or replace it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +66,7 @@ class Operator:
         copies: whether its result has just the values of its source.
         draws: whether it draws from a generator.
         reads: whether it looks at the values of its tensor arguments.
+        pointwise: whether each element of its result depends on the elements in the same place alone.
         arithmetic: whether it changes each element of its first argument by itself, in place.
         collective: whether other processes take part.
         from_file: whether it reads a file.
@@ -81,6 +82,7 @@ class Operator:
     copies: bool = False
     draws: bool = False
     reads: bool = True
+    pointwise: bool = False
     arithmetic: bool = False
     collective: bool = False
     from_file: bool = False
@@ -142,7 +144,7 @@ def operator_of(function: Any) -> Operator:
     )
     draws = torch.Tag.nondeterministic_seeded in function.tags
     in_place = base.endswith("_") and not base.startswith("_") and [index for index, _ in written] == [0]
-    pointwise = torch.Tag.pointwise in function.tags
+    pointwise = torch.Tag.pointwise in function.tags or base.rstrip("_") in SELECTIVE
     return Operator(
         name=str(function),
         kind=_kind_of(function, base, written),
@@ -151,7 +153,8 @@ def operator_of(function: Any) -> Operator:
         copies=base in COPIES,
         draws=draws,
         reads=not (base.endswith("_like") or base.startswith("new_")),
-        arithmetic=in_place and (pointwise or base in SELECTIVE | CONSTANT_FILLS or (draws and base in OVERWRITES)),
+        pointwise=pointwise,
+        arithmetic=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
         collective=function.namespace in COLLECTIVE,
         from_file=base == "from_file",
         of_torch=function.namespace in OF_TORCH,

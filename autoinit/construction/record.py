@@ -180,23 +180,25 @@ class ConstructionRecord:
         numbers = tuple(value for value in call.args if isinstance(value, (int, float)))
         targets = set(map(id, written))
         others = [content for key, content in reads.items() if content is not None and key not in targets]
-        for tensor in filter(has_memory, written):
-            held = None if operator.overwrites else reads.get(id(tensor))
-            # Each element for itself: data and initialization side by side stay apart.
-            pieces = self._pieces(tensor) if operator.arithmetic and held is not None and held.is_data else []
-            made = [Write(w.region, computed(operator.name, numbers, [w.content, *others], place)) for w in pieces]
-            if made and not reason:
+        for tensor in filter(has_memory, written or tensors_in(result)):
+            memory = self.find(tensor)
+            if not written and memory is not None:
+                continue  # A view, or an argument.
+            pieces = [] if reason else self._pieces_for(call, tensor, reads)
+            if pieces and (memory is not None or not written):
+                rest = [content for content in others if not content.is_data]
+                made = [Write(at, computed(operator.name, numbers, [each, *rest], place)) for at, each in pieces]
                 self._write_pieces(tensor, made)
-                continue
-            sources = others if held is None else [held, *others]
-            self.write(tensor, computed(operator.name, numbers, sources, place, reason))
-            if operator.collective and (memory := self.find(tensor)) is not None:
-                memory.forget_values()
-        for tensor in tensors_in(result) if not written else ():
-            if has_memory(tensor) and self.find(tensor) is None:
+            elif written:
+                held = None if operator.overwrites else reads.get(id(tensor))
+                sources = others if held is None else [held, *others]
+                self.write(tensor, computed(operator.name, numbers, sources, place, reason))
+            else:
                 memory = self._new(tensor, computed(operator.name, numbers, others, place, reason))
                 memory.is_foreign = operator.from_file
                 memory.note_values(tensor)
+            if operator.collective and memory is not None:
+                memory.forget_values()
 
     def _copy(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> bool:
         """Note copies of whole tensors. False if it is anything else."""
@@ -213,7 +215,11 @@ class ConstructionRecord:
             held = reads[id(each)]
             is_cast = target.dtype != each.dtype or target.stride() != each.stride()
             content = None if held is None else held.copy(operator.name, place, is_cast=is_cast)
-            if held is not None and held.is_data and not is_cast and self._copy_pieces(call, target, each, place):
+            pieces = self._pieces(each, target) if held is not None and held.is_data else []
+            if pieces and (not written or self.find(target) is not None):
+                name = operator.name
+                copies = [Write(at, of if of is UNWRITTEN else of.copy(name, place)) for at, of in pieces]
+                self._write_pieces(target, copies)
                 continue
             if written:
                 self.write(target, content)
@@ -221,39 +227,36 @@ class ConstructionRecord:
                 self._new(target, content).note_values(target)
         return True
 
-    def _copy_pieces(self, call: Call, target: Tensor, source: Tensor, place: Place | None) -> bool:
-        """Note a copy of data and initialization side by side piece by piece: the data may be overwritten later."""
-        to, of = Region.of(target), Region.of(plain(source))
-        pieces = self._pieces(plain(source)) if to.layout is of.layout is None else []
-        written = self.find(target)
-        if not pieces or (call.written and written is None):
-            return False
-        name, moved = call.operator.name, to.start - of.start
-        copies = [
-            Write(region.moved(moved), held if held is UNWRITTEN else held.copy(name, place)) for region, held in pieces
-        ]
-        if written is None:
-            written = self._new(target)
-            written.writes = copies
-            written.note_values(target)
-        else:
-            self._write_pieces(target, copies)
-        return True
+    def _pieces_for(self, call: Call, target: Tensor, reads: Reads) -> list[Write]:
+        """What an elementwise operator makes of data and initialization side by side: each stays where it is."""
+        if not call.operator.pointwise:
+            return []
+        data = [each for each in call.tensors if (held := reads.get(id(each))) is not None and held.is_data]
+        return self._pieces(data[0], target) if len(data) == 1 else []
 
-    def _pieces(self, tensor: Tensor) -> list[Write]:
-        """What a tensor holds, write by write; nothing if one write made it all."""
-        memory = self.find(tensor)
-        found = memory.pieces(Region.of(tensor)) if memory is not None else []
-        return found if len(found) > 1 else []
+    def _pieces(self, source: Tensor, target: Tensor) -> list[Write]:
+        """What a tensor holds, write by write, at the same places of another; nothing if one write made it all."""
+        source = plain(source)
+        memory = self.find(source) if has_memory(source) else None
+        if memory is None or len(memory.writes) < 2 or source.shape != target.shape or source.dtype != target.dtype:
+            return []
+        of, to = Region.of(source), Region.of(target)
+        if of != to and (of.layout is not None or to.layout is not None):
+            return []
+        found = memory.pieces(of)
+        return [Write(at.moved(to.start - of.start), content) for at, content in found] if len(found) > 1 else []
 
     def _write_pieces(self, tensor: Tensor, pieces: list[Write]) -> None:
-        """Note a write by an operator, of values of several origins."""
+        """Note a write by an operator, or a new tensor, with values of several origins."""
         memory = self.find(tensor)
-        if memory is not None:
+        if memory is None:
+            memory = self._new(tensor)
+            memory.writes = pieces
+        else:
             if not memory.is_foreign:
                 memory.write_pieces(Region.of(tensor), pieces)
             memory.expect_write(tensor)
-            memory.note_values(tensor)
+        memory.note_values(tensor)
 
     def write(self, tensor: Tensor, content: Content | None) -> None:
         """Note a write by an operator."""
