@@ -76,7 +76,8 @@ $(VENV)/made:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-$(VENV)/with-%: pyproject.toml constraints.txt | $(VENV)/made
+# The kernel of the sampler is compiled with it, where there is a C compiler.
+$(VENV)/with-%: pyproject.toml constraints.txt hatch_build.py $(wildcard autoinit/sampling/*.[ch]) | $(VENV)/made
 	$(PIP) install --constraint constraints.txt --editable '.[$*]'
 	touch $@
 

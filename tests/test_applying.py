@@ -395,7 +395,7 @@ def test_report_as_table_dict_json_and_pickle() -> None:
     assert data == report.to_dict()
     assert data["parameters"]["0.weight"]["fill"] == "Normal(mean=0.0, std=0.02)"
     assert data["parameters"]["1.weight"]["rule"] is None
-    assert (data["seed"], data["version"]) == (0, 1)
+    assert (data["seed"], data["version"]) == (0, 2)
     assert pickle.loads(pickle.dumps(report)) == report
     assert report != initialize(model, NORMAL, seed=1)
     assert repr(report) == "Report(Sequential: 2 filled, 1 kept; seed 0)"

@@ -387,10 +387,18 @@ def test_wide_and_tall_matrices_are_haar_distributed() -> None:
         assert min(stats.kstest(column, stats.uniform(-1, 2).cdf).pvalue for column in columns) > 1e-5
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype != torch.float64], ids=str)
 def test_orthogonal_is_computed_in_float32_and_rounded_once(dtype: torch.dtype) -> None:
     fill = orthogonal(6, 5, 2, gain=1.5)
     assert torch.equal(written(fill, 6, 5, 2, dtype=dtype), written(fill, 6, 5, 2).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+def test_orthogonal_in_double_precision_is_orthogonal_in_double_precision(dtype: torch.dtype) -> None:
+    matrix = written(orthogonal(64, 64), 64, 64, dtype=dtype)
+    assert (matrix @ matrix.mH - torch.eye(64)).abs().max() < 4e-15
+    single = torch.complex64 if dtype.is_complex else torch.float32
+    torch.testing.assert_close(matrix.to(single), written(orthogonal(64, 64), 64, 64, dtype=single), rtol=0, atol=1e-4)
 
 
 def test_orthogonal_into_any_layout() -> None:

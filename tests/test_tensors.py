@@ -53,6 +53,9 @@ def test_low_precision_is_drawn_in_float32_and_rounded_once(cfg: dict[str, objec
     low, single = holder(torch.empty(64, 48, dtype=dtype)), holder(torch.empty(64, 48))
     for model in (low, single):
         initialize(model, cfg, seed=0)
+    if cfg["type"] == "Orthogonal" and dtype == torch.float64:  # It is computed in float64.
+        torch.testing.assert_close(low.weight.float(), single.weight, rtol=0, atol=1e-5)
+        return
     assert torch.equal(low.weight.float(), single.weight.to(dtype).float())
 
 
@@ -72,10 +75,10 @@ def test_a_truncated_normal_in_half_precision_is_one(dtype: torch.dtype) -> None
 @pytest.mark.parametrize(
     ("dtype", "cfg", "largest"),
     [
-        (torch.float8_e4m3fn, rule(std=100), "542"),
+        (torch.float8_e4m3fn, rule(std=100), "634"),
         (torch.float8_e4m3fn, rule("Uniform", a=0, b=449), "449"),
-        (torch.float16, rule(mean=6e4, std=2000), "70840"),
-        (torch.float16, rule("TruncNormal", std=1e5, a=-1e6, b=1), "542000"),
+        (torch.float16, rule(mean=6e4, std=2000), "72680"),
+        (torch.float16, rule("TruncNormal", std=1e5, a=-1e6, b=1), "634000"),
     ],
     ids=str,
 )
@@ -479,7 +482,7 @@ def test_copies_are_no_ties() -> None:
 
 
 def test_fills_by_kind() -> None:
-    assert (Constant(2.0).is_random, Normal(0.0, 1.0).largest) == (False, pytest.approx(5.42))
-    assert TruncNormal(0.0, 1.0, 8.0, math.inf).largest == pytest.approx(13.42)
+    assert (Constant(2.0).is_random, Normal(0.0, 1.0).largest) == (False, pytest.approx(6.34))
+    assert TruncNormal(0.0, 1.0, 8.0, math.inf).largest == pytest.approx(14.34)
     assert TruncNormal(0.0, 1.0, -3.0, 2.0).largest == 3
     assert copy.copy(ComplexNormal(0.0, 1.0)) == ComplexNormal(0.0, 1.0)

@@ -60,17 +60,18 @@ def check_agreement(plans: Iterable[tuple[Plan, Targets]], seed: int | None) -> 
         StateError: the ranks differ, in a fill or in the seed; on all of them, and nothing is changed.
     """
     sharded = [
-        (param.device_mesh, f"{fqn} of model {number}" if number else fqn, entry)
+        (param.device_mesh, f"{fqn} of model {number}" if number else fqn, entry, plan.version)
         for number, (plan, targets) in enumerate(plans)
         for fqn, entry in plan.items()
         if is_sharded(param := targets.params[fqn])
     ]
-    for mesh in dict.fromkeys(mesh for mesh, _, _ in sharded):
+    for mesh in dict.fromkeys(mesh for mesh, *_ in sharded):
         if mesh.get_coordinate() is not None:
-            here = [(name, entry) for at, name, entry in sharded if at == mesh]
-            planned = {name: _text(entry) for name, entry in here}
-            if any(entry.fill is not None and entry.fill.is_random for _, entry in here):
-                planned = {"seed": str(seed), **planned}
+            here = [(name, entry, version) for at, name, entry, version in sharded if at == mesh]
+            planned = {name: _text(entry) for name, entry, _ in here}
+            versions = {version for _, entry, version in here if entry.fill is not None and entry.fill.is_random}
+            if versions:
+                planned = {"seed": str(seed), "version": ", ".join(map(str, sorted(versions))), **planned}
             _compare(mesh, planned)
 
 
@@ -109,5 +110,5 @@ def _disagreement(mesh: DeviceMesh, planned: Mapping[str, str]) -> StateError:
     return StateError(
         f"{name}: the ranks that share it plan different things: {here} on this rank, {other} on another. Pass the "
         "same config and seed on every rank of a device mesh, and load the same parameters.",
-        fqn=None if name == "seed" else name,
+        fqn=None if name in ("seed", "version") else name,
     )

@@ -86,7 +86,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     watch = current_watch()
     if watch is not None:
         watch.flush(tensor for fqn, entry in plan.items() if entry.gets_values for tensor in _stored(targets, fqn))
-    values = values_for(module, check_seed(seed), root, prefix)
+    values = values_for(module, check_seed(seed), root, prefix, plan.version)
     values.targets = targets
     plan = _with_shapes(plan, targets)
     outcomes = {entry.fqn: outcome_before(entry) for entry in plan.values()}
@@ -121,6 +121,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
         entries={fqn: ReportEntry.of(_loaded(entry, targets), outcomes[fqn]) for fqn, entry in plan.items()},
         seed=values.seed if values.used else None,
         root=values.root,
+        version=values.version,
         loads=tuple(loading.step for loading in loads),
     )
     wait(report, values, targets)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import torch
 from torch import Tensor
 
+from .._torch import not_compiled
 from ..errors import ApplyError, AutoInitError
 from ..fills import Constant, Elementwise, Fill, seeded
 from ..layers import is_lazy
@@ -22,6 +23,7 @@ SMALL = 1 << 12
 """Below so many values the time of a draw is that of its calls, which many parameters can share."""
 
 
+@not_compiled
 def fill_in(entries: Iterable[Entry], targets: Targets, values: Values) -> Iterator[Entry]:
     """Write the fills of some entries; gives each entry when it is written.
 

@@ -25,6 +25,7 @@ from ..planning import (
     warn_of_conflicts,
 )
 from ..rules import Rule
+from ..sampling import VERSION
 from .execution import apply_plan
 from .flat_parameters import check_flat_parameters
 from .targets import targets_of
@@ -45,7 +46,7 @@ def make_plan(planner: Planner) -> Plan:
         check_flat_parameters(planner)
         raise
     check_flat_parameters(planner)
-    return replace(made, executor=apply_plan)
+    return replace(made, executor=apply_plan, version=planner.surroundings.version)
 
 
 def decide(
@@ -56,7 +57,7 @@ def decide(
 ) -> tuple[Plan, Planner]:
     """Plan one model and judge the rules that match nothing in it, and what none of them covers."""
     given = surroundings or Surroundings(running=being_initialized.get())
-    planner = Planner(module, configs, replace(given, fan=policy.fan, own_init=policy.own_init))
+    planner = Planner(module, configs, replace(given, fan=policy.fan, own_init=policy.own_init, version=policy.version))
     made = make_plan(planner)
     check_unmatched([tally(planner)], policy.unmatched)
     check_coverage([made], policy)
@@ -81,6 +82,7 @@ def plan(
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
     own_init: OwnInitMode = "auto",
+    version: int = VERSION,
     require_coverage: bool = False,
     allow_uncovered: Sequence[str] = (),
 ) -> Plan:
@@ -95,6 +97,7 @@ def plan(
             each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
         own_init: Whether to call modules' own `init_weights()`: "auto" as OpenMMLab does (the module, or one above it,
             derives from `BaseModule`), "run" in any case, "skip" never.
+        version: the definition of random values; 1 gives those of a report with `version` 1.
         require_coverage: make a parameter that no rule covers an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -129,6 +132,7 @@ def plan(
         unmatched=unmatched,
         fan=fan,
         own_init=own_init,
+        version=version,
         require_coverage=require_coverage,
         allow_uncovered=allow_uncovered,
     )
@@ -144,6 +148,7 @@ def initialize(
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
     own_init: OwnInitMode = "auto",
+    version: int = VERSION,
     require_coverage: bool = False,
     allow_uncovered: Sequence[str] = (),
 ) -> Report:
@@ -158,6 +163,7 @@ def initialize(
         unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
         fan: how fans are read where a rule does not say: "auto", "layer" or "torch"; see `plan`.
         own_init: Whether to call modules' own `init_weights()`: "auto", "run" or "skip"; see `plan`.
+        version: the definition of random values; 1 gives those of a report with `version` 1.
         require_coverage: make a parameter that no rule covers an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -191,6 +197,7 @@ def initialize(
         unmatched=unmatched,
         fan=fan,
         own_init=own_init,
+        version=version,
         require_coverage=require_coverage,
         allow_uncovered=allow_uncovered,
     )

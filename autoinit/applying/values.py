@@ -11,7 +11,7 @@ from torch import nn
 
 from ..errors import ConfigError, ConfigTypeError
 from ..planning import joined
-from ..sampling import Key, Sampler, derive_key, fresh_seed
+from ..sampling import VERSION, Key, Sampler, derive_key, fresh_seed
 from .agreement import agreed_seed
 from .targets import Targets
 
@@ -25,12 +25,14 @@ class Values:
         root: index of the model among the roots of its block.
         prefix: FQN, in that root, of the module that is being initialized.
         whole: the values of the model of which this is a part.
+        version: the definition of random values.
     """
 
     requested: int | None
     root: int = 0
     prefix: str = ""
     whole: Values | None = field(default=None, repr=False)
+    version: int = VERSION
     targets: Targets | None = field(default=None, repr=False)
     samplers: dict[tuple[torch.device, bool], Sampler] = field(default_factory=dict, repr=False)
     used: bool = False
@@ -57,7 +59,7 @@ class Values:
     def fixed(self) -> Values:
         """The same for later: of its seed only what has been drawn, and nothing of the model."""
         seed = self.seed if self.used else self.requested
-        return Values(requested=seed, root=self.root, prefix=self.prefix)
+        return Values(requested=seed, root=self.root, prefix=self.prefix, version=self.version)
 
     def sampler(self, device: torch.device) -> Sampler:
         """One sampler a device, so that its buffers serve all parameters."""
@@ -65,7 +67,7 @@ class Values:
         key = (device, torch.is_inference_mode_enabled())
         found = self.samplers.get(key)
         if found is None:
-            found = self.samplers[key] = Sampler(device)
+            found = self.samplers[key] = Sampler(device, version=self.version)
         return found
 
 
@@ -77,13 +79,15 @@ being_initialized: ContextVar[frozenset[int]] = ContextVar("autoinit_being_initi
 """Ids of the modules whose own `init_weights` is being run: if it asks autoinit for its rules, it is not run again."""
 
 
-def values_for(module: nn.Module, requested: int | None, root: int, prefix: str = "") -> Values:
+def values_for(module: nn.Module, requested: int | None, root: int, prefix: str = "", version: int = VERSION) -> Values:
     """The values for a model, or for a part of one that is being initialized right now."""
     outer = running.get()
     if outer is None or outer.targets is None or id(module) not in outer.targets.fqns or requested is not None:
-        return Values(requested=requested, root=root, prefix=prefix)
+        return Values(requested=requested, root=root, prefix=prefix, version=version)
     part = joined(outer.targets.fqns[id(module)], prefix)
-    return Values(requested=None, root=outer.root, prefix=joined(outer.prefix, part), whole=outer)
+    return Values(
+        requested=None, root=outer.root, prefix=joined(outer.prefix, part), whole=outer, version=outer.version
+    )
 
 
 def check_prefix(prefix: object) -> None:

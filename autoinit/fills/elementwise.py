@@ -12,8 +12,8 @@ from torch import Tensor
 from ..sampling import NormalTransform, Region, Sampler, Transform, UniformTransform, truncated_normal
 from .base import Elementwise, Fill, KeyOf
 
-REACH = 5.42
-"""How many standard deviations from the mean a normal value can be, with 24 bits."""
+REACH = 6.34
+"""How many standard deviations from the mean a normal value can be, with 32 bits."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Fills that are a function of the whole tensor: computed at once, in float32, then rounded once."""
+"""Fills that are a function of the whole tensor: computed at once, in float32 or float64, then rounded once."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from .elementwise import Normal
 
 
 def normals(tensor: Tensor, shape: Sequence[int], std: float, key_of: KeyOf, sampler: Sampler) -> Tensor:
-    """Normals beside `tensor`, in float32 or complex64: whole-tensor schemes cost one such tensor at least."""
+    """Normals beside `tensor`, in float32 or in its own higher precision: whole-tensor schemes cost one such at least.
+
+    In version 1 of the definition no scheme computes in float64.
+    """
     dtype = torch.complex64 if tensor.is_complex() else torch.float32
     drawn = torch.empty(shape, dtype=dtype, device=tensor.device)
     fill: Fill = ComplexNormal(0.0, std) if tensor.is_complex() else Normal(0.0, std)
     fill.write(drawn, key_of, sampler)
-    return drawn
+    is_double = tensor.dtype in (torch.float64, torch.complex128) and sampler.version > 1
+    return drawn.to(tensor.dtype) if is_double else drawn
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..config import Config, parse_config
 from ..errors import ConfigTypeError, StateError
 from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
-from ..sampling import check_seed
+from ..sampling import VERSION, check_seed
 from .context import innermost
 from .hook import close, open_
 from .run import Run
@@ -29,6 +29,7 @@ def autoinit(
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
     own_init: OwnInitMode = "auto",
+    version: int = VERSION,
     require_coverage: bool = False,
     allow_uncovered: Sequence[str] = (),
 ) -> Block:
@@ -46,6 +47,7 @@ def autoinit(
             each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
         own_init: Whether to call modules' own `init_weights()`: "auto" if the constructor did not, "run" in any case,
             "skip" never.
+        version: the definition of random values; 1 gives those of a report with `version` 1.
         require_coverage: make a parameter that no rule covers an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -75,6 +77,7 @@ def autoinit(
         unmatched=unmatched,
         fan=fan,
         own_init=own_init,
+        version=version,
         require_coverage=require_coverage,
         allow_uncovered=allow_uncovered,
     )

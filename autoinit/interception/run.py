@@ -258,6 +258,7 @@ class Run(Extent):
             asked=self._asks,
             fan=self._policy.fan,
             own_init=self._policy.own_init,
+            version=self._policy.version,
         )
 
     def _content(self, tensor: torch.Tensor) -> Content | None:

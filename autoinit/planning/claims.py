@@ -15,6 +15,7 @@ from ..construction import Content
 from ..globs import is_plain
 from ..initializers import Initializer
 from ..rules import Rule
+from ..sampling import VERSION
 from .binding import Bound, Rank
 from .entries import Entry
 from .policy import Fan, OwnInitMode
@@ -40,6 +41,7 @@ class Surroundings:
         shallow: whether the modules inside the model are left out.
         fan: whose reading of a weight's axes counts where a rule does not say.
         own_init: Whether to call modules' own `init_weights()`.
+        version: the definition of random values.
     """
 
     built: Container[int] | None = None
@@ -55,6 +57,7 @@ class Surroundings:
     shallow: bool = False
     fan: Fan = "auto"
     own_init: OwnInitMode = "auto"
+    version: int = VERSION
 
     def may_touch(self, module: nn.Module) -> bool:
         """Whether a module is there to be initialized."""

@@ -9,6 +9,7 @@ from typing import Protocol
 from torch import nn
 
 from ..errors import StateError
+from ..sampling import VERSION
 from ..tables import Table
 from .entries import ByName, Entry, coverage, shape_text, summarize
 from .reports import Report
@@ -53,6 +54,7 @@ class Plan(ByName[Entry]):
     entries: Mapping[str, Entry]
     steps: tuple[Step, ...] = ()
     initialized: tuple[str, ...] = ()
+    version: int = VERSION
     executor: Executor | None = field(default=None, repr=False)
 
     def __eq__(self, other: object) -> bool:

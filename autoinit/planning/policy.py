@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from ..errors import ConfigError, ConfigTypeError, nearest
 from ..globs import fqn_pattern
+from ..sampling import VERSION
 
 Unmatched = Literal["auto", "error", "warn", "ignore"]
 """What happens to a rule that selects nothing.
@@ -39,6 +40,7 @@ class Policy:
         unmatched: what happens to a rule that selects nothing.
         fan: whose reading of axes counts where a rule does not say.
         own_init: Whether to call modules' own `init_weights()`.
+        version: the definition of random values.
         require_coverage: whether a parameter that no rule covers is an error.
         allow_uncovered: globs over the FQNs of parameters that need not be covered.
 
@@ -55,6 +57,7 @@ class Policy:
     unmatched: Unmatched = "auto"
     fan: Fan = "auto"
     own_init: OwnInitMode = "auto"
+    version: int = VERSION
     require_coverage: bool = False
     allow_uncovered: Sequence[str] = ()
 
@@ -62,6 +65,10 @@ class Policy:
         _check_choice("unmatched", self.unmatched, get_args(Unmatched))
         _check_choice("fan", self.fan, get_args(Fan))
         _check_choice("own_init", self.own_init, get_args(OwnInitMode))
+        if self.version not in range(1, VERSION + 1) or isinstance(self.version, bool):
+            raise ConfigError(
+                f"version={self.version!r} is unknown. Known: {', '.join(map(str, range(1, VERSION + 1)))}."
+            )
         if not isinstance(self.require_coverage, bool):
             raise ConfigTypeError(f"require_coverage={self.require_coverage!r} must be true or false.")
         patterns = (self.allow_uncovered,) if isinstance(self.allow_uncovered, str) else self.allow_uncovered

@@ -12,8 +12,10 @@ import torch
 
 from ..errors import ConfigTypeError
 
-VERSION = 1
+VERSION = 2
 """The definition of the values. A release that changes any value raises it and keeps the earlier ones."""
+BITS_VERSION = 1
+"""The first version with these bits; it is in the text that a key is made from."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def derive_key(seed: int, root: int, fqn: str, stream: int = 0) -> Key:
         False
     """
     # A JSON list delimits its parts unambiguously: no (seed, fqn) can spell another pair.
-    text = f'["autoinit", {VERSION}, {seed}, {root}, {encode_basestring_ascii(fqn)}, {stream}]'
+    text = f'["autoinit", {BITS_VERSION}, {seed}, {root}, {encode_basestring_ascii(fqn)}, {stream}]'
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
     return Key(int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
 

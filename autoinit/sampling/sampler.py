@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .keys import Key
+from .keys import VERSION, Key
 from .mixing import finish, scattered, scattered_number, signed
+from .native import Draw, kernel
 from .regions import Region
 from .transforms import Transform
+from .version1 import in_version1
 
 BLOCK = 1 << 18
 """The length of the table, and how many words of a stream share a multiplier and a summand. Part of the definition."""
@@ -28,6 +30,8 @@ class Sampler:
     Args:
         device: where the values are wanted.
         piece: how many values are drawn at a time; the values do not depend on it.
+        version: the definition of the values, 1 or 2.
+        native: whether the C kernel may draw, where there is one; it gives the same values.
 
     Example:
         >>> import torch
@@ -38,7 +42,11 @@ class Sampler:
         True
     """
 
-    def __init__(self, device: torch.device, piece: int | None = None) -> None:
+    def __init__(
+        self, device: torch.device, piece: int | None = None, *, version: int = VERSION, native: bool = True
+    ) -> None:
+        self.version = version
+        self._kernel = kernel() if native and version == VERSION and device.type == "cpu" else None
         self.piece = piece or (CPU_PIECE if device.type == "cpu" else ACCELERATOR_PIECE)
         self.device = device
         self._table = torch.empty(0, dtype=torch.int64, device=device)
@@ -124,6 +132,9 @@ class Sampler:
             self._draw(view, first, steps, key, transform)
 
     def _draw(self, out: Tensor, first: int, steps: tuple[int, ...], key: Key, transform: Transform) -> None:
+        if self._kernel is not None and self._kernel.draw([Draw(out, key, first, steps)], transform):
+            return
+        transform = self._defined(transform)
         for number, slab in slabs(out, self.piece, first, steps):
             in_place = slab.dtype == torch.float32 and slab.is_contiguous()
             floats = slab if in_place else self._floats_of(slab.numel()).view(slab.shape)
@@ -131,6 +142,9 @@ class Sampler:
             transform(self._any_bits(key, number, shape, merged), floats.view(shape))
             if not in_place:
                 slab.copy_(floats)
+
+    def _defined(self, transform: Transform) -> Transform:
+        return in_version1(transform) if self.version == 1 else transform
 
     def _any_bits(self, key: Key, first: int, shape: tuple[int, ...], steps: tuple[int, ...]) -> Tensor:
         """`_bits` for any steps: every other row by itself where rows begin in either half of a word."""
@@ -151,6 +165,9 @@ class Sampler:
 
         None of them may have more than 2 * BLOCK values.
         """
+        draws = [Draw(out, key, 0, row_major(out.shape)) for out, key in zip(outs, keys, strict=True)]
+        if self._kernel is not None and self._kernel.draw(draws, transform):
+            return
         first, words = 0, 0
         for index, out in enumerate(outs):
             if words and 2 * (words + out.numel()) > self.piece:
@@ -176,7 +193,7 @@ class Sampler:
         state = torch.index_select(self._table_of(words), 0, places, out=self._state_of(words))
         finish(state.mul_(multipliers).add_(summands))
         floats = self._floats_of(2 * words)
-        transform(state.view(torch.int32), floats)
+        self._defined(transform)(state.view(torch.int32), floats)
         for out, values in zip(outs, torch.split(floats, (2 * counts).tolist()), strict=True):
             out.copy_(values[: out.numel()].view(out.shape))
 

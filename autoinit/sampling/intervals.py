@@ -1,0 +1,194 @@
+"""Numbers that the transforms start from, computed to 50 digits: no two platforms may disagree about their rounding."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
+from fractions import Fraction
+from functools import lru_cache
+from typing import TypeVar
+
+from .quantile import SEAM
+
+T = TypeVar("T")
+
+PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494")
+HALF = Decimal("0.5")
+# Of the widest exponents: densities a million standard deviations out are computed, too.
+_CONTEXT = Context(prec=50, Emin=-(10**17), Emax=10**17)
+
+
+def float32(value: float | Decimal) -> float:
+    """A number rounded to the nearest float32."""
+    try:
+        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        rounded = math.copysign(math.inf, value)
+    return rounded
+
+
+def exactly(function: Callable[..., T]) -> Callable[..., T]:
+    """Compute with 50 digits."""
+
+    def computed(*args: object) -> T:
+        with localcontext(_CONTEXT):
+            return function(*args)
+
+    return lru_cache(maxsize=1024)(computed)
+
+
+def mills(z: Decimal) -> Decimal:
+    """The normal tail beyond z >= 0 over the density at z."""
+    if z < 6:
+        term = total = z
+        for odd in range(3, 400, 2):
+            term = term * z * z / odd
+            total += term
+        return (2 * PI).sqrt() / 2 * (z * z / 2).exp() - total
+    fraction = z
+    for step in range(150, 0, -1):
+        fraction = z + step / fraction
+    return 1 / fraction
+
+
+def two_tails(z: Decimal) -> Decimal:
+    """The probability that a standard normal number is farther from 0 than z >= 0; of a negative z, 2 less that."""
+    if z < 0:
+        return 2 - two_tails(-z)
+    if not z.is_finite():
+        return Decimal(0)
+    return 2 * (-z * z / 2).exp() / (2 * PI).sqrt() * mills(z)
+
+
+@dataclass(frozen=True)
+class Side:
+    """How bits become places on one side of the median; all but `below` are float32.
+
+    Args:
+        inner: place of the bits next to the median.
+        rest: how far the place of the outermost bits is from 1.
+        below: bits that are so few from the outermost are in the tail.
+    """
+
+    inner: float
+    rest: float
+    below: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """How 32 bits are spread evenly over the places of an interval in (-1, 1), from the median outwards.
+
+    Args:
+        first: the least bits, as a signed integer, that are above the median.
+        step: distance of neighbours, a float32.
+        lower: the side below the median.
+        upper: the side above it.
+    """
+
+    first: int
+    step: float
+    lower: Side
+    upper: Side
+
+    @property
+    def is_symmetric(self) -> bool:
+        return self.first == 0 and self.lower == self.upper
+
+
+@exactly
+def places_between(mean: float, std: float, low: float, high: float) -> Places:
+    """The places of the normal numbers between two bounds, either of which may be infinite.
+
+    Example:
+        >>> places = places_between(0.0, 1.0, -math.inf, math.inf)
+        >>> places.first, places.step == 2**-31, places.upper.rest == 2**-32
+        (0, True, True)
+    """
+    alpha, beta = standardized(mean, std, low, high)
+    rest_low, rest_high = two_tails(-alpha), two_tails(beta)
+    bottom, step = rest_low - 1, (2 - rest_high - rest_low) / 2**32
+    crossing = min(max(math.ceil(-bottom / step - HALF), 0), 2**32)
+    inner = bottom + (crossing + HALF) * step
+    return Places(crossing - 2**31, float32(step), _side(step - inner, rest_low, step), _side(inner, rest_high, step))
+
+
+def standardized(mean: float, std: float, low: float, high: float) -> tuple[Decimal, Decimal]:
+    """Two bounds in standard deviations from the mean."""
+    return (Decimal(low) - Decimal(mean)) / Decimal(std), (Decimal(high) - Decimal(mean)) / Decimal(std)
+
+
+def _side(inner: Decimal, beyond: Decimal, step: Decimal) -> Side:
+    rest, size = float32(beyond + step / 2), float32(step)
+    below = math.ceil((Fraction(SEAM) - Fraction(rest)) / Fraction(size))
+    return Side(float32(inner), rest, min(max(below, 0), 2**32))
+
+
+@dataclass(frozen=True)
+class Excess:
+    """How far beyond the nearer of two bounds, both on one side of the median, a share of what lies between them is.
+
+    Args:
+        share: of what lies beyond the nearer bound, the part that lies between the two.
+        is_log: whether the argument is `-log(1 - y * share)`, and not the share y of the interval itself.
+        largest: the largest argument.
+        coefficients: Chebyshev's, of the excess over the argument, between 0 and the largest.
+    """
+
+    share: float
+    is_log: bool
+    largest: float
+    coefficients: tuple[float, ...]
+
+
+NODES = 16
+
+
+@exactly
+def excess_between(mean: float, std: float, low: float, high: float) -> Excess:
+    """The excess between two bounds on one side of the mean, in standard deviations."""
+    alpha, beta = standardized(mean, std, low, high)
+    near, far = (alpha, beta) if alpha > 0 else (-beta, -alpha)
+    beyond = (-_log_ratio(near, far - near)).exp() if far.is_finite() else Decimal(0)
+    share = 1 - beyond
+    is_log = share > HALF
+    longest = 33 * Decimal(2).ln()
+    largest = min(-beyond.ln(), longest) if is_log and beyond else longest if is_log else Decimal(1)
+    cosines = _cosines()
+    values = []
+    for node in range(NODES):
+        at = largest * (1 + cosines[2 * node + 1]) / 2
+        values.append(_excess(near, at if is_log else -(1 - at * share).ln()) / at)
+    coefficients = []
+    for order in range(NODES):
+        angles = (order * (2 * node + 1) % (4 * NODES) for node in range(NODES))
+        total = sum((value * cosines[angle] for value, angle in zip(values, angles, strict=True)), Decimal(0))
+        coefficients.append(float(total / NODES * (2 if order else 1)))
+    return Excess(float(share), is_log, float(largest), tuple(coefficients))
+
+
+def _log_ratio(near: Decimal, excess: Decimal) -> Decimal:
+    """Minus the logarithm of the part of what lies beyond a bound that lies so much farther out."""
+    return near * excess + excess * excess / 2 - (mills(near + excess) / mills(near)).ln()
+
+
+def _excess(near: Decimal, log: Decimal) -> Decimal:
+    """By Newton's method, where minus the logarithm of what is left has a given value."""
+    excess = (near * near + 2 * log).sqrt() - near
+    for _ in range(8):
+        excess -= (_log_ratio(near, excess) - log) * mills(near + excess)
+    return excess
+
+
+def _cosines() -> list[Decimal]:
+    """Of all multiples of pi / (2 * NODES) below 2 pi, by halving angles and by the recurrence."""
+    first = Decimal(0)
+    for _ in range((2 * NODES).bit_length() - 2):
+        first = ((1 + first) / 2).sqrt()
+    cosines = [Decimal(1), first]
+    while len(cosines) < 4 * NODES:
+        cosines.append(2 * first * cosines[-1] - cosines[-2])
+    return cosines

@@ -1,0 +1,220 @@
+/* Draws values on the CPU in one pass: the same bits as `sampler.py`, `transforms.py` and `normals.py` give.
+
+   Compiled once for each instruction set, as DRAW, and with -ffp-contract=off: each operation is rounded on its own.
+   Plain C, whose loops compilers turn into vector instructions. */
+
+#include "kernel.h"
+
+#include <math.h>
+#include <string.h>
+
+#define WORDS 1024 /* at a time, so that they and their values stay in the first-level cache */
+#define VALUES (2 * WORDS)
+#define GROUP 32 /* values that are searched for tails together */
+#define BLOCK_BITS 18
+
+extern uint64_t autoinit_table[1 << BLOCK_BITS];
+
+static inline uint64_t scattered(uint64_t number) {
+  uint64_t x = number * 0x9E3779B97F4A7C15u;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
+
+static void draw_words(const request *r, uint64_t first, int count, uint64_t *restrict out) {
+  while (count > 0) {
+    uint64_t block = scattered(first >> BLOCK_BITS), place = first & ((1u << BLOCK_BITS) - 1);
+    int here = (1 << BLOCK_BITS) - (int)place < count ? (1 << BLOCK_BITS) - (int)place : count;
+    const uint64_t *restrict table = autoinit_table + place;
+    uint64_t multiplier = (r->twist + block) | 1, summand = r->offset + block;
+    for (int i = 0; i < here; i++) {
+      uint64_t x = table[i] * multiplier + summand;
+      x = (x ^ (x >> 32)) * 0xD6E8FEB86659FD93u;
+      out[i] = x ^ (x >> 32);
+    }
+    first += here, out += here, count -= here;
+  }
+}
+
+static inline uint32_t as_word(float value) {
+  uint32_t word;
+  memcpy(&word, &value, 4);
+  return word;
+}
+
+static inline float as_float(uint32_t word) {
+  float value;
+  memcpy(&value, &word, 4);
+  return value;
+}
+
+static inline float central(float place, const coefficients *c) {
+  float square = place * place, rest = 1.0f - square;
+  float total = square * c->smooth[6];
+  for (int i = 5; i > 0; i--) total = (total + c->smooth[i]) * square;
+  total = total + c->smooth[0];
+  float wide = c->poles[1][0] / (rest + c->poles[1][1]), sharp = c->poles[0][0] / (rest + c->poles[0][1]);
+  float value = (total + wide) * place + sharp * place;
+  return value < c->seam_value ? value : c->seam_value;
+}
+
+static inline float outer(float rest, const coefficients *c) {
+  uint32_t word = as_word(rest);
+  float doublings = (float)(127 - (int32_t)(word >> 23)), fraction = as_float((word & 0x7FFFFF) | 0x3F800000);
+  float sum = c->log_poles[2][0] / (fraction + c->log_poles[2][1]);
+  for (int i = 1; i >= 0; i--) sum = sum + c->log_poles[i][0] / (fraction + c->log_poles[i][1]);
+  float log = doublings * c->log_2 + (sum - c->log_level);
+  sum = c->tail_poles[4][0] / (log + c->tail_poles[4][1]);
+  for (int i = 3; i >= 0; i--) sum = sum + c->tail_poles[i][0] / (log + c->tail_poles[i][1]);
+  float value = sqrtf(log) * (c->tail_level - sum);
+  return value > c->seam_value ? value : c->seam_value;
+}
+
+/* The quantiles of `count` values whose places in `out` are listed, and how far each is from the end. */
+static void put_tails(int count, const int *at, const uint32_t *outwards, const distribution *d, const side *s,
+                      float *restrict out) {
+  float rests[VALUES];
+  const coefficients c = *d->numbers;
+  for (int i = 0; i < count; i++) rests[i] = (float)outwards[i] * d->step + s->rest;
+  for (int i = 0; i < count; i++) rests[i] = outer(rests[i], &c);
+  for (int i = 0; i < count; i++) out[at[i]] = as_float(as_word(rests[i]) | (as_word(out[at[i]]) & 0x80000000u));
+}
+
+/* Around the median: one formula for both sides, on 32-bit integers. */
+static void symmetric(const int32_t *restrict bits, int count, const distribution *d, float *restrict out) {
+  const coefficients c = *d->numbers;
+  const float step = d->step, inner = d->upper.inner;
+  for (int i = 0; i < count; i++) {
+    int32_t sign = bits[i] >> 31;
+    float place = (float)(bits[i] ^ sign) * step + inner;
+    out[i] = as_float(as_word(central(place, &c)) | ((uint32_t)sign & 0x80000000u));
+  }
+  if (!d->upper.below) return;
+  int at[VALUES], found = 0;
+  uint32_t outwards[VALUES];
+  const int32_t last = (int32_t)(INT32_MAX - d->upper.below);
+  for (int start = 0; start < count; start += GROUP) {
+    int end = start + GROUP < count ? start + GROUP : count;
+    int32_t largest = 0;
+    for (int i = start; i < end; i++) {
+      int32_t inwards = bits[i] ^ (bits[i] >> 31);
+      largest = inwards > largest ? inwards : largest;
+    }
+    if (largest <= last) continue;
+    for (int i = start; i < end; i++) {
+      int32_t inwards = bits[i] ^ (bits[i] >> 31);
+      at[found] = i, outwards[found] = (uint32_t)(INT32_MAX - inwards);
+      found += inwards > last;
+    }
+  }
+  put_tails(found, at, outwards, d, &d->upper, out);
+}
+
+/* Bounds of any kind: each side for itself. */
+static void lopsided(const int32_t *restrict bits, int count, const distribution *d, float *restrict out) {
+  const coefficients c = *d->numbers;
+  int at[2][VALUES], found[2] = {0, 0};
+  uint32_t outwards[2][VALUES];
+  for (int i = 0; i < count; i++) {
+    int64_t number = (int64_t)bits[i] - d->first;
+    int is_lower = number < 0;
+    const side *s = is_lower ? &d->lower : &d->upper;
+    uint32_t inwards = (uint32_t)(is_lower ? -1 - number : number);
+    uint32_t rest = is_lower ? (uint32_t)bits[i] ^ 0x80000000u : (uint32_t)(INT32_MAX - (int64_t)bits[i]);
+    float value = central((float)inwards * d->step + s->inner, &c);
+    out[i] = is_lower ? -value : value;
+    at[is_lower][found[is_lower]] = i, outwards[is_lower][found[is_lower]] = rest;
+    found[is_lower] += rest < s->below;
+  }
+  put_tails(found[0], at[0], outwards[0], d, &d->upper, out);
+  put_tails(found[1], at[1], outwards[1], d, &d->lower, out);
+}
+
+static void transform(const int32_t *restrict bits, int count, const distribution *d, float *restrict out) {
+  const float scale = d->scale, more = d->more_scale, mean = d->mean, low = d->low, high = d->high;
+  if (d->family == UNIFORM) {
+    for (int i = 0; i < count; i++) out[i] = (float)bits[i] * scale;
+    if (more != 1.0f)
+      for (int i = 0; i < count; i++) out[i] = out[i] * more;
+  } else {
+    if (d->first == 0 && d->lower.below == d->upper.below && d->lower.inner == d->upper.inner &&
+        d->lower.rest == d->upper.rest)
+      symmetric(bits, count, d, out);
+    else
+      lopsided(bits, count, d, out);
+    for (int i = 0; i < count; i++) out[i] = out[i] * scale;
+  }
+  if (mean != 0.0f)
+    for (int i = 0; i < count; i++) out[i] = out[i] + mean;
+  if (low > -INFINITY || high < INFINITY)
+    for (int i = 0; i < count; i++) {
+      float value = out[i] < low ? low : out[i];
+      out[i] = value > high ? high : value;
+    }
+}
+
+static inline uint16_t as_bfloat16(float value) {
+  uint32_t word = as_word(value);
+  return (uint16_t)((word + 0x7FFF + ((word >> 16) & 1)) >> 16);
+}
+
+static inline uint16_t as_float16(float value) {
+  uint32_t word = as_word(value), sign = (word >> 16) & 0x8000, size = word & 0x7FFFFFFF;
+  /* Below 2**-14 the sum with 1/2 rounds to the step of half precision's subnormal numbers. */
+  uint32_t subnormal = as_word(as_float(size) + 0.5f) - 0x3F000000;
+  uint32_t normal = (size + 0xFFF + ((size >> 13) & 1) - 0x38000000) >> 13;
+  normal = normal > 0x7C00 ? 0x7C00 : normal;
+  return (uint16_t)(sign | (size < 0x38800000 ? subnormal : normal));
+}
+
+static void put(const float *restrict values, int count, int dtype, void *out, int64_t stride) {
+  uint16_t narrow[VALUES];
+  if (dtype == FLOAT32) {
+    float *to = out;
+    for (int i = 0; i < count; i++) to[i * stride] = values[i];
+    return;
+  }
+  if (dtype == BFLOAT16)
+    for (int i = 0; i < count; i++) narrow[i] = as_bfloat16(values[i]);
+  else
+    for (int i = 0; i < count; i++) narrow[i] = as_float16(values[i]);
+  uint16_t *to = out;
+  if (stride == 1)
+    memcpy(to, narrow, (size_t)count * 2);
+  else
+    for (int i = 0; i < count; i++) to[i * stride] = narrow[i];
+}
+
+/* Values `index` ... of the stream, to memory of one stride. */
+static void draw_run(const request *r, int64_t index, int64_t count, char *out, int64_t stride) {
+  uint64_t words[WORDS + 1];
+  float values[VALUES];
+  const int64_t width = r->dtype == FLOAT32 ? 4 : 2;
+  const int in_place = r->dtype == FLOAT32 && stride == 1;
+  while (count > 0) {
+    int odd = (int)(index & 1), here = count < VALUES ? (int)count : VALUES;
+    draw_words(r, (uint64_t)index >> 1, (odd + here + 1) >> 1, words);
+    float *to = in_place ? (float *)out : values;
+    transform((const int32_t *)words + odd, here, r->drawn, to);
+    if (!in_place) put(values, here, r->dtype, out, stride);
+    index += here, count -= here, out += here * stride * width;
+  }
+}
+
+/* Elements from ... to of a request, in row-major order of its axes. */
+void DRAW(const request *r, int64_t from, int64_t to) {
+  const int last = r->axes - 1;
+  const int64_t row = r->sizes[last], width = r->dtype == FLOAT32 ? 4 : 2;
+  while (from < to) {
+    int64_t number = from / row, at = from % row, count = row - at < to - from ? row - at : to - from;
+    int64_t index = r->first + at, place = at * r->strides[last];
+    for (int axis = last - 1; axis >= 0; axis--) {
+      int64_t here = number % r->sizes[axis];
+      number /= r->sizes[axis];
+      index += here * r->steps[axis], place += here * r->strides[axis];
+    }
+    draw_run(r, index, count, (char *)r->out + place * width, r->strides[last]);
+    from += count;
+  }
+}
