@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -32,7 +33,7 @@ def errors() -> dict[str, tuple[float, float]]:
     Against the quantile of the place that the formula takes, which is rounded to float32, and against that of the bits.
     """
     transform, found = NormalTransform(0.0, 1.0), {}
-    for low, high in zip(REGIONS, REGIONS[1:], strict=False):
+    for low, high in itertools.pairwise(REGIONS):
         first, last = (min(int(special.erf(z / math.sqrt(2)) * 2**31), 2**31 - 1) for z in (low, high))
         inwards = torch.linspace(first, last, 1 << 22, dtype=torch.float64).to(torch.int64).unique()
         out = torch.empty(len(inwards))
