@@ -81,7 +81,7 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
 def test_a_large_tensor(transform: Transform, dtype: torch.dtype, variant: Kernel) -> None:
     count = 2 * BLOCK + 12_345
     out = torch.empty(count, dtype=dtype)
-    assert variant.draw([Draw(out, KEY, 0, (1,))], transform)
+    assert variant.draw([Draw(out, KEY, transform, 0, (1,))]) == []
     assert same_bits(out, by_operators(torch.empty(count, dtype=dtype), transform))
 
 
@@ -89,7 +89,7 @@ def test_a_large_tensor(transform: Transform, dtype: torch.dtype, variant: Kerne
 @given(transform=transforms, variant=variants, first=starts, count=st.integers(1, 5000))
 def test_any_range(transform: Transform, variant: Kernel, first: int, count: int) -> None:
     out, right = torch.empty(count), torch.empty(count)
-    assert variant.draw([Draw(out, KEY, first, (1,))], transform)
+    assert variant.draw([Draw(out, KEY, transform, first, (1,))]) == []
     transform(Sampler(CPU).bits(KEY, first, count), right)
     assert same_bits(out, right)
 
@@ -106,8 +106,8 @@ def test_any_region_in_any_layout(
         for _ in range(2)
     ]
     Sampler(CPU, native=False).draw_region(outs[0], KEY, transform, region)
-    for view, first, steps in region.blocks(outs[1]):
-        assert not view.numel() or variant.draw([Draw(view, KEY, first, steps)], transform)
+    draws = [Draw(view, KEY, transform, first, steps) for view, first, steps in region.blocks(outs[1])]
+    assert variant.draw(draws) == []
     assert same_bits(*outs)
 
 
@@ -124,15 +124,16 @@ def test_the_numbers_of_half_precision_that_have_few_digits() -> None:
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_the_number_of_threads_changes_nothing(threads: int) -> None:
     before, outs = torch.get_num_threads(), [torch.empty(n) for n in (1, 3 << 17, 1000, (1 << 20) + 1)]
-    draws = [Draw(out, derive_key(0, 0, str(n)), 0, (1,)) for n, out in enumerate(outs)]
+    kinds = [*TRANSFORMS[3:6], TRANSFORMS[0]]
+    draws = [Draw(out, derive_key(0, 0, str(n)), kinds[n], 0, (1,)) for n, out in enumerate(outs)]
     torch.set_num_threads(threads)
     try:
-        assert found is not None and found.draw(draws, NormalTransform(0.0, 1.0))
+        assert found is not None and found.draw(draws) == []
     finally:
         torch.set_num_threads(before)
     for draw in draws:
         right = torch.empty(draw.out.shape)
-        Sampler(CPU, native=False).draw_into(right, draw.key, NormalTransform(0.0, 1.0))
+        Sampler(CPU, native=False).draw_into(right, draw.key, draw.transform)
         assert same_bits(draw.out, right)
 
 
@@ -156,14 +157,16 @@ def test_nothing_beside_a_view_is_written() -> None:
     ids=["float64", "expanded", "overlapping", "meta", "far tail"],
 )
 def test_what_it_leaves_to_torchs_operators(out: Tensor, transform: Transform) -> None:
-    assert found is not None and not found.draw([Draw(out, KEY, 0, row_major(out.shape))], transform)
+    draw = Draw(out, KEY, transform, 0, row_major(out.shape))
+    assert found is not None and found.draw([draw]) == [draw]
 
 
 @needs_kernel
 def test_more_axes_than_it_takes() -> None:
     assert found is not None
     out = torch.empty((3,) * 10).permute(*range(9, -1, -1))[::2, ::2, ::2, ::2, ::2, ::2, ::2, ::2, ::2, ::2]
-    assert not found.draw([Draw(out, KEY, 0, row_major(out.shape))], TRANSFORMS[0])
+    draw = Draw(out, KEY, TRANSFORMS[0], 0, row_major(out.shape))
+    assert found.draw([draw]) == [draw]
     Sampler(CPU).draw_into(out, KEY, TRANSFORMS[0])
     assert same_bits(out, by_operators(torch.empty(out.shape), TRANSFORMS[0]))
 
@@ -267,5 +270,5 @@ def test_the_built_library_is_usable(build: ModuleType, library: Path) -> None:
     assert not data["pure_python"] and data["tag"].startswith("py3-none-")
     assert library == build.LIBRARY
     built, out = kernel(), torch.empty(5000)
-    assert built is not None and built.draw([Draw(out, KEY, 0, (1,))], TRANSFORMS[3])
+    assert built is not None and built.draw([Draw(out, KEY, TRANSFORMS[3], 0, (1,))]) == []
     assert same_bits(out, by_operators(torch.empty(5000), TRANSFORMS[3]))

@@ -192,7 +192,7 @@ def test_values_of_version_1_have_not_changed(transform: Transform, values: list
     out, together = torch.empty(3), [torch.empty(3), torch.empty(3)]
     sampler = Sampler(CPU, version=1)
     sampler.draw_into(out, KEY, transform)
-    sampler.draw_small(together, [KEY, KEY], transform)
+    sampler.draw_each(together, [KEY, KEY], [transform] * 2)
     # Another machine's erfinv may differ in the last digit.
     for drawn in (out, *together):
         torch.testing.assert_close(drawn, torch.tensor(values), rtol=3e-7, atol=0)
@@ -287,22 +287,24 @@ def test_other_dtypes_are_float32_rounded_once(dtype: torch.dtype, transform: Tr
     tensors=st.lists(layouts(), max_size=8),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
     piece=st.integers(1, 400),
+    native=st.booleans(),
 )
 def test_small_tensors_drawn_together_are_as_if_drawn_alone(
-    transform: Transform, tensors: list[Tensor], dtype: torch.dtype, piece: int
+    transform: Transform, tensors: list[Tensor], dtype: torch.dtype, piece: int, native: bool
 ) -> None:
     names = [derive_key(0, 0, str(index)) for index in range(len(tensors))]
     together = [tensor.to(dtype) for tensor in tensors]
     alone = [tensor.clone() for tensor in together]
-    Sampler(CPU, piece).draw_small(together, names, transform)
+    Sampler(CPU, piece, native=native).draw_each(together, names, [transform] * len(names))
     for tensor, key in zip(alone, names, strict=True):
         Sampler(CPU).draw_into(tensor, key, transform)
     assert all(map(torch.equal, together, alone))
 
 
 def test_many_small_tensors_take_the_memory_of_a_piece() -> None:
-    sampler, tensors = Sampler(CPU, piece=1000), [torch.empty(7) for _ in range(3000)]
-    sampler.draw_small(tensors, [derive_key(0, 0, str(index)) for index in range(3000)], NormalTransform(0.0, 1.0))
+    sampler, tensors = Sampler(CPU, piece=1000, native=False), [torch.empty(7) for _ in range(3000)]
+    keys, normal = [derive_key(0, 0, str(index)) for index in range(3000)], NormalTransform(0.0, 1.0)
+    sampler.draw_each(tensors, keys, [normal] * 3000)
     assert sampler._floats.numel() <= 1001
     assert sampler._state.numel() <= 1024
     assert torch.equal(tensors[2999], draw(NormalTransform(0.0, 1.0), 7, derive_key(0, 0, "2999")))
@@ -313,7 +315,7 @@ def test_the_default_device_changes_nothing(transform: Transform) -> None:
     single, small = torch.empty(9), torch.empty(9)
     with torch.device("meta"):
         Sampler(CPU).draw_into(single, KEY, transform)
-        Sampler(CPU).draw_small([small], [KEY], transform)
+        Sampler(CPU, native=False).draw_each([small], [KEY], [transform])
     assert torch.equal(single, draw(transform, 9))
     assert torch.equal(small, draw(transform, 9))
 

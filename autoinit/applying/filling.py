@@ -1,8 +1,7 @@
-"""Fills written to parameters: large ones each for itself, small ones of one distribution together."""
+"""Fills written to parameters: those of independent elements together, others each for itself."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
@@ -11,16 +10,13 @@ from torch import Tensor
 
 from .._torch import not_compiled
 from ..errors import ApplyError, AutoInitError
-from ..fills import Constant, Elementwise, Fill, seeded
+from ..fills import Constant, Elementwise, seeded
 from ..layers import is_lazy
 from ..planning import Entry
 from ..sampling import Sampler, derive_key
 from .sharding import copy_attributes, is_sharded, local_of, region_of
 from .targets import Targets
 from .values import Values
-
-SMALL = 1 << 12
-"""Below so many values the time of a draw is that of its calls, which many parameters can share."""
 
 
 @not_compiled
@@ -30,28 +26,20 @@ def fill_in(entries: Iterable[Entry], targets: Targets, values: Values) -> Itera
     Raises:
         ApplyError: a user's function failed; the entries given so far are written, no other is.
     """
-    together: dict[tuple[Fill, bool, torch.device, bool], list[Entry]] = {}
+    together: dict[tuple[torch.device, bool], list[Entry]] = {}
     for entry in entries:
         param = targets.params[entry.fqn]
-        shared = isinstance(entry.fill, (Elementwise, Constant)) and entry.fqn not in targets.weights
-        shared = shared and not is_sharded(param)
-        if shared and param.numel() <= SMALL and entry.fill is not None:
-            alike = (entry.fill, _is_minus_zero(entry.fill), param.device, param.is_inference())
-            together.setdefault(alike, []).append(entry)
+        is_quick = isinstance(entry.fill, (Elementwise, Constant))
+        if is_quick and entry.fqn not in targets.weights and not is_sharded(param):
+            together.setdefault((param.device, param.is_inference()), []).append(entry)
             continue
         with _writing([entry], targets):
             _write(entry, targets, values)
         yield entry
-    for (fill, _, device, _), group in together.items():
+    for (device, _), group in together.items():
         with _writing(group, targets):
-            outs = [targets.params[entry.fqn].data for entry in group]
-            _write_together(fill, group, outs, values.sampler(device), values)
+            _write_together(group, targets, values.sampler(device), values)
         yield from group
-
-
-def _is_minus_zero(fill: Fill) -> bool:
-    """Whether a fill is -0.0: it equals 0.0, and what is written must not depend on which of them came first."""
-    return isinstance(fill, Constant) and fill.value == 0 and math.copysign(1, fill.value) < 0
 
 
 def _write(entry: Entry, targets: Targets, values: Values) -> None:
@@ -77,14 +65,18 @@ def _write(entry: Entry, targets: Targets, values: Values) -> None:
             weight.set(out)
 
 
-def _write_together(
-    fill: Fill, entries: Sequence[Entry], outs: Sequence[Tensor], sampler: Sampler, values: Values
-) -> None:
-    if isinstance(fill, Elementwise):
-        sampler.draw_small(outs, [values.key(entry.fqn, 0) for entry in entries], fill.transform())
-    elif isinstance(fill, Constant):
-        for out in outs:
-            distinct(out).fill_(fill.value)
+def _write_together(entries: Sequence[Entry], targets: Targets, sampler: Sampler, values: Values) -> None:
+    """Fill parameters whose elements do not depend on each other, with one call for all that are random."""
+    outs, keys, transforms = [], [], []
+    for entry in entries:
+        out = targets.params[entry.fqn].data
+        if isinstance(entry.fill, Constant):
+            distinct(out).fill_(entry.fill.value)
+        elif isinstance(entry.fill, Elementwise):
+            outs.append(out)
+            keys.append(values.key(entry.fqn, 0))
+            transforms.append(entry.fill.transform())
+    sampler.draw_each(outs, keys, transforms)
 
 
 def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:

@@ -78,14 +78,16 @@ class Draw:
     """A tensor, and the values of a stream that it gets.
 
     Args:
-        out: of a dtype of `DTYPES`, on the CPU.
+        out: the tensor.
         key: of the stream.
+        transform: from 32 bits to a value.
         first: number of the first value in the stream.
         steps: how much this number grows along each axis.
     """
 
     out: Tensor
     key: Key
+    transform: Transform
     first: int
     steps: tuple[int, ...]
 
@@ -114,19 +116,19 @@ class Kernel:
         """All that this processor can run."""
         return VARIANTS[: self.library.autoinit_variants()]
 
-    def draw(self, draws: Sequence[Draw], transform: Transform) -> bool:
-        """Write values of one distribution to some tensors; False, and nothing is done, if it cannot."""
-        drawn = _distribution(transform)
-        if drawn is None or not all(draw.is_possible for draw in draws):
-            return False
-        requests = (_Request * len(draws))()
-        for request, draw in zip(requests, draws, strict=True):
-            if not _describe(request, draw, drawn):
-                return False
+    def draw(self, draws: Sequence[Draw]) -> list[Draw]:
+        """Carry out what it can, all at once: threads share the work; gives what it cannot do."""
+        requests, count, left = (_Request * len(draws))(), 0, []
+        for draw in draws:
+            drawn = _distribution(draw.transform)
+            if drawn is not None and draw.is_possible and _describe(requests[count], draw, drawn):
+                count += 1
+            else:
+                left.append(draw)
         which = VARIANTS.index(self.variant)
-        if self.library.autoinit_draw(requests, len(draws), torch.get_num_threads(), which):
-            raise MemoryError(f"There is no memory for a list of {len(draws)} tensors.")
-        return True
+        if count and self.library.autoinit_draw(requests, count, torch.get_num_threads(), which):
+            raise MemoryError(f"There is no memory for a list of {count} tensors.")
+        return left
 
 
 @functools.lru_cache(maxsize=1)

@@ -24,6 +24,10 @@ CPU_PIECE = 2 * BLOCK
 ACCELERATOR_PIECE = 1 << 24
 
 
+SMALL = 1 << 12
+"""Below so many values the time of a draw is that of its calls, which many tensors can share."""
+
+
 class Sampler:
     """Draws any range of any stream on one device, with the memory of one piece.
 
@@ -122,24 +126,40 @@ class Sampler:
 
         `out` may have any floating dtype and any strides. Values are made in float32 and rounded once.
         """
-        if out.is_contiguous():
-            out = out.view(-1)
-        self._draw(out, 0, row_major(out.shape), key, transform)
+        self.draw_each([out], [key], [transform])
+
+    def draw_each(self, outs: Sequence[Tensor], keys: Sequence[Key], transforms: Sequence[Transform]) -> None:
+        """`draw_into` for many tensors, each from its own stream: the same values, far fewer calls."""
+        draws = []
+        for out, key, transform in zip(outs, keys, transforms, strict=True):
+            flat = out.view(-1) if out.is_contiguous() else out
+            draws.append(Draw(flat, key, transform, 0, row_major(flat.shape)))
+        small: dict[Transform, list[Draw]] = {}
+        for draw in self._left(draws):
+            if draw.out.numel() > SMALL:
+                self._draw(draw)
+            else:
+                small.setdefault(self._defined(draw.transform), []).append(draw)
+        for transform, alike in small.items():
+            self._draw_small(alike, transform)
 
     def draw_region(self, out: Tensor, key: Key, transform: Transform, region: Region) -> None:
         """Fill the part of `out` that holds a region with what `draw_into` would give to that region of the whole."""
-        for view, first, steps in region.blocks(out):
-            self._draw(view, first, steps, key, transform)
+        draws = [Draw(view, key, transform, first, steps) for view, first, steps in region.blocks(out)]
+        for draw in self._left(draws):
+            self._draw(draw)
 
-    def _draw(self, out: Tensor, first: int, steps: tuple[int, ...], key: Key, transform: Transform) -> None:
-        if self._kernel is not None and self._kernel.draw([Draw(out, key, first, steps)], transform):
-            return
-        transform = self._defined(transform)
-        for number, slab in slabs(out, self.piece, first, steps):
+    def _left(self, draws: Sequence[Draw]) -> Sequence[Draw]:
+        """What the kernel has not done."""
+        return draws if self._kernel is None else self._kernel.draw(draws)
+
+    def _draw(self, draw: Draw) -> None:
+        transform, steps = self._defined(draw.transform), draw.steps
+        for number, slab in slabs(draw.out, self.piece, draw.first, steps):
             in_place = slab.dtype == torch.float32 and slab.is_contiguous()
             floats = slab if in_place else self._floats_of(slab.numel()).view(slab.shape)
             shape, merged = merge_axes(slab.shape, steps[len(steps) - slab.dim() :])
-            transform(self._any_bits(key, number, shape, merged), floats.view(shape))
+            transform(self._any_bits(draw.key, number, shape, merged), floats.view(shape))
             if not in_place:
                 slab.copy_(floats)
 
@@ -160,27 +180,21 @@ class Sampler:
             every_other.copy_(self._any_bits(key, number, tuple(every_other.shape), doubled))
         return bits
 
-    def draw_small(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
-        """`draw_into` for many small tensors at once, each from its own stream: the same values, far fewer calls.
-
-        None of them may have more than 2 * BLOCK values.
-        """
-        draws = [Draw(out, key, 0, row_major(out.shape)) for out, key in zip(outs, keys, strict=True)]
-        if self._kernel is not None and self._kernel.draw(draws, transform):
-            return
+    def _draw_small(self, draws: Sequence[Draw], transform: Transform) -> None:
+        """Draw small tensors of one distribution together, as many as one piece holds."""
         first, words = 0, 0
-        for index, out in enumerate(outs):
-            if words and 2 * (words + out.numel()) > self.piece:
-                self._draw_together(outs[first:index], keys[first:index], transform)
+        for index, draw in enumerate(draws):
+            if words and 2 * (words + draw.out.numel()) > self.piece:
+                self._draw_together(draws[first:index], transform)
                 first, words = index, 0
-            words += (out.numel() + 1) // 2
-        if outs:
-            self._draw_together(outs[first:], keys[first:], transform)
+            words += (draw.out.numel() + 1) // 2
+        self._draw_together(draws[first:], transform)
 
-    def _draw_together(self, outs: Sequence[Tensor], keys: Sequence[Key], transform: Transform) -> None:
-        if len(outs) == 1:
-            self.draw_into(outs[0], keys[0], transform)
+    def _draw_together(self, draws: Sequence[Draw], transform: Transform) -> None:
+        if len(draws) == 1:
+            self._draw(draws[0])
             return
+        outs, keys = [draw.out for draw in draws], [draw.key for draw in draws]
         # On the CPU whatever torch's default device is.
         counts = torch.tensor([(out.numel() + 1) // 2 for out in outs], dtype=torch.int64, device="cpu")
         ends = counts.cumsum(0)
@@ -193,7 +207,7 @@ class Sampler:
         state = torch.index_select(self._table_of(words), 0, places, out=self._state_of(words))
         finish(state.mul_(multipliers).add_(summands))
         floats = self._floats_of(2 * words)
-        self._defined(transform)(state.view(torch.int32), floats)
+        transform(state.view(torch.int32), floats)
         for out, values in zip(outs, torch.split(floats, (2 * counts).tolist()), strict=True):
             out.copy_(values[: out.numel()].view(out.shape))
 
