@@ -55,9 +55,10 @@ fuzz: $(VENV)/with-test $(VENV)/with-zoo ## hostile configs, names and checkpoin
 mutants: $(VENV)/with-mutants $(VENV)/with-zoo ## change SAMPLE (60; 0 is all) things of each folder; which does no test notice
 	$(PY) -m tests.mutation --sample $(SAMPLE) --measure
 
-bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals
+bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals; what draws values also beside a competing process
 	mkdir -p build
 	$(PY) -m benchmarks --json build/bench.json
+	$(PY) -m benchmarks --busy --only building --only sampling --json build/busy.json
 	$(PY) -m benchmarks.plot build/bench.json build/building.svg
 
 docs: $(VENV)/with-docs ## build the site into site/

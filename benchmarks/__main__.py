@@ -7,9 +7,11 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from . import building, construction, initialization, memory, planning, sampling, verification
+from .competitor import competing
 from .machine import describe_machine
 from .rows import Row, tabulate
 
@@ -27,8 +29,9 @@ BENCHES: dict[str, Callable[[bool], Iterator[Row]]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write it down where that was asked for."""
     options = parse(arguments)
-    rows = list(measured(options.only or BENCHES, options.quick))
-    machine = describe_machine()
+    with competing() if options.busy else nullcontext():
+        rows = list(measured(options.only or BENCHES, options.quick))
+    machine = describe_machine() + (", beside a process that takes one core" if options.busy else "")
     show(rows, machine)
     if options.json:
         result = {"machine": machine, "quick": options.quick, "rows": [row.to_dict() for row in rows]}
@@ -53,6 +56,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", metavar="NAME", action="append", choices=BENCHES, help=", ".join(BENCHES))
+    parser.add_argument("--busy", action="store_true", help="beside another process, which takes one core")
     parser.add_argument("--quick", action="store_true", help="sizes at which nothing can be told from the figures")
     parser.add_argument("--json", metavar="PATH", type=Path, help="write the rows there too")
     return parser.parse_args(arguments)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import pstats
 import time
@@ -19,6 +20,7 @@ pytest.importorskip("mmengine")
 from autoinit import initialize
 from benchmarks import compare, overview, plot, profile
 from benchmarks.__main__ import BENCHES, main
+from benchmarks.competitor import competing
 from benchmarks.contenders import (
     AUTOINIT,
     LIMIT,
@@ -65,6 +67,19 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pyte
     written = json.loads(path.read_text())
     assert written["quick"] is True
     assert [row["bench"] for row in written["rows"]] == ["planning"] * 2
+
+
+def test_the_competing_process_is_there_for_the_measurement_alone() -> None:
+    before = set(multiprocessing.active_children())
+    with competing():
+        (process,) = set(multiprocessing.active_children()) - before
+        assert process.is_alive()
+    assert not process.is_alive()
+
+
+def test_a_busy_machine_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--quick", "--busy", "--only", "planning"])
+    assert "beside a process that takes one core" in capsys.readouterr().out
 
 
 def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
