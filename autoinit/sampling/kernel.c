@@ -111,24 +111,33 @@ static void symmetric(const int32_t *restrict bits, int count, const distributio
   put_tails(found, at, outwards, d, &d->upper, out);
 }
 
-/* Bounds of any kind: each side for itself. */
+/* Bounds of any kind: each side has numbers of its own. */
 static void lopsided(const int32_t *restrict bits, int count, const distribution *d, float *restrict out) {
   const coefficients c = *d->numbers;
-  int at[2][VALUES], found[2] = {0, 0};
-  uint32_t outwards[2][VALUES];
+  const side upper = d->upper, lower = d->lower;
+  const int64_t first = d->first;
+  const float step = d->step;
   for (int i = 0; i < count; i++) {
-    int64_t number = (int64_t)bits[i] - d->first;
-    int is_lower = number < 0;
-    const side *s = is_lower ? &d->lower : &d->upper;
-    uint32_t inwards = (uint32_t)(is_lower ? -1 - number : number);
-    uint32_t rest = is_lower ? (uint32_t)bits[i] ^ 0x80000000u : (uint32_t)(INT32_MAX - (int64_t)bits[i]);
-    float value = central((float)inwards * d->step + s->inner, &c);
-    out[i] = is_lower ? -value : value;
-    at[is_lower][found[is_lower]] = i, outwards[is_lower][found[is_lower]] = rest;
-    found[is_lower] += rest < s->below;
+    int64_t number = (int64_t)bits[i] - first, is_lower = number >> 63;
+    float inner = is_lower ? lower.inner : upper.inner;
+    float value = central((float)(uint32_t)(number ^ is_lower) * step + inner, &c);
+    out[i] = as_float(as_word(value) | ((uint32_t)is_lower & 0x80000000u));
   }
-  put_tails(found[0], at[0], outwards[0], d, &d->upper, out);
-  put_tails(found[1], at[1], outwards[1], d, &d->lower, out);
+  int at[VALUES], found = 0;
+  uint32_t outwards[VALUES];
+  for (int i = 0; i < count && upper.below; i++) {
+    uint32_t rest = (uint32_t)INT32_MAX - (uint32_t)bits[i];
+    at[found] = i, outwards[found] = rest;
+    found += bits[i] >= first && rest < upper.below;
+  }
+  put_tails(found, at, outwards, d, &upper, out);
+  found = 0;
+  for (int i = 0; i < count && lower.below; i++) {
+    uint32_t rest = (uint32_t)bits[i] ^ 0x80000000u;
+    at[found] = i, outwards[found] = rest;
+    found += bits[i] < first && rest < lower.below;
+  }
+  put_tails(found, at, outwards, d, &lower, out);
 }
 
 static void transform(const int32_t *restrict bits, int count, const distribution *d, float *restrict out) {
