@@ -10,7 +10,7 @@
 
 #define WORDS 1024 /* at a time, so that they and their values stay in the first-level cache */
 #define VALUES (2 * WORDS)
-#define GROUP 32 /* values that are searched for tails together */
+#define GROUP 16 /* values that are searched for tails together */
 #define BLOCK_BITS 18
 
 extern uint64_t autoinit_table[1 << BLOCK_BITS];
@@ -71,14 +71,36 @@ static inline float outer(float rest, const coefficients *c) {
   return value > c->seam_value ? value : c->seam_value;
 }
 
-/* The quantiles of `count` values whose places in `out` are listed, and how far each is from the end. */
-static void put_tails(int count, const int *at, const uint32_t *outwards, const distribution *d, const side *s,
-                      float *restrict out) {
+/* The least bits of a side's tail; those of the lower side inverted, so that both count outwards. */
+static int64_t tail_from(int64_t first, const side *s) {
+  int64_t least = (int64_t)INT32_MAX + 1 - (int64_t)s->below;
+  return least > first ? least : first;
+}
+
+/* Put the quantiles of the tails in, where `out` has signs, and values of the centre. */
+static void put_tails(const int32_t *restrict bits, int count, const distribution *d, float *restrict out) {
+  int at[VALUES], found = 0;
   float rests[VALUES];
+  const int64_t upper = tail_from(d->first, &d->upper), lower = tail_from(-d->first, &d->lower);
+  const int32_t has_upper = upper <= INT32_MAX, has_lower = lower <= INT32_MAX;
+  const int32_t top = has_upper ? (int32_t)upper : INT32_MAX, bottom = has_lower ? ~(int32_t)lower : INT32_MIN;
+  if (!has_upper && !has_lower) return;
+  for (int start = 0; start < count; start += GROUP) {
+    int end = start + GROUP < count ? start + GROUP : count;
+    int32_t any = 0;
+    for (int i = start; i < end; i++) any |= ((bits[i] >= top) & has_upper) | ((bits[i] <= bottom) & has_lower);
+    if (!any) continue;
+    for (int i = start; i < end; i++) {
+      at[found] = i;
+      rests[found] = (float)((uint32_t)INT32_MAX - (uint32_t)(bits[i] ^ (bits[i] < d->first ? -1 : 0)));
+      found += ((bits[i] >= top) & has_upper) | ((bits[i] <= bottom) & has_lower);
+    }
+  }
   const coefficients c = *d->numbers;
-  for (int i = 0; i < count; i++) rests[i] = (float)outwards[i] * d->step + s->rest;
-  for (int i = 0; i < count; i++) rests[i] = outer(rests[i], &c);
-  for (int i = 0; i < count; i++) out[at[i]] = as_float(as_word(rests[i]) | (as_word(out[at[i]]) & 0x80000000u));
+  for (int i = 0; i < found; i++)
+    rests[i] = rests[i] * d->step + (out[at[i]] < 0 ? d->lower.rest : d->upper.rest);
+  for (int i = 0; i < found; i++) rests[i] = outer(rests[i], &c);
+  for (int i = 0; i < found; i++) out[at[i]] = as_float(as_word(rests[i]) | (as_word(out[at[i]]) & 0x80000000u));
 }
 
 /* Around the median: one formula for both sides, on 32-bit integers. */
@@ -87,57 +109,21 @@ static void symmetric(const int32_t *restrict bits, int count, const distributio
   const float step = d->step, inner = d->upper.inner;
   for (int i = 0; i < count; i++) {
     int32_t sign = bits[i] >> 31;
-    float place = (float)(bits[i] ^ sign) * step + inner;
-    out[i] = as_float(as_word(central(place, &c)) | ((uint32_t)sign & 0x80000000u));
+    float value = central((float)(bits[i] ^ sign) * step + inner, &c);
+    out[i] = as_float(as_word(value) | ((uint32_t)sign & 0x80000000u));
   }
-  if (!d->upper.below) return;
-  int at[VALUES], found = 0;
-  uint32_t outwards[VALUES];
-  const int32_t last = (int32_t)(INT32_MAX - d->upper.below);
-  for (int start = 0; start < count; start += GROUP) {
-    int end = start + GROUP < count ? start + GROUP : count;
-    int32_t largest = 0;
-    for (int i = start; i < end; i++) {
-      int32_t inwards = bits[i] ^ (bits[i] >> 31);
-      largest = inwards > largest ? inwards : largest;
-    }
-    if (largest <= last) continue;
-    for (int i = start; i < end; i++) {
-      int32_t inwards = bits[i] ^ (bits[i] >> 31);
-      at[found] = i, outwards[found] = (uint32_t)(INT32_MAX - inwards);
-      found += inwards > last;
-    }
-  }
-  put_tails(found, at, outwards, d, &d->upper, out);
 }
 
 /* Bounds of any kind: each side has numbers of its own. */
 static void lopsided(const int32_t *restrict bits, int count, const distribution *d, float *restrict out) {
   const coefficients c = *d->numbers;
-  const side upper = d->upper, lower = d->lower;
+  const float step = d->step, lower = d->lower.inner, upper = d->upper.inner;
   const int64_t first = d->first;
-  const float step = d->step;
   for (int i = 0; i < count; i++) {
-    int64_t number = (int64_t)bits[i] - first, is_lower = number >> 63;
-    float inner = is_lower ? lower.inner : upper.inner;
-    float value = central((float)(uint32_t)(number ^ is_lower) * step + inner, &c);
-    out[i] = as_float(as_word(value) | ((uint32_t)is_lower & 0x80000000u));
+    int64_t number = (int64_t)bits[i] - first, sign = number >> 63;
+    float value = central((float)(uint32_t)(number ^ sign) * step + (sign ? lower : upper), &c);
+    out[i] = as_float(as_word(value) | ((uint32_t)sign & 0x80000000u));
   }
-  int at[VALUES], found = 0;
-  uint32_t outwards[VALUES];
-  for (int i = 0; i < count && upper.below; i++) {
-    uint32_t rest = (uint32_t)INT32_MAX - (uint32_t)bits[i];
-    at[found] = i, outwards[found] = rest;
-    found += bits[i] >= first && rest < upper.below;
-  }
-  put_tails(found, at, outwards, d, &upper, out);
-  found = 0;
-  for (int i = 0; i < count && lower.below; i++) {
-    uint32_t rest = (uint32_t)bits[i] ^ 0x80000000u;
-    at[found] = i, outwards[found] = rest;
-    found += bits[i] < first && rest < lower.below;
-  }
-  put_tails(found, at, outwards, d, &lower, out);
 }
 
 static void transform(const int32_t *restrict bits, int count, const distribution *d, float *restrict out) {
@@ -147,11 +133,11 @@ static void transform(const int32_t *restrict bits, int count, const distributio
     if (more != 1.0f)
       for (int i = 0; i < count; i++) out[i] = out[i] * more;
   } else {
-    if (d->first == 0 && d->lower.below == d->upper.below && d->lower.inner == d->upper.inner &&
-        d->lower.rest == d->upper.rest)
+    if (d->first == 0 && d->lower.inner == d->upper.inner)
       symmetric(bits, count, d, out);
     else
       lopsided(bits, count, d, out);
+    put_tails(bits, count, d, out);
     for (int i = 0; i < count; i++) out[i] = out[i] * scale;
   }
   if (mean != 0.0f)

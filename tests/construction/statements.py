@@ -233,6 +233,9 @@ class InThread(Statement):
         return "\n".join(["def work():", *indented(self.inner.code(number)), "in_thread(work)"])
 
     def interpret(self, world: World, number: int) -> None:
+        if isinstance(self.inner, Write):
+            # If it is not seen, for it writes what was there, copies of that go on being copies of this.
+            world.values.origin[world.slots[self.inner.target].numbers] = EITHER
         self.inner.interpret(world, number)
         if isinstance(self.inner, Write):
             world.values.origin[world.slots[self.inner.target].numbers] = EITHER
