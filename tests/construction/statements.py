@@ -235,7 +235,8 @@ class InThread(Statement):
     def interpret(self, world: World, number: int) -> None:
         if isinstance(self.inner, Write):
             # If it is not seen, for it writes what was there, copies of that go on being copies of this.
-            world.values.origin[world.slots[self.inner.target].numbers] = EITHER
+            numbers = world.slots[self.inner.target].numbers
+            world.values.origin[numbers[world.values.origin[numbers] == INIT]] = EITHER
         self.inner.interpret(world, number)
         if isinstance(self.inner, Write):
             world.values.origin[world.slots[self.inner.target].numbers] = EITHER
