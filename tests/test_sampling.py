@@ -231,11 +231,29 @@ def test_the_size_of_pieces_changes_nothing(transform: Transform, piece: int) ->
 @pytest.mark.usefixtures("threads")
 def test_the_number_of_threads_changes_nothing(transform: Transform) -> None:
     count = 3 * CPU_PIECE + 12345 if not isinstance(transform, TailTransform) else 100_001
+    bits = Sampler(CPU).bits(KEY, 0, count).clone()
     torch.set_num_threads(1)
-    alone = draw(transform, count)
+    alone, by_operators = transformed(transform, bits), torch.empty(count)
     for number in (2, 3, 5):
         torch.set_num_threads(number)
+        Sampler(CPU, native=False).draw_into(by_operators, KEY, transform)
         assert torch.equal(draw(transform, count), alone)
+        assert torch.equal(transformed(transform, bits), alone)
+        assert torch.equal(by_operators, alone)
+        assert torch.get_num_threads() == number
+
+
+@pytest.mark.usefixtures("threads")
+def test_the_number_of_threads_is_put_back_after_an_error() -> None:
+    class Failing(UniformTransform):
+        def __call__(self, bits: Tensor, out: Tensor) -> None:
+            assert torch.get_num_threads() == 1
+            raise ZeroDivisionError
+
+    torch.set_num_threads(2)
+    with pytest.raises(ZeroDivisionError):
+        Sampler(CPU, native=False).draw_into(torch.empty(5000), KEY, Failing(0.0, 1.0))
+    assert torch.get_num_threads() == 2
 
 
 @st.composite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -18,9 +19,8 @@ from .version1 import in_version1
 BLOCK = 1 << 18
 """The length of the table, and how many words of a stream share a multiplier and a summand. Part of the definition."""
 
-# Large enough that the calls cost little beside the work, on several threads too, of which torch gives each at least
-# 2**15 elements; small enough for the second- or third-level cache.
-CPU_PIECE = 2 * BLOCK
+# Large enough that the calls cost little beside the work, small enough for the second- or third-level cache.
+CPU_PIECE = BLOCK // 2
 ACCELERATOR_PIECE = 1 << 24
 
 
@@ -135,19 +135,40 @@ class Sampler:
             flat = out.view(-1) if out.is_contiguous() else out
             draws.append(Draw(flat, key, transform, 0, row_major(flat.shape)))
         small: dict[Transform, list[Draw]] = {}
-        for draw in self._left(draws):
-            if draw.out.numel() > SMALL:
-                self._draw(draw)
-            else:
-                small.setdefault(self._defined(draw.transform), []).append(draw)
-        for transform, alike in small.items():
-            self._draw_small(alike, transform)
+        left = self._left(draws)
+        with self._quietly():
+            for draw in left:
+                if draw.out.numel() > SMALL:
+                    self._draw(draw)
+                else:
+                    small.setdefault(self._defined(draw.transform), []).append(draw)
+            for transform, alike in small.items():
+                self._draw_small(alike, transform)
 
     def draw_region(self, out: Tensor, key: Key, transform: Transform, region: Region) -> None:
         """Fill the part of `out` that holds a region with what `draw_into` would give to that region of the whole."""
         draws = [Draw(view, key, transform, first, steps) for view, first, steps in region.blocks(out)]
-        for draw in self._left(draws):
-            self._draw(draw)
+        left = self._left(draws)
+        with self._quietly():
+            for draw in left:
+                self._draw(draw)
+
+    @contextmanager
+    def _quietly(self) -> Iterator[None]:
+        """One of torch's threads, on the CPU: some fifty passes over a piece are as many barriers.
+
+        At each, all threads wait for the one from which another process has taken its core: on a busy machine a value
+        takes 100 ns, and 10 on one thread.
+        """
+        threads = torch.get_num_threads()
+        if self.device.type != "cpu" or threads == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
 
     def _left(self, draws: Sequence[Draw]) -> Sequence[Draw]:
         """What the kernel has not done."""
