@@ -97,7 +97,7 @@ def anderson_darling(ordered: np.ndarray) -> float:
 def tails(sample: np.ndarray) -> dict[str, float]:
     """How many normal values lie beyond 2, 3, 4 and 5 standard deviations, on each side."""
     found = {}
-    for bound in (2, 3, 4, 5):
+    for bound in (2, 3, 4, 5, 6):
         for side in (-1, 1):
             count = int((side * sample > bound).sum())
             mean = len(sample) * float(stats.norm.sf(bound))
