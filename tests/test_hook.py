@@ -171,6 +171,16 @@ def test_the_call_hook_is_there_only_while_something_waits_for_its_values() -> N
     assert is_seven(second)
 
 
+def test_a_call_of_all_that_an_inner_block_has_built_ends_nothing_for_the_outer() -> None:
+    with autoinit([dict(type="Constant", layer="Linear", val=11)]):
+        first = nn.Linear(2, 2)
+        with autoinit([dict(type="Constant", layer="LayerNorm", val=3)]):
+            called = nn.LayerNorm(2)
+            called(torch.zeros(1, 2))
+            second = copy.deepcopy(first)
+    assert second.weight.unique().tolist() == first.weight.unique().tolist() == [11]
+
+
 def test_no_values_in_nested_blocks_are_lost_by_a_call() -> None:
     with autoinit([SEVEN, dict(type="Constant", val=2, layer="Conv2d")]):
         with autoinit(dict(type="Constant", val=3, layer="Linear")):

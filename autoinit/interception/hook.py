@@ -275,7 +275,7 @@ def _on_call(module: nn.Module, args: Any) -> None:
             with without_modes():
                 run.settle_called(module)
             watch = run.deferral.watch
-            if watch is not None and not run.census.roots():
+            if watch is not None and not any(each.census.roots() for each in _open if each.deferral.watch is watch):
                 # All that was built is traced, compiled or trained from now on: there is nothing to watch.
                 watch.end()
             with _lock:
