@@ -163,6 +163,26 @@ def test_what_it_leaves_to_torchs_operators(out: Tensor, transform: Transform) -
 
 
 @needs_kernel
+def test_memory_that_was_taken_away_is_not_written() -> None:
+    freed, cut = torch.empty(1 << 12), torch.empty(2, 8)[1]
+    freed.untyped_storage().resize_(0)
+    cut.untyped_storage().resize_(40)
+    draws = [Draw(out, KEY, TRANSFORMS[0], 0, (1,)) for out in (freed, cut)]
+    assert found is not None and found.draw(draws) == draws
+
+
+def test_the_default_dtype_changes_nothing() -> None:
+    for transform in (*TRANSFORMS, truncated_normal(0.0, 1.0, 40.0, INF)):
+        right, out = by_operators(torch.empty(3000), transform), torch.empty(3000)
+        torch.set_default_dtype(torch.float64)
+        try:
+            by_operators(out, transform)
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert same_bits(out, right)
+
+
+@needs_kernel
 def test_more_axes_than_it_takes() -> None:
     assert found is not None
     out = torch.empty((3,) * 10).permute(*range(9, -1, -1))[::2, ::2, ::2, ::2, ::2, ::2, ::2, ::2, ::2, ::2]

@@ -96,7 +96,8 @@ class Draw:
         """Whether the kernel can write to the tensor: plain memory, in which no two elements are the same."""
         out = self.out
         is_plain = type(out) in (Tensor, torch.nn.Parameter) and out.device.type == "cpu" and not out.is_neg()
-        return is_plain and out.dtype in DTYPES and (out.is_contiguous() or _is_apart(out))
+        is_known = is_plain and out.dtype in DTYPES and (out.is_contiguous() or _is_apart(out))
+        return is_known and _has_memory(out)
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,13 @@ def _describe(request: _Request, draw: Draw, drawn: _Distribution) -> bool:
         request.sizes[axis], request.steps[axis], request.strides[axis] = size, step, stride
     request.axes, request.dtype = len(axes), DTYPES[out.dtype]
     return True
+
+
+def _has_memory(tensor: Tensor) -> bool:
+    """Whether all elements have memory: FSDP takes that of whole parameters away (`storage.resize_(0)`)."""
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+    held = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return not tensor.numel() or int(tensor.storage_offset()) + reach <= held
 
 
 def _is_apart(tensor: Tensor) -> bool:
