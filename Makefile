@@ -16,7 +16,7 @@ SAMPLE ?= 60
 # Two installations into one environment at a time break it.
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test check corpus oracle statistics verdicts published zoo fuzz mutants bench docs format clean
+.PHONY: help demo test check corpus oracle statistics verdicts triton gpu published zoo fuzz mutants bench docs format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-13s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,14 @@ statistics: $(VENV)/with-test ## the sampler against chance, on 10^8 values; and
 
 verdicts: $(VENV)/with-test ## how often verify is wrong: false alarms, power, and faults that have to be found
 	$(PY) -m tests.verdicts
+
+triton: $(VENV)/with-test ## the kernel for GPUs, interpreted on the CPU (1 GB to install)
+	$(PIP) install --constraint constraints.txt --editable '.[triton]'
+	TRITON_INTERPRET=1 $(PYTEST) tests/test_triton_kernel.py
+
+gpu: ## on a GPU, with an environment that has torch for it: the tests of CUDA, and what drawing costs
+	python -m pytest tests/test_triton_kernel.py tests/test_cuda.py
+	python -m benchmarks --only cuda
 
 published: $(VENV)/with-test $(VENV)/with-zoo ## libraries' own weights verified against what their sources say
 	$(PY) -m tests.published

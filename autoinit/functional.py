@@ -15,6 +15,8 @@ from .modes import without_modes
 from .planning import Planner, Surroundings
 from .rules import Rule
 
+SURROUNDINGS = Surroundings(rules_only=True, shallow=True)
+
 
 def constant_init(module: nn.Module, val: float, bias: float = 0) -> None:
     """Fill the weight with `val` and the bias with `bias`.
@@ -101,7 +103,7 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
     if not isinstance(module, nn.Module):
         raise ConfigTypeError(f"{origin}(): {module!r} must be a torch.nn.Module, not {type(module).__name__}.")
     rule = Rule(initializer=scheme, bias=bias, layer=(type(module),), padding="fill", origin=origin)
-    planner = Planner(module, [(rule,)], Surroundings(rules_only=True, shallow=True))
+    planner = Planner(module, [(rule,)], SURROUNDINGS)
+    plan = make_plan(planner)
     with without_modes():
-        plan = make_plan(planner)
         execute(plan, module, None, 0, targets_of(planner, plan))

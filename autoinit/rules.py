@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from torch import nn
 
@@ -191,7 +191,7 @@ class Rule:
                     raise ConfigError(f"{self.origin}.{key}: {error}", origin=f"{self.origin}.{key}") from error
 
     def _reaches(self, param: str) -> bool:
-        return any(param_pattern(pattern)(param) for pattern in self.params or DEFAULT_PARAMS)
+        return _is_reached(param, tuple(self.params or DEFAULT_PARAMS))
 
     @cached_property
     def _bias_is_companion(self) -> bool:
@@ -251,6 +251,11 @@ class Rule:
         text = ", ".join(f"{key}={_compact(value)}" for key, value in shown)
         text = ", ".join(filter(None, (text, "overwrite=True" if self.overwrite else "")))
         return f"{self.origin} ({text})" if text else self.origin
+
+
+@lru_cache(maxsize=1024)
+def _is_reached(param: str, patterns: tuple[str, ...]) -> bool:
+    return any(param_pattern(pattern)(param) for pattern in patterns)
 
 
 def _compact(values: Sequence[str | type]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
-from . import building, construction, initialization, memory, planning, sampling, verification
+from . import building, construction, cuda, initialization, memory, planning, sampling, verification
 from .competitor import competing
 from .machine import describe_machine
 from .rows import Row, tabulate
@@ -23,6 +23,7 @@ BENCHES: dict[str, Callable[[bool], Iterator[Row]]] = {
     "sampling": sampling.rows,
     "verification": verification.rows,
     "memory": memory.rows,
+    "cuda": cuda.rows,
 }
 
 

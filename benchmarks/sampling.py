@@ -106,10 +106,10 @@ def drawing(holder: Holder, cfg: dict[str, Any]) -> Callable[[], object]:
 
 
 def by_operators(run: Callable[[], object]) -> Callable[[], object]:
-    """The same without the C kernel."""
+    """The same without a kernel."""
 
     def run_by_operators() -> object:
-        with mock.patch.object(sampler_module, "kernel", return_value=None):
+        with mock.patch.object(sampler_module, "kernel_on", return_value=None):
             return run()
 
     return run_by_operators

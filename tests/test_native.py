@@ -29,7 +29,8 @@ from autoinit.sampling import (
     native,
     truncated_normal,
 )
-from autoinit.sampling.native import Draw, Kernel, kernel
+from autoinit.sampling.draws import Draw
+from autoinit.sampling.native import Kernel, kernel
 from autoinit.sampling.sampler import BLOCK, row_major
 
 from .test_regions import regions

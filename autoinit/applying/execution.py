@@ -93,7 +93,7 @@ def execute(plan: Plan, module: nn.Module, seed: int | None, root: int, targets:
     token = running.set(values)
     loads: list[Loading] = []
     try:
-        with put_back_on_error([(plan, targets)] if plan.runs_loading_code else []):
+        with put_back_on_error([(plan, targets)]) if plan.runs_loading_code else nullcontext():
             for phase, step in phases(plan):
                 for entry in fill_in(phase, targets, values):
                     outcomes[entry.fqn] = FILLED

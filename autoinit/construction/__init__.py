@@ -4,6 +4,7 @@ from .content import AUTOINIT as AUTOINIT
 from .content import Content as Content
 from .content import Origin as Origin
 from .content import Place as Place
+from .generators import ACCELERATORS as ACCELERATORS
 from .memory import Region as Region
 from .operators import Call as Call
 from .operators import operator_of as operator_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import _torch
+from .generators import is_same, set_state, state_of
 from .memory import Memory, Region
 
 TRUNC_NORMAL = f"torch.nn.init.{_torch.NO_GRAD_TRUNC_NORMAL}"
@@ -32,9 +32,10 @@ class Fill:
         region: which part of it.
         layout: offset, sizes and strides in elements, to make the tensor again.
         dtype: of the tensor.
+        device: of the tensor.
         numbers: the other arguments, by position.
         named: the other arguments, by name.
-        draws: whether it draws from torch's default generator.
+        draws: whether it draws from the default generator of the device.
         overwrites: whether nothing is left of what was there.
     """
 
@@ -43,6 +44,7 @@ class Fill:
     region: Region
     layout: tuple[int, torch.Size, tuple[int, ...]]
     dtype: torch.dtype
+    device: torch.device
     numbers: tuple[Any, ...]
     named: Mapping[str, Any]
     draws: bool
@@ -65,9 +67,9 @@ class Fill:
         offset, size, stride = self.layout
         if storage is None:
             # In the same layout: how many numbers torch draws from a generator depends on it.
-            tensor = torch.empty_strided(size, stride, dtype=self.dtype, device="cpu")
+            tensor = torch.empty_strided(size, stride, dtype=self.dtype, device=self.device)
         else:
-            tensor = torch.empty(0, dtype=self.dtype, device="cpu").set_(storage, offset, size, stride)
+            tensor = torch.empty(0, dtype=self.dtype, device=self.device).set_(storage, offset, size, stride)
         function_of(self.operator)(tensor, *self.numbers, **self.named)
 
 
@@ -136,8 +138,8 @@ class Postponed:
         self._numbers = itertools.count()
         self._held: dict[int, Held] = {}
         self._draws: list[Fill] = []
-        self._state: Tensor | None = None
-        """Of the default generator, where the first of the postponed draws begins."""
+        self._states: dict[torch.device, Tensor] = {}
+        """Of the default generators, where the first of the postponed draws begins."""
         self._on_unseen = on_unseen
         self._next_sweep = 64
 
@@ -159,7 +161,7 @@ class Postponed:
     def add(self, fill: Fill, tensor: Tensor) -> None:
         """Postpone a fill, which is the latest."""
         if fill.draws:
-            self._note_state()
+            self._note_state(fill.device)
             self._draws.append(fill)
         fill.number = next(self._numbers)
         held = self._held.get(fill.memory.key)
@@ -173,12 +175,11 @@ class Postponed:
             self._void(fill for held in self._held.values() if held.is_dropped for fill in held.fills)
             self._next_sweep = max(64, 2 * len(self._held))
 
-    def _note_state(self) -> None:
-        state = torch.default_generator.get_state()
-        if self._state is not None and not _is_same(self._state, state):
+    def _note_state(self, device: torch.device) -> None:
+        state = state_of(device)
+        if device in self._states and not is_same(self._states[device], state):
             self.run_draws()
-        if self._state is None:
-            self._state = state
+        self._states.setdefault(device, state)
 
     def run_for(self, keys: Collection[int]) -> None:
         """Bring some storages up to date: do their fills, and the draws that come before the last of those."""
@@ -216,7 +217,7 @@ class Postponed:
         dropped.sort(key=_number)
         self._take(dropped)
         if not self._draws:
-            self._state = None
+            self._states.clear()
         return dropped
 
     def _before(self, last: int) -> list[Fill]:
@@ -266,23 +267,21 @@ class Postponed:
 
     @contextmanager
     def _from_where_draws_begin(self, draws: bool) -> Iterator[None]:
-        """Where the generator was set meanwhile, a stretch in which it stands where it stood before."""
-        state = self._state
-        if not draws or state is None:
+        """Where a generator was set meanwhile, a stretch in which it stands where it stood before."""
+        if not draws or not self._states:
             yield
             return
-        now = torch.default_generator.get_state()
-        self._state = None
-        was_set = not _is_same(state, now)
-        if was_set:
-            torch.default_generator.set_state(state)
+        before, self._states = self._states, {}
+        now = {device: state_of(device) for device in before}
+        was_set = [device for device, state in before.items() if not is_same(state, now[device])]
+        for device in was_set:
+            set_state(device, before[device])
         try:
             yield
         finally:
-            if self._draws:
-                self._state = torch.default_generator.get_state()
-            if was_set:
-                torch.default_generator.set_state(now)
+            self._states |= {device: state_of(device) for device in {fill.device for fill in self._draws}}
+            for device in was_set:
+                set_state(device, now[device])
 
     def _take(self, fills: Sequence[Fill]) -> None:
         """Take fills off the list."""
@@ -305,15 +304,6 @@ def _overwritten(fills: Sequence[Fill]) -> Iterator[Fill]:
     for index, fill in enumerate(fills):
         if any(later.covers(fill) for later in fills[index + 1 :]):
             yield fill
-
-
-def _is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether two states of a generator are the same: asked at each draw, where `torch.equal` is slow."""
-    return _bytes(one) == _bytes(other)
-
-
-def _bytes(state: Tensor) -> bytes:
-    return ctypes.string_at(state.data_ptr(), state.numel())
 
 
 def _number(fill: Fill) -> int:

@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from .. import _torch
 from .content import Content, Place
 from .functions import Access, access_of
+from .generators import is_in_order
 from .memory import Memory, Region
 from .modes import (
     default_device_is_busy,
@@ -215,7 +216,7 @@ class Watch:
             return False
         layout = (int(target.storage_offset()), target.shape, target.stride())
         region = Region.of(target)
-        fill = Fill(name, memory, region, layout, target.dtype, numbers, named, draws, overwrites)
+        fill = Fill(name, memory, region, layout, target.dtype, target.device, numbers, named, draws, overwrites)
         self.postponed.add(fill, target)
         held = () if overwrites else tuple(filter(None, (memory.content(region),)))
         memory.write(region, Content(name, values, sources=held, place=Place.of(frame)))
@@ -230,7 +231,7 @@ class Watch:
             self.may_postpone
             and self._has_functions
             and not (memory.exposed or memory.is_foreign)
-            and target.is_cpu
+            and is_in_order(target.device)
             and target.is_floating_point()
             and target.layout is torch.strided
             and bool(target.numel())

@@ -20,7 +20,7 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from .. import _torch, applying, parametrized
-from ..construction import Watch, current_watch, current_watches, tensors_in
+from ..construction import ACCELERATORS, Watch, current_watch, current_watches, tensors_in
 from ..modes import without_modes
 from ..patches import PACKAGES, Patches
 from ..planning import ENGINES
@@ -318,9 +318,11 @@ _patches.want(nn.Module, "load_state_dict", _on_load_state_dict)
 _patches.want(nn.init, _torch.NO_GRAD_TRUNC_NORMAL, _on_trunc_normal)
 _patches.want(threading.Thread, "start", _on_thread)
 _patches.want(ThreadPoolExecutor, "submit", _on_thread)
-for owner in (torch, torch.random):
-    for name in ("get_rng_state", "set_rng_state", "manual_seed", "seed"):
-        _patches.want(owner, name, _on_generator)
+for owners in ((torch, torch.random), *ACCELERATORS):
+    for name in ("get_rng_state", "set_rng_state", "manual_seed", "manual_seed_all", "seed", "seed_all"):
+        for module in owners:
+            if hasattr(module, name):
+                _patches.want(module, name, _on_generator)
 for layer in (nn.Embedding, nn.EmbeddingBag):
     _patches.want(layer, "from_pretrained", _on_pretrained)
 for owner in (torch, torch.utils.dlpack):

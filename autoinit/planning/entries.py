@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeVar
@@ -140,6 +140,13 @@ class ByName(Mapping[str, E]):
 
     def __len__(self) -> int:
         return len(self.entries)
+
+    # Those of `Mapping` look up each name again.
+    def values(self) -> ValuesView[E]:
+        return self.entries.values()
+
+    def items(self) -> ItemsView[str, E]:
+        return self.entries.items()
 
 
 def coverage(title: str, entries: Iterable[Entry], uncovered: Collection[str]) -> Table:

@@ -4,13 +4,13 @@ Nothing here is sequential: any range of any parameter can be drawn alone, by an
 `docs/sampling.md` is the definition; `VERSION` names it.
 """
 
+from .kernels import Kernel as Kernel
+from .kernels import kernel_on as kernel_on
 from .keys import VERSION as VERSION
 from .keys import Key as Key
 from .keys import check_seed as check_seed
 from .keys import derive_key as derive_key
 from .keys import fresh_seed as fresh_seed
-from .native import Kernel as Kernel
-from .native import kernel as kernel
 from .normals import NormalTransform as NormalTransform
 from .normals import TailTransform as TailTransform
 from .normals import TruncNormalTransform as TruncNormalTransform

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from .draws import Draw
+from .kernels import kernel_on
 from .keys import VERSION, Key
 from .mixing import finish, scattered, scattered_number, signed
-from .native import Draw, kernel
 from .regions import Region
 from .transforms import Transform
 from .version1 import in_version1
@@ -35,7 +36,7 @@ class Sampler:
         device: where the values are wanted.
         piece: how many values are drawn at a time; the values do not depend on it.
         version: the definition of the values, 1 or 2.
-        native: whether the C kernel may draw, where there is one; it gives the same values.
+        native: whether a kernel may draw, where there is one; it gives the same values.
 
     Example:
         >>> import torch
@@ -50,7 +51,7 @@ class Sampler:
         self, device: torch.device, piece: int | None = None, *, version: int = VERSION, native: bool = True
     ) -> None:
         self.version = version
-        self._kernel = kernel() if native and version == VERSION and device.type == "cpu" else None
+        self._kernel = kernel_on(device) if native and version == VERSION else None
         self.piece = piece or (CPU_PIECE if device.type == "cpu" else ACCELERATOR_PIECE)
         self.device = device
         self._table = torch.empty(0, dtype=torch.int64, device=device)
@@ -134,8 +135,10 @@ class Sampler:
         for out, key, transform in zip(outs, keys, transforms, strict=True):
             flat = out.view(-1) if out.is_contiguous() else out
             draws.append(Draw(flat, key, transform, 0, row_major(flat.shape)))
-        small: dict[Transform, list[Draw]] = {}
         left = self._left(draws)
+        if not left:
+            return
+        small: dict[Transform, list[Draw]] = {}
         with self._quietly():
             for draw in left:
                 if draw.out.numel() > SMALL:
