@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import takewhile
 from operator import attrgetter
 from typing import Any
 
@@ -137,7 +138,8 @@ class Postponed:
     def __init__(self, on_unseen: Callable[[Memory], None]) -> None:
         self._numbers = itertools.count()
         self._held: dict[int, Held] = {}
-        self._draws: list[Fill] = []
+        self._draws: dict[int, Fill] = {}
+        """Those that draw, by number, in their order."""
         self._states: dict[torch.device, Tensor] = {}
         """Of the default generators, where the first of the postponed draws begins."""
         self._on_unseen = on_unseen
@@ -160,10 +162,10 @@ class Postponed:
 
     def add(self, fill: Fill, tensor: Tensor) -> None:
         """Postpone a fill, which is the latest."""
+        fill.number = next(self._numbers)
         if fill.draws:
             self._note_state(fill.device)
-            self._draws.append(fill)
-        fill.number = next(self._numbers)
+            self._draws[fill.number] = fill
         held = self._held.get(fill.memory.key)
         if held is None:
             held = Held(tensor.untyped_storage(), _torch.shares_version(tensor), _torch.version_of(tensor), [])
@@ -193,11 +195,12 @@ class Postponed:
     def run_draws(self) -> None:
         """Do everything that draws, because something else is about to draw."""
         if self._draws:
-            self._run(self._before(self._draws[-1].number))
+            self._run(self._before(next(reversed(self._draws))))
 
     def run_all(self) -> None:
         """Do everything."""
-        self._run([*(f for f in self._draws if f.is_void), *(f for held in self._held.values() for f in held.fills)])
+        void = (fill for fill in self._draws.values() if fill.is_void)
+        self._run([*void, *(fill for held in self._held.values() for fill in held.fills)])
 
     def run_those(self, fills: Iterable[Fill], tensors: Mapping[int, Tensor]) -> None:
         """Do fills that were dropped, after all."""
@@ -222,7 +225,7 @@ class Postponed:
 
     def _before(self, last: int) -> list[Fill]:
         """All draws up to a number, with what else was filled in the same memory before it."""
-        before = [fill for fill in self._draws if fill.number <= last]
+        before = list(takewhile(lambda fill: fill.number <= last, self._draws.values()))
         keys = {fill.memory.key for fill in before if not fill.is_void}
         filled = [fill for key in keys for fill in self._held[key].fills if fill.number <= last]
         return [*filled, *(fill for fill in before if fill.is_void)]
@@ -230,9 +233,7 @@ class Postponed:
     def _void(self, fills: Iterable[Fill]) -> None:
         """Forget fills of which nothing would be left, but for the numbers that they draw."""
         fills = list(fills)
-        draws = self._draws
-        self._take(fills)
-        self._draws = [fill for fill in draws if fill.draws]
+        self._take(fills, their_draws=False)
         for fill in fills:
             fill.is_void = True
 
@@ -279,12 +280,12 @@ class Postponed:
         try:
             yield
         finally:
-            self._states |= {device: state_of(device) for device in {fill.device for fill in self._draws}}
+            self._states |= {device: state_of(device) for device in before if self._draws}
             for device in was_set:
                 set_state(device, now[device])
 
-    def _take(self, fills: Sequence[Fill]) -> None:
-        """Take fills off the list."""
+    def _take(self, fills: Sequence[Fill], *, their_draws: bool = True) -> None:
+        """Take fills off the list, and out of the order of draws unless the numbers that they draw still matter."""
         gone = {fill.number for fill in fills}
         for memory in {fill.memory for fill in fills if not fill.is_void}:
             held = self._held[memory.key]
@@ -295,8 +296,9 @@ class Postponed:
             else:
                 del self._held[memory.key]
                 memory.pending = False
-        if any(fill.draws for fill in fills):
-            self._draws = [fill for fill in self._draws if fill.number not in gone]
+        if their_draws:
+            for number in gone:
+                self._draws.pop(number, None)
 
 
 def _overwritten(fills: Sequence[Fill]) -> Iterator[Fill]:
