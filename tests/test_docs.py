@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import doctest
 import importlib
+import importlib.util
 import io
 import os
 import re
@@ -40,7 +41,7 @@ PACKAGE = Path(autoinit.__file__).parent
 MODULES = sorted(
     ".".join(("autoinit", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
     for path in PACKAGE.rglob("*.py")
-    if path.stem != "__main__"
+    if path.stem != "__main__" and (path.stem != "triton_kernel" or importlib.util.find_spec("triton"))
 )
 FENCE = re.compile(r"^ *(?P<ticks>`{3,})(?P<info>[^`\n]*)\n(?P<body>.*?)^ *(?P=ticks) *$", re.M | re.S)
 FILE = re.compile(r"# file: (\S+)")

@@ -174,7 +174,7 @@ class Postponed:
             fill.memory.forget_values()
         held.fills.append(fill)
         if len(self._held) >= self._next_sweep:
-            self._void(fill for held in self._held.values() if held.is_dropped for fill in held.fills)
+            self._void_what_is_gone()
             self._next_sweep = max(64, 2 * len(self._held))
 
     def _note_state(self, device: torch.device) -> None:
@@ -219,6 +219,10 @@ class Postponed:
         ]
         dropped.sort(key=_number)
         self._take(dropped)
+        if any(fill.draws for fill in dropped):
+            # Later draws get other numbers anyhow: none need be drawn for the sake of their order.
+            self._void_what_is_gone()
+            self._draws = {number: fill for number, fill in self._draws.items() if not fill.is_void}
         if not self._draws:
             self._states.clear()
         return dropped
@@ -229,6 +233,9 @@ class Postponed:
         keys = {fill.memory.key for fill in before if not fill.is_void}
         filled = [fill for key in keys for fill in self._held[key].fills if fill.number <= last]
         return [*filled, *(fill for fill in before if fill.is_void)]
+
+    def _void_what_is_gone(self) -> None:
+        self._void(fill for held in self._held.values() if held.is_dropped for fill in held.fills)
 
     def _void(self, fills: Iterable[Fill]) -> None:
         """Forget fills of which nothing would be left, but for the numbers that they draw."""
