@@ -237,8 +237,10 @@ def test_the_overview_has_a_line_for_each_model_and_a_column_for_each_way(
     rows = [*times("small", 10, 1, 3.0), *times("small", 10, 2, 1.0), *times("one tensor", None, 2, 5.0)]
     source = tmp_path / "bench.json"
     source.write_text(json.dumps({"rows": [row.to_dict() for row in rows]}))
-    overview.main(source)
-    head, rule, *body = capsys.readouterr().out.splitlines()
+    overview.main(source, source)
+    shortly, _, short, empty, head, rule, *body = capsys.readouterr().out.splitlines()
+    assert short == "| small | 1 s | 2 s | 0.50 |  | 0.50 |  |"
+    assert short.count("|") == shortly.count("|") and not empty
     assert head == f"| model | {AUTOINIT} | {PLAIN} | {LIMIT} |"
     assert rule.count("|") == head.count("|")
     assert body == [

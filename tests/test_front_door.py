@@ -1,0 +1,70 @@
+"""The public names, their signatures, and what errors derive from: what users' code relies on (issue 17 keeps it).
+
+A change that is meant is written down with `AUTOINIT_FRONT_DOOR=write pytest tests/test_front_door.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import autoinit
+import autoinit.compat.mmengine
+import autoinit.initializers
+import autoinit.testing
+
+WRITTEN = Path(__file__).parent / "data" / "front_door.txt"
+MODULES: tuple[ModuleType, ...] = (
+    autoinit,
+    autoinit.initializers,
+    autoinit.compat.mmengine,
+    autoinit.testing,
+)
+
+
+def lines() -> Iterator[str]:
+    for module in MODULES:
+        for name in sorted(vars(module)):
+            value = getattr(module, name)
+            if not name.startswith("_") and not isinstance(value, ModuleType):
+                yield from described(f"{module.__name__}.{name}", value)
+
+
+def described(name: str, value: object) -> Iterator[str]:
+    if isinstance(value, type):
+        bases = ", ".join(base.__name__ for base in value.__mro__[1:-1] if not base.__name__.startswith("_"))
+        yield f"class {name}{signature(value)} from {bases}" if bases else f"class {name}{signature(value)}"
+        for each in sorted(dir(value)):
+            if (
+                not each.startswith("_")
+                and each not in dir(Exception)
+                and is_ours(getattr(value, each, None), value, each)
+            ):
+                yield f"    {each}"
+    elif callable(value):
+        yield f"{name}{signature(value)}"
+    elif isinstance(value, (str, int, float, tuple)):
+        yield f"{name} = {value!r}"
+
+
+def is_ours(value: object, owner: type, name: str) -> bool:
+    """Whether a member comes from a class of this package."""
+    holder = next((base for base in owner.__mro__ if name in vars(base)), None)
+    return holder is not None and holder.__module__.startswith("autoinit")
+
+
+def signature(value: object) -> str:
+    try:
+        return str(inspect.signature(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return "(...)"
+
+
+def test_the_front_door_is_as_it_was() -> None:
+    found = "\n".join(lines()) + "\n"
+    if os.environ.get("AUTOINIT_FRONT_DOOR") == "write":
+        WRITTEN.write_text(found)
+    assert found == WRITTEN.read_text()
