@@ -164,6 +164,29 @@ def test_what_it_leaves_to_torchs_operators(out: Tensor, transform: Transform) -
 
 
 @needs_kernel
+def test_elements_more_than_two_gib_apart() -> None:
+    whole = torch.empty(2**31 + 64, dtype=torch.bfloat16)  # Memory that is not touched is not taken.
+    view, right = whole.as_strided((3, 50), (2**30, 1)), torch.empty(3, 50, dtype=torch.bfloat16)
+    for kernel in VARIANTS:
+        view.zero_()
+        assert kernel.draw([Draw(view, KEY, TRANSFORMS[3], 0, (50, 1))]) == []
+        assert same_bits(view, by_operators(right, TRANSFORMS[3]))
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS[3:], ids=repr)
+def test_where_subnormal_numbers_are_flushed(transform: Transform) -> None:
+    outs = [torch.empty(5000) for _ in range(3)]
+    Sampler(CPU).draw_into(outs[0], KEY, transform)
+    torch.set_flush_denormal(True)
+    try:
+        Sampler(CPU).draw_into(outs[1], KEY, transform)
+        by_operators(outs[2], transform)
+    finally:
+        torch.set_flush_denormal(False)
+    assert same_bits(outs[0], outs[1]) and same_bits(outs[0], outs[2])
+
+
+@needs_kernel
 def test_memory_that_was_taken_away_is_not_written() -> None:
     freed, cut = torch.empty(1 << 12), torch.empty(2, 8)[1]
     freed.untyped_storage().resize_(0)
