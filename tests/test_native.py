@@ -167,9 +167,9 @@ def test_what_it_leaves_to_torchs_operators(out: Tensor, transform: Transform) -
 def test_elements_more_than_two_gib_apart() -> None:
     whole = torch.empty(2**31 + 64, dtype=torch.bfloat16)  # Memory that is not touched is not taken.
     view, right = whole.as_strided((3, 50), (2**30, 1)), torch.empty(3, 50, dtype=torch.bfloat16)
-    for kernel in VARIANTS:
+    for variant in VARIANTS:
         view.zero_()
-        assert kernel.draw([Draw(view, KEY, TRANSFORMS[3], 0, (50, 1))]) == []
+        assert variant.draw([Draw(view, KEY, TRANSFORMS[3], 0, (50, 1))]) == []
         assert same_bits(view, by_operators(right, TRANSFORMS[3]))
 
 
