@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from autoinit.sampling import quantile
-from autoinit.sampling.intervals import Places
+from autoinit.sampling import normal_quantile
+from autoinit.sampling.truncation import Places
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -23,20 +23,20 @@ def poles(numbers: tuple[tuple[float, float], ...], at: Floats) -> Floats:
 def central(place: Floats) -> Floats:
     square = place * place
     rest = F(1) - square
-    total = square * F(quantile.SMOOTH[6])
+    total = square * F(normal_quantile.SMOOTH[6])
     for number in (5, 4, 3, 2, 1):
-        total = (total + F(quantile.SMOOTH[number])) * square
-    (sharp, below), (wide, far_below) = (map(F, pole) for pole in quantile.POLES)
-    total = (total + F(quantile.SMOOTH[0])) + wide / (rest + far_below)
-    return np.minimum(total * place + (sharp / (rest + below)) * place, F(quantile.AT_SEAM))
+        total = (total + F(normal_quantile.SMOOTH[number])) * square
+    (sharp, below), (wide, far_below) = (map(F, pole) for pole in normal_quantile.POLES)
+    total = (total + F(normal_quantile.SMOOTH[0])) + wide / (rest + far_below)
+    return np.minimum(total * place + (sharp / (rest + below)) * place, F(normal_quantile.AT_SEAM))
 
 
 def outer(rest: Floats) -> Floats:
     fraction, exponent = np.frexp(rest)
-    log = poles(quantile.LOG_POLES, fraction * F(2)) - F(quantile.LOG_LEVEL)
-    log = (1 - exponent).astype(F) * F(quantile.LOG_2) + log
-    slope = F(quantile.TAIL_LEVEL) - poles(quantile.TAIL_POLES, log)
-    return np.maximum(np.sqrt(log) * slope, F(quantile.AT_SEAM))
+    log = poles(normal_quantile.LOG_POLES, fraction * F(2)) - F(normal_quantile.LOG_LEVEL)
+    log = (1 - exponent).astype(F) * F(normal_quantile.LOG_2) + log
+    slope = F(normal_quantile.TAIL_LEVEL) - poles(normal_quantile.TAIL_POLES, log)
+    return np.maximum(np.sqrt(log) * slope, F(normal_quantile.AT_SEAM))
 
 
 def standard(bits: Integers, places: Places) -> Floats:

@@ -12,8 +12,8 @@ from autoinit import autoinit, initialize
 from autoinit.construction import Watch
 from autoinit.sampling import Sampler, Transform
 
+from .test_c_kernel import DTYPES, KEY, TRANSFORMS, by_operators, same_bits
 from .test_deferral import MODELS, SIZE, watched
-from .test_native import DTYPES, KEY, TRANSFORMS, by_operators, same_bits
 
 if not torch.cuda.is_available():
     pytest.skip("`make gpu` on a GPU", allow_module_level=True)
@@ -42,12 +42,12 @@ def same(one: list[Tensor], other: list[Tensor]) -> bool:
     return len(one) == len(other) and all(map(torch.equal, one, other))
 
 
-@pytest.mark.parametrize("native", [False, True], ids=["operators", "kernel"])
+@pytest.mark.parametrize("use_kernel", [False, True], ids=["operators", "kernel"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
-def test_values_are_those_of_the_cpu(transform: Transform, dtype: torch.dtype, native: bool) -> None:
+def test_values_are_those_of_the_cpu(transform: Transform, dtype: torch.dtype, use_kernel: bool) -> None:
     out = torch.empty(300_001, dtype=dtype, device=CUDA)
-    Sampler(CUDA, native=native).draw_into(out, KEY, transform)
+    Sampler(CUDA, use_kernel=use_kernel).draw_into(out, KEY, transform)
     assert same_bits(out.cpu(), by_operators(torch.empty(300_001, dtype=dtype), transform))
 
 

@@ -122,12 +122,12 @@ def test_a_region_draws_what_the_whole_has_there(
     region: Region, piece: int, dtype: torch.dtype, transform: Transform, turned: bool
 ) -> None:
     whole = torch.empty(region.shape)
-    Sampler(CPU, native=False).draw_into(whole, KEY, transform)
+    Sampler(CPU, use_kernel=False).draw_into(whole, KEY, transform)
     axes = tuple(range(len(region.size)))[::-1]
     out = (
         torch.full(region.size[::-1], -9.0, dtype=dtype).permute(axes) if turned else torch.empty(region.size).to(dtype)
     )
-    Sampler(CPU, piece, native=False).draw_region(out, KEY, transform, region)
+    Sampler(CPU, piece, use_kernel=False).draw_region(out, KEY, transform, region)
     assert torch.equal(out, taken(region, whole).to(dtype))
 
 

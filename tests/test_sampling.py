@@ -41,10 +41,10 @@ from autoinit.sampling import (
     fresh_seed,
     truncated_normal,
 )
-from autoinit.sampling.intervals import float32
 from autoinit.sampling.keys import BITS_VERSION
 from autoinit.sampling.mixing import GAMMA, MULTIPLIER, scattered, scattered_number, signed, splitmix64
 from autoinit.sampling.sampler import BLOCK, CPU_PIECE, slabs
+from autoinit.sampling.truncation import float32
 from autoinit.sampling.version1 import in_version1
 
 CPU = torch.device("cpu")
@@ -236,7 +236,7 @@ def test_the_number_of_threads_changes_nothing(transform: Transform) -> None:
     alone, by_operators = transformed(transform, bits), torch.empty(count)
     for number in (2, 3, 5):
         torch.set_num_threads(number)
-        Sampler(CPU, native=False).draw_into(by_operators, KEY, transform)
+        Sampler(CPU, use_kernel=False).draw_into(by_operators, KEY, transform)
         assert torch.equal(draw(transform, count), alone)
         assert torch.equal(transformed(transform, bits), alone)
         assert torch.equal(by_operators, alone)
@@ -252,7 +252,7 @@ def test_the_number_of_threads_is_put_back_after_an_error() -> None:
 
     torch.set_num_threads(2)
     with pytest.raises(ZeroDivisionError):
-        Sampler(CPU, native=False).draw_into(torch.empty(5000), KEY, Failing(0.0, 1.0))
+        Sampler(CPU, use_kernel=False).draw_into(torch.empty(5000), KEY, Failing(0.0, 1.0))
     assert torch.get_num_threads() == 2
 
 
@@ -305,22 +305,22 @@ def test_other_dtypes_are_float32_rounded_once(dtype: torch.dtype, transform: Tr
     tensors=st.lists(layouts(), max_size=8),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
     piece=st.integers(1, 400),
-    native=st.booleans(),
+    use_kernel=st.booleans(),
 )
 def test_small_tensors_drawn_together_are_as_if_drawn_alone(
-    transform: Transform, tensors: list[Tensor], dtype: torch.dtype, piece: int, native: bool
+    transform: Transform, tensors: list[Tensor], dtype: torch.dtype, piece: int, use_kernel: bool
 ) -> None:
     names = [derive_key(0, 0, str(index)) for index in range(len(tensors))]
     together = [tensor.to(dtype) for tensor in tensors]
     alone = [tensor.clone() for tensor in together]
-    Sampler(CPU, piece, native=native).draw_each(together, names, [transform] * len(names))
+    Sampler(CPU, piece, use_kernel=use_kernel).draw_each(together, names, [transform] * len(names))
     for tensor, key in zip(alone, names, strict=True):
         Sampler(CPU).draw_into(tensor, key, transform)
     assert all(map(torch.equal, together, alone))
 
 
 def test_many_small_tensors_take_the_memory_of_a_piece() -> None:
-    sampler, tensors = Sampler(CPU, piece=1000, native=False), [torch.empty(7) for _ in range(3000)]
+    sampler, tensors = Sampler(CPU, piece=1000, use_kernel=False), [torch.empty(7) for _ in range(3000)]
     keys, normal = [derive_key(0, 0, str(index)) for index in range(3000)], NormalTransform(0.0, 1.0)
     sampler.draw_each(tensors, keys, [normal] * 3000)
     assert sampler._floats.numel() <= 1001
@@ -333,7 +333,7 @@ def test_the_default_device_changes_nothing(transform: Transform) -> None:
     single, small = torch.empty(9), torch.empty(9)
     with torch.device("meta"):
         Sampler(CPU).draw_into(single, KEY, transform)
-        Sampler(CPU, native=False).draw_each([small], [KEY], [transform])
+        Sampler(CPU, use_kernel=False).draw_each([small], [KEY], [transform])
     assert torch.equal(single, draw(transform, 9))
     assert torch.equal(small, draw(transform, 9))
 

@@ -33,7 +33,7 @@ from autoinit.sampling import (
 from autoinit.sampling.draws import Draw
 from autoinit.sampling.sampler import BLOCK, row_major
 
-from .test_native import CPU, DTYPES, KEY, TRANSFORMS, by_operators, same_bits, starts, transforms
+from .test_c_kernel import CPU, DTYPES, KEY, TRANSFORMS, by_operators, same_bits, starts, transforms
 from .test_regions import regions
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -79,7 +79,7 @@ def test_any_region_in_any_layout(region: Region, transform: Transform, dtype: t
         else torch.empty(region.size, dtype=dtype, device=device)
         for device in (CPU, DEVICE)
     )
-    Sampler(CPU, native=False).draw_region(right, KEY, transform, region)
+    Sampler(CPU, use_kernel=False).draw_region(right, KEY, transform, region)
     draws = [Draw(view, KEY, transform, first, steps) for view, first, steps in region.blocks(out)]
     left = TritonKernel().draw(draws)
     assert all(len(draw.axes) > triton_kernel.MOST_AXES for draw in left)
@@ -94,7 +94,7 @@ def test_many_tensors_of_several_distributions_and_dtypes() -> None:
         key, size = derive_key(0, 0, f"weight{number}"), (number * 37 % 50, number % 4)
         draws.append(Draw(torch.empty(size, dtype=dtype, device=DEVICE), key, transform, 0, row_major(size)))
         rights.append(torch.empty(size, dtype=dtype))
-        Sampler(CPU, native=False).draw_into(rights[-1], key, transform)
+        Sampler(CPU, use_kernel=False).draw_into(rights[-1], key, transform)
     assert TritonKernel().draw(draws) == []
     assert all(same_bits(draw.out.cpu(), right) for draw, right in zip(draws, rights, strict=True))
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
 from ..fills import Fill, TensorSpec
-from ..sampling.intervals import float32
+from ..sampling.truncation import float32
 
 Reads = Literal["layer", "torch", "nothing"]
 

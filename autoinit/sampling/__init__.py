@@ -11,10 +11,10 @@ from .keys import Key as Key
 from .keys import check_seed as check_seed
 from .keys import derive_key as derive_key
 from .keys import fresh_seed as fresh_seed
-from .normals import NormalTransform as NormalTransform
-from .normals import TailTransform as TailTransform
-from .normals import TruncNormalTransform as TruncNormalTransform
-from .normals import truncated_normal as truncated_normal
+from .normal_transforms import NormalTransform as NormalTransform
+from .normal_transforms import TailTransform as TailTransform
+from .normal_transforms import TruncNormalTransform as TruncNormalTransform
+from .normal_transforms import truncated_normal as truncated_normal
 from .regions import Region as Region
 from .regions import Run as Run
 from .sampler import Sampler as Sampler

@@ -1,4 +1,4 @@
-"""What a kernel is asked for: which values of a stream which tensor gets, and the formula for them."""
+"""Requests to a kernel: a tensor, the range of the stream that fills it, and the formula of its distribution."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .intervals import Side
 from .keys import Key
-from .normals import NormalTransform, TruncNormalTransform
+from .normal_transforms import NormalTransform, TruncNormalTransform
 from .transforms import Transform, UniformTransform
+from .truncation import Side
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-"""What kernels write, in the order of `kernel.h`."""
+"""Dtypes that kernels write, in the order of the enum in `kernel.h`."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A tensor, and the values of a stream that it gets.
+    """A request to fill one tensor from a stream of random bits.
 
     Args:
-        out: the tensor.
-        key: of the stream.
-        transform: from 32 bits to a value.
-        first: number of the first value in the stream.
-        steps: how much this number grows along each axis.
+        out: Tensor to fill.
+        key: Key of the stream.
+        transform: Function from 32 bits to a value.
+        first: Index of the first value in the stream.
+        steps: Increment of this index along each axis.
     """
 
     out: Tensor
@@ -37,7 +37,7 @@ class Draw:
     steps: tuple[int, ...]
 
     def is_possible_on(self, device_type: str) -> bool:
-        """Whether a kernel for such a device can write to the tensor: plain memory, in which all elements are apart."""
+        """Whether a kernel can write to the tensor: device, dtype, storage, no overlaps."""
         out = self.out
         is_plain = type(out) in (Tensor, torch.nn.Parameter) and out.device.type == device_type and not out.is_neg()
         is_known = is_plain and out.dtype in DTYPES and (out.is_contiguous() or _is_apart(out))
@@ -45,7 +45,7 @@ class Draw:
 
     @property
     def axes(self) -> list[tuple[int, int, int]]:
-        """Size, step in the stream and stride in memory of each axis, joined where they can be; the last step is 1."""
+        """(size, step in the stream, stride in memory) per axis; adjacent axes are merged, and the last step is 1."""
         axes: list[tuple[int, int, int]] = []
         for size, step, stride in zip(self.out.shape, self.steps, self.out.stride(), strict=True):
             if axes and axes[-1][1:] == (size * step, size * stride):
@@ -62,13 +62,18 @@ NO_SIDE = Side(0.0, 0.0, 0)
 
 @dataclass(frozen=True)
 class Formula:
-    """A transform in numbers. Uniform: bits * scale * more_scale + mean. Normal: quantiles * scale + mean, clamped.
+    """The numbers of a transform.
+
+    Uniform: bits * scale * more_scale + mean. Normal: quantile(bits) * scale + mean, clamped.
 
     Args:
-        is_normal: which of the two.
-        scale, more_scale, mean: float32.
-        low, high: bounds of the values.
-        first, step, lower, upper: see `intervals.Places`.
+        is_normal: Normal or uniform.
+        scale: Factor, a float32.
+        more_scale: Second factor, for scales that would be subnormal.
+        mean: Summand, a float32.
+        low: Lower bound of the values.
+        high: Upper bound of the values.
+        first, step, lower, upper: See `truncation.Places`.
     """
 
     is_normal: bool
@@ -85,7 +90,7 @@ class Formula:
     @staticmethod
     @functools.lru_cache(maxsize=256)
     def of(transform: Transform) -> Formula | None:
-        """The formula of a transform; None where kernels have none."""
+        """The formula of a transform, or None if kernels do not support it."""
         if isinstance(transform, UniformTransform):
             half, mean = transform.affine
             if half < 2.0**-95:
@@ -101,14 +106,14 @@ class Formula:
 
 
 def _has_memory(tensor: Tensor) -> bool:
-    """Whether all elements have memory: FSDP takes that of whole parameters away (`storage.resize_(0)`)."""
+    """Whether the storage is large enough for all elements: FSDP frees storages with `resize_(0)`."""
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
     held = tensor.untyped_storage().nbytes() // tensor.element_size()
     return not tensor.numel() or int(tensor.storage_offset()) + reach <= held
 
 
 def _is_apart(tensor: Tensor) -> bool:
-    """Whether each element has memory of its own, as far as sizes and strides tell at once."""
+    """Whether sizes and strides show that no two elements overlap."""
     reach = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1:

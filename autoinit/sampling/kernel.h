@@ -1,4 +1,4 @@
-/* What Python hands to the kernel, as `native.py` declares it. */
+/* What Python hands to the kernel, as `c_kernel.py` declares it. */
 
 #ifndef AUTOINIT_KERNEL_H
 #define AUTOINIT_KERNEL_H
@@ -12,13 +12,13 @@
 enum dtype { FLOAT32, BFLOAT16, FLOAT16 };
 enum family { UNIFORM, NORMAL };
 
-/* One side of the median: see `intervals.Side`. */
+/* One side of the median: see `truncation.Side`. */
 typedef struct {
   float inner, rest;
   uint64_t below;
 } side;
 
-/* The coefficients of quantile.py, in the order in which `native.py` writes them. */
+/* The coefficients of normal_quantile.py, in the order in which `c_kernel.py` writes them. */
 typedef struct {
   float seam_value, smooth[7], poles[2][2];
   float log_2, log_level, log_poles[3][2];

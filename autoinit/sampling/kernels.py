@@ -1,4 +1,4 @@
-"""Which kernel draws on a device. Where there is none, torch's operators give the same values."""
+"""Choice of the kernel for a device. Without a kernel torch's operators draw the same values."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Protocol
 
 import torch
 
-from . import native
+from . import c_kernel
 from .draws import Draw
 
 
 class Kernel(Protocol):
-    """Draws values in one pass."""
+    """Draws random values in one pass."""
 
     def draw(self, draws: Sequence[Draw]) -> list[Draw]:
-        """Carry out what it can, all at once; gives what it cannot do."""
+        """Fill the tensors of all supported requests; returns the unsupported ones."""
 
 
 def kernel_on(device: torch.device) -> Kernel | None:
-    """The kernel for tensors on a device: compiled C on the CPU, Triton on CUDA.
+    """The kernel for a device: compiled C on the CPU, Triton on CUDA, or None.
 
     Example:
         >>> kernel_on(torch.device("meta")) is None
         True
     """
     if device.type == "cpu":
-        return native.kernel()
+        return c_kernel.kernel()
     return _triton() if device.type == "cuda" and torch.version.cuda else None
 
 

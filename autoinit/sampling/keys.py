@@ -1,4 +1,4 @@
-"""From (seed, root, FQN) to the key of a parameter's stream of bits."""
+"""Keys of random streams, derived from seed, root index and FQN; and seeds."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from ..errors import ConfigTypeError
 
 VERSION = 2
-"""The definition of the values. A release that changes any value raises it and keeps the earlier ones."""
+"""Version of the definition of the values. A release that changes a value increments it and keeps old versions."""
 BITS_VERSION = 1
-"""The first version with these bits; it is in the text that a key is made from."""
+"""The first version with these bits; part of the text that is hashed into a key."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """128 bits that select one stream: where its counter starts, and which function it goes through.
+    """128 bits that select one stream: the start of its counter and the function applied to it.
 
     Two words, because with the first alone all parameters would share one sequence of 2**64 words and differ
     only in where they start in it.
@@ -52,7 +52,7 @@ def derive_key(seed: int, root: int, fqn: str, stream: int = 0) -> Key:
 
 
 def check_seed(seed: object) -> int | None:
-    """A seed as a Python integer; NumPy's integers and tensors of one integer count as such.
+    """Convert a seed to a Python integer; NumPy integers and one-element integer tensors are accepted.
 
     Raises:
         ConfigTypeError: anything but an integer or None.
@@ -70,7 +70,7 @@ def check_seed(seed: object) -> int | None:
 
 
 def fresh_seed() -> int:
-    """A seed drawn from torch's default generator, without communication.
+    """Draw a seed from torch's default generator, without communication.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""The integer functions of the definition, on int64 tensors, whose arithmetic wraps as that of 64-bit words does."""
+"""Integer mixing functions on int64 tensors, whose arithmetic wraps like that of unsigned 64-bit words."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def scattered_number(number: int) -> int:
 
 
 def fold(words: Tensor) -> None:
-    """`word ^ (word >>> 32)` in place: one pass over the low halves, where shift, mask and xor are three."""
+    """`word ^ (word >>> 32)` in-place: one pass over the low halves instead of shift, mask and xor."""
     halves = words.view(torch.int32).view(-1, 2)
     halves[:, 0].bitwise_xor_(halves[:, 1])
 
 
 def finish(words: Tensor) -> None:
-    """The last three steps of a word, in place: fold, multiply, fold. A bijection."""
+    """The last three mixing steps of a word, in-place: fold, multiply, fold. A bijection."""
     fold(words)
     words.mul_(signed(MULTIPLIER))
     fold(words)

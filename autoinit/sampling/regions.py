@@ -1,4 +1,4 @@
-"""A region of a larger tensor, such as the shard of one rank: which elements of the whole it holds, and where."""
+"""Regions of a larger tensor, such as the shard of one rank: which elements of the whole it holds, and where."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class Region:
 
 
 def progressions(runs: Sequence[Run]) -> Iterator[tuple[Run, int, int, int]]:
-    """Join runs of one size at equal distances: the first run, their number, and their distances in whole and part.
+    """Merge equal runs at equal distances into (first run, number, distance in the whole, distance in the part).
 
     Example:
         >>> list(progressions([Run(0, 0, 2), Run(8, 2, 2), Run(16, 4, 2), Run(24, 6, 1)]))

@@ -1,4 +1,4 @@
-"""Words from a table, through a function that each key selects, on cache-sized pieces with preallocated buffers."""
+"""The sampler: draws any range of any random stream, with a kernel or with torch's operators on cache-sized pieces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .transforms import Transform
 from .version1 import in_version1
 
 BLOCK = 1 << 18
-"""The length of the table, and how many words of a stream share a multiplier and a summand. Part of the definition."""
+"""Length of the table, and number of words that share a multiplier and a summand. Part of the definition."""
 
 # Large enough that the calls cost little beside the work, small enough for the second- or third-level cache.
 CPU_PIECE = BLOCK // 2
@@ -26,17 +26,17 @@ ACCELERATOR_PIECE = 1 << 24
 
 
 SMALL = 1 << 12
-"""Below so many values the time of a draw is that of its calls, which many tensors can share."""
+"""Below this number of values a draw costs mostly its calls, so small tensors are drawn together."""
 
 
 class Sampler:
-    """Draws any range of any stream on one device, with the memory of one piece.
+    """Draws any range of any stream on one device; its temporary memory is that of one piece.
 
     Args:
-        device: where the values are wanted.
-        piece: how many values are drawn at a time; the values do not depend on it.
-        version: the definition of the values, 1 or 2.
-        native: whether a kernel may draw, where there is one; it gives the same values.
+        device: Device of the tensors.
+        piece: Number of values drawn at a time; the values do not depend on it.
+        version: Version of the definition of the values, 1 or 2.
+        use_kernel: Whether to use the kernel of the device, if there is one; the values are the same.
 
     Example:
         >>> import torch
@@ -48,10 +48,10 @@ class Sampler:
     """
 
     def __init__(
-        self, device: torch.device, piece: int | None = None, *, version: int = VERSION, native: bool = True
+        self, device: torch.device, piece: int | None = None, *, version: int = VERSION, use_kernel: bool = True
     ) -> None:
         self.version = version
-        self._kernel = kernel_on(device) if native and version == VERSION else None
+        self._kernel = kernel_on(device) if use_kernel and version == VERSION else None
         self.piece = piece or (CPU_PIECE if device.type == "cpu" else ACCELERATOR_PIECE)
         self.device = device
         self._table = torch.empty(0, dtype=torch.int64, device=device)
@@ -59,7 +59,7 @@ class Sampler:
         self._floats = torch.empty(0, dtype=torch.float32, device=device)
 
     def _table_of(self, words: int) -> Tensor:
-        """The table as far as `words`, all of it if that is more."""
+        """The first `words` entries of the table at least, or all of it."""
         words = min(words, BLOCK)
         if words > self._table.numel():
             size = min(max(words, 4 * self._table.numel(), 1 << 10), BLOCK)
@@ -67,14 +67,14 @@ class Sampler:
         return self._table
 
     def _state_of(self, words: int) -> Tensor:
-        """A buffer for words."""
+        """Buffer for random words."""
         if words > self._state.numel():
             size = min(max(words, 4 * self._state.numel(), 1 << 10), max(words, self.piece // 2 + 1))
             self._state = torch.empty(size, dtype=torch.int64, device=self.device)
         return self._state[:words]
 
     def _floats_of(self, count: int) -> Tensor:
-        """A buffer for values on their way into another dtype or layout."""
+        """Buffer for values that are copied to another dtype or layout."""
         if count > self._floats.numel():
             size = min(max(count, 4 * self._floats.numel(), 1 << 10), max(count, self.piece))
             self._floats = torch.empty(size, dtype=torch.float32, device=self.device)
@@ -130,7 +130,7 @@ class Sampler:
         self.draw_each([out], [key], [transform])
 
     def draw_each(self, outs: Sequence[Tensor], keys: Sequence[Key], transforms: Sequence[Transform]) -> None:
-        """`draw_into` for many tensors, each from its own stream: the same values, far fewer calls."""
+        """`draw_into` for many tensors, each from its own stream: the same values with far fewer calls."""
         draws = []
         for out, key, transform in zip(outs, keys, transforms, strict=True):
             flat = out.view(-1) if out.is_contiguous() else out
@@ -158,10 +158,10 @@ class Sampler:
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """One of torch's threads, on the CPU: some fifty passes over a piece are as many barriers.
+        """Context with one intra-op thread on the CPU.
 
-        At each, all threads wait for the one from which another process has taken its core: on a busy machine a value
-        takes 100 ns, and 10 on one thread.
+        A draw has about fifty passes, and each pass ends with a barrier at which all threads wait for the slowest. On a
+        busy machine a value takes 100 ns with two threads and 10 ns with one.
         """
         threads = torch.get_num_threads()
         if self.device.type != "cpu" or threads == 1:
@@ -174,7 +174,7 @@ class Sampler:
             torch.set_num_threads(threads)
 
     def _left(self, draws: Sequence[Draw]) -> Sequence[Draw]:
-        """What the kernel has not done."""
+        """Draw with the kernel; returns the requests that are left."""
         return draws if self._kernel is None else self._kernel.draw(draws)
 
     def _draw(self, draw: Draw) -> None:
@@ -237,12 +237,12 @@ class Sampler:
 
 
 def row_major(shape: Sequence[int]) -> tuple[int, ...]:
-    """How much the row-major index of an element grows along each axis."""
+    """Increment of the row-major index along each axis."""
     return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 def merge_axes(shape: Sequence[int], steps: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Join axes that one step leads through, and drop those of size 1; at least one axis is left.
+    """Merge axes that have a common step, and drop axes of size 1; at least one axis is left.
 
     Example:
         >>> merge_axes((4, 3, 5), (60, 5, 1))

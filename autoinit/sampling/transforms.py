@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .intervals import float32
+from .truncation import float32
 
 
 class Transform(ABC):
-    """Turns the int32 of a stream into values."""
+    """Function from the int32 numbers of a stream to values."""
 
     @abstractmethod
     def __call__(self, bits: Tensor, out: Tensor) -> None:
-        """Write one float32 into `out`, which is contiguous, for each int32 of `bits`."""
+        """Write one float32 to the contiguous tensor `out` for each int32 in `bits`."""
 
 
 def spread(bits: Tensor, out: Tensor, half: float, middle: float) -> None:
@@ -36,7 +36,7 @@ def spread(bits: Tensor, out: Tensor, half: float, middle: float) -> None:
 
 
 def within(low: float, high: float) -> tuple[float, float]:
-    """Half the width, and the middle, that spread bits evenly over [low, high], never outside it after rounding."""
+    """Half width and middle of [low, high], such that rounded values never leave the interval."""
     low, high = float32(low), float32(high)
     half, middle = float32((high - low) / 2), float32(low / 2 + high / 2)
     while not low <= float32(middle - half) <= float32(middle + half) <= high:

@@ -1,7 +1,7 @@
 """The Triton kernel: on a GPU, one pass from numbers to values, and one launch for all tensors of a distribution.
 
-The same operations in the same order as in `kernel.c`, `quantile.py` and `normals.py`, none of them fused: the same
-bits.
+Its operations are those of `kernel.c`, `normal_quantile.py` and `normal_transforms.py` in the same order, none of them
+fused, so the bits are the same.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import triton
 import triton.language as tl
 
 from ..errors import warn
-from . import mixing, quantile
+from . import mixing, normal_quantile
 from .draws import DTYPES, Draw, Formula
 from .mixing import signed
 
 WORDS = 512
-"""Of the stream that one program draws, two values each."""
+"""Number of 64-bit words that one program draws, two values each."""
 MOST_AXES = 4
 COLUMNS = 6 + 3 * MOST_AXES
-"""Of a job: address, offset, twist, first value, number of elements, first program; size, step, stride of each axis."""
+"""Columns of a job: address, offset, twist, first index, numel, first program; size, step, stride of each axis."""
 OUTS = (tl.float32, tl.bfloat16, tl.float16)
 OPTIONS = {"enable_fp_fusion": False}  # A fused multiplication and addition is rounded once instead of twice.
 LEAST, MOST = tl.constexpr(-(2**31)), tl.constexpr(2**31 - 1)
@@ -34,10 +34,14 @@ GAMMA, MULTIPLIER = tl.constexpr(mixing.GAMMA), tl.constexpr(mixing.MULTIPLIER)
 FIRST_MULTIPLIER = tl.constexpr(mixing.FIRST_MULTIPLIER)
 SECOND_MULTIPLIER = tl.constexpr(mixing.SECOND_MULTIPLIER)
 
-AT_SEAM, SMOOTH, POLES = tl.constexpr(quantile.AT_SEAM), tl.constexpr(quantile.SMOOTH), tl.constexpr(quantile.POLES)
-LOG_2, LOG_LEVEL = tl.constexpr(quantile.LOG_2), tl.constexpr(quantile.LOG_LEVEL)
-LOG_POLES, TAIL_POLES = tl.constexpr(quantile.LOG_POLES), tl.constexpr(quantile.TAIL_POLES)
-TAIL_LEVEL = tl.constexpr(quantile.TAIL_LEVEL)
+AT_SEAM, SMOOTH, POLES = (
+    tl.constexpr(normal_quantile.AT_SEAM),
+    tl.constexpr(normal_quantile.SMOOTH),
+    tl.constexpr(normal_quantile.POLES),
+)
+LOG_2, LOG_LEVEL = tl.constexpr(normal_quantile.LOG_2), tl.constexpr(normal_quantile.LOG_LEVEL)
+LOG_POLES, TAIL_POLES = tl.constexpr(normal_quantile.LOG_POLES), tl.constexpr(normal_quantile.TAIL_POLES)
+TAIL_LEVEL = tl.constexpr(normal_quantile.TAIL_LEVEL)
 
 
 @triton.jit
@@ -158,13 +162,13 @@ def _draw(
 
 
 class TritonKernel:
-    """Draws on the device of the tensors: of CUDA, or of the CPU where Triton is interpreted."""
+    """Draws on CUDA; on the CPU if Triton is interpreted (`TRITON_INTERPRET=1`)."""
 
     def __init__(self) -> None:
         self._works = True
 
     def draw(self, draws: Sequence[Draw]) -> list[Draw]:
-        """Carry out what it can, all tensors of a distribution together; gives what it cannot do."""
+        """Fill the tensors of all supported requests, one launch per distribution; returns the unsupported ones."""
         alike: dict[tuple[Formula, torch.dtype, int], list[Draw]] = {}
         left = []
         for draw in draws:
@@ -179,7 +183,7 @@ class TritonKernel:
         return left
 
     def _try(self, draws: Sequence[Draw], formula: Formula, out: Any, axes: int) -> bool:
-        """Whether it could: Triton compiles at the first launch, which takes a C compiler and a GPU that it knows."""
+        """Launch, and report success: the first launch compiles, which needs a C compiler and a supported GPU."""
         try:
             _launch(draws, formula, out, axes)
         except Exception as error:

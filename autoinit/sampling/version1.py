@@ -1,4 +1,4 @@
-"""The normal families of version 1 of the definition, for the values of old reports: through `torch.erfinv`.
+"""Version 1 of the normal distributions, based on `torch.erfinv`, to reproduce the values of old reports.
 
 Their last digit depends on the processor, and on a GPU a third of them differ in it.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .normals import NormalTransform, TailTransform, TruncNormalTransform
+from .normal_transforms import NormalTransform, TailTransform, TruncNormalTransform
 from .transforms import Transform, spread, within
 
 SQRT2 = math.sqrt(2.0)

@@ -1,4 +1,4 @@
-"""`python -m tests.statistics.fit`: the coefficients of `autoinit/sampling/quantile.py`, fitted again.
+"""`python -m tests.statistics.fit`: the coefficients of `autoinit/sampling/normal_quantile.py`, fitted again.
 
 Each formula is a sum of rising terms with coefficients that are not negative, so that it stays monotone when every step
 is rounded: powers and poles for the centre, poles for the logarithm and for the tail. Non-negative least squares finds
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special
 
-from autoinit.sampling import quantile
+from autoinit.sampling import normal_quantile
 
 Floats = NDArray[np.float64]
 Basis = Callable[[Sequence[float]], Floats]
@@ -56,7 +56,7 @@ def with_poles(basis: Basis, target: Floats, start: Sequence[float], least: floa
 
 def centre() -> tuple[float, Floats, Floats]:
     """Of the quantile over the place: powers of the squared place, and two poles."""
-    square = chebyshev(0, (1 - quantile.SEAM) ** 2)
+    square = chebyshev(0, (1 - normal_quantile.SEAM) ** 2)
     place = np.sqrt(square)
     target = np.sqrt(2) * special.erfinv(place) / place
     powers = [square**power for power in range(7)]
@@ -67,7 +67,7 @@ def centre() -> tuple[float, Floats, Floats]:
 
 def tail() -> tuple[float, Floats, Floats]:
     """Of the quantile over the root of the logarithm: a number less five poles, down to the smallest float32."""
-    log = chebyshev(-np.log(quantile.SEAM), 126 * np.log(2))
+    log = chebyshev(-np.log(normal_quantile.SEAM), 126 * np.log(2))
     target = -special.ndtri_exp(-log - np.log(2)) / np.sqrt(log)
     start = (0.457, 1.479, 5.25, 20.5, 107)
     return with_poles(

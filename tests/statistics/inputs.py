@@ -8,7 +8,7 @@ import math
 import torch
 from scipy import special
 
-from autoinit.sampling import NormalTransform, quantile
+from autoinit.sampling import NormalTransform, normal_quantile
 
 STRIDE = 1 << 24
 
@@ -65,4 +65,4 @@ def newton(values: torch.Tensor, places: torch.Tensor, beyond: torch.Tensor) -> 
 if __name__ == "__main__":
     for region, (place, bits) in errors().items():
         print(f"{region:12} {place:.2f} {bits:.2f}")
-    print(f"falls: {falls()} of 2**32; seam at {quantile.AT_SEAM}")
+    print(f"falls: {falls()} of 2**32; seam at {normal_quantile.AT_SEAM}")

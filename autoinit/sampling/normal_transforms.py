@@ -1,4 +1,4 @@
-"""Normal and truncated normal values: version 2 of the definition (`docs/sampling.md`)."""
+"""Transforms from bits to normal and truncated normal values: version 2 of the definition (`docs/sampling.md`)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .intervals import Excess, Places, excess_between, places_between
-from .quantile import central_, outer
+from .normal_quantile import central_, outer
 from .transforms import Transform
+from .truncation import Excess, Places, excess_between, places_between
 
 FARTHEST = 9.0
 """Bounds on one side of the mean, both more than so many standard deviations away, have probabilities too small for
@@ -26,7 +26,7 @@ class NormalTransform(Transform):
 
     @property
     def places(self) -> Places:
-        """All of the normal distribution."""
+        """Places of the whole normal distribution."""
         return places_between(0.0, 1.0, -math.inf, math.inf)
 
     def __call__(self, bits: Tensor, out: Tensor) -> None:
@@ -45,7 +45,7 @@ class TruncNormalTransform(Transform):
 
     @property
     def places(self) -> Places:
-        """What of the normal distribution is between the bounds."""
+        """Places between the bounds."""
         return places_between(self.mean, self.std, self.low, self.high)
 
     def __call__(self, bits: Tensor, out: Tensor) -> None:
@@ -81,7 +81,7 @@ class TailTransform(Transform):
 
 
 def truncated_normal(mean: float, std: float, low: float, high: float) -> Transform:
-    """The transform for these bounds: the fast one wherever float32 leaves it about 2**20 distinct values."""
+    """Choose the transform for these bounds: the fast one if float32 leaves about 2**20 distinct values."""
     near, far = sorted(abs(bound - mean) / std for bound in (low, high))
     reach = min(far, math.sqrt(near * near + 64 * math.log(2)))
     if low <= mean <= high or (near <= FARTHEST and reach - near >= reach / 16):
@@ -97,7 +97,7 @@ def scale_(values: Tensor, mean: float, std: float) -> None:
 
 
 def standard_normal(bits: Tensor, out: Tensor, places: Places) -> None:
-    """Write the standard normal numbers at the places of some bits."""
+    """Write standard normal values for the given bits."""
     bits, out = bits.reshape(-1), out.view(-1)
     if places.is_symmetric:
         is_below = bits >> 31
@@ -126,7 +126,7 @@ def standard_normal(bits: Tensor, out: Tensor, places: Places) -> None:
 
 
 def excess_of(shares: Tensor, excess: Excess) -> Tensor:
-    """How far beyond the nearer bound the values at some shares of an interval are, in float64."""
+    """Distance from the nearer bound, in float64, at the given shares of the interval."""
     argument = log_of_rest(shares * excess.share).neg_() if excess.is_log else shares
     at = argument * (2 / excess.largest) - 1
     twice = at * 2
@@ -141,7 +141,7 @@ LOG_4_3 = 0.28768207245178096
 
 
 def log_of_rest(shares: Tensor) -> Tensor:
-    """log(1 - share) in float64, of the same bits everywhere, where `torch.log1p` differs between devices."""
+    """log(1 - share) in float64, bitwise the same on every device; `torch.log1p` is not."""
     words = (1 - shares).view(torch.int64)
     exponents = ((words >> 52) - 1023).to(torch.float64)
     fractions = ((words & (2**52 - 1)) | (1023 << 52)).view(torch.float64)

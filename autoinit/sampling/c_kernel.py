@@ -1,4 +1,4 @@
-"""The C kernel: one pass from numbers to values, where it was built and this machine can run it."""
+"""The C kernel: loads the compiled library and passes requests to it; one pass from bits to values."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pathlib import Path
 import torch
 
 from ..errors import warn
-from . import quantile
+from . import normal_quantile
 from .draws import DTYPES, Draw, Formula
 
 LIBRARY = Path(__file__).parent / "_kernel.so"
 KERNEL_VERSION = 2
-"""Of the structures below, and of what the kernel makes of them; a library of another version is not used."""
+"""Version of the structures below and of their meaning; a library of another version is not used."""
 VARIANTS = ("baseline", "avx2", "avx512")
 MOST_AXES = 8
 
@@ -39,25 +39,25 @@ class _Distribution(ctypes.Structure):
 
 
 REQUEST = struct.Struct(f"@PPQQq{3 * MOST_AXES}qii")
-"""`request` of kernel.h. Packed by one call, where setting the fields of a ctypes structure takes a dozen."""
+"""`request` in kernel.h. Packing takes one call; setting the fields of a ctypes structure takes a dozen."""
 NO_AXES = (0,) * MOST_AXES
 
 COEFFICIENTS = (
-    quantile.AT_SEAM,
-    *quantile.SMOOTH,
-    *(number for pole in quantile.POLES for number in pole),
-    quantile.LOG_2,
-    quantile.LOG_LEVEL,
-    *(number for pole in quantile.LOG_POLES for number in pole),
-    quantile.TAIL_LEVEL,
-    *(number for pole in quantile.TAIL_POLES for number in pole),
+    normal_quantile.AT_SEAM,
+    *normal_quantile.SMOOTH,
+    *(number for pole in normal_quantile.POLES for number in pole),
+    normal_quantile.LOG_2,
+    normal_quantile.LOG_LEVEL,
+    *(number for pole in normal_quantile.LOG_POLES for number in pole),
+    normal_quantile.TAIL_LEVEL,
+    *(number for pole in normal_quantile.TAIL_POLES for number in pole),
 )
 _coefficients = (ctypes.c_float * len(COEFFICIENTS))(*COEFFICIENTS)
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """The library, ready to draw.
+    """The loaded library.
 
     Args:
         library: the loaded file.
@@ -69,11 +69,11 @@ class Kernel:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """All that this processor can run."""
+        """Instruction sets of the library that this processor supports."""
         return VARIANTS[: self.library.autoinit_variants()]
 
     def draw(self, draws: Sequence[Draw]) -> list[Draw]:
-        """Carry out what it can, all at once: threads share the work; gives what it cannot do."""
+        """Fill the tensors of all supported requests with shared threads; returns the unsupported ones."""
         requests = bytearray(REQUEST.size * len(draws))
         drawn: list[_Distribution] = []
         left = []
@@ -99,7 +99,7 @@ class Kernel:
 
 @functools.lru_cache(maxsize=1)
 def kernel() -> Kernel | None:
-    """The kernel; None where there is none, or one that cannot be used, and torch's operators draw the values."""
+    """Load the kernel; None if it was not built or cannot be used."""
     if not LIBRARY.exists() or sys.byteorder != "little":
         return None
     try:

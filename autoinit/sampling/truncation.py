@@ -1,4 +1,4 @@
-"""Numbers that the transforms start from, computed to 50 digits: no two platforms may disagree about their rounding."""
+"""Constants of truncated normal distributions, computed with 50 digits so that every platform rounds them alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TypeVar
 
-from .quantile import SEAM
+from .normal_quantile import SEAM
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ _CONTEXT = Context(prec=50, Emin=-(10**17), Emax=10**17)
 
 
 def float32(value: float | Decimal) -> float:
-    """A number rounded to the nearest float32."""
+    """Round a number to the nearest float32."""
     try:
         rounded: float = struct.unpack("f", struct.pack("f", value))[0]
     except OverflowError:
@@ -31,7 +31,7 @@ def float32(value: float | Decimal) -> float:
 
 
 def exactly(function: Callable[..., T]) -> Callable[..., T]:
-    """Compute with 50 digits."""
+    """Decorator: evaluate a function with 50 decimal digits, and cache the result."""
 
     def computed(*args: object) -> T:
         with localcontext(_CONTEXT):
@@ -41,7 +41,7 @@ def exactly(function: Callable[..., T]) -> Callable[..., T]:
 
 
 def mills(z: Decimal) -> Decimal:
-    """The normal tail beyond z >= 0 over the density at z."""
+    """Mills ratio: the normal tail probability beyond z >= 0 divided by the density at z."""
     if z < 6:
         term = total = z
         for odd in range(3, 400, 2):
@@ -55,7 +55,7 @@ def mills(z: Decimal) -> Decimal:
 
 
 def two_tails(z: Decimal) -> Decimal:
-    """The probability that a standard normal number is farther from 0 than z >= 0; of a negative z, 2 less that."""
+    """P(|Z| > z) of a standard normal Z for z >= 0; 2 - P(|Z| > -z) for z < 0."""
     if z < 0:
         return 2 - two_tails(-z)
     if not z.is_finite():
@@ -65,7 +65,7 @@ def two_tails(z: Decimal) -> Decimal:
 
 @dataclass(frozen=True)
 class Side:
-    """How bits become places on one side of the median; all but `below` are float32.
+    """How random bits map to places on one side of the median; all fields but `below` are float32.
 
     Args:
         inner: place of the bits next to the median.
@@ -80,7 +80,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Places:
-    """How 32 bits are spread evenly over the places of an interval in (-1, 1), from the median outwards.
+    """How 32-bit integers map evenly to places in an interval of (-1, 1), from the median outwards.
 
     Args:
         first: the least bits, as a signed integer, that are above the median.
@@ -101,7 +101,7 @@ class Places:
 
 @exactly
 def places_between(mean: float, std: float, low: float, high: float) -> Places:
-    """The places of the normal numbers between two bounds, either of which may be infinite.
+    """The places of a normal distribution truncated at two bounds, either of which may be infinite.
 
     Example:
         >>> places = places_between(0.0, 1.0, -math.inf, math.inf)
@@ -117,7 +117,7 @@ def places_between(mean: float, std: float, low: float, high: float) -> Places:
 
 
 def standardized(mean: float, std: float, low: float, high: float) -> tuple[Decimal, Decimal]:
-    """Two bounds in standard deviations from the mean."""
+    """Bounds as distances from the mean, in standard deviations."""
     return (Decimal(low) - Decimal(mean)) / Decimal(std), (Decimal(high) - Decimal(mean)) / Decimal(std)
 
 
@@ -129,7 +129,7 @@ def _side(inner: Decimal, beyond: Decimal, step: Decimal) -> Side:
 
 @dataclass(frozen=True)
 class Excess:
-    """How far beyond the nearer of two bounds, both on one side of the median, a share of what lies between them is.
+    """Polynomial for the distance from the nearer bound, where both bounds are on one side of the mean.
 
     Args:
         share: of what lies beyond the nearer bound, the part that lies between the two.
@@ -149,7 +149,7 @@ NODES = 16
 
 @exactly
 def excess_between(mean: float, std: float, low: float, high: float) -> Excess:
-    """The excess between two bounds on one side of the mean, in standard deviations."""
+    """Fit the polynomial for two bounds on one side of the mean, in standard deviations."""
     alpha, beta = standardized(mean, std, low, high)
     near, far = (alpha, beta) if alpha > 0 else (-beta, -alpha)
     beyond = (-_log_ratio(near, far - near)).exp() if far.is_finite() else Decimal(0)
@@ -171,12 +171,12 @@ def excess_between(mean: float, std: float, low: float, high: float) -> Excess:
 
 
 def _log_ratio(near: Decimal, excess: Decimal) -> Decimal:
-    """Minus the logarithm of the part of what lies beyond a bound that lies so much farther out."""
+    """-log(tail(near + excess) / tail(near))."""
     return near * excess + excess * excess / 2 - (mills(near + excess) / mills(near)).ln()
 
 
 def _excess(near: Decimal, log: Decimal) -> Decimal:
-    """By Newton's method, where minus the logarithm of what is left has a given value."""
+    """Solve `_log_ratio(near, excess) == log` for the excess by Newton's method."""
     excess = (near * near + 2 * log).sqrt() - near
     for _ in range(8):
         excess -= (_log_ratio(near, excess) - log) * mills(near + excess)
@@ -184,7 +184,7 @@ def _excess(near: Decimal, log: Decimal) -> Decimal:
 
 
 def _cosines() -> list[Decimal]:
-    """Of all multiples of pi / (2 * NODES) below 2 pi, by halving angles and by the recurrence."""
+    """Cosines of all multiples of pi / (2 * NODES) below 2 pi, by angle halving and recurrence."""
     first = Decimal(0)
     for _ in range((2 * NODES).bit_length() - 2):
         first = ((1 + first) / 2).sqrt()

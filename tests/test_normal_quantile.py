@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoinit.sampling import NormalTransform, TruncNormalTransform, quantile, truncated_normal
-from autoinit.sampling.intervals import excess_between, places_between, two_tails
-from autoinit.sampling.normals import log_of_rest
+from autoinit.sampling import NormalTransform, TruncNormalTransform, normal_quantile, truncated_normal
+from autoinit.sampling.normal_transforms import log_of_rest
+from autoinit.sampling.truncation import excess_between, places_between, two_tails
 
 from . import exact_values as exact
 
@@ -42,7 +42,7 @@ def spread(count: int) -> Tensor:
     """Bits all over their range, more of them towards both ends and towards the seams."""
     even = torch.linspace(-(2.0**31), 2.0**31 - 1, count, dtype=torch.float64)
     ends = torch.logspace(0, 31, count, 2, dtype=torch.float64)
-    seam = 2.0**31 * (1 - quantile.SEAM) + torch.arange(-count / 2, count / 2, dtype=torch.float64)
+    seam = 2.0**31 * (1 - normal_quantile.SEAM) + torch.arange(-count / 2, count / 2, dtype=torch.float64)
     all_of = torch.cat([even, ends - 2.0**31, 2.0**31 - 1 - ends, seam, -seam, ends - 1, -ends])
     return all_of.clamp(-(2.0**31), 2.0**31 - 1).to(torch.int64).unique().to(torch.int32)
 
@@ -85,17 +85,17 @@ def test_truncated_normals_are_what_the_definition_says(
 
 
 def test_the_centre_is_within_four_units_in_the_last_place() -> None:
-    places = torch.cat([torch.linspace(2.0**-20, 1 - quantile.SEAM, 3000), torch.logspace(-33, -1, 500, 2)])
+    places = torch.cat([torch.linspace(2.0**-20, 1 - normal_quantile.SEAM, 3000), torch.logspace(-33, -1, 500, 2)])
     found = places.clone()
-    quantile.central_(found)
+    normal_quantile.central_(found)
     with mpmath.workdps(30):
         right = np.array([float(mpmath.sqrt(2) * mpmath.erfinv(mpmath.mpf(float(x)))) for x in places])
     assert ulps(found, right) < 4
 
 
 def test_the_tail_is_within_four_units_in_the_last_place() -> None:
-    rests = torch.cat([torch.linspace(2.0**-11, quantile.SEAM, 1000), torch.logspace(-110, -5, 2000, 2)])
-    found = quantile.outer(rests).double()
+    rests = torch.cat([torch.linspace(2.0**-11, normal_quantile.SEAM, 1000), torch.logspace(-110, -5, 2000, 2)])
+    found = normal_quantile.outer(rests).double()
     with mpmath.workdps(60):
         # One step of Newton's method from a value that is right to six digits.
         right = []
@@ -120,15 +120,15 @@ def test_values_rise_where_a_tail_crosses_a_power_of_two() -> None:
     for exponent in range(-125, -4):
         above = torch.tensor(2.0**exponent)
         below = torch.nextafter(above, torch.tensor(0.0))
-        found = quantile.outer(torch.stack([above, below]))
+        found = normal_quantile.outer(torch.stack([above, below]))
         assert found[1] >= found[0], exponent
 
 
 def test_the_seam_is_one_value_on_both_sides() -> None:
-    places = torch.tensor([1 - quantile.SEAM, 0.97])
-    quantile.central_(places)
-    assert places.tolist() == [quantile.AT_SEAM] * 2
-    assert quantile.outer(torch.tensor([quantile.SEAM, 0.1])).tolist() == [quantile.AT_SEAM] * 2
+    places = torch.tensor([1 - normal_quantile.SEAM, 0.97])
+    normal_quantile.central_(places)
+    assert places.tolist() == [normal_quantile.AT_SEAM] * 2
+    assert normal_quantile.outer(torch.tensor([normal_quantile.SEAM, 0.1])).tolist() == [normal_quantile.AT_SEAM] * 2
 
 
 def test_normal_values_reach_six_standard_deviations_without_lumps() -> None:
@@ -151,7 +151,7 @@ def test_tails_are_right_to_forty_digits(z: float) -> None:
 
 @pytest.mark.parametrize("bounds", [(8, 9), (9.5, INF), (40, INF), (100, 101), (1, 1.000001), (0.5, 0.52), (30, 30.3)])
 def test_the_excess_over_a_bound_is_right_to_ten_digits(bounds: tuple[float, float]) -> None:
-    from autoinit.sampling.normals import excess_of
+    from autoinit.sampling.normal_transforms import excess_of
 
     low, high = bounds
     shares = torch.tensor([2.0**-33, 1e-6, 0.01, 0.3, 0.5, 0.9, 0.999, 1 - 2.0**-33], dtype=torch.float64)

@@ -25,12 +25,12 @@ from autoinit.sampling import (
     Sampler,
     Transform,
     UniformTransform,
+    c_kernel,
     derive_key,
-    native,
     truncated_normal,
 )
+from autoinit.sampling.c_kernel import Kernel, kernel
 from autoinit.sampling.draws import Draw
-from autoinit.sampling.native import Kernel, kernel
 from autoinit.sampling.sampler import BLOCK, row_major
 
 from .test_regions import regions
@@ -67,7 +67,7 @@ starts = st.integers(0, 1 << 40) | st.integers(-300, 300).map(lambda step: 2 * B
 
 
 def by_operators(out: Tensor, transform: Transform) -> Tensor:
-    Sampler(CPU, native=False).draw_into(out, KEY, transform)
+    Sampler(CPU, use_kernel=False).draw_into(out, KEY, transform)
     return out
 
 
@@ -107,7 +107,7 @@ def test_any_region_in_any_layout(
         torch.empty(region.size[::-1], dtype=dtype).permute(axes) if turned else torch.empty(region.size, dtype=dtype)
         for _ in range(2)
     ]
-    Sampler(CPU, native=False).draw_region(outs[0], KEY, transform, region)
+    Sampler(CPU, use_kernel=False).draw_region(outs[0], KEY, transform, region)
     draws = [Draw(view, KEY, transform, first, steps) for view, first, steps in region.blocks(outs[1])]
     assert variant.draw(draws) == []
     assert same_bits(*outs)
@@ -135,7 +135,7 @@ def test_the_number_of_threads_changes_nothing(threads: int) -> None:
         torch.set_num_threads(before)
     for draw in draws:
         right = torch.empty(draw.out.shape)
-        Sampler(CPU, native=False).draw_into(right, draw.key, draw.transform)
+        Sampler(CPU, use_kernel=False).draw_into(right, draw.key, draw.transform)
         assert same_bits(draw.out, right)
 
 
@@ -248,7 +248,7 @@ assert same and os.waitpid(child, 0)[1] == 0
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "_kernel.so"
-    monkeypatch.setattr(native, "LIBRARY", path)
+    monkeypatch.setattr(c_kernel, "LIBRARY", path)
     kernel.cache_clear()
     yield path
     kernel.cache_clear()

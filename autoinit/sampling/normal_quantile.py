@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 SEAM = 0.045499999076128006
-"""How far from 1 a place in (-1, 1) is where the tail begins: at just less than two standard deviations."""
+"""Distance from 1 of the place at which the tail begins: just less than two standard deviations."""
 AT_SEAM = 2.000002384185791
-"""The quantile there: the centre gives no more, the tail no less."""
+"""The quantile at the seam: upper limit of the centre, lower limit of the tail."""
 
 SMOOTH = (
     1.1458989381790161,
@@ -28,9 +28,9 @@ SMOOTH = (
     0.0007327040657401085,
     0.021936742588877678,
 )
-"""Of the powers of the squared place."""
+"""Coefficients of the powers of the squared place."""
 POLES = ((0.01900535821914673, 0.021676277741789818), (0.10293907672166824, 0.15905451774597168))
-"""Of the centre: numerators, and what is added to the denominators."""
+"""Poles of the centre: numerators, and summands of the denominators."""
 
 LOG_2 = 0.6931471824645996
 LOG_LEVEL = 3.900850772857666
@@ -39,7 +39,7 @@ LOG_POLES = (
     (2.2018463611602783, 1.2055543661117554),
     (27.61553192138672, 9.85556697845459),
 )
-"""Of minus the logarithm of a number in [1, 2)."""
+"""Poles of -log(x) for x in [1, 2)."""
 
 TAIL_LEVEL = 1.4134801626205444
 TAIL_POLES = (
@@ -49,11 +49,11 @@ TAIL_POLES = (
     (0.496712863445282, 20.53726577758789),
     (0.7053382992744446, 107.0208740234375),
 )
-"""Of the quantile over the square root of minus the logarithm of the tail."""
+"""Poles of quantile / sqrt(-log(tail probability))."""
 
 
 def central_(places: Tensor) -> None:
-    """The quantiles for places in [0, 1), in place: right up to 1 - SEAM, and AT_SEAM from there on.
+    """Quantiles of places in [0, 1), in-place: exact up to 1 - SEAM, and AT_SEAM beyond.
 
     Args:
         places: float32; twice the probability between the median and the quantile.
@@ -78,7 +78,7 @@ def central_(places: Tensor) -> None:
 
 
 def outer(rests: Tensor) -> Tensor:
-    """The quantiles for places that are so far from 1: right from SEAM downwards, and AT_SEAM above.
+    """Quantiles of places given by their distance from 1: exact below SEAM, and AT_SEAM above.
 
     Args:
         rests: float32, normal numbers: twice the probability beyond the quantile.
