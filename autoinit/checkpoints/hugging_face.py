@@ -10,11 +10,12 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
-from ...errors import CheckpointError, nearest
-from ..files import Source
-from ..location import Location
-from .places import USUAL_NAMES, Place, require_digest
-from .schemes import Step, built_in
+from ..errors import CheckpointError, nearest
+from .digests import require_digest
+from .location import Location
+from .location_schemes import Step, built_in
+from .places import USUAL_NAMES, Place
+from .source import Source
 
 _WRITTEN = re.compile(
     r"(?:models/(?=[^/]+/))?(?P<repo>[^/@]+/[^/@]+)"
@@ -56,8 +57,7 @@ class HubFile:
     def fetch(self, location: Location, sha256: str | None) -> Source:
         path = self._fetch(_library(location), location)
         again = f"remove {path!r} and the file that it is a link to, and it is downloaded again"
-        source = Source(location=location, path=path, again=again)
-        source.check()
+        source = Source.at(location, path, again=again)
         require_digest(source, sha256)
         return source
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
 
-from ...errors import AutoInitError, CheckpointError, ConfigError, ConfigTypeError, nearest
-from ..location import Location
-from .places import LocalFile, Place
+from ..errors import AutoInitError, CheckpointError, ConfigError, ConfigTypeError, nearest
+from .location import Location
+from .places import LocalFile, Place, WebFile
 
 Written = str | os.PathLike[str]
 Table = Mapping[str, Written] | Callable[[str], Written]
@@ -87,6 +89,26 @@ def built_in(*schemes: str) -> Callable[[Resolver], Resolver]:
         return resolver
 
     return register
+
+
+@built_in("http")
+def _resolve_http(rest: str, location: Location) -> Step:
+    return Step(to=_web_file(f"http://{rest}", location))
+
+
+@built_in("https")
+def _resolve_https(rest: str, location: Location) -> Step:
+    return Step(to=_web_file(f"https://{rest}", location))
+
+
+def _web_file(written: str, location: Location) -> WebFile:
+    try:
+        # As people paste it, with characters quoted that may not be in a request.
+        url = quote(written, safe=string.punctuation)
+        urlsplit(url)
+    except ValueError as e:
+        raise location.error(f"is no address that can be fetched ({e})", "check the address") from e
+    return WebFile(url=url)
 
 
 def follow(location: Location) -> tuple[Place, str | None]:

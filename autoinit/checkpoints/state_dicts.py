@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import nearest
+from ..errors import nearest
 from .source import Source
 
 _NOTHING = object()
