@@ -1,4 +1,4 @@
-"""From a location to a checkpoint: found, fetched, and checked as far as can be without reading values."""
+"""Open a checkpoint: find or fetch its files, and check them without reading values."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def open_checkpoint(
     """Open a checkpoint: fetch it if it is remote, read names, shapes and dtypes, check all that can be checked.
 
     Args:
-        location: a path, where `~` is expanded; a URL; or a name with a scheme, such as `torchvision://resnet50`.
+        location: A path, where `~` is expanded; a URL; or a name with a scheme, such as `torchvision://resnet50`.
             Of a sharded checkpoint it is the `.index.json`, or the folder that holds it.
-        prefix: take only the part under this name; a dot is added if absent.
-        map_location: the device that tensors are read to; None means the CPU.
-        key: where in a pickled file the state dict is, e.g. `"model"` or `"ema.state_dict"`.
-        revise_keys: pairs of a regular expression and its replacement, for names, before `prefix`.
-        sha256: the file's digest in hexadecimal, or 8 or more digits that it begins with.
-        origin: where the location was written, e.g. `init_cfg[0]`, for errors.
+        prefix: Name of the part to take; a dot is added if absent.
+        map_location: Device that tensors are read to; None means the CPU.
+        key: Name of the state dict in a pickled file, e.g. `"model"` or `"ema.state_dict"`.
+        revise_keys: Pairs of a regular expression and its replacement, for names, before `prefix`.
+        sha256: The file's digest in hexadecimal, or 8 or more digits that it begins with.
+        origin: Where the location was written, e.g. `init_cfg[0]`, for errors.
 
     Raises:
-        CheckpointError: the file cannot be found or fetched, it is empty, truncated, foreign or hostile, it is not
+        CheckpointError: The file cannot be found or fetched, it is empty, truncated, foreign or hostile, it is not
             the one whose digest was given, it holds no tensors, or nothing is under the prefix; or there is no such
             device.
 

@@ -56,9 +56,9 @@ def read_safetensors(source: Source, key: str | None) -> Contents:
     """Read the header of a safetensors file; values stay in the file.
 
     Raises:
-        CheckpointError: the file holds no tensors, or one of a dtype that torch does not have; or a `key` was given,
-            and the format knows no parts.
-        Exception: whatever the library raises for a file that is truncated or damaged.
+        CheckpointError: The file holds no tensors, or one of a dtype that torch does not have; or a `key` was given,
+            and the format has no parts.
+        Exception: Whatever the library raises for a file that is truncated or damaged.
     """
     from safetensors import safe_open
 
