@@ -94,6 +94,12 @@ def assert_whole(checkpoint: Checkpoint, weights: bytes) -> None:
     assert_same(values(checkpoint), torch.load(io.BytesIO(weights), weights_only=True))
 
 
+def path_of(checkpoint: Checkpoint) -> pathlib.Path:
+    """The file of a checkpoint that is not sharded."""
+    (path,) = {stored.source.path for stored in checkpoint.stored.values()}
+    return pathlib.Path(path)
+
+
 def cached(tmp_path: pathlib.Path) -> list[str]:
     """The files of the cache of downloads, without the locks."""
     files = (path for path in (tmp_path / "torch").rglob("*") if path.is_file() and path.suffix != ".lock")

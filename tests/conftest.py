@@ -17,7 +17,7 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.nn.modules import module as torch_module
 
-from autoinit.checkpoints.locations import schemes
+from autoinit.checkpoints import location_schemes
 from autoinit.fans import conventions
 from autoinit.initializers import registry
 
@@ -40,7 +40,7 @@ if examples := os.environ.get("AUTOINIT_EXAMPLES"):
 @pytest.fixture(autouse=True)
 def registered_for_one_test() -> Iterator[None]:
     """What a test registers is gone after it: two tests may call their own scheme or layer by the same name."""
-    tables = registry._REGISTRY, schemes._RESOLVERS
+    tables = registry._REGISTRY, location_schemes._RESOLVERS
     before, fans = [*map(dict, tables)], {layer: dict(table) for layer, table in conventions._REGISTRY.items()}
     yield
     for table, known in zip(tables, before, strict=True):

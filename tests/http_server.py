@@ -1,10 +1,9 @@
-"""A web server that does as it is told: it truncates, stalls, redirects, lies, and counts what it is asked."""
+"""A web server that serves, truncates, redirects, lies about lengths, and notes what it is asked for."""
 
 from __future__ import annotations
 
 import http.server
 import pathlib
-import re
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -25,13 +24,13 @@ class Server:
     Args:
         root: its address, without a slash at the end.
         acts: by path; each request takes the first, and the last is taken again and again.
-        requests: paths and headers, in order.
+        requests: Paths, in order.
         otherwise: what happens at every other path.
     """
 
     root: str
     acts: dict[str, list[Act]] = field(default_factory=dict)
-    requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
     otherwise: Act = field(default_factory=lambda: status(404))
     gate: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -41,13 +40,10 @@ class Server:
         self.acts[path] = list(acts)
         return self.root + path
 
-    def ranges(self) -> list[str | None]:
-        return [headers.get("Range") for _, headers in self.requests]
-
     def handle(self, handler: Handler) -> None:
         path = handler.path.partition("?")[0]
         with self.lock:
-            self.requests.append((handler.path, dict(handler.headers)))
+            self.requests.append(handler.path)
             acts = self.acts.get(path, [self.otherwise])
             act = acts[0] if len(acts) == 1 else acts.pop(0)
         act(handler)
@@ -99,39 +95,20 @@ def answer(handler: Handler, code: int, headers: Mapping[str, object], body: byt
 
 
 def serve(
-    data: bytes,
-    *,
-    etag: str | None = '"one"',
-    modified: str | None = None,
-    ranges: bool = True,
-    kind: str = "application/octet-stream",
-    announced: int | None = None,
-    stop: int | None = None,
-    headers: Mapping[str, object] | None = None,
+    data: bytes, *, announced: object = None, stop: int | None = None, headers: Mapping[str, object] | None = None
 ) -> Act:
-    """Serve a file, whole or the range that is asked for.
+    """Serve a file.
 
     Args:
-        announced: its length, if that is to be a lie.
-        stop: break off after so many bytes of this answer.
-        ranges: whether to heed ranges.
-        headers: others.
+        announced: Its length, if that is to be a lie.
+        stop: Bytes after which to break off.
+        headers: Additional headers.
     """
 
     def act(handler: Handler) -> None:
-        extra: dict[str, object] = {"Content-Type": kind, **(headers or {})}
-        if etag:
-            extra["ETag"] = etag
-        if modified:
-            extra["Last-Modified"] = modified
-        asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-        unchanged = handler.headers.get("If-Range") in (None, etag, modified)
-        start = int(asked[1]) if asked and ranges and unchanged else 0
         length = len(data) if announced is None else announced
-        if start:
-            extra["Content-Range"] = f"bytes {start}-{length - 1}/{length}"
-        body = data[start:] if stop is None else data[start : start + stop]
-        answer(handler, 206 if start else 200, {**extra, "Content-Length": length - start}, body)
+        said = {"Content-Type": "application/octet-stream", "Content-Length": length, **(headers or {})}
+        answer(handler, 200, said, data[:stop])
 
     return act
 
@@ -144,33 +121,21 @@ def redirect(to: str, code: int = 302) -> Act:
     return status(code, Location=to)
 
 
-def page(text: str = "<!doctype html><title>Sign in</title>", kind: str = "text/html; charset=utf-8") -> Act:
-    return lambda handler: answer(handler, 200, {"Content-Type": kind, "Content-Length": len(text)}, text.encode())
+def page(text: str = "<!doctype html><title>Sign in</title>") -> Act:
+    """Serve an HTML page."""
+    data = text.encode()
+    return lambda handler: answer(handler, 200, {"Content-Type": "text/html", "Content-Length": len(data)}, data)
 
 
-def chunked(data: bytes, *, times: int = 1, end: bool = True) -> Act:
-    """Serve `data` again and again, in chunks, with no length announced."""
+def chunked(data: bytes, *, end: bool = True) -> Act:
+    """Serve a file in one chunk, with no length announced."""
 
     def act(handler: Handler) -> None:
         answer(handler, 200, {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"})
-        for _ in range(times):
-            handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-        if end:
-            handler.wfile.write(b"0\r\n\r\n")
+        handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n" + (b"0\r\n\r\n" if end else b""))
 
     return act
 
 
 def hang_up(handler: Handler) -> None:
-    """Say nothing."""
-
-
-def stalled(server: Server, before: Act) -> Act:
-    """Do something, then nothing any more, while the connection stays open."""
-
-    def act(handler: Handler) -> None:
-        before(handler)
-        handler.wfile.flush()
-        server.gate.wait(60)
-
-    return act
+    """Close the connection without an answer."""

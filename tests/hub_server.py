@@ -69,7 +69,7 @@ class Hub:
         if name not in files:
             return refuse(handler, 404, "EntryNotFound", **{"X-Repo-Commit": commit})
         etag = f'"{hashlib.sha256(files[name]).hexdigest()}"'
-        return serve(files[name], etag=etag, headers={"X-Repo-Commit": commit})(handler)
+        return serve(files[name], headers={"X-Repo-Commit": commit, "ETag": etag})(handler)
 
     def _list(self, handler: Handler, repo: str, what: str, revision: str) -> None:
         repository = self.repositories[repo]

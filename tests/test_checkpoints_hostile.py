@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import pathlib
@@ -15,19 +14,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from autoinit.checkpoints import open_checkpoint
-from autoinit.checkpoints.files import torch_format
+from autoinit.checkpoints import open_checkpoint, torch_format
 
 from .checkpoint_files import (
     PICKLED,
     Save,
-    assert_same,
     error,
     rezip,
     save_old,
     save_zip,
-    state,
-    values,
 )
 
 
@@ -58,7 +53,11 @@ def save_zip_4(content: object, path: pathlib.Path) -> None:
     torch.save(content, path, pickle_protocol=4)
 
 
-@pytest.mark.parametrize("save", [save_zip, save_zip_4, save_old, *map(save_raw, range(6))])
+NAMED = [save_zip, save_old, save_raw(2)]
+"""Formats of which torch says what it refuses; the others cannot be read at all, whatever they hold."""
+
+
+@pytest.mark.parametrize("save", [*NAMED, save_zip_4, *map(save_raw, (0, 1, 3, 4, 5))])
 @pytest.mark.parametrize("function", [os.system, exec, subprocess.check_call], ids=["system", "exec", "call"])
 @pytest.mark.parametrize("where", ["top", "weight", "beside"])
 def test_hostile_pickles_are_refused_and_not_run(
@@ -79,10 +78,12 @@ def test_hostile_pickles_are_refused_and_not_run(
     save(content[where], path)
     caught = error(path)
     assert not marker.exists()
-    assert function.__name__ in str(caught)
-    assert "was refused" in str(caught)
-    assert "was not run" in str(caught)
     assert caught.__cause__ is not None
+    if save in NAMED:
+        assert "was refused: its pickle names" in str(caught) and "was not run" in str(caught)
+        assert function.__name__ in str(caught)
+    elif save is save_zip_4:
+        assert "is pickled with protocol 4, which cannot be read safely, and was not run" in str(caught)
 
 
 def test_the_hostile_pickle_would_have_run(tmp_path: pathlib.Path) -> None:
@@ -119,18 +120,6 @@ def test_environment_cannot_unlock_pickles(tmp_path: pathlib.Path, monkeypatch: 
     torch.save(Runs(os.system, f"touch {tmp_path / 'ran'}"), tmp_path / "toy.pth")
     assert "was refused" in str(error(tmp_path / "toy.pth"))
     assert not (tmp_path / "ran").exists()
-
-
-@pytest.mark.parametrize("missing", ["skip_data", "safe_globals"])
-def test_older_releases_of_torch(missing: str, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(torch.serialization, missing)
-    save_old(state(), path)
-    assert_same(values(open_checkpoint(path)), state())
-    save_old({"a": torch.ones(2), "args": argparse.Namespace(lr=1)}, path)
-    if missing == "safe_globals":
-        assert "Namespace" in str(error(path))
-    else:
-        assert list(open_checkpoint(path).shapes) == ["a"]
 
 
 def test_buffers_are_no_files() -> None:

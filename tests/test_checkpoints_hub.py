@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from autoinit.checkpoints.hugging_face import HubFile
 from autoinit.checkpoints.location import Location
-from autoinit.checkpoints.locations.hugging_face import HubFile
-from autoinit.checkpoints.locations.schemes import follow
+from autoinit.checkpoints.location_schemes import follow
 
 from .checkpoint_files import error
 from .http_server import Server, running_server, status
@@ -36,7 +36,8 @@ for location, options in json.load(sys.stdin):
     try:
         checkpoint = open_checkpoint(location, origin="here", **options)
         found = {name: tensor.flatten()[0].item() for name, tensor in checkpoint.tensors(checkpoint.shapes)}
-        results.append({"found": found, "paths": [part.source.path for part in checkpoint.parts]})
+        paths = dict.fromkeys(stored.source.path for stored in checkpoint.stored.values())
+        results.append({"found": found, "paths": [*paths]})
     except CheckpointError as e:
         results.append({"error": str(e), "cause": type(e.__cause__).__name__})
 print(json.dumps(results))
@@ -211,7 +212,7 @@ def test_files(client: Client) -> None:
     assert [result["found"]["w"] for result in results] == [2.0, 2.0, 1.0, 1.0, 1.0, 3.0, 4.0, 2.0]
     (path,) = results[0]["paths"]
     assert path.endswith(os.path.join("hub", "models--org--plain", "snapshots", NEW, "model.safetensors"))
-    fetched = [path for path, headers in client.server.requests if path.endswith("model.safetensors")]
+    fetched = [path for path in client.server.requests if path.endswith("model.safetensors")]
     assert len(fetched) > 0
 
 
@@ -225,7 +226,7 @@ def test_sharded_files(client: Client) -> None:
     )
     assert [result["found"] for result in results] == [{"a": 5.0, "b": 6.0}, {"c": 7.0}, {"a": 8.0}, {"a": 5.0}]
     # Of the commit of the index, so that a branch that moves on in between does not mix two versions.
-    shards = [path for path, _ in client.server.requests if "one.safetensors" in path or "three.safetensors" in path]
+    shards = [path for path in client.server.requests if "one.safetensors" in path or "three.safetensors" in path]
     assert shards and all(f"/resolve/{ANY}/" in path for path in shards)
 
 

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from autoinit import CheckpointError, initialize, plan
 from autoinit.applying import WriteRecorder
-from autoinit.checkpoints import open_checkpoint
-from autoinit.checkpoints.files import torch_format
+from autoinit.checkpoints import open_checkpoint, torch_format
 from benchmarks.resident import trim
 
 from .checkpoint_files import (
@@ -88,7 +87,7 @@ def test_values_do_not_pile_up_where_torch_tells_no_offsets(
     monkeypatch.setattr(torch_format, "_TELLS_OFFSETS", False)
     save_zip(big_state, path)
     checkpoint = open_checkpoint(path)
-    assert all(stored.entry.extent is None for stored in checkpoint.stored.values())
+    assert all(stored.extent is None for stored in checkpoint.stored.values())
     with memory_grows_by_less_than(160):
         for i, (_, tensor) in enumerate(checkpoint.tensors(big_state)):
             assert float(tensor.sum()) == i * (1 << 20)

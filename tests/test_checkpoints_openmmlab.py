@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from autoinit.checkpoints import open_checkpoint
-from autoinit.checkpoints.files.placeholders import placeholders
+from autoinit.checkpoints.placeholders import placeholders
 
 from .checkpoint_files import (
     PICKLED,

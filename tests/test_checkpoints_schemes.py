@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from autoinit import CheckpointError, ConfigError, ConfigTypeError, initialize, register_checkpoints
-from autoinit.checkpoints import open_checkpoint
+from autoinit.checkpoints import location_schemes, open_checkpoint
 from autoinit.checkpoints.location import Location
-from autoinit.checkpoints.locations import schemes
-from autoinit.checkpoints.locations.places import WebFile
-from autoinit.checkpoints.locations.schemes import follow
+from autoinit.checkpoints.location_schemes import follow
+from autoinit.checkpoints.places import WebFile
 
 from .checkpoint_files import error, save_zip, state
 
@@ -100,10 +99,10 @@ def test_what_cannot_be_a_scheme(scheme: Any) -> None:
 
 @pytest.mark.parametrize("table", [None, 3, ["a"], {"a": 3}, {3: "a"}, {"a": b"x"}, {"a": None}])
 def test_what_cannot_be_a_table(table: Any) -> None:
-    known = dict(schemes._RESOLVERS)
+    known = dict(location_schemes._RESOLVERS)
     with pytest.raises(ConfigTypeError, match=r"register_checkpoints\('lab'\)"):
         register_checkpoints("lab", table)
-    assert known == schemes._RESOLVERS
+    assert known == location_schemes._RESOLVERS
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,11 @@ import pytest
 import torch
 
 from autoinit import AutoInitWarning, CheckpointError, register_checkpoints
-from autoinit.checkpoints import open_checkpoint
+from autoinit.checkpoints import open_checkpoint, zoos
+from autoinit.checkpoints.hugging_face import HubFile
 from autoinit.checkpoints.location import Location
-from autoinit.checkpoints.locations import openmmlab_models
-from autoinit.checkpoints.locations.hugging_face import HubFile
-from autoinit.checkpoints.locations.places import LocalFile, WebFile
-from autoinit.checkpoints.locations.schemes import follow
+from autoinit.checkpoints.location_schemes import follow
+from autoinit.checkpoints.places import LocalFile, WebFile
 
 from .checkpoint_files import error, save_zip, state
 from .zoo.operators import torchvision_operators
@@ -105,7 +104,7 @@ def test_mmcls_takes_the_backbone_alone(tmp_path: pathlib.Path, monkeypatch: pyt
     torch.save({"state_dict": {"backbone.a.w": torch.ones(1), "head.w": torch.ones(2)}}, tmp_path / "toy.pth")
     save_zip({"head.w": torch.ones(2)}, tmp_path / "headless.pth")
     table = {"toy": str(tmp_path / "toy.pth"), "headless": str(tmp_path / "headless.pth")}
-    monkeypatch.setattr(openmmlab_models, "_table", lambda name, location: table)
+    monkeypatch.setattr(zoos, "_table", lambda name, location: table)
     checkpoint = open_checkpoint("mmcls://toy")
     theirs = mmengine._process_mmcls_checkpoint(torch.load(tmp_path / "toy.pth"))["state_dict"]
     assert list(checkpoint.shapes) == list(theirs) == ["a.w"]
@@ -146,7 +145,7 @@ def test_without_mmengine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_tables_are_read_without_importing_mmengine() -> None:
     code = (
         "import sys; from autoinit.checkpoints.location import Location;"
-        "from autoinit.checkpoints.locations.schemes import follow; print(follow(Location(text='mmcls://vgg16'))[0].url);"
+        "from autoinit.checkpoints.location_schemes import follow; print(follow(Location(text='mmcls://vgg16'))[0].url);"
         "assert not {'mmengine', 'timm', 'torchvision', 'huggingface_hub'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=pathlib.Path(__file__).parents[1])

@@ -1,4 +1,4 @@
-"""What the user wrote for a checkpoint, and what every error about it looks like."""
+"""The location of a checkpoint as the user wrote it, and the form of every error about it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Location:
     """A path, URL or name as the user wrote it; equal to another of the same text.
 
     Args:
-        text: as written.
-        origin: where it was written, e.g. `init_cfg[0]`.
-        meaning: the URL, or the part of a sharded checkpoint, that an error is really about.
+        text: As written.
+        origin: Where it was written, e.g. `init_cfg[0]`.
+        meaning: The URL, or the part of a sharded checkpoint, that an error is about.
 
     Example:
         >>> location = Location(text="torchvision://resnet50", origin="init_cfg[0]")
@@ -30,10 +30,10 @@ download it again")
 
     @classmethod
     def of(cls, written: object, origin: str | None) -> Location:
-        """What the user wrote, if it can be a location.
+        """The location that the user wrote.
 
         Raises:
-            CheckpointError: it is neither a string nor a path.
+            CheckpointError: It is neither a string nor a path.
         """
         text = os.fspath(written) if isinstance(written, os.PathLike) else written
         if not isinstance(text, str):
@@ -45,7 +45,7 @@ download it again")
         return replace(self, meaning=None if meaning == self.text else meaning)
 
     def error(self, what: str, remedy: str) -> CheckpointError:
-        """Where, what, remedy."""
+        """An error that says where, what, and the remedy."""
         means = f" ({self.meaning})" if self.meaning else ""
         return _error(f"{self.text!r}{means}", what, remedy, self.origin)
 

@@ -1,18 +1,24 @@
-"""From a location to a checkpoint: found, fetched, and checked as far as can be without reading values."""
+"""Open a checkpoint: find or fetch its files, and check them without reading values."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from .checkpoint import Checkpoint, Part, Stored
-from .files import Contents, Source, is_index, read_contents, read_index
+# The first two register the names of their hub and zoos.
+from . import hugging_face, zoos  # noqa: F401
+from .checkpoint import Checkpoint
+from .index_format import is_index, read_index
 from .location import Location
-from .locations import Found, find
+from .location_schemes import follow
+from .places import Place
+from .reading import read_contents
 from .selection import Pairs, Selection, dotted
+from .source import Source
+from .stored_tensors import Contents, StoredTensor
 
 
 def open_checkpoint(
@@ -28,17 +34,17 @@ def open_checkpoint(
     """Open a checkpoint: fetch it if it is remote, read names, shapes and dtypes, check all that can be checked.
 
     Args:
-        location: a path, where `~` is expanded; a URL; or a name with a scheme, such as `torchvision://resnet50`.
+        location: A path, where `~` is expanded; a URL; or a name with a scheme, such as `torchvision://resnet50`.
             Of a sharded checkpoint it is the `.index.json`, or the folder that holds it.
-        prefix: take only the part under this name; a dot is added if absent.
-        map_location: the device that tensors are read to; None means the CPU.
-        key: where in a pickled file the state dict is, e.g. `"model"` or `"ema.state_dict"`.
-        revise_keys: pairs of a regular expression and its replacement, for names, before `prefix`.
-        sha256: the file's digest in hexadecimal, or 8 or more digits that it begins with.
-        origin: where the location was written, e.g. `init_cfg[0]`, for errors.
+        prefix: Name of the part to take; a dot is added if absent.
+        map_location: Device that tensors are read to; None means the CPU.
+        key: Name of the state dict in a pickled file, e.g. `"model"` or `"ema.state_dict"`.
+        revise_keys: Pairs of a regular expression and its replacement, for names, before `prefix`.
+        sha256: The file's digest in hexadecimal, or 8 or more digits that it begins with.
+        origin: Where the location was written, e.g. `init_cfg[0]`, for errors.
 
     Raises:
-        CheckpointError: the file cannot be found or fetched, it is empty, truncated, foreign or hostile, it is not
+        CheckpointError: The file cannot be found or fetched, it is empty, truncated, foreign or hostile, it is not
             the one whose digest was given, it holds no tensors, or nothing is under the prefix; or there is no such
             device.
 
@@ -55,66 +61,61 @@ def open_checkpoint(
         {'fc.weight': torch.Size([2, 3])}
         fc.weight tensor(6.)
     """
-    place = Location.of(location, origin)
-    device = _device(map_location, place)
-    prefix = dotted(prefix, place)
-    found = find(place, sha256.lower() if sha256 else None)
-    selection = Selection(under=found.under, revise_keys=revise_keys, prefix=prefix)
-    make = _sharded if is_index(found.source) else _single
-    parts, stored, versions = make(found, key, selection)
-    return Checkpoint(
-        place=place,
-        key=key,
-        selection=selection,
-        parts=parts,
-        stored=stored,
-        versions=versions,
-        device=device,
-    )
+    written = Location.of(location, origin)
+    device = _device(map_location, written)
+    prefix = dotted(prefix, written)
+    place, under = follow(written)
+    sha256 = sha256.lower() if sha256 else None
+    source = place.fetch(written, sha256)
+    selection = Selection(under=under, revise_keys=revise_keys, prefix=prefix)
+    if is_index(source):
+        _require_no_part(source, key, sha256)
+        stored, versions = _sharded(source, place, selection)
+    else:
+        stored, versions = _single(source, key, selection)
+    return Checkpoint(place=written, key=key, selection=selection, stored=stored, versions=versions, device=device)
 
 
-Made = tuple[tuple[Part, ...], Mapping[str, Stored], Mapping[str, dict[str, Any]]]
+Made = tuple[Mapping[str, StoredTensor], Mapping[str, dict[str, Any]]]
+"""Tensors by the checkpoint's names, and metadata of modules."""
 
 
-def _single(found: Found, key: str | None, selection: Selection) -> Made:
-    part, contents = _read(found.source, key)
-    names = selection.names(contents.entries, found.source.location)
-    stored = {new: Stored(part=0, name=old, entry=contents.entries[old]) for new, old in names.items()}
-    return (part,), stored, selection.modules(contents.versions)
+def _single(source: Source, key: str | None, selection: Selection) -> Made:
+    contents = read_contents(source, key)
+    names = selection.names(contents.tensors, source.location)
+    return {new: contents.tensors[old] for new, old in names.items()}, selection.modules(contents.versions)
 
 
-def _sharded(found: Found, key: str | None, selection: Selection) -> Made:
-    """Only the shards that hold something of the selection are fetched."""
-    if found.sha256 is not None:
+def _require_no_part(index: Source, key: str | None, sha256: str | None) -> None:
+    if sha256 is not None:
         remedy = "leave sha256= out, or give one of its shards"
-        raise found.source.error("is an index of several files, and sha256= is of one", remedy)
+        raise index.error("is an index of several files, and sha256= is of one", remedy)
     if key is not None:
-        raise found.source.error(f"is an index, and has no part called {key!r}", "leave key= out")
-    shards = read_index(found.source)
-    names = selection.names(shards, found.source.location)
-    parts: list[Part] = []
-    stored: dict[str, Stored] = {}
+        raise index.error(f"is an index, and has no part called {key!r}", "leave key= out")
+
+
+def _sharded(index: Source, place: Place, selection: Selection) -> Made:
+    """Only the shards that hold a selected tensor are fetched."""
+    shards = read_index(index)
+    names = selection.names(shards, index.location)
+    stored: dict[str, StoredTensor] = {}
     versions: dict[str, dict[str, Any]] = {}
-    for number, shard in enumerate(dict.fromkeys(shards[old] for old in names.values())):
-        part, contents = _read(found.beside(shard), None)
-        parts.append(part)
+    for shard in dict.fromkeys(shards[old] for old in names.values()):
+        location = index.location.means(f"its shard {shard!r}")
+        source = place.beside(shard, index.path).fetch(location, None)
+        contents = read_contents(source, None)
         versions.update(selection.modules(contents.versions))
-        here = {new: old for new, old in names.items() if shards[old] == shard}
-        _require(here.values(), contents, part.source)
-        stored.update({new: Stored(part=number, name=old, entry=contents.entries[old]) for new, old in here.items()})
-    return tuple(parts), {new: stored[new] for new in names}, versions
+        for new, old in names.items():
+            if shards[old] == shard:
+                stored[new] = _from_shard(contents, old, source)
+    return {new: stored[new] for new in names}, versions
 
 
-def _read(source: Source, key: str | None) -> tuple[Part, Contents]:
-    part = Part(source=source, stamp=source.stamp())
-    return part, read_contents(source, key)
-
-
-def _require(names: Iterable[str], contents: Contents, shard: Source) -> None:
-    absent = [name for name in names if name not in contents.entries]
-    if absent:
-        what = f"has no tensor {absent[0]!r}, which the index says is in it"
+def _from_shard(contents: Contents, name: str, shard: Source) -> StoredTensor:
+    if name not in contents.tensors:
+        what = f"has no tensor {name!r}, which the index says is in it"
         raise shard.error(what, "get the index and all of its shards again, from one place")
+    return contents.tensors[name]
 
 
 def _device(map_location: object, place: Location) -> torch.device:

@@ -1,4 +1,4 @@
-"""Which names of a file a checkpoint has, and what it calls them: as mmengine chooses them."""
+"""Which tensors of a file a checkpoint has, and under which names, as mmengine chooses them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    r"""What is taken from a file, step by step: the part of a zoo, other names, the part under a prefix.
+    r"""The tensors that are taken from a file: of a zoo's part, under revised names, those under a prefix.
 
     Args:
-        under: the part that the location's scheme stands for, with its dot; None for all.
-        revise_keys: pairs of a regular expression and its replacement, applied to each name in turn. None stands for
-            `(r"^module\.", "")`, which takes off what DataParallel adds; but not beside a prefix, as in the original.
-        prefix: the part to take of that, with its dot; None for all.
+        under: Prefix that the location's scheme stands for, with its dot; None for all.
+        revise_keys: Pairs of a regular expression and its replacement, applied to each name in turn. None stands for
+            `(r"^module\.", "")`, which takes off what DataParallel adds; but not beside a prefix, as in mmengine.
+        prefix: Prefix of the revised names to take, with its dot; None for all.
 
     Example:
         >>> Selection().names(["module.fc.weight"], Location(text="a.pth"))
@@ -43,7 +43,7 @@ class Selection:
         """The names of the checkpoint, each with the file's name for it.
 
         Raises:
-            CheckpointError: two names become one, or nothing is under the prefix.
+            CheckpointError: Two names become one, or nothing is under the prefix.
         """
         all_of_it = list(names)
         part = _under(self.under, {name: name for name in all_of_it})
@@ -58,7 +58,7 @@ class Selection:
         return selected
 
     def modules(self, about: Mapping[str, T]) -> dict[str, T]:
-        """What is noted of modules, by the names that the checkpoint has for them."""
+        """Metadata of modules, by the names that the checkpoint has for them."""
         # A module's name is what its tensors' names begin with.
         dotted = {f"{name}." if name else "": value for name, value in about.items()}
         part = _under(self.under, dotted)
@@ -86,10 +86,10 @@ class Selection:
 
 
 def dotted(prefix: object, location: Location) -> str | None:
-    """`prefix` with the dot that it ends with.
+    """A prefix with the dot that it ends with.
 
     Raises:
-        CheckpointError: it is neither a string nor None.
+        CheckpointError: It is neither a string nor None.
     """
     if prefix is None:
         return None
@@ -100,7 +100,7 @@ def dotted(prefix: object, location: Location) -> str | None:
 
 
 def hint_for_prefix(wanted: str, keys: Iterable[str]) -> str:
-    """What to write instead of a prefix that selects nothing.
+    """The remedy for a prefix that selects nothing.
 
     Example:
         >>> hint_for_prefix("backbone", ["module.backbone.fc.weight", "module.head.weight"])

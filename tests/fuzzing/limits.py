@@ -11,8 +11,6 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
-from autoinit.checkpoints.downloads import transfer
-
 SECONDS = 10
 """Of the processor: on a busy machine a case takes any time by the clock."""
 MEMORY = 512 << 20
@@ -75,11 +73,9 @@ def offline() -> Iterator[None]:
     def refuse(*_: object, **__: object) -> None:
         raise ConnectionRefusedError("fuzzing has no network")
 
-    connect, look_up, pause = socket.socket.connect, socket.getaddrinfo, transfer.PAUSE
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
     socket.socket.connect, socket.getaddrinfo = refuse, refuse  # type: ignore[method-assign, assignment]
-    transfer.PAUSE = 0.0
     try:
         yield
     finally:
         socket.socket.connect, socket.getaddrinfo = connect, look_up  # type: ignore[method-assign]
-        transfer.PAUSE = pause

@@ -15,7 +15,7 @@ _LARGEST = 64 << 20
 
 
 def is_index(source: Source) -> bool:
-    """Whether a file is JSON, and so an index or nothing that can be read here."""
+    """Whether a file is JSON; if it is not an index, it cannot be read."""
     return source.head().removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") and not is_safetensors(source)
 
 
@@ -23,7 +23,7 @@ def read_index(source: Source) -> dict[str, str]:
     """The name of the shard that each tensor is in.
 
     Raises:
-        CheckpointError: it is no index, it is damaged, or it names a file that is not right beside it.
+        CheckpointError: It is not an index, it is damaged, or it names a file that is not right beside it.
     """
     shards = dict(_weight_map(source))
     for tensor, shard in shards.items():

@@ -1,4 +1,4 @@
-"""Why a file could not be read: a verdict on its contents, with a remedy."""
+"""Why a file could not be read, with a remedy."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...errors import CheckpointError
-from .pickles import scan_pickles
-from .placeholders import HARMLESS_GLOBALS
+from ..errors import CheckpointError
 from .safetensors_format import is_safetensors, looks_like_safetensors
 from .source import Source
-from .torch_format import ZIP_MAGIC
+from .torch_format import ZIP_MAGIC, pickle_protocol
 
 _OLD_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
+_LONGEST_NAME = 256
 _SAVE_TENSORS = (
     "if you trust it, load it where it was made and save its tensors alone, "
     "with torch.save(model.state_dict(), path) or as .safetensors"
@@ -36,17 +35,17 @@ def explained(source: Source) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as e:  # bytes that are not what they should be make torch and pickle raise anything
-        raise _verdict(source, e) from e
+        raise _error(source, e) from e
 
 
-def _verdict(source: Source, error: Exception) -> CheckpointError:
+def _error(source: Source, error: Exception) -> CheckpointError:
     source.check()  # it may have gone since
     if _is_memory(error, source):
         return source.error("cannot be read, there is not enough memory for it", "free some, or load less of it")
     head = source.head()
     if is_safetensors(source):
-        return _verdict_on_safetensors(source, head)
-    return _verdict_on_pickle(source, error) or _verdict_on_bytes(source, head)
+        return _error_of_safetensors(source, head)
+    return _error_of_pickle(source, error) or _error_of_bytes(source, head)
 
 
 def _is_memory(error: Exception, source: Source) -> bool:
@@ -56,26 +55,38 @@ def _is_memory(error: Exception, source: Source) -> bool:
     return isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
 
 
-def _verdict_on_safetensors(source: Source, head: bytes) -> CheckpointError:
+def _error_of_safetensors(source: Source, head: bytes) -> CheckpointError:
     if looks_like_safetensors(head):
         return source.error("is a truncated or damaged safetensors file")
     if head.startswith(ZIP_MAGIC):
         return source.error("is no safetensors file but one of torch.save", "rename it to .pth")
-    return _verdict_on_bytes(source, head)
+    return _error_of_bytes(source, head)
 
 
-def _verdict_on_pickle(source: Source, error: Exception) -> CheckpointError | None:
-    scan = scan_pickles(source.path)
-    if culprit := scan.culprit(error, known=HARMLESS_GLOBALS):
-        what = f"was refused: its pickle names {culprit!r}, which is not known to be safe and was not run"
+def _error_of_pickle(source: Source, error: Exception) -> CheckpointError | None:
+    protocol = pickle_protocol(source)
+    if protocol is None:
+        return None
+    refused = re.search(r"GLOBAL (\S+)", str(error))
+    if refused and not _ends_within(source, refused[1]):
+        what = f"was refused: its pickle names {refused[1]!r}, which is not known to be safe and was not run"
         return source.error(what, _SAVE_TENSORS)
-    if scan.protocol > 2:
-        what = f"is pickled with protocol {scan.protocol}, which cannot be read safely"
+    if protocol > 2:
+        what = f"is pickled with protocol {protocol}, which cannot be read safely, and was not run"
         return source.error(what, "save it again with the pickle_protocol that torch.save takes by itself")
     return None
 
 
-def _verdict_on_bytes(source: Source, head: bytes) -> CheckpointError:
+def _ends_within(source: Source, name: str) -> bool:
+    """Whether a file was cut off in the middle of the global that torch refused: torch takes a part for the name."""
+    with open(source.path, "rb") as file:
+        file.seek(max(source.size() - _LONGEST_NAME, 0))
+        last_line = file.read().rpartition(b"\n")[2]
+    attribute = name.rpartition(".")[2]
+    return not attribute or last_line[:-1] == attribute.encode()
+
+
+def _error_of_bytes(source: Source, head: bytes) -> CheckpointError:
     if head.startswith(b"PK") or _OLD_MAGIC in head[:32]:
         return source.error("is truncated or damaged")
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 from urllib.parse import unquote
 
-from ...errors import CheckpointError, nearest
-from ..files import Source
-from ..location import Location
-from .places import USUAL_NAMES, Place, require_digest
-from .schemes import Step, built_in
+from ..errors import CheckpointError, nearest
+from .digests import require_digest
+from .location import Location
+from .location_schemes import Step, built_in
+from .places import USUAL_NAMES, Place
+from .source import Source
 
 _WRITTEN = re.compile(
     r"(?:models/(?=[^/]+/))?(?P<repo>[^/@]+/[^/@]+)"
@@ -44,9 +45,9 @@ class HubFile:
     """A file of a repository of models.
 
     Args:
-        repo: organisation or user, and name.
-        file: its path in the repository; None for a usual name, the first that there is.
-        revision: branch, tag or commit; None for the main branch.
+        repo: Organisation or user, and name.
+        file: Path in the repository; None for the first of the usual names that exists.
+        revision: Branch, tag or commit; None for the main branch.
     """
 
     repo: str
@@ -56,17 +57,15 @@ class HubFile:
     def fetch(self, location: Location, sha256: str | None) -> Source:
         path = self._fetch(_library(location), location)
         again = f"remove {path!r} and the file that it is a link to, and it is downloaded again"
-        source = Source(location=location, path=path, again=again)
-        source.check()
+        source = Source.at(location, path, again=again)
         require_digest(source, sha256)
         return source
 
     def beside(self, name: str, path: str) -> Place:
-        """Of the commit that the first file is of, whatever has become of the branch since."""
-        folder, _, _ = (self.file or "").rpartition("/")
-        depth = folder.count("/") + 1 if folder else 0
-        commit = os.path.basename(_up(os.path.dirname(path), depth))
-        return replace(self, file=f"{folder}/{name}" if folder else name, revision=commit)
+        """The place of a file of the same commit, also if the branch has moved meanwhile."""
+        folder = PurePosixPath(self.file or "").parent
+        commit = Path(path).parents[len(folder.parts)].name
+        return replace(self, file=str(folder / name), revision=commit)
 
     def _fetch(self, hub: ModuleType, location: Location) -> str:
         missing: Exception | None = None
@@ -82,7 +81,7 @@ class HubFile:
         raise self._explained(hub, missing, location) from missing
 
     def _names(self, hub: ModuleType) -> list[str]:
-        """The file, or the usual names: what is in the cache first, so that offline nothing else is waited for."""
+        """The file, or the usual names: cached files first, so that offline no other is waited for."""
         if self.file is not None:
             return [self.file]
 
@@ -151,12 +150,6 @@ def _library(location: Location) -> ModuleType:
     except ImportError as e:
         raise location.error("needs huggingface_hub", 'pip install "torch-autoinit[hub]"') from e
     return huggingface_hub  # type: ignore[no-any-return]
-
-
-def _up(folder: str, levels: int) -> str:
-    for _ in range(levels):
-        folder = os.path.dirname(folder)
-    return folder
 
 
 def _first_line(error: Exception | None) -> str:

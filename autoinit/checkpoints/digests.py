@@ -7,6 +7,8 @@ import hashlib
 import os
 import re
 
+from .source import Source
+
 _NAMED = re.compile(r"-([0-9a-f]{8,64})\.")
 _PIECE = 1 << 20
 
@@ -34,7 +36,7 @@ def _remembered(path: str, size: int, mtime_ns: int) -> str:
 def named_digest(name: str) -> str | None:
     """The beginning of the digest that a file's name ends with, as torch.hub and OpenMMLab write it.
 
-    Eight digits may as well be a date, and are not taken for one.
+    Eight digits may as well be a date, and are not taken for a digest.
 
     Example:
         >>> (
@@ -47,3 +49,20 @@ def named_digest(name: str) -> str | None:
     """
     found = [digest for digest in _NAMED.findall(name) if not digest.isdigit()]
     return found[-1] if found else None
+
+
+def require_digest(source: Source, sha256: str | None) -> None:
+    """Require the digest of a file to begin as a user wrote it; None requires nothing.
+
+    Raises:
+        CheckpointError: It does not, or the file cannot be read.
+    """
+    if sha256 is None:
+        return
+    try:
+        found = remembered_digest(source.path)
+    except OSError as e:
+        raise source.error(f"cannot be read ({e.strerror or e})") from e
+    if not found.startswith(sha256):
+        what = f"is not what it should be: sha256={sha256!r} was asked for, and its SHA-256 is {found}"
+        raise source.error(what, "give the digest of this file, or the path of the other one")

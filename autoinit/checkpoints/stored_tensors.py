@@ -11,16 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .source import Source
+
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
     """Where the values of a tensor lie in a file.
 
     Args:
-        start: of its storage, in bytes from the beginning of the file.
-        nbytes: of its storage, which other tensors may share.
-        offset: of the tensor in its storage, in elements.
-        stride: in elements.
+        start: Beginning of its storage, in bytes from the beginning of the file.
+        nbytes: Size of its storage, which other tensors may share.
+        offset: Beginning of the tensor in its storage, in elements.
+        stride: Strides, in elements.
     """
 
     start: int
@@ -45,15 +47,19 @@ class Extent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A tensor of a file. Holds no values.
+class StoredTensor:
+    """A tensor of a file, without its values.
 
     Args:
-        shape: of the tensor.
-        dtype: of the tensor.
-        extent: where its values lie; None if only the file's own reader can make them.
+        source: The file.
+        name: Its name in the file.
+        shape: Its shape.
+        dtype: Its dtype.
+        extent: Where its values lie; None if only the file's own reader can make them.
     """
 
+    source: Source
+    name: str
     shape: torch.Size
     dtype: torch.dtype
     extent: Extent | None
@@ -61,31 +67,31 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Contents:
-    """What a file holds.
+    """The tensors of a file.
 
     Args:
-        entries: by the names they have in the file, in its order.
-        versions: what was noted of each module beside its tensors, by the module's name.
+        tensors: By the names that they have in the file, in its order.
+        versions: Metadata of each module (its version), by the module's name.
     """
 
-    entries: Mapping[str, Entry]
+    tensors: Mapping[str, StoredTensor]
     versions: Mapping[str, dict[str, Any]]
 
 
-def mapped(path: str, entry: Entry, extent: Extent) -> Tensor:
-    """A tensor whose values are read from the file where they are looked at, and let go of with the tensor.
+def mapped(stored: StoredTensor, extent: Extent) -> Tensor:
+    """A tensor whose values are read from the file when they are looked at, and freed with the tensor.
 
     Every call maps its own stretch of the file. The pages of a mapping count as memory of the process from when they
     are first looked at until it ends, so a mapping that all tensors shared would grow to the size of the file; and
     the system refuses one that is larger than its memory, whatever is looked at.
     """
-    if 0 in entry.shape:
-        return torch.empty(entry.shape, dtype=entry.dtype, device="cpu")
+    if 0 in stored.shape:
+        return torch.empty(stored.shape, dtype=stored.dtype, device="cpu")
     before = extent.start % mmap.ALLOCATIONGRANULARITY
-    with open(path, "rb") as file:
-        # A copy is private: who writes to the tensor writes to no file.
+    with open(stored.source.path, "rb") as file:
+        # A copy is private: writing to the tensor does not write to the file.
         stretch = mmap.mmap(
             file.fileno(), before + extent.nbytes, access=mmap.ACCESS_COPY, offset=extent.start - before
         )
     storage = torch.frombuffer(stretch, dtype=torch.uint8, count=extent.nbytes, offset=before).untyped_storage()
-    return torch.empty(0, dtype=entry.dtype, device="cpu").set_(storage, extent.offset, entry.shape, extent.stride)
+    return torch.empty(0, dtype=stored.dtype, device="cpu").set_(storage, extent.offset, stored.shape, extent.stride)

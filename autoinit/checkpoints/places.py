@@ -1,4 +1,4 @@
-"""Where the way of a location ends: something that has one file, and knows the files beside it."""
+"""Where a location leads: a place has one file, and knows the files beside it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote, urljoin
 
-from ..downloads import download, remembered_digest
-from ..files import Source, check_whole
-from ..location import Location
+from .digests import require_digest
+from .downloads import download
+from .location import Location
+from .source import Source
 
 USUAL_NAMES = (
     "model.safetensors",
@@ -17,25 +18,25 @@ USUAL_NAMES = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-"""What a folder's checkpoint is called, on a disk or on the Hugging Face hub, the first that there is."""
+"""Names of a folder's checkpoint, on a disk or on the Hugging Face hub; the first that exists is taken."""
 
 
 class Place(Protocol):
-    """Something that has the file."""
+    """The place of a file."""
 
     def fetch(self, location: Location, sha256: str | None) -> Source:
         """The file on this machine.
 
         Args:
-            location: who asks for it, for errors.
-            sha256: what its digest begins with, if anybody said.
+            location: The location that led here, for errors.
+            sha256: Beginning of the file's digest; None if it is not known.
 
         Raises:
-            CheckpointError: it does not exist, cannot be fetched, or is another one.
+            CheckpointError: There is no such file, it cannot be fetched, or its digest is another.
         """
 
     def beside(self, name: str, path: str) -> Place:
-        """Where a file is that lies beside the one that was fetched to `path`."""
+        """The place of a file that lies beside this one, of which the local copy is at `path`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class LocalFile:
 
     Args:
         path: `~` is expanded.
-        is_shard: whether an index says that it is there.
+        is_shard: Whether an index says that it is there.
     """
 
     path: str
@@ -58,8 +59,7 @@ class LocalFile:
         if name is not None:
             location, path = location.means(f"its {name!r}"), os.path.join(path, name)
         absent = "get it from where its index is from, and put it beside that" if self.is_shard else None
-        source = Source(location=location, path=path, absent=absent)
-        source.check()
+        source = Source.at(location, path, absent=absent)
         require_digest(source, sha256)
         return source
 
@@ -74,36 +74,19 @@ class WebFile:
     url: str
 
     def fetch(self, location: Location, sha256: str | None) -> Source:
-        asked = location.means(self.url)
-        path = download(self.url, asked, sha256, lambda path: check_whole(Source(location=asked, path=path)))
-        return Source(location=asked, path=path, again=f"remove {path!r}, and it is downloaded again")
+        location = location.means(self.url)
+        path = download(self.url, location, sha256)
+        return Source.at(location, path, again=f"remove {path!r}, and it is downloaded again")
 
     def beside(self, name: str, path: str) -> Place:
         return WebFile(url=urljoin(self.url, quote(name)))
 
 
-def require_digest(source: Source, sha256: str | None) -> None:
-    """Require the digest of a file to begin as somebody said.
-
-    Raises:
-        CheckpointError: it does not, or the file cannot be read.
-    """
-    if sha256 is None:
-        return
-    try:
-        found = remembered_digest(source.path)
-    except OSError as e:
-        raise source.error(f"cannot be read ({e.strerror or e})") from e
-    if not found.startswith(sha256):
-        what = f"is not what it should be: sha256={sha256!r} was asked for, and its SHA-256 is {found}"
-        raise source.error(what, "give the digest of this file, or the path of the other one")
-
-
 def _in_folder(folder: str) -> str | None:
-    """The name of a folder's checkpoint: a usual one, or that of the only index; None if it is not plain which."""
+    """The name of a folder's checkpoint: a usual one, or that of the only index; None if neither exists."""
     try:
         inside = set(os.listdir(folder))
-    except OSError:  # Whoever reads the folder says why it cannot be.
+    except OSError:  # Reading the folder as a file says why it cannot be read.
         return None
     usual = [name for name in USUAL_NAMES if name in inside]
     indexes = [name for name in inside if name.endswith(".index.json")]

@@ -1,4 +1,4 @@
-"""Reading past what is no weight: inert stand-ins for the few other things that checkpoints hold.
+"""Placeholders for the few objects besides weights that checkpoints hold.
 
 OpenMMLab writes its training log into a checkpoint (history buffers, numpy arrays, bound methods), many
 scripts their command line. `weights_only=True` refuses such files. Instead of allowing the real globals,
@@ -30,13 +30,13 @@ HARMLESS_GLOBALS = frozenset(
         "pathlib.WindowsPath",
     }
 )
-"""The whole list: what is not on it, and not of torch's own, is refused."""
+"""The whole list: a global that is neither on it nor on torch's own is refused."""
 
 _lock = threading.Lock()
 
 
 class Placeholder:
-    """Made in place of an object that is no weight: takes whatever it is given and keeps none of it."""
+    """Replaces an object that is not a weight: accepts any arguments and keeps none of them."""
 
     def __init__(self, *ignored: object) -> None:
         pass

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
-from ...errors import CheckpointError, nearest
-from ..location import Location
+from ..errors import CheckpointError, nearest
+from .location import Location
 
 _HEAD = 512
+_AGAIN = "download or copy it again"
 
 Stamp = tuple[int, int, int]
 """Size, time of the last change, inode: what differs when a file was written again."""
@@ -20,16 +22,28 @@ class Source:
     """A file that exists, is not empty and can be read; equal to another of the same location.
 
     Args:
-        location: who asked for it, for errors.
-        path: the absolute path, so that a later `chdir` changes nothing.
-        again: what to do about a file that is damaged.
-        absent: what to do about a file that is not there; None to look around for one of a similar name.
+        location: The location that the file is of, for errors.
+        path: Absolute path, so that a later `chdir` changes nothing.
+        again: Remedy for a damaged file.
+        absent: Remedy for a missing file; None for the name of a similar file beside it.
+        stamp: What the file was when it was found.
     """
 
     location: Location
     path: str = field(compare=False)
-    again: str = field(default="download or copy it again", compare=False)
+    again: str = field(default=_AGAIN, compare=False)
     absent: str | None = field(default=None, compare=False)
+    stamp: Stamp = field(default=(0, 0, 0), compare=False)
+
+    @classmethod
+    def at(cls, location: Location, path: str, *, again: str = _AGAIN, absent: str | None = None) -> Source:
+        """The file at a path.
+
+        Raises:
+            CheckpointError: It is missing, not a regular file, empty or unreadable.
+        """
+        source = cls(location=location, path=path, again=again, absent=absent)
+        return replace(source, stamp=source.check())
 
     def error(self, what: str, remedy: str | None = None) -> CheckpointError:
         """What every error about this file looks like: where, what, remedy (to get the file again)."""
@@ -38,22 +52,22 @@ class Source:
     def size(self) -> int:
         return os.stat(self.path).st_size
 
-    def stamp(self) -> Stamp:
-        found = os.stat(self.path)
-        return found.st_size, found.st_mtime_ns, found.st_ino
-
     def head(self) -> bytes:
         """The first bytes, which tell formats apart."""
         with open(self.path, "rb") as file:
             return file.read(_HEAD)
 
-    def check(self) -> None:
-        """Raise a CheckpointError if the file is missing, no regular file, empty or unreadable."""
+    def check(self) -> Stamp:
+        """What the file is now.
+
+        Raises:
+            CheckpointError: It is missing, not a regular file, empty or unreadable.
+        """
         try:
-            mode = os.stat(self.path).st_mode
-            if stat.S_ISDIR(mode):
+            found = os.stat(self.path)
+            if stat.S_ISDIR(found.st_mode):
                 raise self.error("is a directory", f"give the path of a file{_inside(self.path)}")
-            if not stat.S_ISREG(mode):
+            if not stat.S_ISREG(found.st_mode):
                 raise self.error("is not a regular file", "give the path of a file")
             head = self.head()
         except (FileNotFoundError, NotADirectoryError) as e:
@@ -63,6 +77,23 @@ class Source:
             raise self.error(f"cannot be read ({reason})", "give the path of a file that can be read") from e
         if not head:
             raise self.error("is empty")
+        return _stamp(found)
+
+    def require_unchanged(self) -> None:
+        """Require the file to be what it was when it was found.
+
+        Raises:
+            CheckpointError: It is gone, or was written again.
+        """
+        with suppress(OSError):
+            if _stamp(os.stat(self.path)) == self.stamp:
+                return
+        self.check()
+        raise self.error("has changed since it was opened", "open it again")
+
+
+def _stamp(found: os.stat_result) -> Stamp:
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def _inside(folder: str) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import quote, urlsplit
 
-from ...errors import AutoInitError, CheckpointError, ConfigError, ConfigTypeError, nearest
-from ..location import Location
-from .places import LocalFile, Place
+from ..errors import AutoInitError, CheckpointError, ConfigError, ConfigTypeError, nearest
+from .location import Location
+from .places import LocalFile, Place, WebFile
 
 Written = str | os.PathLike[str]
 Table = Mapping[str, Written] | Callable[[str], Written]
@@ -21,11 +23,11 @@ _LONGEST = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a name stands for.
+    """The location or place that a name stands for.
 
     Args:
-        to: another location, or the place of the file.
-        under: the part of the file that is meant, with its dot; None for all.
+        to: Another location, or the place of the file.
+        under: Prefix of the part of the file that is meant, with its dot; None for all.
     """
 
     to: str | Place
@@ -33,7 +35,7 @@ class Step:
 
 
 Resolver = Callable[[str, Location], Step]
-"""From what comes after `://` to what it stands for."""
+"""From the text after `://` to the location that it stands for."""
 
 _RESOLVERS: dict[str, Resolver] = {}
 
@@ -42,14 +44,14 @@ def register_checkpoints(scheme: str, table: Table, *, force: bool = False) -> N
     """Give names to checkpoints, so that configs can say `scheme://name`.
 
     Args:
-        scheme: a letter, then letters, digits, `-`, `_`, `.` or `+`, two or more in all; its case does not matter.
-        table: from names to locations, or a function from what comes after `://` to a location; a location is a
-            path, a URL, or a name of any scheme.
-        force: take the scheme from whoever has it.
+        scheme: A letter, then letters, digits, `-`, `_`, `.` or `+`, two or more in all; its case does not matter.
+        table: Mapping from names to locations, or a function from the text after `://` to a location; a location is
+            a path, a URL, or a name of any scheme.
+        force: Replace a scheme of this name.
 
     Raises:
-        ConfigError: the scheme is taken, or cannot be one.
-        ConfigTypeError: `table` is neither, or has something else than locations in it.
+        ConfigError: The scheme is taken, or cannot be one.
+        ConfigTypeError: `table` is neither, or contains something else than locations.
 
     Example:
         >>> import tempfile, torch
@@ -80,7 +82,7 @@ def register_checkpoints(scheme: str, table: Table, *, force: bool = False) -> N
 
 
 def built_in(*schemes: str) -> Callable[[Resolver], Resolver]:
-    """Decorate what resolves the names of these schemes."""
+    """Decorate the function that resolves the names of these schemes."""
 
     def register(resolver: Resolver) -> Resolver:
         _RESOLVERS.update(dict.fromkeys(schemes, resolver))
@@ -89,14 +91,34 @@ def built_in(*schemes: str) -> Callable[[Resolver], Resolver]:
     return register
 
 
+@built_in("http")
+def _resolve_http(rest: str, location: Location) -> Step:
+    return Step(to=_web_file(f"http://{rest}", location))
+
+
+@built_in("https")
+def _resolve_https(rest: str, location: Location) -> Step:
+    return Step(to=_web_file(f"https://{rest}", location))
+
+
+def _web_file(written: str, location: Location) -> WebFile:
+    try:
+        # As people paste it, with characters quoted that may not be in a request.
+        url = quote(written, safe=string.punctuation)
+        urlsplit(url)
+    except ValueError as e:
+        raise location.error(f"is no address that can be fetched ({e})", "check the address") from e
+    return WebFile(url=url)
+
+
 def follow(location: Location) -> tuple[Place, str | None]:
     """Follow a location to its end.
 
     Returns:
-        The place of the file, and the part of it that is meant, with its dot; None for all.
+        The place of the file, and the prefix of the part that is meant, with its dot; None for all.
 
     Raises:
-        CheckpointError: a scheme or a name is unknown, or the way leads in a circle.
+        CheckpointError: A scheme or a name is unknown, or the names lead in a circle.
     """
     text, under = location.text, None
     seen = [text]

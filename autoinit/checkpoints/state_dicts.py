@@ -1,4 +1,4 @@
-"""Which part of what was pickled is the state dict."""
+"""The state dict in a pickled object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import nearest
+from ..errors import nearest
 from .source import Source
 
 _NOTHING = object()
@@ -16,19 +16,19 @@ _USUAL = ("state_dict", None, "model")
 """Where to look, in this order; None is the top. The first two are the original's."""
 
 _ASSIGN = "assign_to_params_buffers"
-"""What `load_state_dict(assign=True)` tells modules, and leaves in a state dict: to take tensors, not their values."""
+"""Flag that `load_state_dict(assign=True)` leaves in a state dict; it makes modules take tensors, not their values."""
 
 
 def state_in(content: object, key: str | None, source: Source) -> Mapping[Any, object]:
-    """The mapping from names to tensors in what a file holds.
+    """The mapping from names to tensors in a pickled object.
 
     Args:
-        content: what was pickled.
-        key: its name, or names with dots between; None for the usual place, or the only one there is.
-        source: the file, for errors.
+        content: The object.
+        key: Name of the mapping in it, or names with dots between; None for a usual name, or the only mapping.
+        source: The file, for errors.
 
     Raises:
-        CheckpointError: nothing there holds tensors by name, or, without a `key`, several parts do.
+        CheckpointError: It holds no tensors by name, or, without a `key`, several mappings do.
     """
     if key is not None:
         return _at_key(content, key, source)
@@ -47,19 +47,19 @@ def state_in(content: object, key: str | None, source: Source) -> Mapping[Any, o
 
 
 def tensors_in(state: Mapping[Any, object]) -> dict[str, Tensor]:
-    """What has a name and is a tensor; counters, `_extra_state` and the like are not ours to load."""
+    """The tensors with a name; counters, `_extra_state` and the like are not loaded."""
     return {name: value for name, value in state.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
 def versions_in(state: Mapping[Any, object]) -> dict[str, dict[str, Any]]:
-    """What `state_dict()` noted of each module beside the tensors: its version, for its own loading code."""
+    """Metadata of each module that `state_dict()` adds to the tensors: its version, for its own loading code."""
     noted = getattr(state, "_metadata", None)
     items = noted.items() if isinstance(noted, Mapping) else ()
-    return {name: _version(about) for name, about in items if isinstance(name, str) and isinstance(about, Mapping)}
-
-
-def _version(about: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in about.items() if key != _ASSIGN}
+    return {
+        name: {key: value for key, value in about.items() if key != _ASSIGN}
+        for name, about in items
+        if isinstance(name, str) and isinstance(about, Mapping)
+    }
 
 
 def _at_key(content: object, key: str, source: Source) -> Mapping[Any, object]:
@@ -78,7 +78,7 @@ def _at_key(content: object, key: str, source: Source) -> Mapping[Any, object]:
 
 
 def _below(content: object, key: str) -> Any:
-    """What is under a key; one with dots is first taken as a name, then as a path."""
+    """The value at a key; a key with dots is first taken as a name, then as a path."""
     if not isinstance(content, Mapping):
         return _NOTHING
     if key in content:

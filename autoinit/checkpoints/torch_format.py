@@ -14,10 +14,10 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
-from .entries import Contents, Entry, Extent
-from .nested import state_in, tensors_in, versions_in
 from .placeholders import placeholders
 from .source import Source
+from .state_dicts import state_in, tensors_in, versions_in
+from .stored_tensors import Contents, Extent, StoredTensor
 
 ZIP_MAGIC = b"PK\x03\x04"
 
@@ -30,29 +30,23 @@ _RATIO = 100
 
 
 def read_torch(source: Source, key: str | None) -> Contents:
-    """Read names, shapes and dtypes of a file of `torch.save`, and no more of its values than its format forces one to.
+    """Read names, shapes and dtypes of a file of `torch.save`, and values only if its format leaves no choice.
 
     Args:
-        source: the file.
-        key: where in it the state dict is, see `state_in`.
+        source: The file.
+        key: Where in it the state dict is, see `state_in`.
 
     Raises:
-        CheckpointError: the file is an archive of another kind, or holds no tensors there.
-        Exception: whatever torch raises for a file that is truncated, damaged, foreign or hostile.
+        CheckpointError: The file is an archive of another kind, or holds no tensors there.
+        Exception: Whatever torch raises for a file that is truncated, damaged, foreign or hostile.
     """
-    if not is_zip(source):
-        skips = hasattr(torch.serialization, "skip_data")
-        state = state_in(_safely(lambda: _skeleton(source)) if skips else _load_values(source), key, source)
+    state = state_in(read_pickle(source), key, source)
+    without_values = {name: tensor for name, tensor in tensors_in(state).items() if tensor.is_meta}
+    if not without_values or not is_zip(source):
         return _contents(source, state, {})
-    if not _has_offsets(source):
-        return _contents(source, state_in(_load_values(source), key, source), {})
-    try:
-        state = state_in(_safely(lambda: _load(source.path, map_location="meta")), key, source)
-    except NotImplementedError:  # a quantized tensor, of which there is no shape alone
-        return _contents(source, state_in(_load_values(source), key, source), {})
     records = _record_sizes(source.path)
-    extents = {name: extent for name, tensor in tensors_in(state).items() if (extent := _extent(tensor, records))}
-    if len(extents) < len(tensors_in(state)):
+    extents = {name: extent for name, tensor in without_values.items() if (extent := _extent(tensor, records))}
+    if len(extents) < len(without_values):
         # Sparse, conjugated, saved without values, or in an archive that another program has written.
         state = state_in(_load_values(source), key, source)
     return _contents(source, state, extents)
@@ -62,25 +56,23 @@ def read_torch_values(source: Source, key: str | None) -> dict[str, Tensor]:
     """Read all tensors: mapped if the file is a zip file whose records can be, otherwise into memory.
 
     Raises:
-        CheckpointError, Exception: as `read_torch`.
+        CheckpointError, Exception: As `read_torch`.
     """
     return tensors_in(state_in(_load_values(source), key, source))
 
 
-def check_torch(source: Source) -> None:
-    """Require a file of `torch.save` to be whole, whatever it holds.
+def read_pickle(source: Source) -> Any:
+    """The object that was saved, its tensors without values if the format allows; the file is whole.
 
     Raises:
-        CheckpointError, Exception: as `read_torch`.
+        CheckpointError, Exception: As `read_torch`.
     """
     if not is_zip(source):
-        skips = hasattr(torch.serialization, "skip_data")
-        _safely((lambda: _skeleton(source)) if skips else (lambda: _load(source.path)))
-    elif _has_offsets(source):
-        with suppress(NotImplementedError):  # See `read_torch`.
-            _safely(lambda: _load(source.path, map_location="meta"))
-    else:
-        _load_values(source)
+        return _safely(lambda: _skeleton(source))
+    if _has_offsets(source):
+        with suppress(NotImplementedError):  # A quantized tensor, which the meta device does not have.
+            return _safely(lambda: _load(source.path, map_location="meta"))
+    return _load_values(source)
 
 
 def is_mapped(source: Source) -> bool:
@@ -93,19 +85,32 @@ def is_zip(source: Source) -> bool:
     return source.head().startswith(ZIP_MAGIC)
 
 
+def pickle_protocol(source: Source) -> int | None:
+    """The protocol of the pickle in a file; None if the file does not begin as one of `torch.save` does."""
+    try:
+        start = source.head()[:2]
+        if is_zip(source):
+            with zipfile.ZipFile(source.path) as archive:
+                (record,) = (name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
+                start = archive.open(record).read(2)
+    except Exception:  # A damaged archive makes zipfile raise anything.
+        return None
+    return start[1] if start[:1] == pickle.PROTO and len(start) == 2 else None
+
+
 def _contents(source: Source, state: Mapping[Any, object], extents: Mapping[str, Extent]) -> Contents:
     size = source.size()
-    entries = {
-        name: Entry(shape=tensor.shape, dtype=tensor.dtype, extent=extents.get(name))
+    tensors = {
+        name: StoredTensor(source=source, name=name, shape=tensor.shape, dtype=tensor.dtype, extent=extents.get(name))
         for name, tensor in tensors_in(state).items()
         if not tensor.is_nested and (name in extents or not tensor.is_meta)
     }
-    for name, entry in entries.items():
-        if entry.extent is not None and not entry.extent.fits(entry.shape, entry.dtype, size):
+    for name, tensor in tensors.items():
+        if tensor.extent is not None and not tensor.extent.fits(tensor.shape, tensor.dtype, size):
             raise source.error(f"is truncated or damaged: the values of {name!r} are not where it says")
-    if not entries:
+    if not tensors:
         raise source.error("holds no tensors by name", "give the path of a file that holds a state_dict")
-    return Contents(entries=entries, versions=versions_in(state))
+    return Contents(tensors=tensors, versions=versions_in(state))
 
 
 def _extent(tensor: Tensor, records: Mapping[int, int]) -> Extent | None:
@@ -140,8 +145,7 @@ def _safely(load: Callable[[], Any]) -> Any:
     try:
         return load()
     except pickle.UnpicklingError:
-        if not hasattr(torch.serialization, "safe_globals"):
-            raise
+        pass  # What was read so far is freed before it is read again.
     with placeholders():
         return load()
 

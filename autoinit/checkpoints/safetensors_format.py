@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from .entries import Contents, Entry, Extent
 from .source import Source
+from .stored_tensors import Contents, Extent, StoredTensor
 
 _DTYPES = {
     "F64": "float64",
@@ -56,9 +56,9 @@ def read_safetensors(source: Source, key: str | None) -> Contents:
     """Read the header of a safetensors file; values stay in the file.
 
     Raises:
-        CheckpointError: the file holds no tensors, or one of a dtype that torch does not have; or a `key` was given,
-            and the format knows no parts.
-        Exception: whatever the library raises for a file that is truncated or damaged.
+        CheckpointError: The file holds no tensors, or one of a dtype that torch does not have; or a `key` was given,
+            and the format has no parts.
+        Exception: Whatever the library raises for a file that is truncated or damaged.
     """
     from safetensors import safe_open
 
@@ -72,10 +72,10 @@ def read_safetensors(source: Source, key: str | None) -> Contents:
     with safe_open(source.path, framework=framework) as file:
         names = list(file.keys())
     header, values_start = _header(source.path)
-    entries = {name: _entry(source, name, header[name], values_start) for name in names}
-    if not entries:
+    tensors = {name: _stored(source, name, header[name], values_start) for name in names}
+    if not tensors:
         raise source.error("holds no tensors", "give the path of a file with weights")
-    return Contents(entries=entries, versions={})
+    return Contents(tensors=tensors, versions={})
 
 
 def _header(path: str) -> tuple[dict[str, Any], int]:
@@ -84,11 +84,11 @@ def _header(path: str) -> tuple[dict[str, Any], int]:
         return json.loads(file.read(length)), 8 + length
 
 
-def _entry(source: Source, name: str, described: dict[str, Any], values_start: int) -> Entry:
+def _stored(source: Source, name: str, described: dict[str, Any], values_start: int) -> StoredTensor:
     dtype = getattr(torch, _DTYPES.get(described["dtype"], ""), None)
     if dtype is None:
         what = f"holds {name!r} of dtype {described['dtype']}, which torch {torch.__version__} does not have"
         raise source.error(what, "convert it to another dtype, or update torch")
     shape = torch.Size(described["shape"])
     extent = Extent.contiguous(values_start + described["data_offsets"][0], shape, dtype)
-    return Entry(shape=shape, dtype=dtype, extent=extent)
+    return StoredTensor(source=source, name=name, shape=shape, dtype=dtype, extent=extent)

@@ -1,0 +1,159 @@
+"""A URL as a file on this machine: found in the cache, or fetched by torch.hub, verified and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import os
+import re
+import socket
+import ssl
+import sys
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import torch
+
+from ..errors import CheckpointError
+from .digests import digest_of, named_digest, remembered_digest
+from .location import Location
+from .reading import check_whole
+from .source import Source
+
+SWITCH = "AUTOINIT_PROGRESS"
+"""Set to 0 in the environment, no progress bar is shown."""
+
+_LONGEST_NAME = 120
+_UNSAFE = re.compile(r"[^A-Za-z0-9._+=-]")
+_ELSEWHERE = "download it in another way, and give its path"
+_PAGE = (
+    "open the address in a browser to see; if it is a page about the file, give the address of the file itself "
+    "(GitHub has /raw/ and Hugging Face /resolve/ in place of /blob/)"
+)
+
+_log = logging.getLogger("autoinit")
+
+
+def download(url: str, location: Location, sha256: str | None) -> str:
+    """The path of a file with the contents of a URL. If it is in the cache there is no request.
+
+    Args:
+        url: http or https.
+        location: The location that the URL is from, for errors.
+        sha256: Beginning of the file's digest; None for the one that its name has, if any.
+
+    Raises:
+        CheckpointError: The file cannot be fetched or kept, or is not a whole checkpoint of this digest. What was in
+            the cache before is intact.
+    """
+    from filelock import FileLock
+
+    name = _name_of(url)
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    # Two URLs have two folders, whatever their files are called.
+    file = hub / "autoinit" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    # Files of torch.hub and mmengine go by the name alone, which any URL may end with: only the digest tells.
+    shared = [hub / name] if named_digest(name) else []
+    for known in (file, *shared):
+        if _is_usable(known, sha256 or named_digest(name), location):
+            return str(known)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{file}.lock"):
+            # Another process may have fetched it while this one waited.
+            if not _is_usable(file, sha256 or named_digest(name), location):
+                _fetch(url, file, location, sha256)
+    except (OSError, NotImplementedError) as e:  # The latter where a file system has no locks.
+        what = f"cannot be kept in {str(file.parent)!r} ({getattr(e, 'strerror', None) or e})"
+        raise location.error(what, "set TORCH_HOME to a folder that can be written to and has room") from e
+    return str(file)
+
+
+def _name_of(url: str) -> str:
+    """The file's name in a URL, as any system can write it."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    return _UNSAFE.sub("_", name)[-_LONGEST_NAME:].lstrip(".") or "checkpoint"
+
+
+def _is_usable(file: Path, wanted: str | None, location: Location) -> bool:
+    """Whether a file has the wanted digest; without one, whether it is a whole checkpoint."""
+    try:
+        if wanted is not None:
+            return remembered_digest(str(file)).startswith(wanted)
+        check_whole(Source.at(location, str(file)))
+    except (OSError, CheckpointError):
+        return False
+    return True
+
+
+def _fetch(url: str, file: Path, location: Location, sha256: str | None) -> None:
+    """Download to a file beside `file`, which takes its place when it has been verified."""
+    for left in file.parent.glob("*.partial"):  # By a process that was killed.
+        left.unlink()
+    arrived = file.with_name(f"{file.name}.partial")
+    shows_progress = sys.stderr.isatty() and os.environ.get(SWITCH) != "0"
+    _log.info("downloading %s to %s", url, file)
+    try:
+        with _explained(location):
+            torch.hub.download_url_to_file(url, str(arrived), progress=shows_progress)
+        _verify(str(arrived), location, sha256, named_digest(file.name))
+        os.replace(arrived, file)
+    finally:
+        arrived.unlink(missing_ok=True)
+
+
+def _verify(path: str, location: Location, sha256: str | None, named: str | None) -> None:
+    found = digest_of(path)
+    if not found.startswith(sha256 or named or ""):
+        said = f"sha256={sha256!r} was asked for" if sha256 else f"its name says {named!r}"
+        raise location.error(
+            f"is not what it should be: {said}, and the SHA-256 of what arrived is {found}",
+            f"download it again later; or, if you know that this is the file, say so with sha256={found!r}",
+        )
+    source = Source.at(location, path)
+    if source.head().removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
+        raise location.error("is answered with an HTML or XML page, not with weights", _PAGE)
+    check_whole(source)
+
+
+@contextmanager
+def _explained(location: Location) -> Iterator[None]:
+    """Turn errors of the server and of the connection into a CheckpointError."""
+    try:
+        yield
+    except urllib.error.HTTPError as e:
+        with e:
+            raise location.error(*_on_status(e)) from e
+    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as e:
+        raise location.error(*_on_connection(e.reason if isinstance(e, urllib.error.URLError) else e)) from e
+    except ValueError as e:  # A host that cannot be encoded, or a length that is not a number.
+        raise location.error(f"could not be fetched: {e}", f"check the address, or {_ELSEWHERE}") from e
+
+
+def _on_status(error: urllib.error.HTTPError) -> tuple[str, str]:
+    # Of a redirect that is not followed urllib says why; servers may say anything.
+    reason = http.client.responses.get(error.code, "") if error.code >= 400 else str(error.reason).partition("\n")[0]
+    answer = f"{error.code} {reason}".rstrip()
+    if error.code in (404, 410):
+        return f"does not exist on its server ({answer})", "check the address"
+    if error.code in (401, 403, 407):
+        return f"is not for everybody ({answer})", f"if you have access, {_ELSEWHERE}"
+    if error.code in (408, 425, 429) or error.code >= 500:
+        return f"could not be fetched: its server answers {answer}", "try again later"
+    return f"cannot be fetched, its server answers {answer}", f"check the address, or {_ELSEWHERE}"
+
+
+def _on_connection(reason: str | BaseException) -> tuple[str, str]:
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        what = f"cannot be fetched: its server's certificate is not valid ({reason.verify_message})"
+        return what, "if a proxy of your own is in between, name its certificate in SSL_CERT_FILE"
+    if isinstance(reason, socket.gaierror):
+        what = "cannot be fetched: its server cannot be found"
+        return what, f"check the address and the network, or {_ELSEWHERE}"
+    if isinstance(reason, (str, http.client.InvalidURL)):
+        return f"is no address that can be fetched ({reason})", "check the address"
+    return f"could not be fetched: the connection failed ({reason or type(reason).__name__})", "try again"
