@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,3 +69,19 @@ class Result(ABC):
 
     def __rich__(self) -> Table:
         return self.table()
+
+
+SHOWN = 20
+"""Items that the text of an exception lists; what it carries has all."""
+
+
+def listed(items: Iterable[object]) -> str:
+    """A line for each of the first items, and how many there are more.
+
+    Example:
+        >>> print(listed(["fc.weight: no rule"]))
+          fc.weight: no rule
+    """
+    lines = [f"  {item}" for item in items]
+    more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n".join(lines[:SHOWN] + more)
