@@ -20,27 +20,22 @@ if TYPE_CHECKING:
 ALPHA = 1e-3
 MARK = "init_alpha"
 
+WrongRate = argparse.ArgumentTypeError
+
 
 def rate(text: object) -> float:
     """A rate of false alarms.
 
     Raises:
-        ValueError: it is no number between 0 and 1.
+        ArgumentTypeError: not a number between 0 and 1.
     """
     try:
         alpha = float(text)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{text!r} is no rate of false alarms: give a number such as 1e-3.") from error
+        raise WrongRate(f"{text!r} is no rate of false alarms: give a number such as 1e-3.") from error
     if not 0 < alpha < 1:
-        raise ValueError(f"{text!r} is no rate of false alarms: it must be between 0 and 1, such as 1e-3.")
+        raise WrongRate(f"{text!r} is no rate of false alarms: it must be between 0 and 1, such as 1e-3.")
     return alpha
-
-
-def _option(text: str) -> float:
-    try:
-        return rate(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("autoinit", "autoinit: tests of how models are initialized")
     group.addoption(
         "--autoinit-alpha",
-        type=_option,
+        type=rate,
         metavar="RATE",
         help=f"rate of false alarms of assert_initialized, over all parameters of a model (default: {ALPHA:g})",
     )
@@ -61,7 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{MARK}(rate): rate of false alarms of assert_initialized in this test")
     try:
         _from_ini(config)
-    except ValueError as error:
+    except WrongRate as error:
         raise pytest.UsageError(f"autoinit_alpha: {error}") from error
 
 
@@ -78,9 +73,9 @@ def init_alpha(request: pytest.FixtureRequest) -> float:
         return _from_ini(request.config) if option is None else option
     try:
         if len(mark.args) != 1 or mark.kwargs:
-            raise ValueError(f"it takes one number, as in @pytest.mark.{MARK}(1e-6).")
+            raise WrongRate(f"it takes one number, as in @pytest.mark.{MARK}(1e-6).")
         return rate(mark.args[0])
-    except ValueError as error:
+    except WrongRate as error:
         pytest.fail(f"@pytest.mark.{MARK} of {request.node.name}: {error}", pytrace=False)
 
 

@@ -1,21 +1,20 @@
-"""A table of strings, as plain text or, on a terminal, through rich."""
+"""A table of strings as aligned text, and results that print as one."""
 
 from __future__ import annotations
 
 import json
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.table import Table as RichTable
+    from rich.text import Text
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under a title; prints as aligned text, and as a rich table where rich renders it.
+    """Rows under a title; prints as aligned text.
 
     Example:
         >>> print(
@@ -38,35 +37,16 @@ class Table:
     caption: str = ""
 
     def __str__(self) -> str:
-        return self._colored() if sys.stdout.isatty() else self._plain()
-
-    def _colored(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=sys.stdout)
-        with console.capture() as capture:
-            console.print(self)
-        return capture.get().rstrip("\n")
-
-    def _plain(self) -> str:
         widths = [max(map(len, cells)) for cells in zip(self.columns, *self.rows, strict=True)]
         lines = [self.columns, tuple("-" * width for width in widths), *self.rows]
         text = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
         return "\n".join(part for part in (self.title, *text, self.caption) if part)
 
-    def __rich__(self) -> RichTable:
-        from rich import box
-        from rich.markup import escape
-        from rich.table import Table as RichTable
+    def __rich__(self) -> Text:
+        # rich would show a dataclass by its fields, and take `[...]` in names for markup.
+        from rich.text import Text
 
-        caption = escape(self.caption) or None
-        table = RichTable(title=escape(self.title), caption=caption, title_justify="left", box=box.SIMPLE_HEAD)
-        shown = [index for index in range(len(self.columns)) if any(row[index] for row in self.rows)]
-        for index in shown:
-            table.add_column(escape(self.columns[index]), overflow="fold")
-        for row in self.rows:
-            table.add_row(*(escape(row[index]) for index in shown))
-        return table
+        return Text(str(self))
 
 
 class Result(ABC):
@@ -89,3 +69,19 @@ class Result(ABC):
 
     def __rich__(self) -> Table:
         return self.table()
+
+
+SHOWN = 20
+"""Items that the text of an exception lists; what it carries has all."""
+
+
+def listed(items: Iterable[object]) -> str:
+    """A line for each of the first items, and how many there are more.
+
+    Example:
+        >>> print(listed(["fc.weight: no rule"]))
+          fc.weight: no rule
+    """
+    lines = [f"  {item}" for item in items]
+    more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+    return "\n".join(lines[:SHOWN] + more)

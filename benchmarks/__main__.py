@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with competing() if options.busy else nullcontext():
         rows = list(measured(options.only or BENCHES, options.quick))
     machine = describe_machine() + (", beside a process that takes one core" if options.busy else "")
-    show(rows, machine)
+    print(tabulate(rows, machine))
     if options.json:
         result = {"machine": machine, "quick": options.quick, "rows": [row.to_dict() for row in rows]}
         options.json.write_text(json.dumps(result, indent=1) + "\n")
@@ -61,17 +61,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="sizes at which nothing can be told from the figures")
     parser.add_argument("--json", metavar="PATH", type=Path, help="write the rows there too")
     return parser.parse_args(arguments)
-
-
-def show(rows: Sequence[Row], machine: str) -> None:
-    """Through rich on a terminal, as plain text into a file."""
-    table = tabulate(rows, machine)
-    if sys.stdout.isatty():
-        import rich
-
-        rich.print(table)
-    else:
-        print(table)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from autoinit import AutoInitError, AutoInitWarning, Plan, autoinit, initialize, plan, verify
 from autoinit.construction import Watch
 from autoinit.fills import Constant
-from autoinit.testing.strategies import (
+
+from .strategies import (
     Branch,
     Stage,
     TensorLayout,

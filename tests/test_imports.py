@@ -73,8 +73,6 @@ OPTIONAL = {
     "transformers",
 }
 LAZY = {"filelock", "rich", "safetensors", "yaml"}
-ITS_SUBJECT = {"testing/strategies": "hypothesis"}
-"""Folders that are imported by whoever has the package they are about."""
 
 
 def python_files(root: Path) -> list[Path]:
@@ -151,7 +149,7 @@ def eager_imports(root: Path, packages: set[str]) -> list[str]:
         for path in python_files(root)
         for node in imports_at_import_time(ast.parse(path.read_text()))
         for name in imported_modules(node, path, root)
-        if name[0] in packages and ITS_SUBJECT.get(path.relative_to(root).parent.as_posix()) != name[0]
+        if name[0] in packages
     ]
 
 

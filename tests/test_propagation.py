@@ -14,6 +14,8 @@ from torch import nn
 
 from autoinit import Bounds, Propagation, initialize, propagate
 
+from .batches import batch, measured
+
 WIDTH, DEPTH = 1024, 10
 # The squared length of the signal after a ReLU layer of n units is a product of independent factors, each with a mean
 # of 1 and a relative variance of 5/n (Hanin and Rolnick 2018); std goes with its root. Five standard deviations after
@@ -29,7 +31,7 @@ def deep(*between: Callable[[], nn.Module], width: int = WIDTH, depth: int = DEP
 
 def run(model: nn.Module, cfg: Any, seed: int = 0, **options: Any) -> Propagation:
     initialize(model, cfg, seed=seed)
-    return propagate(model, seed=seed, **options)
+    return measured(model, seed=seed, **options)
 
 
 def kinds(found: Propagation) -> dict[str, list[str]]:
@@ -104,7 +106,7 @@ def test_xavier_through_a_deep_stack_of_tanhs(gain: float) -> None:
 def test_the_mode_decides_which_way_the_signal_keeps_its_size(mode: str, gains: tuple[float, float]) -> None:
     widths = (256, 1024, 256)
     model = nn.Sequential(*(nn.Linear(one, other) for one, other in pairwise(widths)))
-    found = run(model, dict(type="Kaiming", layer="Linear", mode=mode, nonlinearity="linear"), batch=64)
+    found = run(model, dict(type="Kaiming", layer="Linear", mode=mode, nonlinearity="linear"), size=64)
     for signal, expected in zip(found.values(), gains, strict=True):
         assert signal.gain == pytest.approx(expected, rel=0.25)
     # Backward through the second layer, of 1024 inputs and 256 outputs.
@@ -140,7 +142,7 @@ def test_a_bias_that_is_far_below_zero_kills_units() -> None:
     model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
     initialize(model, KAIMING, seed=0)
     nn.init.constant_(model[2].bias[:60], -100)
-    found = propagate(model, batch=64)
+    found = measured(model, size=64)
     assert found["3"].dead == pytest.approx(60 / 64)
     assert found["1"].dead == 0
     assert kinds(found) == {"3": ["dead"]}
@@ -154,14 +156,14 @@ def test_a_unit_that_is_saturated_is_dead_too() -> None:
     model = nn.Sequential(nn.Linear(32, 16), nn.Tanh())
     initialize(model, KAIMING, seed=0)
     nn.init.constant_(model[0].bias, 100)
-    assert propagate(model, batch=64)["1"].dead == 1
+    assert measured(model, size=64)["1"].dead == 1
 
 
 def test_all_dead_units_leave_no_gradient() -> None:
     model = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 2))
     initialize(model, KAIMING, seed=0)
     nn.init.constant_(model[0].bias, -100)
-    found = propagate(model)
+    found = measured(model)
     assert kinds(found) == {
         "1": ["vanishing", "dead"],
         "0": ["vanishing gradient", "zero gradient"],
@@ -176,7 +178,7 @@ def test_a_value_that_is_not_finite_is_flagged_where_it_arises(value: float) -> 
     initialize(model, KAIMING, seed=0)
     with torch.no_grad():
         model[4].weight[0, 0] = value
-    found = propagate(model)
+    found = measured(model)
     assert found["2"].nonfinite == 0
     assert found["4"].nonfinite == pytest.approx(1 / 16, abs=1 / 16)
     assert found["6"].nonfinite > 0
@@ -195,7 +197,7 @@ def test_what_arises_between_modules_is_flagged_where_it_is_first_seen() -> None
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.three(self.two(self.one(x) / 0))
 
-    (flag,) = (flag for flag in propagate(Divides(), backward=False).flags if flag.kind == "nonfinite")
+    (flag,) = (flag for flag in measured(Divides(), backward=False).flags if flag.kind == "nonfinite")
     assert flag.fqn == "two"
     assert "and so was its input, which no module before it made" in flag.message
 
@@ -205,7 +207,7 @@ def test_a_gradient_that_is_not_finite_is_flagged() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return (x * 0).sqrt()
 
-    found = propagate(nn.Sequential(nn.Linear(4, 4), Root()))
+    found = measured(nn.Sequential(nn.Linear(4, 4), Root()))
     assert found.gradients["0.weight"] != found.gradients["0.weight"]
     assert "nonfinite gradient" in kinds(found)["0"]
 
@@ -219,28 +221,28 @@ def test_a_parameter_that_no_gradient_comes_to_is_flagged_unless_its_module_is_n
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.after(self.before(x).detach())
 
-    found = propagate(Cut())
+    found = measured(Cut())
     assert found.uncalled == ("unused",)
     assert found.unreached == ("before.weight", "before.bias", "unused.weight", "unused.bias")
     assert kinds(found) == {"before": ["zero gradient"]}
     assert found.flags[0].message == (
         "before.weight: no gradient comes to it, though its module was called (zero gradient)."
     )
-    assert propagate(Cut(), bounds=Bounds(zero_gradient=False)).ok
+    assert measured(Cut(), bounds=Bounds(zero_gradient=False)).ok
 
 
 def test_a_frozen_parameter_has_no_gradient_and_no_flag() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[0].requires_grad_(False)
-    found = propagate(model)
+    found = measured(model)
     assert list(found.gradients) == ["1.weight", "1.bias"]
     assert found["0"].gradient is None
     assert found.ok
-    assert propagate(model.requires_grad_(False)).gradients == {}
+    assert measured(model.requires_grad_(False)).gradients == {}
 
 
 def test_without_backward_there_are_no_gradients() -> None:
-    found = propagate(nn.Linear(4, 4), backward=False)
+    found = measured(nn.Linear(4, 4), backward=False)
     assert found.gradients == {}
     assert found[""].gradient is None and found[""].gradient_norm is None and found[""].std is not None
 
@@ -271,7 +273,7 @@ def test_a_shared_module_and_a_tied_parameter_have_their_first_name() -> None:
     layer = nn.Linear(4, 4)
     model = nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(4, 4))
     model[3].weight = layer.weight
-    found = propagate(model)
+    found = measured(model)
     assert list(found) == ["0", "1", "3"]
     assert list(found.gradients) == ["0.weight", "0.bias", "3.bias"]
     assert found["0"].calls == 2
@@ -280,15 +282,15 @@ def test_a_shared_module_and_a_tied_parameter_have_their_first_name() -> None:
 @pytest.mark.parametrize("backward", [True, False])
 def test_dropout_and_everything_else_is_the_same_for_the_same_seed(backward: bool) -> None:
     model = nn.Sequential(nn.Linear(16, 64), nn.Dropout(0.5), nn.Linear(64, 4))
-    one, other = (propagate(model, seed=3, backward=backward) for _ in range(2))
+    one, other = (measured(model, seed=3, backward=backward) for _ in range(2))
     assert one == other
-    assert propagate(model, seed=4, backward=backward) != one
+    assert measured(model, seed=4, backward=backward) != one
 
 
 def test_the_model_runs_in_the_mode_that_it_is_in() -> None:
     model = nn.Sequential(nn.Linear(16, 512), nn.Dropout(0.5))
-    assert propagate(model)["1"].gain == pytest.approx(math.sqrt(2), rel=0.1)
-    assert propagate(model.eval())["1"].gain == 1
+    assert measured(model)["1"].gain == pytest.approx(math.sqrt(2), rel=0.1)
+    assert measured(model.eval())["1"].gain == 1
 
 
 def test_a_constant_input_tells_nothing_of_units() -> None:
@@ -302,17 +304,25 @@ def test_a_branch_that_starts_closed_is_flagged_once_and_can_be_ignored() -> Non
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Tanh())
     nn.init.zeros_(model[1].weight)
     nn.init.zeros_(model[1].bias)
-    found = propagate(model)
+    found = measured(model)
     # What comes after it has no signal to lose.
     assert kinds(found)["1"] == ["vanishing", "dead"]
     assert "2" not in kinds(found)
-    assert propagate(model, bounds=Bounds(ignore=("1", "0"))).ok
+    assert measured(model, bounds=Bounds(ignore=("1", "0"))).ok
 
 
 def test_a_gain_can_be_held_to_bounds() -> None:
     model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.Linear(64, 64, bias=False))
     nn.init.orthogonal_(model[0].weight)
     nn.init.orthogonal_(model[1].weight, gain=3)
-    found = propagate(model, bounds=Bounds(gain=(0.5, 2)))
+    found = measured(model, bounds=Bounds(gain=(0.5, 2)))
     assert kinds(found) == {"1": ["exploding"]}
     assert re.fullmatch(r"1 \(Linear\): gain (3|3\.0\d|2\.9\d), more than 2 \(exploding\)\.", found.flags[0].message)
+
+
+def test_the_default_device_does_not_matter() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    inputs = batch(model)
+    expected = propagate(model, inputs)
+    with torch.device("meta"):
+        assert propagate(model, inputs) == expected

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autoinit import AutoInitError, Bounds, ConfigError, ConfigTypeError
-from autoinit.propagation.measures import Moments, any_varies, moments
-from autoinit.propagation.units import Units, dead_units
+from autoinit import AutoInitError, Bounds, ConfigError, ConfigTypeError, propagate
+from autoinit.propagation.moments import Moments, moments
+from autoinit.propagation.tensors import any_varies
+from autoinit.propagation.units import dead_units, unit_axis
 
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32), max_size=20)
 
@@ -52,7 +53,7 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     assert (found.count, found.nonfinite, found.mean, found.std) == (2, 3, 2.0, 1.0)
     assert math.isnan(found.norm)
     nothing = moments(torch.tensor([math.nan]))
-    assert nothing.count == 0 and math.isnan(nothing.std)
+    assert nothing.count == 0 and nothing.std is None
 
 
 def test_complex_and_sparse_values_are_measured_as_what_they_hold() -> None:
@@ -63,8 +64,6 @@ def test_complex_and_sparse_values_are_measured_as_what_they_hold() -> None:
 
 
 def test_the_gradient_of_a_sparse_embedding_is_measured() -> None:
-    from autoinit import propagate
-
     dense, sparse = nn.Embedding(10, 4), nn.Embedding(10, 4, sparse=True)
     ids = torch.tensor([[1, 1, 3]])
     assert propagate(sparse, ids).gradients == pytest.approx(propagate(dense, ids).gradients)
@@ -86,16 +85,17 @@ def test_the_gradient_of_a_sparse_embedding_is_measured() -> None:
     ],
 )
 def test_which_axis_counts_the_units(layer: nn.Module, shape: tuple[int, ...], axis: int) -> None:
-    assert Units().axis(layer, torch.empty(shape)) == axis
+    assert unit_axis(layer, torch.empty(shape), {}) == axis
 
 
 def test_an_activation_keeps_the_axis_of_the_layer_before_it() -> None:
-    units, activation, output = Units(), nn.GELU(), torch.empty(2, 3, 4, 5)
-    units.axis(nn.Linear(1, 5), output)
-    assert units.axis(activation, output) == -1
-    units.axis(nn.Conv2d(1, 3, 1), output)
-    assert units.axis(activation, output) == -3
-    assert units.axis(activation, torch.empty(2, 3, 4, 6)) == -3
+    known: dict[tuple[int, ...], int] = {}
+    activation, output = nn.GELU(), torch.empty(2, 3, 4, 5)
+    unit_axis(nn.Linear(1, 5), output, known)
+    assert unit_axis(activation, output, known) == -1
+    unit_axis(nn.Conv2d(1, 3, 1), output, known)
+    assert unit_axis(activation, output, known) == -3
+    assert unit_axis(activation, torch.empty(2, 3, 4, 6), known) == -3
 
 
 def test_dead_units_are_counted_along_the_axis() -> None:

@@ -12,7 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from autoinit import AutoInitError, Bounds, Propagation, PropagationError, StateError, initialize, propagate
+from autoinit import AutoInitError, Bounds, Propagation, PropagationError, StateError, initialize
+
+from .batches import measured
 
 
 def broken(**options: object) -> Propagation:
@@ -21,13 +23,13 @@ def broken(**options: object) -> Propagation:
     initialize(model, dict(type="Kaiming", layer="Linear", mode="fan_in"), seed=0)
     with torch.no_grad():
         model[2].weight.zero_()
-    return propagate(model, **options)  # type: ignore[arg-type]
+    return measured(model, **options)  # type: ignore[arg-type]
 
 
 def right() -> Propagation:
     model = nn.Sequential(nn.Linear(4, 4), nn.Tanh())
     initialize(model, dict(type="Xavier", layer="Linear"), seed=0)
-    return propagate(model)
+    return measured(model)
 
 
 def test_it_is_a_mapping_in_the_order_of_calls() -> None:
@@ -39,7 +41,7 @@ def test_it_is_a_mapping_in_the_order_of_calls() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.last(self.first(x))
 
-    found = propagate(Backwards())
+    found = measured(Backwards())
     assert list(found) == ["first", "last"]
     assert len(found) == 2
     assert "middle" not in found
@@ -51,7 +53,7 @@ def test_what_is_right_raises_nothing() -> None:
     found = right()
     assert found.ok
     found.raise_for_flags()
-    assert found.caption == "ok; 2 modules of Sequential; inputs 8 x 4 (guessed)"
+    assert found.caption == "ok; 2 modules of Sequential; inputs 8 x 4 (given)"
     assert repr(found) == f"Propagation(Sequential: {found.caption})"
 
 
@@ -74,7 +76,7 @@ def test_a_long_text_is_cut() -> None:
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(40)))
     initialize(model, dict(type="Constant", layer="Linear", val=0))
     with pytest.raises(PropagationError) as caught:
-        propagate(model).raise_for_flags()
+        measured(model).raise_for_flags()
     assert len(str(caught.value).split("\n")) == 22
     assert " more" in str(caught.value).split("\n")[-1]
 
@@ -93,7 +95,7 @@ def test_json_holds_everything_and_no_number_that_is_none_in_json() -> None:
     model = nn.Linear(2, 2)
     with torch.no_grad():
         model.weight.fill_(float("nan"))
-    found = propagate(model, bounds=Bounds(ignore="head"))
+    found = measured(model, bounds=Bounds(ignore="head"))
     read = json.loads(found.to_json(allow_nan=False, indent=1))
     assert read == found.to_dict()
     assert read["ok"] is False
@@ -145,7 +147,7 @@ def test_the_same_figures_make_the_same_file_and_no_backend_is_chosen(tmp_path: 
 
 def test_many_modules_and_no_gradient_can_be_drawn(tmp_path: Path) -> None:
     model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(150)))
-    propagate(model, backward=False).plot(tmp_path / "many.svg")
+    measured(model, backward=False).plot(tmp_path / "many.svg")
     assert ">148<" in (tmp_path / "many.svg").read_text()
     assert ">149<" not in (tmp_path / "many.svg").read_text()
 

@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from autoinit import InputError, propagate
 from autoinit.propagation.watching import watched_modules
 
+from .batches import measured
 from .closed_form import bitwise_equal
 
 
@@ -108,13 +109,6 @@ def test_nothing_is_left_behind(inputs: Tensor, backward: bool) -> None:
     assert found["norm"].std is not None and found["norm"].std > 0
 
 
-def test_nothing_is_left_behind_by_a_guess(inputs: Tensor) -> None:
-    model = net()
-    before = state(model)
-    assert propagate(model).inputs == "8 x 3 x 224 x 224 (guessed)"
-    assert differences(before, state(model)) == []
-
-
 def test_nothing_is_left_behind_by_an_exception(inputs: Tensor) -> None:
     model = net(fails=True)
     before = state(model)
@@ -150,7 +144,7 @@ def test_nothing_is_left_behind_by_an_exception_in_backward(inputs: Tensor) -> N
 
 def test_a_model_can_be_copied_pickled_and_trained_afterwards(inputs: Tensor) -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
-    propagate(model)
+    measured(model)
     copy.deepcopy(model)
     pickle.loads(pickle.dumps(model))
     model(torch.randn(3, 4)).sum().backward()
@@ -161,7 +155,7 @@ def test_hooks_that_step_or_reduce_do_not_run() -> None:
     model = nn.Linear(4, 4)
     called = []
     handle = model.weight.register_post_accumulate_grad_hook(lambda param: called.append(param))
-    propagate(model)
+    measured(model)
     assert called == []
     model(torch.ones(1, 4)).sum().backward()
     assert len(called) == 1
@@ -179,7 +173,7 @@ def test_no_activation_is_kept() -> None:
             alive.append(weakref.ref(made))
             return made
 
-    found = propagate(nn.Sequential(nn.Linear(4, 4), *(Remembers() for _ in range(6))), backward=False)
+    found = measured(nn.Sequential(nn.Linear(4, 4), *(Remembers() for _ in range(6))), backward=False)
     assert len(found) == 7
     assert not any(ref() is not None for ref in alive)
 
@@ -205,9 +199,9 @@ def test_given_inputs_keep_their_gradients() -> None:
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_gradients_are_measured_where_they_are_off(context: Callable[[], Any]) -> None:
-    model = nn.Linear(4, 4)
+    model, inputs = nn.Linear(4, 4), torch.ones(2, 4)
     with context():
-        found = propagate(model)
+        found = propagate(model, inputs)
         assert torch.is_inference_mode_enabled() == (context is torch.inference_mode)
         assert not torch.is_grad_enabled()
     assert found[""].gradient == 1
@@ -222,7 +216,7 @@ def test_what_checkpointing_computes_again_does_not_count_again() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return checkpoint(lambda x: self.two(self.one(x).relu()), x, use_reentrant=False)
 
-    found = propagate(Model())
+    found = measured(Model())
     assert found["one"].calls == found["two"].calls == 1
     assert found.gradients["one.weight"]
 
@@ -231,14 +225,14 @@ def test_changes_in_place_do_not_disturb_what_was_measured_before_them() -> None
     torch.manual_seed(0)
     one = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     other = nn.Sequential(one[0], nn.ReLU(inplace=True), one[2])
-    assert propagate(one).signals == propagate(other).signals
+    assert measured(one).signals == measured(other).signals
 
 
 def test_parallel_wrappers_and_parametrizations_are_looked_through() -> None:
     plain = nn.Sequential(weight_norm(nn.Linear(4, 4)), nn.ReLU())
-    assert [name for name, _ in watched_modules(plain)] == ["0", "1"]
-    assert propagate(nn.DataParallel(plain)) == propagate(plain)
-    found = propagate(plain)
+    assert list(watched_modules(plain)) == ["0", "1"]
+    assert measured(nn.DataParallel(plain)) == measured(plain)
+    found = measured(plain)
     assert list(found) == ["0", "1"]
     assert list(found.gradients) == [
         "0.bias",
@@ -252,15 +246,15 @@ def test_a_compiled_model_is_measured_uncompiled() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     compiled = torch.compile(model, backend="eager")
     compiled(torch.ones(2, 4))
-    assert propagate(compiled) == propagate(model)
+    assert measured(compiled) == measured(model)
     outer = nn.Sequential(compiled, nn.Linear(4, 4))
     outer(torch.ones(2, 4))
-    assert list(propagate(outer)) == ["0.0", "0.1", "1"]
+    assert list(measured(outer)) == ["0.0", "0.1", "1"]
 
 
 def test_a_scripted_part_takes_no_hooks_and_is_left_out() -> None:
     part = torch.jit.script(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
-    found = propagate(nn.Sequential(nn.Linear(4, 4), part, nn.Linear(4, 4)))
+    found = measured(nn.Sequential(nn.Linear(4, 4), part, nn.Linear(4, 4)))
     assert list(found) == ["0", "2"]
     assert found.gradients["1.0.weight"]
     with pytest.raises(InputError, match="called no module that could be watched"):

@@ -160,7 +160,7 @@ def test_snapshots_lie_beside_the_test_by_its_name(suite: pytest.Pytester) -> No
         "test_std[0.02].txt",
         "test_std[0.5].txt",
     ]
-    assert "Normal(mean=0, std=0.5), by init_cfg" in (folder / "test_std[0.5].txt").read_text()
+    assert "Normal(mean=0, std=0.5) | " in (folder / "test_std[0.5].txt").read_text()
 
 
 def test_a_missing_snapshot_fails_with_the_remedy(suite: pytest.Pytester) -> None:
@@ -182,9 +182,8 @@ def test_a_plan_that_changed_fails_with_a_diff_until_it_is_accepted(suite: pytes
             "E*Sequential is not initialized as __init_snapshots__/test_model/TestNet.test_plan.txt says:",
             "E       --- was",
             "E       +++ is",
-            "E       -{0,1}.weight (64 x 64, float32): Normal(mean=0, std=0.02), by init_cfg[[]0]",
-            "E       +0.weight (64 x 64, float32): Normal(mean=0, std=0.02), by init_cfg[[]0]",
-            "E       +1.weight (64 x 64, float32): Normal(mean=0, std=0.125), by init_cfg[[]1]",
+            "E       -1.weight | 64 x 64 | float32 | Normal(mean=0, std=0.02) | init_cfg[[]0]",
+            "E       +1.weight | 64 x 64 | float32 | Normal(mean=0, std=0.125) | *init_cfg[[]1] | init_cfg[[]0]",
             "E       If that is meant, write it with pytest --autoinit-update.",
         ]
     )

@@ -1,9 +1,7 @@
-"""`autoinit.testing.strategies`: what they give makes sense, all that they promise occurs, and it shrinks to little."""
+"""The strategies of this suite: what they give makes sense, all that they promise occurs, and it shrinks to little."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -16,9 +14,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from autoinit import AutoInitWarning, initialize, plan
-from autoinit.initializers import Kaiming
 from autoinit.sampling import check_seed
-from autoinit.testing.strategies import (
+
+from .strategies import (
     Branch,
     Layer,
     Stage,
@@ -27,10 +25,8 @@ from autoinit.testing.strategies import (
     configs,
     layers,
     module_trees,
-    overrides,
     schemes,
     seeds,
-    tensor_specs,
     tensors,
 )
 
@@ -80,17 +76,6 @@ def test_a_config_can_be_planned_and_each_of_its_rules_is_about_something(data: 
     assert about == {f"init_cfg[{index}]" for index in range(len(cfg))}
 
 
-@given(st.data())
-def test_an_override_is_about_something(data: st.DataObject) -> None:
-    tree = data.draw(module_trees(ties=True).filter(lambda tree: names(tree)))
-    override = data.draw(overrides(tree))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*are one parameter", AutoInitWarning)
-        planned = plan(tree.build(), dict(type="Constant", val=7, params="*", override=override), unmatched="ignore")
-    assert override["name"] in dict(tree.build().named_modules())
-    assert all(entry.rule is not None for entry in planned.values())
-
-
 def test_a_model_is_as_good_as_its_description() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
     cfg = first(configs(model), lambda cfg: "override" in cfg[0])
@@ -123,7 +108,6 @@ OCCURS: dict[str, tuple[Any, Callable[[Any], bool]]] = {
     "a scalar": (tensors(), lambda tensor: tensor.shape == ()),
     "channels last": (tensors(), lambda tensor: tensor.memory == "channels_last"),
     "a seed of 64 bits": (seeds(), lambda seed: seed == 2**64 - 1),
-    "a vector without fans": (tensor_specs(), lambda spec: spec.fans is None and len(spec.shape) == 1),
     **{
         f"layer {kind.__name__}": (layers(), lambda layer, kind=kind: layer.kind is kind)
         for kind in (nn.Linear, nn.MultiheadAttention, nn.LSTM, nn.ConvTranspose2d, nn.Embedding, nn.Bilinear, nn.PReLU)
@@ -217,12 +201,6 @@ def test_torch_takes_the_seeds_as_well(seed: int) -> None:
     torch.Generator().manual_seed(seed)
 
 
-@given(tensor_specs(min_dims=2))
-def test_a_scheme_takes_the_specs(spec: Any) -> None:
-    fill = Kaiming().fill(spec)
-    assert fill is not None and fill.std > 0  # type: ignore[attr-defined]
-
-
 def test_a_property_that_does_not_hold_is_shown_in_little() -> None:
     def wrong(tree: Branch) -> bool:
         model = tree.build()
@@ -231,12 +209,4 @@ def test_a_property_that_does_not_hold_is_shown_in_little() -> None:
 
     assert repr(first(module_trees(), wrong)) == "Sequential(Linear(1, 1))", (
         "biases beside weights have their own value"
-    )
-
-
-def test_without_hypothesis_the_error_names_the_extra() -> None:
-    code = "import sys; sys.modules['hypothesis'] = None; import autoinit.testing; import autoinit.testing.strategies"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stderr.strip().endswith(
-        'ImportError: Strategies need hypothesis: pip install "torch-autoinit[strategies]".'
     )

@@ -1,4 +1,4 @@
-"""Tables as text, and through rich."""
+"""Tables as text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ FULL = Table(
     rows=(("conv.weight", "Normal(mean=0, std=0.1)", ""), ("conv.bias", "Constant(value=0)", "init_cfg[0]")),
     caption="2 of 2 parameters covered",
 )
-
-
-def rendered(table: Table, width: int = 100) -> str:
-    console = Console(file=io.StringIO(), width=width, color_system=None)
-    console.print(table)
-    return console.file.getvalue()
 
 
 def test_columns_are_aligned_and_no_line_ends_in_a_space() -> None:
@@ -43,31 +37,12 @@ def test_a_row_of_another_length_is_no_table() -> None:
         str(Table(title="t", columns=("a", "b"), rows=(("1",),)))
 
 
-def test_rich_shows_the_same_cells() -> None:
-    text = rendered(FULL)
-    for cell in (*FULL.columns, *(cell for row in FULL.rows for cell in row), FULL.title, FULL.caption):
-        assert cell in text
-
-
-def test_rich_takes_no_markup_from_names() -> None:
-    # A checkpoint may lie in /data/[bold]/, and init_cfg[/] would be a syntax error.
-    table = Table(title="T [b]", columns=("c [i]",), rows=(("init_cfg[/]",), ("[red]x",)), caption="[u]/a.pth")
-    text = rendered(table)
-    for cell in ("T [b]", "c [i]", "init_cfg[/]", "[red]x", "[u]/a.pth"):
-        assert cell in text
-
-
-def test_rich_leaves_out_a_column_in_which_nothing_stands() -> None:
-    rows = (("a", "", "1"), ("b", "", ""))
-    text = rendered(Table(title="t", columns=("name", "beat", "count"), rows=rows))
-    assert "beat" not in text
-    assert "count" in text
-
-
-def test_a_narrow_terminal_folds_and_loses_nothing() -> None:
-    table = Table(title="t", columns=("name",), rows=(("abcdefghijklmnopqrstuvwxyz" * 3,),))
-    letters = [character for character in rendered(table, width=20) if character.isalpha()]
-    assert "".join(letters).endswith("abcdefghijklmnopqrstuvwxyz" * 3)
+@pytest.mark.parametrize("names", ["init_cfg[/]", "[red]x", "[u]/a.pth"])
+def test_rich_prints_the_same_text_and_takes_no_markup_from_names(names: str) -> None:
+    table = Table(title=names, columns=(names,), rows=((names,),), caption=names)
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    console.print(table)
+    assert console.file.getvalue() == f"{table}\n"
 
 
 def test_tables_are_values() -> None:

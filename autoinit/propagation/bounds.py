@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from ..errors import ConfigError, ConfigTypeError
 from ..globs import fqn_pattern
@@ -56,32 +56,10 @@ class Bounds:
         object.__setattr__(self, "ignore", patterns)
 
     def ignores(self, fqn: str) -> bool:
-        """Whether a module or parameter, or something that it is part of, is held to nothing.
-
-        Example:
-            >>> bounds = Bounds(ignore=("head", "**.gamma"))
-            >>> (
-            ...     bounds.ignores("head.fc.weight"),
-            ...     bounds.ignores("blocks.0.gamma"),
-            ...     bounds.ignores("stem"),
-            ... )
-            (True, True, False)
-        """
+        """Whether a module or parameter, or something that it is part of, is held to nothing."""
         parts = fqn.split(".")
         above = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
         return any(fqn_pattern(pattern)(name) for pattern in self.ignore for name in above)
-
-
-def check_bounds(bounds: object) -> Bounds:
-    """Require bounds.
-
-    Raises:
-        ConfigTypeError: anything else.
-    """
-    if not isinstance(bounds, Bounds):
-        names = ", ".join(field.name for field in fields(Bounds))
-        raise ConfigTypeError(f"bounds={bounds!r} must be a Bounds(...), of: {names}.", origin="bounds")
-    return bounds
 
 
 def _range(name: str, value: object) -> Range:

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..applying import check_module
-from ..errors import ConfigError, InputError, StateError
+from ..errors import ConfigTypeError, InputError, StateError
 from ..layers import is_lazy
 from ..planning import joined, unwrapped, walk
 from ..sampling import check_seed
-from .bounds import DEFAULT, Bounds, check_bounds
-from .flagging import flags_of
-from .inputs import Call, given, guessed
-from .measures import Moments, moments
-from .portrait import Propagation
-from .signals import Signal
+from .bounds import DEFAULT, Bounds
+from .flags import flags_of
+from .moments import Moments, moments
+from .results import Propagation
 from .state import seeded, unchanged, uncompiled
-from .tensors import carries_signal, tensors_in
-from .watching import Observed, Watch
+from .tensors import carries_signal, shapes_in, tensors_in
+from .watching import Watch
+
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def propagate(
     model: nn.Module,
     inputs: object = None,
     *,
-    batch: int = 8,
     backward: bool = True,
     seed: int = 0,
     bounds: Bounds = DEFAULT,
@@ -48,39 +49,39 @@ def propagate(
 
     Args:
         model: any model with memory and without lazy parameters.
-        inputs: a tensor, a tuple of arguments, or a mapping of named ones; None to guess them: of a transformers model
-            by its config, of another by its first layer.
-        batch: of guessed inputs.
+        inputs: a tensor, a tuple of arguments, or a mapping of named ones.
         backward: whether to measure gradients.
-        seed: of guessed inputs, of the signs, and of what forward draws, as in dropout.
+        seed: of the signs, and of what forward draws, as in dropout.
         bounds: what is flagged.
 
     Raises:
-        InputError: the inputs cannot be guessed.
+        InputError: there are no inputs, or forward calls no module that can be watched.
         StateError: the model has parameters without memory or shape.
-        ConfigError: a batch or a seed that is none.
+        ConfigError: not a seed, or not bounds.
 
     Example:
         >>> import autoinit
         >>> net = nn.Sequential(*(nn.Linear(64, 64) for _ in range(12)))
         >>> _ = autoinit.initialize(net, dict(type="Normal", layer="Linear", std=0.01), seed=0)
-        >>> signal = propagate(net)
+        >>> signal = propagate(net, torch.randn(8, 64, generator=torch.Generator().manual_seed(0)))
         >>> signal.ok
         False
         >>> print(signal.flags[0])
         7 (Linear): std 1.41e-09 (its input has 1.91e-08), less than 1e-08 (vanishing).
     """
     check_module(model, "propagate")
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise ConfigError(f"batch={batch!r} must be a positive integer.", origin="batch")
-    number, held_to = check_seed(seed) or 0, check_bounds(bounds)
+    if not isinstance(bounds, Bounds):
+        names = ", ".join(field.name for field in fields(Bounds))
+        raise ConfigTypeError(f"bounds={bounds!r} must be a Bounds(...), of: {names}.", origin="bounds")
+    number = check_seed(seed) or 0
     # A wrapper is for many processes, or for compiled code: neither is what is measured.
     root = unwrapped(model)
     _check_ready(root)
+    if inputs is None:
+        raise InputError(_missing_inputs(root))
     with torch.inference_mode(False), uncompiled():
-        call = guessed(root, batch, number) if inputs is None else given(inputs)
-        watch, gradients = _run(root, call, number, backward)
-    return _portrait(root, call, watch, gradients, held_to)
+        watch, gradients = _run(root, inputs, number, backward)
+    return _result(root, inputs, watch, gradients, bounds)
 
 
 def _check_ready(model: nn.Module) -> None:
@@ -95,6 +96,18 @@ def _check_ready(model: nn.Module) -> None:
             )
 
 
+def _missing_inputs(model: nn.Module) -> str:
+    """The text of an error that shows how to pass what forward takes."""
+    signature = inspect.signature(model.forward)
+    named = [each for each in signature.parameters.values() if each.kind not in VARIADIC]
+    wanted = [each.name for each in named if each.default is each.empty] or [each.name for each in named[:1]]
+    example = f"dict({', '.join(f'{name}=...' for name in wanted)})" if wanted else "(..., ...)"
+    return (
+        f"{type(model).__name__}.forward{signature}: propagate needs inputs. Pass them: a tensor, a tuple of "
+        f"arguments, or a dict by name, as in propagate(model, {example})."
+    )
+
+
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     """Each parameter once, by its first FQN, without the names of wrappers."""
     found: dict[nn.Parameter, str] = {}
@@ -105,16 +118,24 @@ def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {fqn: param for param, fqn in found.items()}
 
 
-def _run(model: nn.Module, call: Call, seed: int, backward: bool) -> tuple[Watch, dict[str, Moments | None]]:
+def _run(model: nn.Module, inputs: object, seed: int, backward: bool) -> tuple[Watch, dict[str, Moments | None]]:
+    args, kwargs = _arguments(inputs)
     watch = Watch(model)
     trained = {fqn: param for fqn, param in _parameters(model).items() if param.requires_grad} if backward else {}
     try:
         with unchanged(model), seeded(seed, model), torch.set_grad_enabled(backward):
             with watch.forward():
-                outputs = call(model)
+                outputs = model(*args, **kwargs)
             return watch, _gradients(outputs, trained, seed)
     finally:
         watch.close()
+
+
+def _arguments(inputs: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What forward is called with: a tuple is all arguments, a mapping named ones, anything else the only one."""
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return inputs if isinstance(inputs, tuple) else (inputs,), {}
 
 
 def _gradients(outputs: Any, trained: Mapping[str, Tensor], seed: int) -> dict[str, Moments | None]:
@@ -138,38 +159,31 @@ def _signs(tensor: Tensor, generator: torch.Generator) -> Tensor:
     return signs.to(tensor.device, tensor.dtype)
 
 
-def _portrait(
-    model: nn.Module, call: Call, watch: Watch, gradients: Mapping[str, Moments | None], bounds: Bounds
+def _result(
+    model: nn.Module, inputs: object, watch: Watch, gradients: Mapping[str, Moments | None], bounds: Bounds
 ) -> Propagation:
     if not watch.observed:
         raise InputError(f"{type(model).__name__}: forward called no module that could be watched.")
-    signals = {fqn: _signal(seen, fqn, gradients) for fqn, seen in watch.observed.items()}
     norms = {fqn: None if each is None else each.norm for fqn, each in gradients.items()}
-    unreached = tuple(fqn for fqn, norm in norms.items() if norm is None)
+    by_module: dict[str, list[float]] = {}
+    for fqn, norm in norms.items():
+        if norm is not None:
+            by_module.setdefault(fqn.rpartition(".")[0], []).append(norm)
+    of_modules = {fqn: math.hypot(*own) for fqn, own in by_module.items()}
+    signals = {fqn: seen.signal(of_modules.get(fqn)) for fqn, seen in watch.observed.items()}
     return Propagation(
         model=type(model).__name__,
-        inputs=str(call),
+        inputs=_in_words(inputs),
         bounds=bounds,
         signals=signals,
         gradients=norms,
-        unreached=unreached,
+        unreached=tuple(fqn for fqn, norm in norms.items() if norm is None),
         uncalled=watch.uncalled,
-        flags=tuple(flags_of(signals, norms, unreached, bounds)),
+        flags=tuple(flags_of(signals, norms, bounds)),
     )
 
 
-def _signal(seen: Observed, fqn: str, gradients: Mapping[str, Moments | None]) -> Signal:
-    own = [each.norm for name, each in gradients.items() if each is not None and name.rpartition(".")[0] == fqn]
-    values = seen.output.count + seen.output.nonfinite
-    return Signal(
-        layer=seen.layer,
-        calls=seen.calls,
-        mean=seen.output.mean if seen.output.count else None,
-        std=seen.output.std if seen.output.count else None,
-        input_std=seen.input.std if seen.input.count else None,
-        dead=seen.dead / seen.units if seen.units else None,
-        nonfinite=seen.output.nonfinite / values if values else 0.0,
-        finite_input=not seen.input.nonfinite,
-        gradient=seen.gradient.rms if seen.gradient.count else None,
-        gradient_norm=math.hypot(*own) if own else None,
-    )
+def _in_words(inputs: object) -> str:
+    args, kwargs = _arguments(inputs)
+    named = [f"{name}: {shapes_in(value)}" for name, value in kwargs.items() if shapes_in(value)]
+    return f"{', '.join(filter(None, (shapes_in(args), *named))) or 'no tensors'} (given)"

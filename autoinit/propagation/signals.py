@@ -1,4 +1,4 @@
-"""What was measured of one module, and what is wrong with it."""
+"""What was measured of one module."""
 
 from __future__ import annotations
 
@@ -48,24 +48,3 @@ class Signal:
             3.0
         """
         return self.std / self.input_std if self.std is not None and self.input_std else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flag:
-    """Something that is out of bounds.
-
-    Args:
-        fqn: of the module or parameter.
-        kind: "nonfinite", "vanishing", "exploding", "dead", "vanishing gradient", "exploding gradient",
-            "nonfinite gradient" or "zero gradient".
-        value: what was measured; None where there is nothing to measure.
-        message: the module, what was found, and what the bound is.
-    """
-
-    fqn: str
-    kind: str
-    value: float | None
-    message: str
-
-    def __str__(self) -> str:
-        return self.message

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
-    """Every tensor of a value, in its order: of a tensor, tuple, list, mapping or dataclass, at any depth.
-
-    Example:
-        >>> [
-        ...     tuple(tensor.shape)
-        ...     for tensor in tensors_in((torch.ones(2), {"a": [torch.ones(3)], "b": None}))
-        ... ]
-        [(2,), (3,)]
-    """
+    """Every tensor of a value, in its order: of a tensor, tuple, list, mapping or dataclass, at any depth."""
+    items: Iterable[object] = ()
     if isinstance(value, Tensor):
         yield value
     elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
+        items = value.values()
     elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
+        items = value
     elif dataclasses.is_dataclass(value):
-        for field in dataclasses.fields(value):
-            yield from tensors_in(getattr(value, field.name))
+        items = (getattr(value, field.name) for field in dataclasses.fields(value))
+    for item in items:
+        yield from tensors_in(item)
 
 
 def carries_signal(tensor: Tensor) -> bool:
@@ -39,12 +31,7 @@ def carries_signal(tensor: Tensor) -> bool:
 
 
 def signal_in(value: object) -> Tensor | None:
-    """The first tensor of a value that carries a signal.
-
-    Example:
-        >>> signal_in((torch.tensor([1, 2]), torch.tensor([0.5])))
-        tensor([0.5000])
-    """
+    """The first tensor of a value that carries a signal."""
     return next((tensor for tensor in tensors_in(value) if carries_signal(tensor) and tensor.numel()), None)
 
 
@@ -56,3 +43,9 @@ def shapes_in(value: object) -> str:
         '8 x 3, 8'
     """
     return ", ".join(" x ".join(map(str, tensor.shape)) or "scalar" for tensor in tensors_in(value))
+
+
+def any_varies(value: object) -> bool:
+    """Whether a tensor of a value, of any dtype, has two different values; or whether there is none at all."""
+    measured = [tensor for tensor in tensors_in(value) if tensor.layout == torch.strided and tensor.numel()]
+    return not measured or any(bool((tensor != tensor.reshape(-1)[0]).any()) for tensor in measured)

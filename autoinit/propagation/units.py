@@ -1,4 +1,4 @@
-"""The units of a module: the channels or features of its output, and which of them say nothing."""
+"""The units of a module: the channels or features of its output, and which of them are dead."""
 
 from __future__ import annotations
 
@@ -7,58 +7,31 @@ from torch import Tensor, nn
 from .. import _torch
 
 LAST: tuple[type[nn.Module], ...] = (
-    nn.Linear,
-    nn.Bilinear,
-    nn.Embedding,
-    nn.EmbeddingBag,
-    nn.LayerNorm,
-    nn.RMSNorm,
-    nn.RNNBase,
-    nn.MultiheadAttention,
+    *(nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag),
+    *(nn.LayerNorm, nn.RMSNorm, nn.RNNBase, nn.MultiheadAttention),
 )
 IMAGE = 4
 """From this number of axes on, a tensor of an unknown module is taken for an image: batch, channels, height, width."""
 
 
-class Units:
-    """Which axis of a tensor counts its units.
+def unit_axis(module: nn.Module, output: Tensor, known: dict[tuple[int, ...], int]) -> int:
+    """The axis of an output that counts its units, from the end.
 
-    A layer tells. What has no say in it, an activation say, keeps the axis of the layer that made its shape last.
+    A module without an axis of its own, such as an activation, keeps the axis of the layer that last made its shape.
 
-    Example:
-        >>> import torch
-        >>> units = Units()
-        >>> (
-        ...     units.axis(nn.ReLU(), torch.ones(2, 3, 4, 5)),
-        ...     units.axis(nn.ReLU(), torch.ones(2, 3, 4)),
-        ... )
-        (-3, -1)
-        >>> (
-        ...     units.axis(nn.Conv1d(5, 3, 1), torch.ones(2, 3, 4)),
-        ...     units.axis(nn.ReLU(), torch.ones(2, 3, 4)),
-        ... )
-        (-2, -2)
+    Args:
+        module: what made the output.
+        output: its shape counts.
+        known: the axis of each shape so far; what the module says is added.
     """
-
-    def __init__(self) -> None:
-        self._axes: dict[tuple[int, ...], int] = {}
-
-    def axis(self, module: nn.Module, output: Tensor) -> int:
-        """Counted from the end."""
-        shape = tuple(output.shape)
-        known = _axis_of(module, output)
-        if known is not None:
-            self._axes[shape] = known
-            return known
-        return self._axes.get(shape, 1 - output.ndim if output.ndim >= IMAGE else -1)
-
-
-def _axis_of(module: nn.Module, output: Tensor) -> int | None:
+    shape = tuple(output.shape)
     if isinstance(module, _torch.ConvNd):
-        return -1 - len(module.kernel_size)
-    if isinstance(module, (_torch.NormBase, nn.GroupNorm)):
-        return 1 - output.ndim if output.ndim > 1 else None
-    return -1 if isinstance(module, LAST) else None
+        known[shape] = -1 - len(module.kernel_size)
+    elif isinstance(module, (_torch.NormBase, nn.GroupNorm)) and output.ndim > 1:
+        known[shape] = 1 - output.ndim
+    elif isinstance(module, LAST):
+        known[shape] = -1
+    return known.get(shape, 1 - output.ndim if output.ndim >= IMAGE else -1)
 
 
 def dead_units(output: Tensor, axis: int) -> tuple[int, int]:
@@ -68,8 +41,6 @@ def dead_units(output: Tensor, axis: int) -> tuple[int, int]:
         >>> import torch
         >>> dead_units(torch.tensor([[0.0, 1.0, 2.0], [0.0, 3.0, 2.0]]), axis=-1)
         (2, 3)
-        >>> dead_units(torch.ones(1, 3), axis=-1)
-        (0, 0)
     """
     if output.ndim + axis < 0 or output.is_complex():
         return 0, 0

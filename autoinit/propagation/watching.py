@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,9 +13,10 @@ from torch.utils.hooks import RemovableHandle
 
 from ..layers import class_name
 from ..planning import walk
-from .measures import Moments, any_varies, moments
-from .tensors import signal_in, tensors_in
-from .units import Units, dead_units
+from .moments import NOTHING, Moments, moments
+from .signals import Signal
+from .tensors import any_varies, signal_in
+from .units import dead_units, unit_axis
 
 COMPUTED = "parametrizations"
 """The child of a module that computes its weights; what happens there is no part of the signal."""
@@ -27,33 +28,52 @@ class Observed:
 
     layer: str
     calls: int = 0
-    input: Moments = field(default_factory=Moments)
-    output: Moments = field(default_factory=Moments)
-    gradient: Moments = field(default_factory=Moments)
+    input: Moments = NOTHING
+    output: Moments = NOTHING
+    gradient: Moments = NOTHING
     dead: int = 0
     units: int = 0
 
+    def signal(self, gradient_norm: float | None) -> Signal:
+        """The numbers that a user sees; the norm is of the gradient of the module's own parameters."""
+        values = self.output.count + self.output.nonfinite
+        return Signal(
+            layer=self.layer,
+            calls=self.calls,
+            mean=self.output.mean if self.output.count else None,
+            std=self.output.std,
+            input_std=self.input.std,
+            dead=self.dead / self.units if self.units else None,
+            nonfinite=self.output.nonfinite / values if values else 0.0,
+            finite_input=not self.input.nonfinite,
+            gradient=self.gradient.rms,
+            gradient_norm=gradient_norm,
+        )
 
-def watched_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that do something themselves: those without children, and those with parameters of their own.
+
+def watched_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """By FQN, the modules that do something themselves: those without children, and those with parameters of their own.
 
     Example:
-        >>> model = nn.Sequential(nn.MultiheadAttention(4, 2), nn.Sequential(nn.ReLU()))
-        >>> [name for name, _ in watched_modules(model)]
+        >>> list(
+        ...     watched_modules(
+        ...         nn.Sequential(nn.MultiheadAttention(4, 2), nn.Sequential(nn.ReLU()))
+        ...     )
+        ... )
         ['0', '0.out_proj', '1.0']
     """
-    seen: set[nn.Module] = set()
+    found: dict[nn.Module, str] = {}
     scripted: list[str] = []
     for fqn, module, _ in walk(model):
         inside = any(fqn.startswith(f"{name}." if name else "") for name in scripted)
-        if module in seen or inside or COMPUTED in fqn.split("."):
+        if inside or COMPUTED in fqn.split("."):
             continue
-        seen.add(module)
         if isinstance(module, torch.jit.ScriptModule):
             # It takes no hooks, and what it contains runs without Python.
             scripted.append(fqn)
         elif not (module._modules.keys() - {COMPUTED}) or any(p is not None for p in module._parameters.values()):
-            yield fqn, module
+            found.setdefault(module, fqn)
+    return {fqn: module for module, fqn in found.items()}
 
 
 class Watch:
@@ -61,19 +81,18 @@ class Watch:
 
     Attributes:
         observed: by FQN, in the order of first calls.
-        uncalled: FQNs of the modules that have not been called.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.observed: dict[str, Observed] = {}
-        self._modules = dict(watched_modules(model))
-        self._units = Units()
+        self._modules = watched_modules(model)
+        self._axes: dict[tuple[int, ...], int] = {}
         self._entered: dict[str, list[tuple[Moments, bool]]] = {fqn: [] for fqn in self._modules}
         self._handles: list[RemovableHandle] = []
 
     @property
     def uncalled(self) -> tuple[str, ...]:
-        """What forward did not use."""
+        """FQNs of the modules that have not been called."""
         return tuple(fqn for fqn in self._modules if fqn not in self.observed)
 
     @contextmanager
@@ -90,16 +109,14 @@ class Watch:
                 hook.remove()
 
     def close(self) -> None:
-        """Take the hooks off the outputs that somebody keeps; the others are gone with them."""
+        """Remove the hooks of outputs that are still alive."""
         for handle in self._handles:
             handle.remove()
 
     def _before(self, fqn: str) -> Callable[..., None]:
-        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            given = (args, kwargs)
+        def enter(module: nn.Module, *given: Any) -> None:
             signal = signal_in(given)
-            found = Moments() if signal is None else moments(signal)
-            self._entered[fqn].append((found, any_varies(tensors_in(given))))
+            self._entered[fqn].append((NOTHING if signal is None else moments(signal), any_varies(given)))
 
         return enter
 
@@ -113,7 +130,7 @@ class Watch:
             if signal is None:
                 return
             seen.output += moments(signal)
-            axis = self._units.axis(module, signal)
+            axis = unit_axis(module, signal, self._axes)
             if informed:
                 dead, units = dead_units(signal, axis)
                 seen.dead, seen.units = seen.dead + dead, seen.units + units

@@ -3,6 +3,6 @@
 from .assertions import assert_initialized as assert_initialized
 from .assertions import assert_no_duplicates as assert_no_duplicates
 from .assertions import assert_same_init as assert_same_init
-from .outlines import outline as outline
 from .snapshots import Snapshots as Snapshots
 from .snapshots import assert_snapshot as assert_snapshot
+from .snapshots import outline as outline

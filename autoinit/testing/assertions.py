@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
@@ -10,15 +10,12 @@ from ..applying import check_module
 from ..errors import ConfigTypeError, VerificationError
 from ..planning import Fan, Unmatched
 from ..sampling import check_seed
+from ..tables import listed
 from ..verification import Verdict, verify
 from ..verification.subjects import Asked
 from .differences import differences, tensors_of
-from .duplicates import duplicates
-from .exemptions import Exemptions
-from .rebuilding import Factory, Rebuilding, changes
-
-SHOWN = 20
-"""Parameters that the text of an exception names."""
+from .duplicates import duplicates, selected
+from .rebuilding import Factory, build, causes, changes
 
 
 def assert_initialized(
@@ -67,19 +64,17 @@ def assert_initialized(
         Add rules for them, or allow it: allow_untested=[...].
     """
     __tracebackhide__ = True
-    allowed = Exemptions.of(allow_untested, "allow_untested")
     verdict = verify(model, what, alpha=alpha, unmatched=unmatched, fan=fan)
-    allowed.check(verdict.parameters.keys(), verdict.model)
+    allowed = selected("allow_untested", allow_untested, verdict.parameters.keys(), verdict.model)
     verdict.raise_for_failures()
     everything = len(verdict.parameters)
-    if what is None or len(verdict.untested) < everything:
-        untested = {fqn: reason for fqn, reason in verdict.untested.items() if fqn not in allowed}
-    else:
-        untested = verdict.untested
+    if what is not None and len(verdict.untested) == everything:
+        allowed = set()
+    untested = {fqn: reason for fqn, reason in verdict.untested.items() if fqn not in allowed}
     if untested:
         raise VerificationError(
             f"{_count(len(untested))} of {verdict.model} not tested, of {everything}:\n"
-            f"{_listed(f'{fqn}: {reason}' for fqn, reason in untested.items())}\n"
+            f"{listed(f'{fqn}: {reason}' for fqn, reason in untested.items())}\n"
             "Add rules for them, or allow it: allow_untested=[...].",
             fqn=next(iter(untested)),
             verdict=verdict,
@@ -126,16 +121,15 @@ and buffers:
     number = check_seed(seed)
     if number is None:
         raise ConfigTypeError("assert_same_init(): seed=None is no seed. Give an integer.")
-    rebuilding = Rebuilding(factory, number % 2**64)
-    first = rebuilding.build()
-    found = list(differences(first, rebuilding.build(tuple(changes().values()))))
+    number %= 2**64
+    first = build(factory, number)
+    found = differences(first, build(factory, number, first, changes().values()))
     if found:
-        total = len(tensors_of(first))
-        causes = list(rebuilding.causes(first)) or ["Which of the conditions decides it is not the same each time."]
+        why = list(causes(factory, number, first)) or ["Which of the conditions decides it is not the same each time."]
         raise VerificationError(
-            f"Two builds of {type(first).__name__} under torch.manual_seed({seed}) differ in {len(found)} of {total} "
-            f"parameters and buffers:\n{_listed(map(str, found))}\n" + "\n".join(causes),
-            fqn=found[0].fqn,
+            f"Two builds of {type(first).__name__} under torch.manual_seed({seed}) differ in {len(found)} of "
+            f"{len(tensors_of(first))} parameters and buffers:\n{listed(found.values())}\n" + "\n".join(why),
+            fqn=next(iter(found)),
         )
 
 
@@ -168,21 +162,15 @@ def assert_no_duplicates(model: nn.Module, *, ignore: str | Sequence[str] = ()) 
     """
     __tracebackhide__ = True
     check_module(model, "assert_no_duplicates")
-    found = list(duplicates(model, Exemptions.of(ignore, "ignore")))
+    found = list(duplicates(model, ignore))
     if found:
         raise VerificationError(
-            f"Random values of {type(model).__name__} occur twice, in {_count(len({each.fqn for each in found}))}:\n"
-            f"{_listed(map(str, found))}\n"
+            f"Random values of {type(model).__name__} occur twice, in {_count(len({fqn for fqn, _ in found}))}:\n"
+            f"{listed(text for _, text in found)}\n"
             "Draw them anew, share one parameter if it is to be the same, or leave them out: ignore=[...].",
-            fqn=found[0].fqn,
+            fqn=found[0][0],
         )
 
 
 def _count(number: int) -> str:
     return f"{number} parameter{'s' if number > 1 else ''}"
-
-
-def _listed(items: Iterable[str]) -> str:
-    lines = [f"  {item}" for item in items]
-    more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-    return "\n".join(lines[:SHOWN] + more)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,34 +15,24 @@ from ..planning import joined, walk
 from ..planning.entries import shape_text
 
 
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """A parameter or buffer that two builds do not have in common: its FQN, its layer, and in what they differ."""
-
-    fqn: str
-    layer: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.fqn} ({self.layer}): {self.text}"
-
-
-def differences(first: nn.Module, second: nn.Module) -> Iterator[Difference]:
-    """The parameters and buffers that are not bitwise equal in two models, in the order of the first.
+def differences(first: nn.Module, second: nn.Module) -> dict[str, str]:
+    """By FQN, what is said of the parameters and buffers that are not bitwise equal in two models.
 
     Example:
         >>> one, other = nn.Linear(2, 2), nn.Linear(2, 2)
         >>> _ = other.load_state_dict(one.state_dict())
         >>> _ = nn.init.zeros_(one.bias), nn.init.ones_(other.bias)
-        >>> print(*differences(one, other))
-        bias (Linear): 2 of 2 values differ, by 1 at most
+        >>> differences(one, other)
+        {'bias': 'bias (Linear): 2 of 2 values differ, by 1 at most'}
     """
     one, other = tensors_of(first), tensors_of(second)
+    found = {}
     for fqn in {**one, **other}:
         layer, tensor = one.get(fqn) or other[fqn]
         text = _difference(tensor, other[fqn][1]) if fqn in one and fqn in other else "only one build has it"
         if text:
-            yield Difference(fqn=fqn, layer=layer, text=text)
+            found[fqn] = f"{fqn} ({layer}): {text}"
+    return found
 
 
 def tensors_of(module: nn.Module) -> dict[str, tuple[str, Tensor]]:

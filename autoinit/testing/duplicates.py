@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import ConfigTypeError, MatchError, nearest
+from ..globs import fqn_pattern
 from ..planning import Policy
 from ..verification.copies import HEAD, Head, clones, correlations
 from ..verification.repeats import head_of, repeats
 from ..verification.subjects import Subject, subjects
 from ..verification.verifying import bits_of
-from .differences import check_memory
-from .exemptions import Exemptions
 
 FEWEST = 8
 """Of fewer values nobody can say whether they are random."""
@@ -32,48 +31,55 @@ MULTIPLE = 0.99
 """The correlation over 256 values from which on one is the other times a number; chance reaches it in 1 of 10^200."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Duplicate:
-    """A parameter that has random values of another, or in two slices: its FQN, its layer, and what repeats what."""
-
-    fqn: str
-    layer: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.fqn} ({self.layer}): {self.text}"
-
-
-def duplicates(module: nn.Module, ignored: Exemptions) -> Iterator[Duplicate]:
-    """The parameters that repeat random values, in model order.
+def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
+    """FQN and text for each parameter that repeats random values, in model order.
 
     Constants, tables that follow a formula, and parameters that are tied have no values that repeat by accident.
 
-    Args:
-        module: any model with memory.
-        ignored: parameters that are left out.
-
     Raises:
-        MatchError: one of those is not there.
+        MatchError: a glob of `ignore` fits no parameter.
         StateError: a parameter is on the meta device.
-
-    Example:
-        >>> layer = nn.TransformerEncoderLayer(8, 2, 8, batch_first=True)
-        >>> model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        >>> print(next(duplicates(model, Exemptions.of((), "ignore"))))
-        layers.1.self_attn.in_proj_weight (MultiheadAttention): is a copy of layers.0.self_attn.in_proj_weight
     """
     found, name = subjects(module, None, Policy())
-    ignored.check([fqn for subject in found for fqn in (subject.entry.fqn, *subject.entry.aliases)], name)
-    check_memory({subject.entry.fqn: subject.targets.params[subject.entry.fqn] for subject in found})
+    ignored = selected("ignore", ignore, [fqn for each in found for fqn in (each.entry.fqn, *each.entry.aliases)], name)
     seen = [subject for subject in found if subject.has_values and subject.entry.fqn not in ignored]
     heads: dict[str, Head] = {}
     texts = {subject.entry.fqn: list(_within(subject, heads)) for subject in seen}
     for fqn, text in _between(heads):
         texts[fqn].append(text)
     for subject in seen:
-        entry = subject.entry
-        yield from (Duplicate(fqn=entry.fqn, layer=entry.layer, text=text) for text in texts[entry.fqn])
+        fqn = subject.entry.fqn
+        yield from ((fqn, f"{fqn} ({subject.entry.layer}): {text}") for text in texts[fqn])
+
+
+def selected(argument: str, written: object, fqns: Collection[str], model: str) -> set[str]:
+    """The FQNs that a glob or a list of globs fits; or all for True, none for False.
+
+    Args:
+        argument: what the user calls the globs.
+        written: the globs.
+        fqns: the parameters of the model.
+        model: its class name.
+
+    Raises:
+        ConfigTypeError: not a list of globs.
+        ConfigError: a regular expression that does not compile.
+        MatchError: a glob fits no parameter, so that the list stays true.
+    """
+    if isinstance(written, bool):
+        return set(fqns) if written else set()
+    patterns = (written,) if isinstance(written, str) else written
+    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ConfigTypeError(f"{argument}={written!r} must be a list of names or globs.")
+    found: set[str] = set()
+    for pattern in patterns:
+        fitting = set(filter(fqn_pattern(pattern), fqns))
+        if fqns and not fitting:
+            raise MatchError(
+                f"{argument}: {pattern!r} is no parameter of {model}.{nearest(pattern, fqns)}", origin=argument
+            )
+        found |= fitting
+    return found
 
 
 def _within(subject: Subject, heads: dict[str, Head]) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -14,15 +15,58 @@ from torch import nn
 
 from ..applying import plan
 from ..config import Config
-from ..errors import ConfigTypeError, StateError, VerificationError
+from ..errors import ConfigError, ConfigTypeError, StateError, VerificationError
 from ..planning import Plan, Report
-from .outlines import FORMAT, outline
 
 FOLDER = "__init_snapshots__"
+FORMAT = 2
+"""Of the text: a later one may say the same in other words."""
 LONGEST = 150
 """Of a file's name, which systems allow 255 bytes."""
-
+SHOWN = 40
+"""Lines of a difference in the text of an exception."""
 UPDATE = "pytest --autoinit-update"
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def outline(decided: Plan | Report) -> str:
+    r"""The rows of a plan or report as text for version control: not aligned, so that one change is one line.
+
+    Each has the dtype besides, and nothing that depends on the machine, the folder, the seed or a source line.
+
+    Raises:
+        ConfigError: nothing is known of any parameter.
+
+    Example:
+        >>> from autoinit import plan
+        >>> model = nn.Sequential(nn.Linear(8, 4), nn.LayerNorm(4))
+        >>> print(outline(plan(model, dict(type="Normal", layer="Linear", std=0.02))), end="")
+        # autoinit snapshot, format 2
+        Sequential
+        0.weight | 4 x 8 | float32 | Normal(mean=0, std=0.02) | init_cfg
+        0.bias | 4 | float32 | Constant(value=0) | init_cfg
+        1.weight | 4 | float32
+        1.bias | 4 | float32
+    """
+    if all(entry.rule is None and entry.own is None and not entry.kept for entry in decided.values()):
+        raise ConfigError(
+            f"Nothing is known of how {decided.model} is initialized: there is no rule, and no module has an "
+            "init_cfg or an init_weights. Give the config, or the report of the block in which the model was built."
+        )
+    text = "\n".join((f"# autoinit snapshot, format {FORMAT}", decided.model, *_lines(decided), ""))
+    for load in decided.loads:
+        place = load.checkpoint.location
+        text = text.replace(place, place if "://" in place else re.split(r"[/\\]", place)[-1])
+    return _ADDRESS.sub("", text)
+
+
+def _lines(decided: Plan | Report) -> Iterator[str]:
+    for (name, shape, *cells), entry in zip(decided.table().rows, decided.values(), strict=True):
+        # Data is kept with the source line that it came from, which changes with every edit.
+        stable = (cell.partition(" (")[0] if cell.startswith("kept: ") else cell for cell in cells)
+        yield " | ".join(filter(None, (name, shape, str(entry.dtype).removeprefix("torch."), *stable)))
+    yield from map(str, decided.loads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +83,6 @@ class Snapshots:
         >>> folder = Path(tempfile.mkdtemp())
         >>> cfg = dict(type="Normal", layer="Linear", std=0.02)
         >>> Snapshots(folder=folder, test="test_head", update=True)(nn.Linear(4, 2), cfg)
-        >>> print((folder / "test_head.txt").read_text(), end="")
-        # autoinit snapshot, format 1
-        Linear
-        weight (2 x 4, float32): Normal(mean=0, std=0.02), by init_cfg
-        bias (2, float32): Constant(value=0), by init_cfg
         >>> Snapshots(folder=folder, test="test_head")(nn.Linear(4, 2), cfg)
     """
 
@@ -114,33 +153,29 @@ def assert_snapshot(text: str, path: Path, *, update: bool = False) -> None:
         VerificationError: with a diff from what the file says to what is.
     """
     __tracebackhide__ = True
-    known = path.read_text(encoding="utf-8") if path.exists() else None
-    if known is not None and known.splitlines() == text.splitlines():
+    now, place = text.splitlines(), "/".join(path.parts[-3:])
+    was = path.read_text(encoding="utf-8").splitlines() if path.exists() else None
+    if was == now:
         return
     if update:
         _write(path, text)
         return
-    model = text.splitlines()[1]
-    place = "/".join(path.parts[-3:])
-    if known is None:
+    if was is None:
         raise VerificationError(
-            f"There is no snapshot of how {model} is initialized ({place}). Write it with {UPDATE}, read it, and "
+            f"There is no snapshot of how {now[1]} is initialized ({place}). Write it with {UPDATE}, read it, and "
             "keep it under version control."
         )
-    was, now = known.splitlines(), text.splitlines()
     if was[:1] != now[:1]:
         raise VerificationError(
             f"{place} begins with {was[0] if was else ''!r}, and this version of autoinit writes format {FORMAT}. "
             f"Write it anew with {UPDATE}, from the version of your model that it was made of."
         )
+    lines = list(difflib.unified_diff(was, now, "was", "is", lineterm="", n=2))
+    more = [f"... and {len(lines) - SHOWN} more lines"] if len(lines) > SHOWN else []
+    difference = "\n".join(lines[:SHOWN] + more)
     raise VerificationError(
-        f"{model} is not initialized as {place} says:\n{_diff(was, now)}\nIf that is meant, write it with {UPDATE}."
+        f"{now[1]} is not initialized as {place} says:\n{difference}\nIf that is meant, write it with {UPDATE}."
     )
-
-
-def _diff(was: Sequence[str], now: Sequence[str]) -> str:
-    lines = difflib.unified_diff(was, now, "was", "is", lineterm="", n=2)
-    return "\n".join(lines)
 
 
 def _write(path: Path, text: str) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import nn
 
 from autoinit import Report, autoinit
@@ -71,10 +70,8 @@ def main() -> None:
     with autoinit(CFG, seed=0) as run:
         model = build()
 
-    show = Console().print if sys.stdout.isatty() else print
     for table in (run.report, run.report.summary()):
-        show(table)
-        print()
+        print(table, end="\n\n")
     compare(run.report, dict(model.named_parameters()))
     total = sum(param.numel() for param in model.parameters())
     plain, initialized = seconds(build), seconds(autoinit(CFG, seed=0)(build))

@@ -26,7 +26,7 @@ TESTS = {
     ),
     "verification": ("verification", "verification_statistics", "assertions"),
     "propagation": ("propagation", *(f"propagation_{part}" for part in ("inputs", "measures", "results", "traces"))),
-    "testing": ("assertions", "snapshots", "pytest_plugin", "strategies"),
+    "testing": ("assertions", "snapshots", "pytest_plugin"),
 }
 """The files of tests that are about each folder."""
 

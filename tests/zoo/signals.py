@@ -1,7 +1,7 @@
 """`python -m tests.zoo.signals`: a batch through small models of many families, as their libraries initialize them.
 
-It says for how many models inputs are guessed, what is flagged at the default bounds, how small and large signals of
-models as published are, and whether a model is afterwards what it was before.
+It says how many models take the usual inputs of their library, what is flagged at the default bounds, how small and
+large signals of models as published are, and whether a model is afterwards what it was before.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from autoinit import InputError, Propagation, propagate
+from autoinit import Propagation, propagate
 from autoinit.tables import Table
 
 from .isolation import CONTEXT
@@ -85,11 +85,8 @@ def measure(library_name: str, name: str) -> dict[str, Any]:
         torch.manual_seed(0)
         model = library(library_name).builder(name)()
         before = fingerprint(model)
-        try:
-            found = propagate(model, batch=BATCH)
-        except InputError as error:
-            return {"outcome": "not guessed", "text": str(error), "changed": fingerprint(model) != before}
-        return {"outcome": "guessed", "changed": fingerprint(model) != before, **summary(found)}
+        found = propagate(model, usual_inputs(model))
+        return {"outcome": "measured", "changed": fingerprint(model) != before, **summary(found)}
     except Exception as error:
         return {"outcome": "failed", "text": f"{type(error).__name__}: {error}"[:600]}
     finally:
@@ -98,6 +95,20 @@ def measure(library_name: str, name: str) -> dict[str, Any]:
 
 def _too_late(*_: object) -> None:
     raise TimeoutError(f"not done after {SECONDS} s")
+
+
+def usual_inputs(model: Any) -> object:
+    """Token ids or images, of the size that the model states; one that takes others fails."""
+    generator, name = torch.Generator().manual_seed(0), getattr(model, "main_input_name", "")
+    if name == "input_ids":
+        words = model.config.get_text_config().vocab_size
+        return {name: torch.randint(words, (BATCH, 16), generator=generator)}
+    if name:
+        config = model.config
+        size = (config.num_channels, config.image_size, config.image_size)
+        return {name: torch.randn(BATCH, *size, generator=generator)}
+    size = getattr(model, "pretrained_cfg", {}).get("input_size", (3, 224, 224))
+    return torch.randn(BATCH, *size, generator=generator)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -128,15 +139,15 @@ def tables(records: Iterable[dict[str, Any]]) -> Iterator[Table]:
     by_library: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         by_library[record["library"]].append(record)
-    outcomes = ("guessed", "not guessed", "failed", "crashed")
+    outcomes = ("measured", "failed", "crashed")
     rows = []
     for name, group in sorted(by_library.items()):
         counts = Counter(record["outcome"] for record in group)
-        clean = sum(record["outcome"] == "guessed" and not record["flags"] for record in group)
+        clean = sum(record["outcome"] == "measured" and not record["flags"] for record in group)
         changed = sum(bool(record.get("changed")) for record in group)
         rows.append((name, str(len(group)), *(str(counts[o]) for o in outcomes), str(clean), str(changed)))
     yield Table(title="Inputs", columns=("library", "models", *outcomes, "no flag", "changed"), rows=rows)
-    found = [record for group in by_library.values() for record in group if record["outcome"] == "guessed"]
+    found = [record for group in by_library.values() for record in group if record["outcome"] == "measured"]
     kinds = Counter(kind for record in found for kind in record["flags"])
     rows = [(kind, str(count)) for kind, count in kinds.most_common()]
     yield Table(title="Flags", columns=("kind", "models"), rows=rows)

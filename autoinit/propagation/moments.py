@@ -1,9 +1,8 @@
-"""What is kept of a tensor: a few numbers, which add up over the calls of a module."""
+"""Mean, variance and norm of a tensor, as numbers that add up over the calls of a module."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -34,11 +33,6 @@ class Moments:
 
         Source:
             Chan, Golub, LeVeque (1979), "Updating formulae and a pairwise algorithm for computing sample variances".
-
-        Example:
-            >>> both = moments(torch.tensor([1.0, 2.0])) + moments(torch.tensor([6.0]))
-            >>> both.count, both.mean, round(both.std, 4)
-            (3, 3.0, 2.1602)
         """
         count = self.count + other.count
         apart = other.mean - self.mean
@@ -51,19 +45,22 @@ class Moments:
         )
 
     @property
-    def std(self) -> float:
-        """NaN if no value is finite."""
-        return math.sqrt(self.squares / self.count) if self.count else math.nan
+    def std(self) -> float | None:
+        """None if no value is finite."""
+        return math.sqrt(self.squares / self.count) if self.count else None
 
     @property
-    def rms(self) -> float:
-        """The root of the mean square; NaN if no value is finite."""
-        return math.hypot(self.std, self.mean)
+    def rms(self) -> float | None:
+        """The root of the mean square; None if no value is finite."""
+        return math.hypot(math.sqrt(self.squares / self.count), self.mean) if self.count else None
 
     @property
     def norm(self) -> float:
         """Euclidean; NaN if a value is not finite."""
-        return math.nan if self.nonfinite else math.sqrt(self.count) * (self.rms if self.count else 0.0)
+        return math.nan if self.nonfinite else math.hypot(math.sqrt(self.squares), math.sqrt(self.count) * self.mean)
+
+
+NOTHING = Moments()
 
 
 def moments(tensor: Tensor) -> Moments:
@@ -76,7 +73,7 @@ def moments(tensor: Tensor) -> Moments:
     """
     values = _as_floats(tensor)
     if not values.numel():
-        return Moments()
+        return NOTHING
     low, high = (end.item() for end in torch.aminmax(values))
     if not (math.isfinite(low) and math.isfinite(high)):
         finite = values[torch.isfinite(values)]
@@ -95,18 +92,3 @@ def _as_floats(tensor: Tensor) -> Tensor:
     if values.is_complex():
         values = torch.view_as_real(values)
     return values if values.dtype in (torch.float32, torch.float64) else values.float()
-
-
-def any_varies(tensors: Iterable[Tensor]) -> bool:
-    """Whether one of the tensors, of whatever dtype, has two different values; or whether there is none at all.
-
-    Example:
-        >>> (
-        ...     any_varies([torch.zeros(3)]),
-        ...     any_varies([torch.zeros(3), torch.arange(3)]),
-        ...     any_varies([]),
-        ... )
-        (False, True, True)
-    """
-    measured = [tensor for tensor in tensors if tensor.layout == torch.strided and tensor.numel()]
-    return not measured or any(bool((tensor != tensor.reshape(-1)[0]).any()) for tensor in measured)

@@ -49,13 +49,6 @@ def layers(
         kinds: some of `LAYERS`.
         dtypes: of their parameters.
         parametrized: whether some have a weight that is computed: weight norm, spectral norm.
-
-    Example:
-        >>> from hypothesis import find
-        >>> from torch import nn
-        >>> from autoinit.testing.strategies import layers
-        >>> find(layers(), lambda layer: layer.kind is nn.Conv2d)
-        Conv2d(1, 1, 1)
     """
     of_kind = st.sampled_from([_layers_of(kind, tuple(dtypes), parametrized) for kind in kinds])
 
@@ -136,17 +129,6 @@ def module_trees(
 
     Returns:
         Descriptions: `.build()` calls the constructors, as often as one likes.
-
-    Example:
-        >>> from hypothesis import find
-        >>> from torch import nn
-        >>> from autoinit.testing.strategies import module_trees
-        >>> tree = find(
-        ...     module_trees(),
-        ...     lambda tree: any(type(part) is nn.Conv2d for part in tree.build().modules()),
-        ... )
-        >>> tree, [name for name, _ in tree.build().named_parameters()]
-        (Sequential(Conv2d(1, 1, 1)), ['0.weight', '0.bias'])
     """
     inits = st.none() if init_cfg is None else init_cfg
     leaf: st.SearchStrategy[Tree] = layers() if leaves is None else leaves

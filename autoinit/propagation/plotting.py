@@ -38,42 +38,42 @@ def draw(
         from matplotlib.figure import Figure
     except ImportError as error:
         raise StateError('A picture needs matplotlib: pip install "torch-autoinit[plot]".') from error
+    rows = list(signals.values())
+    marked = [set(flagged.get(fqn, ())) for fqn in signals]
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(max(7.0, 2.0 + 0.25 * min(len(signals), NAMED)), 7.0), layout="constrained")
+        figure = Figure(figsize=(max(7.0, 2.0 + 0.25 * min(len(rows), NAMED)), 7.0), layout="constrained")
         forward, backward = figure.subplots(2, 1, sharex=True)
-        kinds = [flagged.get(fqn, ()) for fqn in signals]
-        rows = list(signals.values())
-        _line(forward, [row.std for row in rows], "std of the output", "C0")
-        _marks(forward, [row.std for row in rows], [[k for k in of if k in FORWARD] for of in kinds])
-        _line(backward, [row.gradient for row in rows], "root mean square of the gradient at the output", "C1")
-        _line(backward, [row.gradient_norm for row in rows], "norm of the parameters' gradient", "C2", "none")
-        _marks(backward, [row.gradient for row in rows], [[k for k in of if k not in FORWARD] for of in kinds])
+        _line(forward, [row.std for row in rows], [kinds & FORWARD for kinds in marked], "std of the output", "C0")
+        gradients = [row.gradient for row in rows]
+        label = "root mean square of the gradient at the output"
+        _line(backward, gradients, [kinds - FORWARD for kinds in marked], label, "C1")
+        norms = [row.gradient_norm for row in rows]
+        _line(backward, norms, [], "norm of the parameters' gradient", "C2", linestyle="none")
         _finish(forward, bounds.std, "forward")
         _finish(backward, bounds.gradient, "backward")
-        _name(backward, [fqn or row.layer for fqn, row in signals.items()])
+        step = -(-len(rows) // NAMED)
+        names = [fqn or row.layer for fqn, row in signals.items()]
+        backward.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)
         figure.suptitle(title, fontsize=9)
         target = Path(path)
         figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
 
 
-def _line(axes: Axes, values: Sequence[float | None], label: str, color: str, line: str = "-") -> None:
+def _line(
+    axes: Axes, values: Sequence[float | None], flagged: Sequence[set[str]], label: str, color: str, **style: Any
+) -> None:
+    """A line, with a cross on what is flagged: at the lower edge where a logarithm can show nothing."""
     points = [(at, value) for at, value in enumerate(values) if value]
     if points:
-        axes.plot(*zip(*points, strict=True), linestyle=line, marker="o", markersize=3, color=color, label=label)
-
-
-def _marks(axes: Axes, values: Sequence[float | None], kinds: Sequence[Sequence[str]]) -> None:
-    """A cross on what is flagged; at the lower edge where there is nothing that a logarithm can show."""
-    style: dict[str, Any] = dict(marker="x", markersize=9, markeredgewidth=2, linestyle="", color="C3", zorder=3)
-    shown = {True: "flagged", False: "flagged, and 0 or nothing"}
-    for has_value, label in shown.items():
-        at = [place for place, of in enumerate(kinds) if of and bool(values[place]) is has_value]
-        if at and has_value:
-            axes.plot(at, [values[place] or 0.0 for place in at], label=label, **style)
-        elif at:
-            axes.plot(
-                at, [0.02] * len(at), transform=axes.get_xaxis_transform(), label=label, **{**style, "marker": "v"}
-            )
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=color, label=label, **style)
+    cross: dict[str, Any] = dict(markersize=9, markeredgewidth=2, linestyle="", color="C3", zorder=3)
+    shown = [(at, value) for at, value in points if flagged and flagged[at]]
+    if shown:
+        axes.plot(*zip(*shown, strict=True), marker="x", label="flagged", **cross)
+    edge = [at for at, kinds in enumerate(flagged) if kinds and not values[at]]
+    if edge:
+        height, label = [0.02] * len(edge), "flagged, and 0 or nothing"
+        axes.plot(edge, height, marker="v", transform=axes.get_xaxis_transform(), label=label, **cross)
 
 
 def _finish(axes: Axes, allowed: Range, label: str) -> None:
@@ -86,8 +86,3 @@ def _finish(axes: Axes, allowed: Range, label: str) -> None:
     axes.grid(which="major", alpha=0.25)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8)
-
-
-def _name(axes: Axes, names: Sequence[str]) -> None:
-    step = -(-len(names) // NAMED)
-    axes.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)

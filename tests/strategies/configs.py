@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrize
 
-from ...applying import plan
-from ...errors import AutoInitWarning
-from ...fills import Constant
+from autoinit import AutoInitWarning, plan
+from autoinit.fills import Constant
+
 from .descriptions import Branch, Layer, built_aside
 
 Shape = tuple[int, ...]
@@ -65,12 +65,6 @@ def schemes(*shapes: Shape) -> Schemes:
     """Schemes as configs spell them, each defined for parameters of all these shapes; shrinks to the constant 0.
 
     Without shapes: those that are defined for any.
-
-    Example:
-        >>> from hypothesis import find
-        >>> from autoinit.testing.strategies import schemes
-        >>> find(schemes((4, 3)), lambda scheme: "gain" in scheme)
-        {'type': 'Xavier', 'gain': 1.0}
     """
     return _schemes(frozenset(len(shape) for shape in shapes))
 
@@ -227,25 +221,6 @@ def _overrides(
     return {"name": target, **draw(matched.schemes() if own is None else own), **draw(_BIASES)}
 
 
-def overrides(tree: Branch | Layer | nn.Module, *, schemes: Schemes | None = None) -> st.SearchStrategy[dict[str, Any]]:
-    """Overrides for a rule about a model: the name of a part of it, at any depth, and what is there instead.
-
-    Args:
-        tree: a description, or a model.
-        schemes: where `type` and its arguments come from; by default any that is defined for the shapes there.
-
-    Example:
-        >>> from hypothesis import find
-        >>> from torch import nn
-        >>> from autoinit.testing.strategies import overrides
-        >>> model = nn.Sequential(nn.Linear(1, 1))
-        >>> find(overrides(model), lambda override: override["type"] == "Constant")
-        {'name': '0', 'type': 'Constant', 'val': 0.0}
-    """
-    model = _model(tree)
-    return _overrides(model, schemes) if model.targets else st.nothing()
-
-
 @st.composite
 def _rules(draw: st.DrawFn, model: _Model, own: Schemes | None, with_overrides: bool) -> dict[str, Any]:
     selector, matched = model.matching(draw(model.selectors))
@@ -275,15 +250,6 @@ def configs(
         schemes: where `type` and its arguments come from; by default any that is defined for the shapes that match.
         max_rules: how many rules there are at most.
         overrides: whether some have overrides.
-
-    Example:
-        >>> from hypothesis import find
-        >>> from torch import nn
-        >>> from autoinit import plan
-        >>> from autoinit.testing.strategies import configs
-        >>> model = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Linear(1, 1))
-        >>> find(configs(model), lambda cfg: plan(model, cfg)["1.bias"].fill is not None)
-        [{'type': 'Constant', 'val': 0.0, 'layer': 'Linear'}]
     """
     model = _model(tree)
     if not model.anything[1]:

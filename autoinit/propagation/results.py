@@ -9,13 +9,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import PropagationError
-from ..tables import Result, Table
+from ..tables import Result, Table, listed
 from .bounds import Bounds
-from .picture import draw
-from .signals import Flag, Signal
-
-SHOWN = 20
-"""Flags in the text of an exception; the result has all."""
+from .flags import Flag
+from .plotting import draw
+from .signals import Signal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,31 +62,24 @@ class Propagation(Result, Mapping[str, Signal]):
             PropagationError: with the first flags in its text, and all of this as `.propagation`.
         """
         if self.flags:
-            raise PropagationError(self._text(), fqn=self.flags[0].fqn, propagation=self)
-
-    def _text(self) -> str:
-        lines = [f"{self.caption}:", *(f"  {flag}" for flag in self.flags[:SHOWN])]
-        if len(self.flags) > SHOWN:
-            lines.append(f"  ... and {len(self.flags) - SHOWN} more")
-        return "\n".join(lines)
+            text = f"{self.caption}:\n{listed(self.flags)}"
+            raise PropagationError(text, fqn=self.flags[0].fqn, propagation=self)
 
     @property
     def caption(self) -> str:
         """The totals in one line."""
-        kinds = dict.fromkeys(flag.kind for flag in self.flags)
-        found = f"{len(self.flags)} flags ({', '.join(kinds)})" if len(self.flags) > 1 else ""
-        found = found or (f"1 flag ({self.flags[0].kind})" if self.flags else "ok")
+        count = len(self.flags)
+        kinds = ", ".join(dict.fromkeys(flag.kind for flag in self.flags))
+        found = f"{count} flag{'s' if count > 1 else ''} ({kinds})" if count else "ok"
         return f"{found}; {len(self.signals)} modules of {self.model}; inputs {self.inputs}"
 
     def flags_by_fqn(self) -> dict[str, list[str]]:
         """The kinds of flags of each module; those of a parameter count for the module that owns it."""
-        found: dict[str, list[str]] = {}
+        found: dict[str, dict[str, None]] = {}
         for flag in self.flags:
             owner = flag.fqn.rpartition(".")[0] if flag.fqn in self.gradients else flag.fqn
-            kinds = found.setdefault(owner, [])
-            if flag.kind not in kinds:
-                kinds.append(flag.kind)
-        return found
+            found.setdefault(owner, {})[flag.kind] = None
+        return {fqn: list(kinds) for fqn, kinds in found.items()}
 
     def table(self) -> Table:
         """One row a module."""
@@ -130,18 +121,16 @@ class Propagation(Result, Mapping[str, Signal]):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts; what is not finite is None."""
-        bounds = {**asdict(self.bounds), "ignore": list(self.bounds.ignore)}
-        signals = {fqn: {**asdict(signal), "gain": signal.gain} for fqn, signal in self.signals.items()}
         everything = {
             "model": self.model,
             "inputs": self.inputs,
             "ok": self.ok,
-            "bounds": bounds,
+            "bounds": asdict(self.bounds),
             "flags": [asdict(flag) for flag in self.flags],
-            "modules": signals,
+            "modules": {fqn: {**asdict(signal), "gain": signal.gain} for fqn, signal in self.signals.items()},
             "gradients": dict(self.gradients),
-            "unreached": list(self.unreached),
-            "uncalled": list(self.uncalled),
+            "unreached": self.unreached,
+            "uncalled": self.uncalled,
         }
         return {key: _plain(value) for key, value in everything.items()}
 

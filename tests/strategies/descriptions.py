@@ -10,17 +10,11 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from ...interception import paused
+from autoinit import paused
 
 
 class Stage(nn.Module):
-    """A module with children and parameters of any names, which no rule for a torch layer is about.
-
-    Args:
-        children: its submodules by name, in order.
-        params: the shapes of its own parameters by name.
-        init_cfg: what it says of its own initialization; None for nothing.
-    """
+    """A module with children and parameters of any names, which no rule for a torch layer is about."""
 
     def __init__(
         self,
@@ -43,14 +37,7 @@ class Unit(Stage):
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of torch that is yet to be built.
-
-    Args:
-        kind: its class.
-        args: the constructor's positional arguments.
-        options: its keyword arguments.
-        through: what its weight is parametrized with, by the name in `torch.nn.utils.parametrizations`; "" for nothing.
-    """
+    """A layer of torch that is yet to be built."""
 
     kind: type[nn.Module]
     args: tuple[Any, ...] = ()
@@ -75,16 +62,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Branch:
-    """A module with children that is yet to be built.
-
-    Args:
-        kind: `Stage`, `Unit`, or one of torch's containers.
-        children: by name, in order; those of `Sequential` and `ModuleList` are numbered.
-        params: the shapes of its own parameters, by name.
-        ties: pairs of FQNs below it. What has the first name is put in place of what has the second, in order: a
-            parameter is tied, a module is shared.
-        init_cfg: what the module says of its own initialization; None for nothing.
-    """
+    """A module with children that is yet to be built."""
 
     kind: type[nn.Module] = Stage
     children: tuple[tuple[str, Tree], ...] = ()
