@@ -56,10 +56,8 @@ class Subject:
 
     def regions(self, values: Tensor) -> Iterator[tuple[Fill, Tensor]]:
         """The parts of the values that have a fill of their own."""
-        if isinstance(self.fill, Blocks):
+        if isinstance(self.fill, Blocks) or (isinstance(self.fill, Padded) and self.fill.is_random):
             yield from self.fill.pieces(values)
-        elif isinstance(self.fill, Padded) and self.fill.is_random:
-            yield from self.fill.parts(values)
         elif self.fill is not None:
             yield self.fill, values
 
@@ -67,7 +65,7 @@ class Subject:
         """The values without the rows that an embedding has for padding."""
         if not isinstance(self.fill, Padded):
             return (values,)
-        return tuple(part for fill, part in self.fill.parts(values) if fill is self.fill.fill)
+        return tuple(part for fill, part in self.fill.pieces(values) if fill is self.fill.fill)
 
 
 def subjects(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[Subject], str]:
