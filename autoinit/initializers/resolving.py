@@ -10,7 +10,7 @@ import torch
 from ..errors import ShapeError
 from ..fans import Fans, Layout, torch_fans
 from ..fills import Blocks, Constant, Elementwise, Fill, TensorSpec
-from .base import Initializer
+from .initializer import Initializer
 
 WAY_OUT = "Narrow the rule with name= or params= to leave it out, or write a rule of type 'Keep' for it."
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..applying import check_module
 from ..errors import ConfigError
 from ..fills import Blocks, ComplexNormal, Constant, Elementwise, Fill, Orthogonal, Sparse
-from ..initializers.base import real
+from ..initializers.initializer import real
 from ..planning import Fan, Policy, Unmatched
 from .audit import audit
 from .copies import HEAD, Head, copies
