@@ -26,7 +26,7 @@ class Around(nn.Module):
 
 
 def layouts(children: dict[str, nn.Module | None], **numbers: Any) -> dict[str, Layout | None]:
-    return dict(inner_layouts(Around(children, **numbers)))
+    return inner_layouts(Around(children, **numbers))
 
 
 def sizes_of(layout: Layout | None, weight: torch.Tensor) -> tuple[list[int], int]:
@@ -201,9 +201,7 @@ def test_the_numbers_of_the_module_around_a_layer_say_how_it_is_split(
     module, _, name = within.rpartition(".")
     cls = type(name or "Around", (Around,), {"__module__": module or __name__})
     splits = len(sizes) if len(set(sizes)) == 1 else sizes
-    assert dict(inner_layouts(cls({first: layer}, **numbers))) == {
-        f"{path}.weight": Layout(splits=splits, repeats=repeats)
-    }
+    assert inner_layouts(cls({first: layer}, **numbers)) == {f"{path}.weight": Layout(splits=splits, repeats=repeats)}
 
 
 def test_a_wrapped_layer_and_one_in_a_list_are_found() -> None:
@@ -241,9 +239,9 @@ def test_what_a_user_says_of_the_layer_or_of_the_module_around_it_comes_first(mo
     register_fan(Mine, dict(axes="out,in", fan_out=7))
     assert layouts({"qkv": Mine(32, 96), "proj": nn.Linear(32, 32)}) == {}
     register_fan(Attention, dict(axes="out,in", splits=6), params="qkv.weight")
-    assert dict(inner_layouts(Attention(attention()))) == {"qkv.weight": Layout(axes="out,in", splits=6)}
+    assert inner_layouts(Attention(attention())) == {"qkv.weight": Layout(axes="out,in", splits=6)}
     register_fan(Attention, params="qkv.weight")(lambda module: None)
-    assert dict(inner_layouts(Attention(attention()))) == {"qkv.weight": None}
+    assert inner_layouts(Attention(attention())) == {"qkv.weight": None}
 
 
 def test_a_plan_has_the_fans_of_a_part_and_a_rule_can_refuse() -> None:
@@ -319,8 +317,8 @@ def test_what_is_not_stacked_is_no_expert() -> None:
 
 
 def test_what_the_numbers_say_comes_before_what_is_read_off_the_next_layer() -> None:
-    found = list(inner_layouts(Around(attention(), q_dim=48, kv_dim=24)))
-    assert found == [("qkv.weight", Layout(splits=(48, 24, 24)))]
+    found = inner_layouts(Around(attention(), q_dim=48, kv_dim=24))
+    assert found == {"qkv.weight": Layout(splits=(48, 24, 24))}
 
 
 def test_a_part_of_no_size_is_no_part() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -13,6 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from .. import _torch
 from ..layers import names_of
+from .conventions import own_layout, said_of_inner
 from .fused_layers import EQUAL_PARTS, FUSED, Fused
 from .layout import Layout
 
@@ -25,9 +26,6 @@ OTHER_NAMES = {
     "head_dim": ("head_size", "attention_head_size", "head_width", "dim_head"),
 }
 """What else a number may be called."""
-
-Plain = Callable[[nn.Module], Layout | None]
-"""From a layer to how its weight is read if nobody says that it holds several maps."""
 
 
 class Whole(NamedTuple):
@@ -47,19 +45,34 @@ _EQUAL = {
 }
 
 
-def fused_layouts(module: nn.Module, plain: Plain) -> Iterator[tuple[str, Layout]]:
+def inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
+    """How parameters inside a module are read, by path, where something is known of them.
+
+    What is registered for its class comes first; then what its numbers say, and what the layers beside each other say.
+
+    Raises:
+        ShapeError: a convention failed.
+    """
+    found = said_of_inner(module)
+    if module._modules:
+        for path, layout in fused_layouts(module):
+            found.setdefault(path, layout)
+    return found
+
+
+def fused_layouts(module: nn.Module) -> Iterator[tuple[str, Layout]]:
     """The paths of weights inside a module that hold several maps, with how these are read."""
     cls: type = type(module)
     children = module._modules
     for name in children.keys() & _FUSED.keys():
         for kind in _kinds(cls, name):
-            yield from _by_numbers(kind, module, plain)
+            yield from _by_numbers(kind, module)
     for name in children.keys() & _EQUAL.keys():
         readers, count, parts = _EQUAL[name]
-        whole = _whole(children[name], plain)
+        whole = _whole(children[name])
         if whole is None:
             continue
-        if any(whole.outputs == count * _inputs(children[reader], plain) for reader in readers if reader in children):
+        if any(whole.outputs == count * _inputs(children[reader]) for reader in readers if reader in children):
             yield f"{name}.weight", _split(whole, (1,) * count, 1, parts)
 
 
@@ -88,25 +101,25 @@ def _layers_at(module: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
     return found
 
 
-def _whole(layer: nn.Module | None, plain: Plain) -> Whole | None:
+def _whole(layer: nn.Module | None) -> Whole | None:
     """A layer as one map; None for what has no such weight, or is known to consist of several already."""
     weight = layer._parameters.get("weight") if layer is not None else None
     if layer is None or weight is None or is_lazy(weight) or weight.dim() < 2:
         return None
-    layout = plain(layer) or Layout()
+    layout = own_layout(layer, "weight") or Layout()
     if layout not in ONE_MAP or not (layout.axes.endswith("...") or weight.dim() == 2):
         return None
     out, in_ = weight.shape[:2] if layout.axes.startswith("out") else reversed(weight.shape[:2])
     return Whole(layout, in_, out)
 
 
-def _by_numbers(kind: Fused, module: nn.Module, plain: Plain) -> Iterator[tuple[str, Layout]]:
+def _by_numbers(kind: Fused, module: nn.Module) -> Iterator[tuple[str, Layout]]:
     """The layers of a kind of which the module's numbers make up the whole."""
     numbers = _numbers(kind, module)
     if numbers is None:
         return
     for path, layer in _layers_at(module, kind.path):
-        whole = _whole(layer, plain)
+        whole = _whole(layer)
         if whole is None:
             continue
         if "out" in numbers:
@@ -137,11 +150,11 @@ def _number(module: nn.Module, name: str) -> float | None:
     return None
 
 
-def _inputs(layer: nn.Module | None, plain: Plain) -> int:
+def _inputs(layer: nn.Module | None) -> int:
     """How many features a layer reads; 0 if that is not known."""
     if isinstance(layer, _torch.ConvNd):
         return layer.in_channels
-    whole = _whole(layer, plain)
+    whole = _whole(layer)
     return whole.inputs if whole is not None else 0
 
 

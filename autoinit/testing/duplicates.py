@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..planning import Policy
-from ..verification.copies import HEAD, Head, clones, correlations
-from ..verification.repeats import head_of, repeats
+from ..verification.repeated_values import HEAD, Head, bits_of, clones, correlations, head_of, repeats
 from ..verification.subjects import Subject, subjects
-from ..verification.verifying import bits_of
 from .differences import check_memory
 from .exemptions import Exemptions
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..fills import Elementwise
-from .findings import Finding, impossible
 from .laws import Law, law_of
 from .saddlepoint import of_mean
 from .scanning import Summary, spread_sample, summarize
 from .statistics import ascending, of_chi_square, of_count, of_distance, of_normal, two_sided
+from .verdict import Finding, impossible
 
 ENOUGH = 8
 """Of fewer values a mean and a variance say little that their shape and range do not, and only those are exact."""
