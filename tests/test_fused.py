@@ -222,20 +222,18 @@ class Conv1D(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_, out))
 
 
-def test_the_axes_of_the_layer_itself_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
+def test_the_axes_of_the_layer_itself_are_respected() -> None:
     register_fan(Conv1D, "in,out")
     found = layouts({"c_attn": Conv1D(32, 96), "c_proj": Conv1D(32, 32)})
     assert found == {"c_attn.weight": Layout(axes="in,out", splits=3)}
     assert sizes_of(found["c_attn.weight"], torch.empty(32, 96)) == ([32, 32, 32], 1)
 
 
-def test_what_a_user_says_of_the_layer_or_of_the_module_around_it_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_user_says_of_the_layer_or_of_the_module_around_it_comes_first() -> None:
     class Mine(nn.Linear): ...
 
     class Attention(Around): ...
 
-    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
     register_fan(Mine, dict(axes="out,in", fan_out=7))
     assert layouts({"qkv": Mine(32, 96), "proj": nn.Linear(32, 32)}) == {}
     register_fan(Attention, dict(axes="out,in", splits=6), params="qkv.weight")
@@ -335,10 +333,9 @@ def test_without_a_gate_only_the_module_can_tell(transposed: bool, axes: str) ->
     assert own_layout(module, "up_proj") is None
 
 
-def test_a_convention_for_another_name_of_a_tied_weight_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_convention_for_another_name_of_a_tied_weight_counts() -> None:
     class Tied(Around): ...
 
-    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
     register_fan(Tied, dict(axes="out,in", fan_out=5), params="head.weight")
     model = Tied({"first": nn.Linear(4, 4), "head": nn.Linear(4, 4)})
     model.head.weight = model.first.weight  # type: ignore[union-attr, assignment]

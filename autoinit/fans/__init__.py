@@ -6,7 +6,6 @@ from .conventions import Reading as Reading
 from .conventions import as_layout as as_layout
 from .conventions import own_layout as own_layout
 from .conventions import register_fan as register_fan
-from .fan_in_out import TORCH as TORCH
 from .fan_in_out import Fans as Fans
 from .fan_in_out import torch_fans as torch_fans
 from .fused import inner_layouts as inner_layouts

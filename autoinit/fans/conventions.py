@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import AutoInitError, ConfigError, ConfigTypeError, ShapeError, nearest
 from ..layers import is_layer, lineage
-from .experts import EXPERTS, stacked_layout
+from .experts import stacked_layout
 from .layout import Layout
 
 Reading = Layout | Mapping[str, Any] | str
@@ -148,7 +148,7 @@ def own_layout(module: nn.Module, name: str) -> Layout | None:
     for registered in _of_class(cls)[0]:
         if fnmatch.fnmatchcase(name, registered.params):
             return _layout(registered, module)
-    return stacked_layout(module, name) if name in EXPERTS else None
+    return stacked_layout(module, name)
 
 
 def said_of_inner(module: nn.Module) -> dict[str, Layout | None]:

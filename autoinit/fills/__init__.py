@@ -8,7 +8,6 @@ from .distributions import TruncNormal as TruncNormal
 from .distributions import Uniform as Uniform
 from .fill import Elementwise as Elementwise
 from .fill import Fill as Fill
-from .fill import Mixture as Mixture
 from .fill import TensorSpec as TensorSpec
 from .padded import Padded as Padded
 from .whole import Custom as Custom

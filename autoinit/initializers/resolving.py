@@ -29,13 +29,7 @@ class Resolved:
 
 
 def resolve(scheme: Initializer, shape: tuple[int, ...], dtype: torch.dtype, layout: Layout | None = None) -> Resolved:
-    """What a scheme gives to a tensor.
-
-    Args:
-        scheme: any.
-        shape: of the tensor.
-        dtype: of the tensor.
-        layout: how its axes are read; None for as torch does.
+    """What a scheme gives to a tensor of this shape and dtype, its axes read by a layout or as torch does.
 
     Raises:
         ShapeError: the scheme is not defined for such a tensor.

@@ -79,7 +79,7 @@ def _within(subject: Subject, heads: dict[str, Head]) -> Iterator[str]:
     stored = subject.values()
     values, bits = _varied(stored), bits_of(stored)
     if is_disordered(values):
-        heads[subject.entry.fqn] = Head(values=head_of(values, HEAD).cpu(), bits=bits, numel=stored.numel())
+        heads[subject.entry.fqn] = Head(values=head_of(values), bits=bits, numel=stored.numel())
         yield from (finding.text for finding in repeats(values, bits))
 
 

@@ -28,10 +28,7 @@ SAMPLE = 1 << 15
 def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
     """A sentence that names the first common mistake which the values fit, or nothing.
 
-    Args:
-        tensor: the values.
-        fill: that they do not fit.
-        entry: of the plan, for the scheme and the fans.
+    The values do not fit `fill`; `entry` says by which scheme and fans it was chosen.
     """
     if tensor.is_complex() or not isinstance(fill, (Elementwise, Constant)):
         return ""

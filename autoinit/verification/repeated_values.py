@@ -10,7 +10,6 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .scanning import spread_sample
 from .statistics import of_direction
 from .verdict import Finding, impossible
 
@@ -137,11 +136,7 @@ def clones(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
 
 
 def correlations(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
-    """The largest correlation of each parameter with an earlier one, corrected for the number of those.
-
-    Args:
-        heads: each of `HEAD` values.
-    """
+    """The largest correlation of each parameter with an earlier one, over `HEAD` values, corrected for their number."""
     names = list(heads)
     rows = torch.stack([head.values for head in heads.values()])
     rows = rows / rows.norm(dim=1, keepdim=True).clamp_(min=1e-300)
@@ -157,11 +152,9 @@ def correlations(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
                 yield names[later], found
 
 
-def head_of(tensor: Tensor, count: int) -> Tensor:
-    """The first values of a tensor in row-major order, in float64, by which it is known among others."""
-    if tensor.is_contiguous():
-        return tensor.view(-1)[:count].double()
-    return spread_sample(tensor.reshape(-1)[:count], count)
+def head_of(tensor: Tensor) -> Tensor:
+    """The first values of a tensor in row-major order, in float64 on the CPU, by which it is known among others."""
+    return tensor.reshape(-1)[:HEAD].double().cpu()
 
 
 def bits_of(tensor: Tensor) -> float:

@@ -17,7 +17,7 @@ from .diagnosis import looks_like
 from .distribution_tests import ENOUGH, VARIANCE
 from .fill_tests import findings_of
 from .laws import law_of
-from .repeated_values import HEAD, Head, bits_of, copies, head_of, repeats
+from .repeated_values import Head, bits_of, copies, head_of, repeats
 from .statistics import power, quantile
 from .subjects import Asked, Subject, subjects
 from .verdict import Checked, Failure, Finding, Verdict, rejected
@@ -121,7 +121,7 @@ def _bits(fill: Fill, tensor: Tensor) -> float:
 
 def _head(tensor: Tensor, fill: Elementwise) -> Head:
     law = law_of(fill, tensor.dtype)
-    values = (head_of(tensor, HEAD).cpu() - law.mean) / (law.std or 1.0)
+    values = (head_of(tensor) - law.mean) / (law.std or 1.0)
     return Head(values=values, bits=law.bits, numel=tensor.numel())
 
 
