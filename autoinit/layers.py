@@ -97,8 +97,7 @@ def is_layer(cls: type, layer: str | type) -> bool:
 
 
 def _descends(cls: type, base: type) -> bool:
-    line = lineage(cls)
-    return issubclass(cls, base) or base in line
+    return base in lineage(cls) or issubclass(cls, base)
 
 
 def exported_class(path: str) -> type | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,17 +13,8 @@ import autoinit
 from autoinit import ConfigError, ConfigTypeError
 from autoinit.compat import mmengine as compat
 from autoinit.compat.mmengine import WEIGHT_INITIALIZERS, BaseInit, ConstantInit
-from autoinit.initializers import registry
 
 from .compat_models import LINEAR, bias, linear, weight
-
-
-@pytest.fixture(autouse=True)
-def a_registry_as_before() -> Iterator[None]:
-    before = dict(registry._REGISTRY)
-    yield
-    registry._REGISTRY.clear()
-    registry._REGISTRY.update(before)
 
 
 class StairsOfTestsInit(BaseInit):

@@ -494,7 +494,7 @@ def test_a_subclass_beats_its_base(module: nn.Module) -> None:
 def test_what_an_outer_layer_says_beats_what_the_layer_itself_says(module: nn.Module) -> None:
     register_fan("Mixer", dict(axes="out,in", splits=3), params="qkv.weight")
     register_fan(nn.Linear, "in,out")
-    assert dict(inner_layouts(module)) == {"qkv.weight": Layout(axes="out,in", splits=3)}
+    assert inner_layouts(module) == {"qkv.weight": Layout(axes="out,in", splits=3)}
     net = nn.Sequential(module, nn.Linear(4, 12))
     decided = plan(net, dict(type="LeCun", layer="Linear"))
     assert decided["0.qkv.weight"].fans[0].fan_out == 4

@@ -26,7 +26,7 @@ class Around(nn.Module):
 
 
 def layouts(children: dict[str, nn.Module | None], **numbers: Any) -> dict[str, Layout | None]:
-    return dict(inner_layouts(Around(children, **numbers)))
+    return inner_layouts(Around(children, **numbers))
 
 
 def sizes_of(layout: Layout | None, weight: torch.Tensor) -> tuple[list[int], int]:
@@ -201,9 +201,7 @@ def test_the_numbers_of_the_module_around_a_layer_say_how_it_is_split(
     module, _, name = within.rpartition(".")
     cls = type(name or "Around", (Around,), {"__module__": module or __name__})
     splits = len(sizes) if len(set(sizes)) == 1 else sizes
-    assert dict(inner_layouts(cls({first: layer}, **numbers))) == {
-        f"{path}.weight": Layout(splits=splits, repeats=repeats)
-    }
+    assert inner_layouts(cls({first: layer}, **numbers)) == {f"{path}.weight": Layout(splits=splits, repeats=repeats)}
 
 
 def test_a_wrapped_layer_and_one_in_a_list_are_found() -> None:
@@ -224,26 +222,24 @@ class Conv1D(nn.Module):
         self.weight = nn.Parameter(torch.empty(in_, out))
 
 
-def test_the_axes_of_the_layer_itself_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
+def test_the_axes_of_the_layer_itself_are_respected() -> None:
     register_fan(Conv1D, "in,out")
     found = layouts({"c_attn": Conv1D(32, 96), "c_proj": Conv1D(32, 32)})
     assert found == {"c_attn.weight": Layout(axes="in,out", splits=3)}
     assert sizes_of(found["c_attn.weight"], torch.empty(32, 96)) == ([32, 32, 32], 1)
 
 
-def test_what_a_user_says_of_the_layer_or_of_the_module_around_it_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_user_says_of_the_layer_or_of_the_module_around_it_comes_first() -> None:
     class Mine(nn.Linear): ...
 
     class Attention(Around): ...
 
-    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
     register_fan(Mine, dict(axes="out,in", fan_out=7))
     assert layouts({"qkv": Mine(32, 96), "proj": nn.Linear(32, 32)}) == {}
     register_fan(Attention, dict(axes="out,in", splits=6), params="qkv.weight")
-    assert dict(inner_layouts(Attention(attention()))) == {"qkv.weight": Layout(axes="out,in", splits=6)}
+    assert inner_layouts(Attention(attention())) == {"qkv.weight": Layout(axes="out,in", splits=6)}
     register_fan(Attention, params="qkv.weight")(lambda module: None)
-    assert dict(inner_layouts(Attention(attention()))) == {"qkv.weight": None}
+    assert inner_layouts(Attention(attention())) == {"qkv.weight": None}
 
 
 def test_a_plan_has_the_fans_of_a_part_and_a_rule_can_refuse() -> None:
@@ -319,8 +315,8 @@ def test_what_is_not_stacked_is_no_expert() -> None:
 
 
 def test_what_the_numbers_say_comes_before_what_is_read_off_the_next_layer() -> None:
-    found = list(inner_layouts(Around(attention(), q_dim=48, kv_dim=24)))
-    assert found == [("qkv.weight", Layout(splits=(48, 24, 24)))]
+    found = inner_layouts(Around(attention(), q_dim=48, kv_dim=24))
+    assert found == {"qkv.weight": Layout(splits=(48, 24, 24))}
 
 
 def test_a_part_of_no_size_is_no_part() -> None:
@@ -337,10 +333,9 @@ def test_without_a_gate_only_the_module_can_tell(transposed: bool, axes: str) ->
     assert own_layout(module, "up_proj") is None
 
 
-def test_a_convention_for_another_name_of_a_tied_weight_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_convention_for_another_name_of_a_tied_weight_counts() -> None:
     class Tied(Around): ...
 
-    monkeypatch.setattr("autoinit.fans.conventions._REGISTRY", {})
     register_fan(Tied, dict(axes="out,in", fan_out=5), params="head.weight")
     model = Tied({"first": nn.Linear(4, 4), "head": nn.Linear(4, 4)})
     model.head.weight = model.first.weight  # type: ignore[union-attr, assignment]

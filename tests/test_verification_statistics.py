@@ -12,14 +12,13 @@ from scipy import stats
 
 from autoinit.fills import Elementwise, Normal, TruncNormal, Uniform
 from autoinit.sampling import Sampler, derive_key
-from autoinit.verification.copies import HEAD, Head, copies
-from autoinit.verification.elementwise import elementwise
-from autoinit.verification.findings import Finding, rejected
+from autoinit.verification.distribution_tests import elementwise
 from autoinit.verification.laws import law_of
-from autoinit.verification.repeats import repeats
+from autoinit.verification.repeated_values import HEAD, Head, copies, repeats
 from autoinit.verification.saddlepoint import of_mean
 from autoinit.verification.scanning import spread_sample, summarize
 from autoinit.verification.statistics import of_direction
+from autoinit.verification.verdict import Finding, rejected
 
 FILLS = (Normal(0.0, 0.02), Uniform(-1.0, 2.0), TruncNormal(0.0, 1.0, -2.0, 2.0), TruncNormal(0.0, 1.0, 1.0, 9.0))
 HALF = (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)

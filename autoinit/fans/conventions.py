@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -12,8 +12,7 @@ from torch import nn
 
 from ..errors import AutoInitError, ConfigError, ConfigTypeError, ShapeError, nearest
 from ..layers import is_layer, lineage
-from .experts import EXPERTS, stacked_layout
-from .fused import fused_layouts
+from .experts import stacked_layout
 from .layout import Layout
 
 Reading = Layout | Mapping[str, Any] | str
@@ -149,30 +148,21 @@ def own_layout(module: nn.Module, name: str) -> Layout | None:
     for registered in _of_class(cls)[0]:
         if fnmatch.fnmatchcase(name, registered.params):
             return _layout(registered, module)
-    return stacked_layout(module, name) if name in EXPERTS else None
+    return stacked_layout(module, name)
 
 
-def inner_layouts(module: nn.Module) -> Iterator[tuple[str, Layout | None]]:
-    """The paths of parameters inside a module that its class says something of, with how they are read.
+def said_of_inner(module: nn.Module) -> dict[str, Layout | None]:
+    """How parameters inside a module are read, by path, where that is registered for its class.
 
     Raises:
         ShapeError: a convention failed.
     """
     cls: type = type(module)
-    seen = set()
+    found: dict[str, Layout | None] = {}
     for registered in _of_class(cls)[1]:
-        if registered.params not in seen:
-            seen.add(registered.params)
-            yield registered.params, _layout(registered, module)
-    if module._modules:
-        for path, layout in fused_layouts(module, _of_weight):
-            if path not in seen:
-                seen.add(path)
-                yield path, layout
-
-
-def _of_weight(module: nn.Module) -> Layout | None:
-    return own_layout(module, "weight")
+        if registered.params not in found:
+            found[registered.params] = _layout(registered, module)
+    return found
 
 
 def _layout(registered: Registered, module: nn.Module) -> Layout | None:

@@ -26,8 +26,7 @@ def stacked_layout(module: nn.Module, name: str) -> Layout | None:
         >>> stacked_layout(experts, "gate_up_proj").axes
         'expert,in,out'
     """
-    shape = _shape(module, name)
-    if name not in EXPERTS or shape is None:
+    if name not in EXPERTS or (shape := _shape(module, name)) is None:
         return None
     transposed = module.__dict__.get("is_transposed")
     if not isinstance(transposed, bool):

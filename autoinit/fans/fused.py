@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from .. import _torch
 from ..layers import names_of
+from .conventions import own_layout, said_of_inner
+from .fused_layers import EQUAL_PARTS, FUSED, Fused
 from .layout import Layout
-
-Sizes = tuple[Sequence[float], float]
-"""How many outputs each part has, and how often the parts follow each other."""
-
-F = TypeVar("F", bound=Callable[..., Sizes])
 
 ONE_MAP = (Layout(), Layout(axes="out,in"), Layout(axes="in,out"))
 """How a weight is read that is not known to hold several maps."""
@@ -31,55 +28,6 @@ OTHER_NAMES = {
 """What else a number may be called."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Fused:
-    """One kind of layer that holds several maps.
-
-    Args:
-        path: of the layer in the module that knows of it; `*` stands for each of a list.
-        parts: what the maps are, in their order.
-        needs: the numbers of that module, or of its `config`, which say the sizes; `out` is how many outputs the layer
-            has.
-        sizes: from these numbers to sizes.
-        within: the classes, by name, that it is limited to; empty where the numbers leave no doubt.
-    """
-
-    path: str
-    parts: str
-    needs: tuple[str, ...]
-    sizes: Callable[..., Sizes]
-    within: frozenset[str]
-
-
-_TABLE: dict[str, list[Fused]] = {}
-
-
-def fused(*paths: str, parts: str, within: str = "") -> Callable[[F], F]:
-    """Enter a kind of layer: a function from numbers, which are found by the names of its arguments, to sizes."""
-
-    def enter(function: F) -> F:
-        needs = tuple(inspect.signature(function).parameters)
-        for path in paths:
-            kind = Fused(path=path, parts=parts, needs=needs, sizes=function, within=frozenset(within.split()))
-            _TABLE.setdefault(path.partition(".")[0], []).append(kind)
-        return function
-
-    return enter
-
-
-_SIBLINGS: dict[str, list[tuple[str, int, str]]] = {}
-
-
-def fused_by_siblings(names: str, readers: str, *, count: int, parts: str) -> None:
-    """Enter equal parts of layers by their names: one of the `readers` beside it has to take a part as its input."""
-    for name in names.split():
-        _SIBLINGS.setdefault(name, []).extend((reader, count, parts) for reader in readers.split())
-
-
-Plain = Callable[[nn.Module], Layout | None]
-"""From a layer to how its weight is read if nobody says that it holds several maps."""
-
-
 class Whole(NamedTuple):
     """A layer as one map: how its weight is read, how many features go in, and how many come out."""
 
@@ -88,31 +36,60 @@ class Whole(NamedTuple):
     outputs: int
 
 
-def fused_layouts(module: nn.Module, plain: Plain) -> Iterator[tuple[str, Layout]]:
+_FUSED: dict[str, list[Fused]] = {}
+for _row in FUSED:
+    _FUSED.setdefault(_row.path.partition(".")[0], []).append(_row)
+
+_EQUAL = {
+    layer: (readers.split(), count, parts) for layers, readers, count, parts in EQUAL_PARTS for layer in layers.split()
+}
+
+
+def inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
+    """How parameters inside a module are read, by path, where something is known of them.
+
+    What is registered for its class comes first; then what its numbers say, and what the layers beside each other say.
+
+    Raises:
+        ShapeError: a convention failed.
+    """
+    found = said_of_inner(module)
+    if module._modules:
+        for path, layout in fused_layouts(module):
+            found.setdefault(path, layout)
+    return found
+
+
+def fused_layouts(module: nn.Module) -> Iterator[tuple[str, Layout]]:
     """The paths of weights inside a module that hold several maps, with how these are read."""
     cls: type = type(module)
     children = module._modules
-    for name in children.keys() & _TABLE.keys():
+    for name in children.keys() & _FUSED.keys():
         for kind in _kinds(cls, name):
-            numbers = _numbers(kind, module)
-            if numbers is not None:
-                yield from _by_numbers(kind, module, numbers, plain)
-    for name in children.keys() & _SIBLINGS.keys():
-        if (whole := _whole(children[name], plain)) is None:
+            yield from _by_numbers(kind, module)
+    for name in children.keys() & _EQUAL.keys():
+        readers, count, parts = _EQUAL[name]
+        whole = _whole(children[name])
+        if whole is None:
             continue
-        for reader, count, parts in _SIBLINGS[name]:
-            if reader in children and whole.outputs == count * _inputs(children[reader], plain):
-                yield f"{name}.weight", _split(whole, (1,) * count, 1, parts)
+        if any(whole.outputs == count * _inputs(children[reader]) for reader in readers if reader in children):
+            yield f"{name}.weight", _split(whole, (1,) * count, 1, parts)
 
 
 @lru_cache(maxsize=8192)
 def _kinds(cls: type, name: str) -> tuple[Fused, ...]:
     """Those that a class may have under a name, in the order in which they were entered."""
     names = names_of(cls)
-    return tuple(kind for kind in _TABLE[name] if not kind.within or not kind.within.isdisjoint(names))
+    return tuple(kind for kind in _FUSED[name] if not kind.within or not names.isdisjoint(kind.within.split()))
 
 
-def _layers_at(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+@cache
+def _needs(kind: Fused) -> tuple[str, ...]:
+    """The names of the numbers that say the sizes."""
+    return tuple(inspect.signature(kind.sizes).parameters)
+
+
+def _layers_at(module: nn.Module, path: str) -> list[tuple[str, nn.Module]]:
     found = [("", module)]
     for step in path.split("."):
         found = [
@@ -121,30 +98,31 @@ def _layers_at(module: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
             for name, child in layer._modules.items()
             if child is not None and step in (name, "*")
         ]
-    yield from found
+    return found
 
 
-def _whole(layer: nn.Module | None, plain: Plain) -> Whole | None:
+def _whole(layer: nn.Module | None) -> Whole | None:
     """A layer as one map; None for what has no such weight, or is known to consist of several already."""
     weight = layer._parameters.get("weight") if layer is not None else None
     if layer is None or weight is None or is_lazy(weight) or weight.dim() < 2:
         return None
-    layout = plain(layer) or Layout()
+    layout = own_layout(layer, "weight") or Layout()
     if layout not in ONE_MAP or not (layout.axes.endswith("...") or weight.dim() == 2):
         return None
     out, in_ = weight.shape[:2] if layout.axes.startswith("out") else reversed(weight.shape[:2])
     return Whole(layout, in_, out)
 
 
-def _by_numbers(
-    kind: Fused, module: nn.Module, numbers: dict[str, float], plain: Plain
-) -> Iterator[tuple[str, Layout]]:
+def _by_numbers(kind: Fused, module: nn.Module) -> Iterator[tuple[str, Layout]]:
     """The layers of a kind of which the module's numbers make up the whole."""
+    numbers = _numbers(kind, module)
+    if numbers is None:
+        return
     for path, layer in _layers_at(module, kind.path):
-        whole = _whole(layer, plain)
+        whole = _whole(layer)
         if whole is None:
             continue
-        if "out" in kind.needs:
+        if "out" in numbers:
             numbers["out"] = whole.outputs
         parts, often = kind.sizes(**numbers)
         sizes, repeats = tuple(int(size) for size in parts), int(often)
@@ -155,7 +133,7 @@ def _by_numbers(
 def _numbers(kind: Fused, module: nn.Module) -> dict[str, float] | None:
     """The numbers that a kind needs, by name, unless the module lacks one."""
     found = {}
-    for name in kind.needs:
+    for name in _needs(kind):
         number = 0 if name == "out" else _number(module, name)
         if number is None:
             return None
@@ -172,11 +150,11 @@ def _number(module: nn.Module, name: str) -> float | None:
     return None
 
 
-def _inputs(layer: nn.Module | None, plain: Plain) -> int:
+def _inputs(layer: nn.Module | None) -> int:
     """How many features a layer reads; 0 if that is not known."""
     if isinstance(layer, _torch.ConvNd):
         return layer.in_channels
-    whole = _whole(layer, plain)
+    whole = _whole(layer)
     return whole.inputs if whole is not None else 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
-from .base import Fans
+from .fan_in_out import Fans
 
 REST = "..."
 ROLES = {"in": "in", "out": "out", "kernel": "kernel", "stack": "stack", "expert": "stack", "head": "stack"}

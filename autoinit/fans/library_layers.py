@@ -11,43 +11,37 @@ from .layout import Layout
 IN_OUT = Layout(axes="in,out", label="in,out")
 STACKED = Layout(axes="expert,out,in", label="experts out,in")
 STACKED_IN_OUT = Layout(axes="expert,in,out", label="experts in,out")
+IN_HEADS_OUT = Layout(axes="in,out,out", label="in,heads,out")
 
-register_fan("transformers.pytorch_utils.Conv1D", Layout(axes="in,out", label="Conv1D"))
-for _layer, _param in (
-    ("Gemma3MultiModalProjector", "mm_input_projection_weight"),
-    ("T5Gemma2MultiModalProjector", "mm_input_projection_weight"),
-    ("XCLIPModel", "prompts_visual_projection"),
-    ("OmDetTurboLanguageBackbone", "text_projection"),
-    ("InklingRelativeLogits", "proj"),
-    ("Inkling2RelativeLogits", "proj"),
-    ("AMSoftmaxLoss", "weight"),
-    ("SwiftFormerEfficientAdditiveAttention", "w_g"),
-    ("timm.models.swiftformer.EfficientAdditiveAttention", "w_g"),
-    ("timm.layers.attention2d.MultiQueryAttentionV2", "key_proj"),
-    ("timm.layers.attention2d.MultiQueryAttentionV2", "value_proj"),
+for _layer, _param, _layout in (
+    ("transformers.pytorch_utils.Conv1D", "weight", Layout(axes="in,out", label="Conv1D")),
+    ("Gemma3MultiModalProjector", "mm_input_projection_weight", IN_OUT),
+    ("T5Gemma2MultiModalProjector", "mm_input_projection_weight", IN_OUT),
+    ("XCLIPModel", "prompts_visual_projection", IN_OUT),
+    ("OmDetTurboLanguageBackbone", "text_projection", IN_OUT),
+    ("InklingRelativeLogits", "proj", IN_OUT),
+    ("Inkling2RelativeLogits", "proj", IN_OUT),
+    ("AMSoftmaxLoss", "weight", IN_OUT),
+    ("SwiftFormerEfficientAdditiveAttention", "w_g", IN_OUT),
+    ("timm.models.swiftformer.EfficientAdditiveAttention", "w_g", IN_OUT),
+    ("timm.layers.attention2d.MultiQueryAttentionV2", "key_proj", IN_OUT),
+    ("timm.layers.attention2d.MultiQueryAttentionV2", "value_proj", IN_OUT),
+    ("JetMoeParallelExperts", "weight", STACKED),
+    ("MoshiFlexibleLinear", "weight", STACKED),
+    ("KyutaiSpeechToTextFlexibleLinear", "weight", STACKED),
+    ("InklingSharedExperts", "*_proj", STACKED),
+    ("ZambaMambaMixer", "dt_proj_weight", STACKED),
+    ("CsmCodebooksHead", "weight", STACKED_IN_OUT),
+    ("EsmFold2ConfidenceHead", "plddt_weight", STACKED_IN_OUT),
+    ("EsmFold2ConfidenceHead", "resolved_weight", STACKED_IN_OUT),
+    ("RecurrentGemmaRglru", "*_gate_weight", STACKED_IN_OUT),
+    ("GroupedLinearLayer", "weight", STACKED_IN_OUT),
+    ("timm.layers.ml_decoder.MLDecoder", "duplicate_pooling", STACKED_IN_OUT),
+    ("XLNetRelativeAttention", "[qkvr]", IN_HEADS_OUT),
+    ("XLNetRelativeAttention", "o", Layout(axes="out,in,in", label="out,heads,in")),
+    ("FunnelRelMultiheadAttention", "r_kernel", IN_HEADS_OUT),
 ):
-    register_fan(_layer, IN_OUT, params=_param)
-for _layer, _param in (
-    ("JetMoeParallelExperts", "weight"),
-    ("MoshiFlexibleLinear", "weight"),
-    ("KyutaiSpeechToTextFlexibleLinear", "weight"),
-    ("InklingSharedExperts", "*_proj"),
-    ("ZambaMambaMixer", "dt_proj_weight"),
-):
-    register_fan(_layer, STACKED, params=_param)
-for _layer, _param in (
-    ("CsmCodebooksHead", "weight"),
-    ("EsmFold2ConfidenceHead", "plddt_weight"),
-    ("EsmFold2ConfidenceHead", "resolved_weight"),
-    ("RecurrentGemmaRglru", "*_gate_weight"),
-    ("GroupedLinearLayer", "weight"),
-    ("timm.layers.ml_decoder.MLDecoder", "duplicate_pooling"),
-):
-    register_fan(_layer, STACKED_IN_OUT, params=_param)
-for _param in "qkvr":
-    register_fan("XLNetRelativeAttention", Layout(axes="in,out,out", label="in,heads,out"), params=_param)
-register_fan("XLNetRelativeAttention", Layout(axes="out,in,in", label="out,heads,in"), params="o")
-register_fan("FunnelRelMultiheadAttention", Layout(axes="in,out,out", label="in,heads,out"), params="r_kernel")
+    register_fan(_layer, _layout, params=_param)
 
 
 @register_fan("DbrxExpertGLU", params="[wv]1")

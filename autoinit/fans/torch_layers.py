@@ -44,14 +44,6 @@ def _recurrent(module: nn.RNNBase) -> Layout:
     return Layout(axes="out,in", splits=GATES[module.mode], label="gates")
 
 
-@register_fan(nn.LSTMCell, params="weight_?h")
-def _lstm_cell(module: nn.LSTMCell) -> Layout:
-    return Layout(axes="out,in", splits=GATES["LSTM"], label="gates")
-
-
-@register_fan(nn.GRUCell, params="weight_?h")
-def _gru_cell(module: nn.GRUCell) -> Layout:
-    return Layout(axes="out,in", splits=GATES["GRU"], label="gates")
-
-
+register_fan(nn.LSTMCell, Layout(axes="out,in", splits=GATES["LSTM"], label="gates"), params="weight_?h")
+register_fan(nn.GRUCell, Layout(axes="out,in", splits=GATES["GRU"], label="gates"), params="weight_?h")
 register_fan(nn.MultiheadAttention, Layout(axes="out,in", splits=3, label="q, k, v"), params="in_proj_weight")

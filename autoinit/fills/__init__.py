@@ -1,14 +1,14 @@
 """What one tensor gets: a distribution in closed form, or a function of the whole tensor."""
 
-from .base import Elementwise as Elementwise
-from .base import Fill as Fill
-from .base import TensorSpec as TensorSpec
 from .blocks import Blocks as Blocks
-from .complex_normal import ComplexNormal as ComplexNormal
-from .elementwise import Constant as Constant
-from .elementwise import Normal as Normal
-from .elementwise import TruncNormal as TruncNormal
-from .elementwise import Uniform as Uniform
+from .distributions import ComplexNormal as ComplexNormal
+from .distributions import Constant as Constant
+from .distributions import Normal as Normal
+from .distributions import TruncNormal as TruncNormal
+from .distributions import Uniform as Uniform
+from .fill import Elementwise as Elementwise
+from .fill import Fill as Fill
+from .fill import TensorSpec as TensorSpec
 from .padded import Padded as Padded
 from .whole import Custom as Custom
 from .whole import Dirac as Dirac

@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..fans import Layout, Part
 from ..sampling import Region, Sampler
-from .base import Elementwise, Fill, KeyOf
-from .elementwise import Constant
+from .distributions import Constant
+from .fill import Elementwise, Fill, KeyOf, Mixture
 
 STREAMS = 2
 """As many as the fill that needs most; so the streams of a map do not depend on what it gets."""
 
+INDEPENDENT = (Elementwise, Constant)
+"""Fills that draw any part of a tensor alone."""
+
 
 @dataclass(frozen=True)
-class Blocks(Fill):
+class Blocks(Mixture):
     """One fill for each part of a layout: for q, k and v, for every expert, for the groups of a convolution.
 
     Map number n, counted over all parts, draws from the streams that begin at `2 * n`. A part whose elements are
@@ -45,79 +47,43 @@ class Blocks(Fill):
     fills: tuple[Fill, ...]
 
     @property
-    def is_random(self) -> bool:
-        return any(fill.is_random for fill in self.fills)
-
-    @property
-    def mean(self) -> float:
-        """Expected value of an element, over all parts."""
-        return math.fsum(share * fill.mean for share, fill in self._weighted)
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of an element, over all parts."""
-        return math.sqrt(
-            max(sum(share * (fill.std**2 + fill.mean**2) for share, fill in self._weighted) - self.mean**2, 0)
-        )
-
-    def cdf(self, x: Tensor) -> Tensor:
-        """P(element <= x), over all parts."""
-        return torch.stack([share * fill.cdf(x) for share, fill in self._weighted]).sum(0)
-
-    @property
-    def _weighted(self) -> list[tuple[float, Any]]:
-        """The fills with the share of the elements that each has; not every kind has all of mean, std and CDF."""
+    def weighted(self) -> list[tuple[float, Fill]]:
         sizes = [part.copies * math.prod(part.shape) for part in self.parts]
         return [(size / sum(sizes), fill) for size, fill in zip(sizes, self.fills, strict=True)]
 
     def pieces(self, tensor: Tensor) -> Iterator[tuple[Fill, Tensor]]:
-        """What a tensor is tiled with, each with the one fill that it gets, in the shape that this one is for."""
+        for _, part, fill, view in self._tiles(tensor):
+            yield fill, view if isinstance(fill, INDEPENDENT) else view.reshape(part.shape)
+
+    def _tiles(self, tensor: Tensor) -> Iterator[tuple[int, Part, Fill, Tensor]]:
+        """The views of a tensor that are written at once, each with its first map's number, its part and its fill."""
+        number = 0
         for part, fill in zip(self.parts, self.fills, strict=True):
-            if isinstance(fill, (Elementwise, Constant)):
-                yield fill, self.layout.region(tensor, part)
+            if isinstance(fill, INDEPENDENT):
+                yield number, part, fill, self.layout.region(tensor, part)
             else:
-                for each in self.layout.maps(tensor, part):
-                    yield fill, each.reshape(part.shape)
+                for at, view in enumerate(self.layout.maps(tensor, part), number):
+                    yield at, part, fill, view
+            number += part.copies
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
-        for number, part, fill in self._numbered:
-            if isinstance(fill, (Elementwise, Constant)):
-                fill.write(self.layout.region(tensor, part), _from(number, key_of), sampler)
-            else:
-                self._write_maps(part, fill, number, tensor, key_of, sampler)
+        for number, part, fill, view in self._tiles(tensor):
+            _write_tile(fill, view, part, _from(number, key_of), sampler)
 
     def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
-        self._write_held_maps(tensor, region, key_of, sampler)
-        for number, part, fill in self._numbered:
-            if isinstance(fill, (Elementwise, Constant)):
+        is_drawn_in_parts = all(isinstance(fill, INDEPENDENT) for fill in self.fills)
+        device = torch.device("meta") if is_drawn_in_parts else tensor.device
+        whole = torch.empty(region.shape, dtype=tensor.dtype, device=device)
+        tiles = list(self._tiles(whole))
+        # A map that has to be computed whole is, if this rank holds a part of it. What other fills write comes after.
+        for number, part, fill, view in tiles:
+            if not isinstance(fill, INDEPENDENT) and region.meets(*_corners(view)):
+                _write_tile(fill, view, part, _from(number, key_of), sampler)
+        if not is_drawn_in_parts:
+            tensor.copy_(region.select(whole))
+        for number, part, fill, _ in tiles:
+            if isinstance(fill, INDEPENDENT):
                 fill.write_region(tensor, self._held(region, part), _from(number, key_of), sampler)
-
-    def _write_held_maps(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
-        """Write the maps that have to be computed whole, of which this rank needs only those that it holds a part of.
-
-        What other fills write is overwritten, too: they come after this.
-        """
-        computed = [each for each in self._numbered if not isinstance(each[2], (Elementwise, Constant))]
-        if not computed:
-            return
-        whole = torch.empty(region.shape, dtype=tensor.dtype, device=tensor.device)
-        for number, part, fill in computed:
-            self._write_maps(part, fill, number, whole, key_of, sampler, region)
-        tensor.copy_(region.select(whole))
-
-    def _write_maps(
-        self,
-        part: Part,
-        fill: Fill,
-        first: int,
-        tensor: Tensor,
-        key_of: KeyOf,
-        sampler: Sampler,
-        region: Region | None = None,
-    ) -> None:
-        for number, each in enumerate(self.layout.maps(tensor, part), first):
-            if region is None or region.meets(*_corners(each)):
-                _write_map(fill, each, part.shape, _from(number, key_of), sampler)
 
     def _held(self, region: Region, part: Part) -> Region:
         """What a region of the whole weight holds of a part."""
@@ -125,14 +91,6 @@ class Blocks(Fill):
             return region
         axis = self.layout.roles(region.shape).index("out")
         return region.part(axis, self.layout.repeats, part.start, part.size)
-
-    @property
-    def _numbered(self) -> Iterator[tuple[int, Part, Fill]]:
-        """The parts and their fills, each with the number of its first map."""
-        first = 0
-        for part, fill in zip(self.parts, self.fills, strict=True):
-            yield first, part, fill
-            first += part.copies
 
     def __str__(self) -> str:
         first = str(self.fills[0])
@@ -153,12 +111,12 @@ def _corners(view: Tensor) -> tuple[int, int]:
     return first, first + sum((size - 1) * step for size, step in zip(view.shape, view.stride(), strict=True))
 
 
-def _write_map(fill: Fill, view: Tensor, shape: tuple[int, ...], key_of: KeyOf, sampler: Sampler) -> None:
-    """Fill a view that may have several `out` or `in` axes, as if each were one."""
+def _write_tile(fill: Fill, view: Tensor, part: Part, key_of: KeyOf, sampler: Sampler) -> None:
+    """Fill a view; one that is a map may have several `out` or `in` axes, and is filled as if each were one."""
     try:
-        merged = view.view(shape)
+        merged = view if isinstance(fill, INDEPENDENT) else view.view(part.shape)
     except RuntimeError:
-        scratch = torch.empty(shape, dtype=view.dtype, device=view.device)
+        scratch = torch.empty(part.shape, dtype=view.dtype, device=view.device)
         fill.write(scratch, key_of, sampler)
         view.copy_(scratch.view(view.shape))
     else:

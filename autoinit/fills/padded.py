@@ -11,12 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from ..sampling import Region, Sampler
-from .base import Fill, KeyOf
-from .elementwise import Constant
+from .distributions import Constant
+from .fill import Fill, KeyOf, Mixture
 
 
 @dataclass(frozen=True)
-class Padded(Fill):
+class Padded(Mixture):
     """Another fill, and zeros in the rows that embeddings have for padding (`padding_idx`).
 
     The other rows have the values that they have without padding.
@@ -43,33 +43,15 @@ class Padded(Fill):
     axis: int = 0
 
     @property
-    def is_random(self) -> bool:
-        return self.fill.is_random
-
-    @property
-    def mean(self) -> float:
-        """Expected value of an element, over all rows."""
-        return (1 - self._share) * float(self._inner.mean)
+    def weighted(self) -> list[tuple[float, Any]]:
+        share = len(self.rows) / self.size
+        return [(1 - share, self.fill), (share, Constant(0.0))]
 
     @property
     def std(self) -> float:
-        """Standard deviation of an element, over all rows."""
-        return math.sqrt((1 - self._share) * (self._inner.std**2 + self._share * self._inner.mean**2))
-
-    def cdf(self, x: Tensor) -> Tensor:
-        """P(element <= x), over all rows."""
-        step: Tensor = Constant(0.0).cdf(x)
-        inner: Tensor = self._inner.cdf(x)
-        return (1 - self._share) * inner + self._share * step
-
-    @property
-    def _share(self) -> float:
-        return len(self.rows) / self.size
-
-    @property
-    def _inner(self) -> Any:
-        """The other fill; not every kind has a mean, a std and a CDF."""
-        return self.fill
+        """Standard deviation of an element; without cancellation, however far from zero the mean is."""
+        (rest, fill), (share, _) = self.weighted
+        return math.sqrt(rest * (fill.std**2 + share * fill.mean**2))
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         self.fill.write(tensor, key_of, sampler)
@@ -83,13 +65,13 @@ class Padded(Fill):
                 if run.start <= row < run.start + run.size:
                     tensor.select(self.axis, run.at + row - run.start).zero_()
 
-    def parts(self, tensor: Tensor) -> Iterator[tuple[Fill, Tensor]]:
+    def pieces(self, tensor: Tensor) -> Iterator[tuple[Fill, Tensor]]:
         """Views of a tensor: the other rows with their fill, then the rows for padding.
 
         Example:
             >>> import torch
             >>> fill = Padded(Constant(1.0), (2,), 5)
-            >>> [(str(fill), len(part)) for fill, part in fill.parts(torch.zeros(5, 2))]
+            >>> [(str(fill), len(part)) for fill, part in fill.pieces(torch.zeros(5, 2))]
             [('Constant(value=1)', 2), ('Constant(value=1)', 2), ('Constant(value=0)', 1)]
         """
         ends = [-1, *self.rows, self.size]

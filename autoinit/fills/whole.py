@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from ..sampling import NormalTransform, Region, Sampler
-from .base import Fill, KeyOf
-from .complex_normal import ComplexNormal
-from .elementwise import Normal
+from .distributions import ComplexNormal, Normal
+from .fill import Fill, KeyOf
 
 
 def normals(tensor: Tensor, shape: Sequence[int], std: float, key_of: KeyOf, sampler: Sampler) -> Tensor:

@@ -1,4 +1,4 @@
-"""Schemes whose distribution does not depend on the tensor's shape."""
+"""Schemes that give every tensor the same distribution, whatever its shape; or leave it alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError
 from ..fills import Fill, TensorSpec
-from .base import Initializer, check_number, real
+from .initializer import Initializer, check_number, real
 from .registry import register_initializer
 
 FAR = 1e6
@@ -125,6 +125,29 @@ class Uniform(Initializer):
 
     def fill(self, spec: TensorSpec) -> Fill:
         return fills.Uniform(self.a, self.b) if self.a < self.b else fills.Constant(self.a)
+
+
+@register_initializer("Keep")
+@dataclass(frozen=True, kw_only=True)
+class Keep(Initializer):
+    """Leave a parameter as it is: it counts as covered, and beats what earlier rules would give it.
+
+    Example:
+        >>> import torch
+        >>> from autoinit import plan
+        >>> cfg = [
+        ...     dict(type="Normal", layer="Linear"),
+        ...     dict(type="Keep", layer="Linear", params="bias"),
+        ... ]
+        >>> decided = plan(torch.nn.Linear(2, 2), cfg)
+        >>> decided["bias"].fill, decided["bias"].rule.origin, decided.uncovered
+        (None, 'init_cfg[1]', ())
+    """
+
+    reads = "nothing"
+
+    def fill(self, spec: TensorSpec) -> Fill | None:
+        return None
 
 
 def check_bounds(scheme: TruncNormal | Uniform, *, finite: bool) -> None:

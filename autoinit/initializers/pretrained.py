@@ -46,19 +46,16 @@ class Pretrained:
     sha256: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.checkpoint, (str, os.PathLike)):
-            raise ConfigTypeError(f"Pretrained: checkpoint={self.checkpoint!r} must be a path, a URL or a name.")
+        for name, types, what in (
+            ("checkpoint", (str, os.PathLike), "a path, a URL or a name"),
+            ("prefix", (str, type(None)), "a string"),
+            ("map_location", (str, torch.device, type(None)), "the name of a device"),
+            ("strict", bool, "true or false"),
+            ("key", (str, type(None)), "a string, such as 'model' or 'ema.state_dict'"),
+        ):
+            if not isinstance(value := getattr(self, name), types):
+                raise ConfigTypeError(f"Pretrained: {name}={value!r} must be {what}.")
         object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
-        if not isinstance(self.prefix, (str, type(None))):
-            raise ConfigTypeError(f"Pretrained: prefix={self.prefix!r} must be a string.")
-        if not isinstance(self.map_location, (str, torch.device, type(None))):
-            raise ConfigTypeError(f"Pretrained: map_location={self.map_location!r} must be the name of a device.")
-        if not isinstance(self.strict, bool):
-            raise ConfigTypeError(f"Pretrained: strict={self.strict!r} must be true or false.")
-        if not isinstance(self.key, (str, type(None))):
-            raise ConfigTypeError(
-                f"Pretrained: key={self.key!r} must be a string, such as 'model' or 'ema.state_dict'."
-            )
         object.__setattr__(self, "revise_keys", _pairs(self.revise_keys))
         object.__setattr__(self, "sha256", _digest(self.sha256))
 

@@ -10,7 +10,7 @@ import torch
 from ..errors import ShapeError
 from ..fans import Fans, Layout, torch_fans
 from ..fills import Blocks, Constant, Elementwise, Fill, TensorSpec
-from .base import Initializer
+from .initializer import Initializer
 
 WAY_OUT = "Narrow the rule with name= or params= to leave it out, or write a rule of type 'Keep' for it."
 
@@ -29,13 +29,7 @@ class Resolved:
 
 
 def resolve(scheme: Initializer, shape: tuple[int, ...], dtype: torch.dtype, layout: Layout | None = None) -> Resolved:
-    """What a scheme gives to a tensor.
-
-    Args:
-        scheme: any.
-        shape: of the tensor.
-        dtype: of the tensor.
-        layout: how its axes are read; None for as torch does.
+    """What a scheme gives to a tensor of this shape and dtype, its axes read by a layout or as torch does.
 
     Raises:
         ShapeError: the scheme is not defined for such a tensor.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from .. import fills
 from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
 from ..fans import Fans
 from ..fills import Fill, TensorSpec
-from .base import Initializer, check_choice, check_number
+from .initializer import Initializer, check_choice, check_number
 from .registry import register_initializer
 
 # Standard deviation of a standard normal truncated at +-2.
@@ -21,20 +22,6 @@ NONLINEARITIES = (
     *("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
     *("sigmoid", "tanh", "relu", "leaky_relu", "selu"),
 )
-
-
-def fans_of(scheme: object, spec: TensorSpec) -> Fans:
-    """The fans of a tensor.
-
-    Raises:
-        ShapeError: it has none.
-    """
-    if spec.fans is None:
-        raise ShapeError(
-            f"{type(scheme).__name__} needs fan_in and fan_out, and shape {spec.shape} has none: "
-            "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
-        )
-    return spec.fans
 
 
 def spread(distribution: str, std: float, dtype: torch.dtype) -> Fill:
@@ -48,14 +35,29 @@ def spread(distribution: str, std: float, dtype: torch.dtype) -> Fill:
     return fills.TruncNormal(0.0, scale, -2 * scale, 2 * scale)
 
 
-def scaled(distribution: str, gain: float, fan: float, spec: TensorSpec) -> Fill:
-    """A zero-mean fill with std gain / sqrt(fan); a tensor without elements has a fan of zero."""
-    return spread(distribution, gain / math.sqrt(fan), spec.dtype) if fan and gain else fills.Constant(0.0)
+@dataclass(frozen=True, kw_only=True)
+class _ByFan(Initializer):
+    """A zero-mean fill with std gain / sqrt(fan), of the family that a field `distribution` names."""
+
+    @abstractmethod
+    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
+        """The numerator and the square of the denominator of the std."""
+
+    def fill(self, spec: TensorSpec) -> Fill:
+        if spec.fans is None:
+            raise ShapeError(
+                f"{type(self).__name__} needs fan_in and fan_out, and shape {spec.shape} has none: "
+                "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
+            )
+        gain, fan = self._gain_and_fan(spec.fans)
+        if not (gain and fan):  # A tensor without elements has a fan of zero.
+            return fills.Constant(0.0)
+        return spread(getattr(self, "distribution", "uniform"), gain / math.sqrt(fan), spec.dtype)
 
 
 @register_initializer("VarianceScaling")
 @dataclass(frozen=True, kw_only=True)
-class VarianceScaling(Initializer):
+class VarianceScaling(_ByFan):
     """Variance `scale / fan`: the primitive of Keras and JAX (`jax.nn.initializers.variance_scaling`).
 
     Args:
@@ -65,12 +67,8 @@ class VarianceScaling(Initializer):
             the variance is as asked), "normal" or "uniform".
 
     Example:
-        >>> from autoinit.fans import torch_fans
-        >>> from autoinit.fills import TensorSpec
-        >>> fill = VarianceScaling(scale=2.0).fill(
-        ...     TensorSpec(shape=(8, 50), fans=torch_fans((8, 50)))
-        ... )
-        >>> round(fill.std, 6)
+        >>> from autoinit.initializers import resolve
+        >>> round(resolve(VarianceScaling(scale=2.0), (8, 50), torch.float32).fill.std, 6)
         0.2
     """
 
@@ -83,22 +81,19 @@ class VarianceScaling(Initializer):
         check_choice(self, "mode", ("fan_in", "fan_out", "fan_avg"))
         check_choice(self, "distribution", ("truncated_normal", "normal", "uniform"))
 
-    def fill(self, spec: TensorSpec) -> Fill:
-        fans = fans_of(self, spec)
+    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
         average = (fans.fan_in + fans.fan_out) / 2
-        fan = {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": average}[self.mode]
-        return scaled(self.distribution, math.sqrt(self.scale), fan, spec)
+        return math.sqrt(self.scale), {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": average}[self.mode]
 
 
 @register_initializer("LeCun")
 @dataclass(frozen=True, kw_only=True)
-class LeCun(Initializer):
+class LeCun(_ByFan):
     """Variance `1 / fan_in` (LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp").
 
     Example:
-        >>> from autoinit.fans import torch_fans
-        >>> from autoinit.fills import TensorSpec
-        >>> LeCun(distribution="normal").fill(TensorSpec(shape=(2, 100), fans=torch_fans((2, 100))))
+        >>> from autoinit.initializers import resolve
+        >>> resolve(LeCun(distribution="normal"), (2, 100), torch.float32).fill
         Normal(mean=0.0, std=0.1)
     """
 
@@ -107,19 +102,18 @@ class LeCun(Initializer):
     def __post_init__(self) -> None:
         check_choice(self, "distribution", ("truncated_normal", "normal", "uniform"))
 
-    def fill(self, spec: TensorSpec) -> Fill:
-        return scaled(self.distribution, 1.0, fans_of(self, spec).fan_in, spec)
+    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
+        return 1.0, fans.fan_in
 
 
 @register_initializer("Xavier")
 @dataclass(frozen=True, kw_only=True)
-class Xavier(Initializer):
+class Xavier(_ByFan):
     """Variance `gain**2 * 2 / (fan_in + fan_out)` (Glorot, Bengio 2010; `torch.nn.init.xavier_normal_`).
 
     Example:
-        >>> from autoinit.fans import torch_fans
-        >>> from autoinit.fills import TensorSpec
-        >>> Xavier().fill(TensorSpec(shape=(100, 100), fans=torch_fans((100, 100))))
+        >>> from autoinit.initializers import resolve
+        >>> resolve(Xavier(), (100, 100), torch.float32).fill
         Normal(mean=0.0, std=0.1)
     """
 
@@ -132,14 +126,13 @@ class Xavier(Initializer):
         check_number(self, "gain", low=0)
         check_choice(self, "distribution", ("normal", "uniform"))
 
-    def fill(self, spec: TensorSpec) -> Fill:
-        fans = fans_of(self, spec)
-        return scaled(self.distribution, self.gain, (fans.fan_in + fans.fan_out) / 2, spec)
+    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
+        return self.gain, (fans.fan_in + fans.fan_out) / 2
 
 
 @register_initializer("Kaiming")
 @dataclass(frozen=True, kw_only=True)
-class Kaiming(Initializer):
+class Kaiming(_ByFan):
     """Variance `gain**2 / fan` with the gain of the nonlinearity (He et al. 2015; `torch.nn.init.kaiming_normal_`).
 
     Args:
@@ -149,9 +142,8 @@ class Kaiming(Initializer):
         distribution: "normal" or "uniform".
 
     Example:
-        >>> from autoinit.fans import torch_fans
-        >>> from autoinit.fills import TensorSpec
-        >>> Kaiming(mode="fan_in").fill(TensorSpec(shape=(4, 200), fans=torch_fans((4, 200))))
+        >>> from autoinit.initializers import resolve
+        >>> resolve(Kaiming(mode="fan_in"), (4, 200), torch.float32).fill
         Normal(mean=0.0, std=0.1)
     """
 
@@ -183,25 +175,22 @@ class Kaiming(Initializer):
                 f"{type(self).__name__}: nonlinearity={self.nonlinearity!r} has no known gain.{hint} Known: {known}."
             ) from error
 
-    def fill(self, spec: TensorSpec) -> Fill:
-        fans = fans_of(self, spec)
-        fan = fans.fan_in if self.mode == "fan_in" else fans.fan_out
-        return scaled(self.distribution, self._gain(), fan, spec)
+    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
+        return self._gain(), fans.fan_in if self.mode == "fan_in" else fans.fan_out
 
 
 @register_initializer("Caffe2Xavier")
 @dataclass(frozen=True, kw_only=True)
-class Caffe2Xavier(Initializer):
+class Caffe2Xavier(_ByFan):
     """Uniform with variance `1 / fan_in`: Caffe2's `XavierFill`, Kaiming with a=1.
 
     Example:
-        >>> from autoinit.fans import torch_fans
-        >>> from autoinit.fills import TensorSpec
-        >>> print(Caffe2Xavier().fill(TensorSpec(shape=(4, 300), fans=torch_fans((4, 300)))))
+        >>> from autoinit.initializers import resolve
+        >>> print(resolve(Caffe2Xavier(), (4, 300), torch.float32).fill)
         Uniform(low=-0.1, high=0.1)
     """
 
     reads = "torch"
 
-    def fill(self, spec: TensorSpec) -> Fill:
-        return scaled("uniform", 1.0, fans_of(self, spec).fan_in, spec)
+    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
+        return 1.0, fans.fan_in

@@ -39,7 +39,7 @@ class Layouts:
         """What a module says of the parameters inside it."""
         found = self._inner.get(id(module))
         if found is None:
-            found = self._inner[id(module)] = dict(inner_layouts(module))
+            found = self._inner[id(module)] = inner_layouts(module)
         return found
 
 

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from ..errors import ConfigTypeError, MatchError, nearest
 from ..globs import fqn_pattern
 from ..planning import Policy
-from ..verification.copies import HEAD, Head, clones, correlations
-from ..verification.repeats import head_of, repeats
+from ..verification.repeated_values import HEAD, Head, bits_of, clones, correlations, head_of, repeats
 from ..verification.subjects import Subject, subjects
-from ..verification.verifying import bits_of
 
 FEWEST = 8
 """Of fewer values nobody can say whether they are random."""
@@ -87,7 +85,7 @@ def _within(subject: Subject, heads: dict[str, Head]) -> Iterator[str]:
     stored = subject.values()
     values, bits = _varied(stored), bits_of(stored)
     if is_disordered(values):
-        heads[subject.entry.fqn] = Head(values=head_of(values, HEAD).cpu(), bits=bits, numel=stored.numel())
+        heads[subject.entry.fqn] = Head(values=head_of(values), bits=bits, numel=stored.numel())
         yield from (finding.text for finding in repeats(values, bits))
 
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from .elementwise import nonfinite
-from .findings import Finding, impossible
+from .distribution_tests import nonfinite
 from .scanning import spread_sample, summarize
+from .verdict import Finding, impossible
 
 ENOUGH = 64
 SAMPLE = 1 << 12

@@ -13,10 +13,11 @@ from ..errors import AutoInitError
 from ..fans import torch_fans
 from ..fills import Constant, Elementwise, Fill, Normal, TensorSpec, TruncNormal, Uniform
 from ..initializers import Initializer
+from ..initializers.variance import TRUNCATED_STD
 from ..planning import Entry
-from .elementwise import ENOUGH, elementwise
+from .distribution_tests import ENOUGH
+from .fill_tests import findings_of
 from .scanning import spread_sample
-from .structured import constant
 
 LIKELY = 0.01
 """A fill fits if no test of the values against it has a smaller p-value."""
@@ -27,10 +28,7 @@ SAMPLE = 1 << 15
 def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
     """A sentence that names the first common mistake which the values fit, or nothing.
 
-    Args:
-        tensor: the values.
-        fill: that they do not fit.
-        entry: of the plan, for the scheme and the fans.
+    The values do not fit `fill`; `entry` says by which scheme and fans it was chosen.
     """
     if tensor.is_complex() or not isinstance(fill, (Elementwise, Constant)):
         return ""
@@ -43,11 +41,9 @@ def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
 
 
 def _fits(values: Tensor, fill: Fill) -> bool:
-    if isinstance(fill, Constant):
-        return not any(constant(values, fill))
-    if not isinstance(fill, Elementwise) or values.numel() < ENOUGH:
+    if not isinstance(fill, (Elementwise, Constant)) or (isinstance(fill, Elementwise) and values.numel() < ENOUGH):
         return False
-    return all(finding.pvalue > LIKELY for finding in elementwise(values, fill))
+    return all(finding.pvalue > LIKELY for finding in findings_of(values, fill))
 
 
 def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
@@ -67,8 +63,7 @@ def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
     """
     yield from _other_arguments(entry)
     yield from _other_shapes(fill)
-    shape = entry.shape or ()
-    fans = torch_fans(shape)
+    fans = torch_fans(entry.shape or ())
     if fans is not None and fans.fan_in:
         bound = 1 / math.sqrt(fans.fan_in)
         yield "torch's default for Linear and Conv had stayed", Uniform(-bound, bound)
@@ -113,8 +108,6 @@ def _other_shapes(fill: Fill) -> Iterator[tuple[str, Fill]]:
     if not isinstance(fill, Uniform):
         yield "it were uniform with that std", Uniform(fill.mean - half, fill.mean + half)
     if isinstance(fill, Normal):
-        scale = fill.std / 0.87962566103423978
-        yield (
-            "it were truncated with that std",
-            TruncNormal(fill.mean, scale, fill.mean - 2 * scale, fill.mean + 2 * scale),
-        )
+        scale = fill.std / TRUNCATED_STD
+        low, high = fill.mean - 2 * scale, fill.mean + 2 * scale
+        yield "it were truncated with that std", TruncNormal(fill.mean, scale, low, high)

@@ -56,10 +56,8 @@ class Subject:
 
     def regions(self, values: Tensor) -> Iterator[tuple[Fill, Tensor]]:
         """The parts of the values that have a fill of their own."""
-        if isinstance(self.fill, Blocks):
+        if isinstance(self.fill, Blocks) or (isinstance(self.fill, Padded) and self.fill.is_random):
             yield from self.fill.pieces(values)
-        elif isinstance(self.fill, Padded) and self.fill.is_random:
-            yield from self.fill.parts(values)
         elif self.fill is not None:
             yield self.fill, values
 
@@ -67,7 +65,7 @@ class Subject:
         """The values without the rows that an embedding has for padding."""
         if not isinstance(self.fill, Padded):
             return (values,)
-        return tuple(part for fill, part in self.fill.parts(values) if fill is self.fill.fill)
+        return tuple(part for fill, part in self.fill.pieces(values) if fill is self.fill.fill)
 
 
 def subjects(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[Subject], str]:
@@ -80,7 +78,11 @@ def subjects(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[S
     for entry in entries:
         if targets.params[entry.fqn].is_meta and not is_lazy(targets.params[entry.fqn]):
             raise StateError(f"{entry.fqn} is on the meta device and has no values to verify.", fqn=entry.fqn)
-    return [_subject(entry, targets) for entry in entries], name
+    reasons = [_why_not(entry, targets) for entry in entries]
+    return [
+        Subject(entry=entry, fill=None if reason else entry.fill, reason=reason, targets=targets)
+        for entry, reason in zip(entries, reasons, strict=True)
+    ], name
 
 
 def _asked(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[Entry], str, Targets]:
@@ -91,11 +93,6 @@ def _asked(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[Ent
     surroundings = Surroundings(rules_only=True) if what is None else None
     made, planner = decide(module, [parse_config(what)], policy, surroundings)
     return tuple(made.values()), made.model, targets_of(planner, made)
-
-
-def _subject(entry: Entry, targets: Targets) -> Subject:
-    reason = _why_not(entry, targets)
-    return Subject(entry=entry, fill=None if reason else entry.fill, reason=reason, targets=targets)
 
 
 def _why_not(entry: Entry, targets: Targets) -> str:
@@ -111,9 +108,10 @@ def _why_not(entry: Entry, targets: Targets) -> str:
         return "no shape yet"
     if entry.fill is None:
         return f"{type(entry.rule.initializer).__name__}: not known in advance"
-    if isinstance(entry.fill, Custom) or (isinstance(entry.fill, Padded) and isinstance(entry.fill.fill, Custom)):
+    fill = entry.fill.fill if isinstance(entry.fill, Padded) else entry.fill
+    if isinstance(fill, Custom):
         return f"{entry.fill}: a function of your own"
-    if isinstance(entry.fill, Padded) and isinstance(entry.fill.fill, (Blocks, Orthogonal, Sparse)):
+    if fill is not entry.fill and isinstance(fill, (Blocks, Orthogonal, Sparse)):
         return f"{entry.fill}: no test knows the scheme without the zeros"
     if weight is not None and weight.constraint is not None:
         return f"{entry.through} {weight.constraint}"

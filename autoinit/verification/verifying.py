@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from ..applying import check_module
 from ..errors import ConfigError
-from ..fills import Blocks, ComplexNormal, Constant, Elementwise, Fill, Orthogonal, Sparse
-from ..initializers.base import real
+from ..fills import Blocks, Elementwise, Fill, Orthogonal
+from ..initializers.initializer import real
 from ..planning import Fan, Policy, Unmatched
 from .audit import audit
-from .copies import HEAD, Head, copies
 from .diagnosis import looks_like
-from .elementwise import ENOUGH, VARIANCE, elementwise
-from .findings import Finding, rejected
+from .distribution_tests import ENOUGH, VARIANCE
+from .fill_tests import findings_of
 from .laws import law_of
-from .repeats import head_of, repeats
+from .repeated_values import Head, bits_of, copies, head_of, repeats
 from .statistics import power, quantile
-from .structured import complex_normal, constant, determined, orthogonal, sparse
 from .subjects import Asked, Subject, subjects
-from .verdicts import Checked, Failure, Verdict
+from .verdict import Checked, Failure, Finding, Verdict, rejected
 
 ORDER = {"variance": 1, "mean": 2, "shape": 3, "range": 4}
 """Of two tests that found the impossible the one that says more comes first: a NaN, a copy, then a wrong std."""
-
-BITS = {1: 2.0, 2: 6.0}
-"""How improbable it is that two values of a scheme without a law are equal, in bits: by bytes; 20 for float32."""
 
 
 @dataclass(kw_only=True)
@@ -37,8 +31,7 @@ class Examination:
     """What was found of one parameter."""
 
     subject: Subject
-    findings: list[tuple[Finding, str]] = field(default_factory=list)
-    """Each with a sentence on what its values look like."""
+    findings: list[Finding] = field(default_factory=list)
     detects: float | None = None
 
 
@@ -90,7 +83,7 @@ def verify(
     heads: dict[str, Head] = {}
     examined = {subject.entry.fqn: _examine(subject, heads) for subject in found}
     for fqn, finding in copies(heads):
-        examined[fqn].findings.append((finding, ""))
+        examined[fqn].findings.append(finding)
     return _judge(name, level, examined)
 
 
@@ -101,37 +94,21 @@ def _examine(subject: Subject, heads: dict[str, Head]) -> Examination:
     values = subject.values()
     regions = list(subject.regions(values))
     for fill, region in regions:
-        tests = list(_tests(region, fill, subject.slack))
-        worst = min((finding.pvalue for finding in tests), default=1.0)
+        tests = list(findings_of(region, fill, subject.slack))
         # No rate of false alarms hangs on it: it words what is found to be a failure below.
-        hint = looks_like(region, fill, subject.entry) if worst < 1e-3 else ""
-        made.findings += [(finding, hint) for finding in tests]
+        is_likely_wrong = any(finding.pvalue < 1e-3 for finding in tests)
+        hint = looks_like(region, fill, subject.entry) if is_likely_wrong else ""
+        made.findings += [replace(finding, hint=hint) for finding in tests]
     if subject.fill is None:
-        made.findings += [(finding, "") for finding in audit(values)]
+        made.findings += audit(values)
     elif subject.fill.is_random and not values.is_complex():
-        parts = subject.without_padding(values)
         drawn = [(fill, part) for fill, part in regions if fill.is_random or isinstance(subject.fill, Blocks)]
         bits = min((_bits(fill, part) for fill, part in drawn), default=0.0)
-        made.findings += [(finding, "") for part in parts for finding in repeats(part, bits)]
+        made.findings += [finding for part in subject.without_padding(values) for finding in repeats(part, bits)]
     if regions and isinstance(regions[0][0], Elementwise):
         made.detects = _detects(regions[0][1], regions[0][0])
         heads[subject.entry.fqn] = _head(regions[0][1], regions[0][0])
     return made
-
-
-def _tests(tensor: Tensor, fill: Fill, slack: float) -> Iterator[Finding]:
-    if isinstance(fill, Constant):
-        yield from constant(tensor, fill, slack)
-    elif isinstance(fill, Elementwise):
-        yield from elementwise(tensor, fill, slack)
-    elif isinstance(fill, ComplexNormal):
-        yield from complex_normal(tensor, fill)
-    elif isinstance(fill, Orthogonal):
-        yield from orthogonal(tensor, fill)
-    elif isinstance(fill, Sparse):
-        yield from sparse(tensor, fill)
-    elif not fill.is_random:
-        yield from determined(tensor, fill)
 
 
 def _bits(fill: Fill, tensor: Tensor) -> float:
@@ -142,14 +119,9 @@ def _bits(fill: Fill, tensor: Tensor) -> float:
     return bits_of(tensor) if isinstance(fill, Orthogonal) else 0.0
 
 
-def bits_of(tensor: Tensor) -> float:
-    """How improbable it is that two values of a tensor's dtype are equal by chance, in bits, at the least."""
-    return BITS.get(tensor.dtype.itemsize, 20.0)
-
-
 def _head(tensor: Tensor, fill: Elementwise) -> Head:
     law = law_of(fill, tensor.dtype)
-    values = (head_of(tensor, HEAD).cpu() - law.mean) / (law.std or 1.0)
+    values = (head_of(tensor) - law.mean) / (law.std or 1.0)
     return Head(values=values, bits=law.bits, numel=tensor.numel())
 
 
@@ -160,18 +132,16 @@ def _detects(tensor: Tensor, fill: Elementwise) -> float | None:
 
 
 def _judge(name: str, alpha: float, examined: dict[str, Examination]) -> Verdict:
-    findings = [finding for made in examined.values() for finding, _ in made.findings]
+    findings = [finding for made in examined.values() for finding in made.findings]
     level = rejected(findings, alpha)
     strict = alpha / max(math.fsum(finding.weight for finding in findings), 1.0)
-    failures = sorted(
-        (
-            _failure(fqn, finding, hint, made.subject, strict)
-            for fqn, made in examined.items()
-            for finding, hint in made.findings
-            if finding.pvalue / finding.weight <= level
-        ),
-        key=lambda failure: (failure.pvalue, ORDER.get(failure.test, 0)),
-    )
+    failures = [
+        _failure(finding, made.subject, strict)
+        for made in examined.values()
+        for finding in made.findings
+        if finding.pvalue / finding.weight <= level
+    ]
+    failures.sort(key=lambda failure: (failure.pvalue, ORDER.get(failure.test, 0)))
     # From the middle of the distribution to the edge of rejection, and from there to where 99 of 100 lie beyond.
     reach = quantile(strict * VARIANCE / 2) + quantile(0.01)
     return Verdict(
@@ -183,25 +153,25 @@ def _judge(name: str, alpha: float, examined: dict[str, Examination]) -> Verdict
     )
 
 
-def _failure(fqn: str, finding: Finding, hint: str, subject: Subject, strict: float) -> Failure:
+def _failure(finding: Finding, subject: Subject, strict: float) -> Failure:
     entry = subject.entry
     asked = f" {entry.origin} asks for {entry.fill}." if subject.fill is not None else ""
     chance = f"p = {finding.pvalue:.2g}" if finding.pvalue else "impossible by chance"
     return Failure(
-        fqn=fqn,
+        fqn=entry.fqn,
         test=finding.test,
         statistic=finding.statistic,
         pvalue=finding.pvalue,
         effect=finding.effect,
         power=power(finding.pvalue, min(strict * finding.weight, 1.0)),
         origin=entry.origin,
-        message=f"{fqn}: {finding.text} ({finding.test}, {chance}).{asked}{hint}",
+        message=f"{entry.fqn}: {finding.text} ({finding.test}, {chance}).{asked}{finding.hint}",
     )
 
 
 def _checked(made: Examination, reach: float) -> Checked:
     subject = made.subject
-    pvalues = [finding.pvalue for finding, _ in made.findings]
+    pvalues = [finding.pvalue for finding in made.findings]
     return Checked(
         asked="" if subject.fill is None else subject.entry.gets,
         tests=len(pvalues),

@@ -52,7 +52,7 @@ class Distributions:
                 yield f"not all {fill.value}"
             return
         if isinstance(fill, Padded):
-            for inner, part in fill.parts(values):
+            for inner, part in fill.pieces(values):
                 yield from self.deviations(part, inner)
             return
         if not isinstance(fill, Elementwise):

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..fills import Elementwise
-from .findings import Finding, impossible
 from .laws import Law, law_of
 from .saddlepoint import of_mean
 from .scanning import Summary, spread_sample, summarize
 from .statistics import ascending, of_chi_square, of_count, of_distance, of_normal, two_sided
+from .verdict import Finding, impossible
 
 ENOUGH = 8
 """Of fewer values a mean and a variance say little that their shape and range do not, and only those are exact."""
@@ -25,7 +25,6 @@ VARIANCE = 3.0
 SAMPLE = 1 << 15
 """The shape is judged by so many values at most: sorting more takes longer than drawing them did."""
 
-
 CAREFUL = 8
 """How many times its usual size an error is that slack allows for."""
 
@@ -34,12 +33,7 @@ BLUR = 0.1
 
 
 def elementwise(tensor: Tensor, fill: Elementwise, slack: float = 0.0) -> Iterator[Finding]:
-    """The tests of a floating tensor of any strides against the fill that it was to get.
-
-    Args:
-        tensor: the values.
-        fill: what they were drawn from.
-        slack: how far each may be off, relative to itself, because forward computes it from what is stored.
+    """The tests of a floating tensor of any strides against the fill that it was to get; see `findings_of`.
 
     Example:
         >>> from autoinit.fills import Normal
@@ -156,11 +150,8 @@ def _extreme(count: int, *, reached: float, beyond: float) -> float:
 
 def _subnormal(summary: Summary, law: Law, dtype: torch.dtype) -> Finding:
     tiny = torch.finfo(dtype).tiny
-    ends = torch.tensor([-tiny, tiny], dtype=torch.float64, device="cpu")
-    below, up_to = law.around(ends)
-    share = float(below[1] - up_to[0])
-    expected = summary.count * share
-    pvalue = of_count(summary.subnormal, expected)
+    below, up_to = law.around(torch.tensor([-tiny, tiny], dtype=torch.float64, device="cpu"))
+    pvalue = of_count(summary.subnormal, summary.count * float(below[1] - up_to[0]))
     text = f"{summary.subnormal:,} of {summary.count:,} values are subnormal, as in memory that was never written"
     return Finding(
         test="written", pvalue=pvalue, statistic=summary.subnormal, effect=summary.subnormal / summary.count, text=text

@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TORCH = "torch"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fans:
@@ -33,4 +31,4 @@ def torch_fans(shape: Sequence[int]) -> Fans | None:
     if len(shape) < 2:
         return None
     receptive_field = math.prod(shape[2:])
-    return Fans(fan_in=shape[1] * receptive_field, fan_out=shape[0] * receptive_field, convention=TORCH)
+    return Fans(fan_in=shape[1] * receptive_field, fan_out=shape[0] * receptive_field, convention="torch")

@@ -1,4 +1,4 @@
-"""Rules carried out on one module: no module's own `init_cfg` or `init_weights` is asked."""
+"""Apply rules to one module, without the `init_cfg` and `init_weights` that modules have themselves."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Mapping[str
             f"initialize(): init_cfg={init_cfg!r} is a {type(init_cfg).__name__}, not a dict or a list of dicts.",
             origin="init_cfg",
         )
-    carry_out(module, parse_config(init_cfg, padding="fill"), "warn")
+    apply_rules(module, parse_config(init_cfg, padding="fill"), "warn")
 
 
 def update_init_info(module: nn.Module, init_info: str) -> None:
@@ -56,8 +56,8 @@ def update_init_info(module: nn.Module, init_info: str) -> None:
     """
 
 
-def carry_out(module: nn.Module, rules: Sequence[Rule], unmatched: Unmatched) -> None:
-    """Carry out rules in their order, whatever they are; if one of them cannot be, nothing is changed."""
+def apply_rules(module: nn.Module, rules: Sequence[Rule], unmatched: Unmatched) -> None:
+    """Apply rules in their order, checkpoints too; an error in any of them changes nothing."""
     made = [_decide(module, part, unmatched) for part in _parts(rules)]
     targets = [targets_of(planner, plan) for planner, plan in made]
     for (_, plan), target in zip(made, targets, strict=True):

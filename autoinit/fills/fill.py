@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -116,3 +117,35 @@ class Elementwise(Fill):
 
     def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
         sampler.draw_region(tensor, key_of(0), self.transform(), region)
+
+
+class Mixture(Fill):
+    """Fills of parts of one tensor. What is said of an element is meant over all parts, where every fill knows it."""
+
+    @property
+    @abstractmethod
+    def weighted(self) -> list[tuple[float, Any]]:
+        """The fills with the share of the elements that each has."""
+
+    @abstractmethod
+    def pieces(self, tensor: Tensor) -> Iterator[tuple[Fill, Tensor]]:
+        """What a tensor is tiled with, each piece with the one fill that it gets, in the shape that it is for."""
+
+    @property
+    def is_random(self) -> bool:
+        return any(fill.is_random for _, fill in self.weighted)
+
+    @property
+    def mean(self) -> float:
+        """Expected value of an element."""
+        return math.fsum(share * fill.mean for share, fill in self.weighted)
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of an element."""
+        square = sum(share * (fill.std**2 + fill.mean**2) for share, fill in self.weighted)
+        return math.sqrt(max(square - self.mean**2, 0))
+
+    def cdf(self, x: Tensor) -> Tensor:
+        """P(element <= x)."""
+        return torch.stack([share * fill.cdf(x) for share, fill in self.weighted]).sum(0)

@@ -8,14 +8,35 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..fills import ComplexNormal, Constant, Fill, Normal, Orthogonal, Sparse
+from ..fills import ComplexNormal, Constant, Elementwise, Fill, Normal, Orthogonal, Sparse
 from ..sampling import Key, Sampler
 from ..sampling.sampler import slabs
-from .elementwise import elementwise, nonfinite
-from .findings import Finding, impossible
+from .distribution_tests import elementwise, nonfinite
 from .laws import law_of
 from .scanning import PIECE, summarize
 from .statistics import of_count, of_direction
+from .verdict import Finding, impossible
+
+
+def findings_of(tensor: Tensor, fill: Fill, slack: float = 0.0) -> Iterator[Finding]:
+    """The tests of a tensor against the one fill that it was to get; none for a function of the user's.
+
+    Args:
+        tensor: the values.
+        fill: what they were made by.
+        slack: how far each may be off, relative to itself, because forward computes it from what is stored.
+    """
+    if isinstance(fill, Constant):
+        return constant(tensor, fill, slack)
+    if isinstance(fill, Elementwise):
+        return elementwise(tensor, fill, slack)
+    if isinstance(fill, ComplexNormal):
+        return complex_normal(tensor, fill)
+    if isinstance(fill, Orthogonal):
+        return orthogonal(tensor, fill)
+    if isinstance(fill, Sparse):
+        return sparse(tensor, fill)
+    return iter(()) if fill.is_random else determined(tensor, fill)
 
 
 def constant(tensor: Tensor, fill: Constant, slack: float = 0.0) -> Iterator[Finding]:
@@ -27,12 +48,12 @@ def constant(tensor: Tensor, fill: Constant, slack: float = 0.0) -> Iterator[Fin
     """
     wide = torch.complex128 if tensor.is_complex() else torch.float64
     value = torch.full((), fill.value, dtype=tensor.dtype, device=tensor.device).to(wide)
-    wrong, largest, farthest = 0, 0.0, fill.value
+    wrong, largest, farthest, allowed = 0, 0.0, fill.value, slack * max(abs(fill.value), 1e-30)
     for _, slab in slabs(tensor, PIECE):
         gaps = (slab.to(wide) - value).abs().nan_to_num_(math.inf)
         largest_here, place = gaps.reshape(-1).max(0)
-        if float(largest_here) > slack * max(abs(fill.value), 1e-30):
-            wrong += int((gaps > slack * max(abs(fill.value), 1e-30)).sum())
+        if float(largest_here) > allowed:
+            wrong += int((gaps > allowed).sum())
             if float(largest_here) > largest:
                 largest, farthest = float(largest_here), slab.reshape(-1)[int(place)].item()
     if wrong:
@@ -104,13 +125,11 @@ def sparse(tensor: Tensor, fill: Sparse) -> Iterator[Finding]:
     """Each column has its zeros, and the rest is normal. Transient memory: two more tensors."""
     normal = Normal(0.0, fill.scale / math.sqrt(2) if tensor.is_complex() else fill.scale)
     more = (tensor == 0).sum(0) - fill.zeros_per_column
-    if int((more < 0).sum()):
-        text = f"{int((more < 0).sum()):,} of {len(more):,} columns have fewer than {fill.zeros_per_column:,} zeros"
-        yield impossible("sparsity", text, int((more < 0).sum()))
+    if fewer := int((more < 0).sum()):
+        text = f"{fewer:,} of {len(more):,} columns have fewer than {fill.zeros_per_column:,} zeros"
+        yield impossible("sparsity", text, fewer)
     # What was drawn may be zero, too, or be rounded to it.
-    origin = torch.zeros(1, dtype=torch.float64, device="cpu")
-    law = law_of(normal, tensor.dtype.to_real())
-    below, up_to = law.around(origin)
+    below, up_to = law_of(normal, tensor.dtype.to_real()).around(torch.zeros(1, dtype=torch.float64, device="cpu"))
     share = max(float(up_to - below), 2.0**-24)
     extra = int(more.clamp(min=0).sum())
     yield Finding(
@@ -120,9 +139,5 @@ def sparse(tensor: Tensor, fill: Sparse) -> Iterator[Finding]:
         effect=extra,
         text=f"{extra:,} zeros more than {fill.zeros_per_column:,} in each of {len(more):,} columns",
     )
-    rest = tensor[tensor != 0]
-    yield from (
-        complex_normal(rest, ComplexNormal(0.0, fill.scale))
-        if tensor.is_complex()
-        else elementwise(rest, Normal(0.0, fill.scale))
-    )
+    drawn = ComplexNormal(0.0, fill.scale) if tensor.is_complex() else Normal(0.0, fill.scale)
+    yield from findings_of(tensor[tensor != 0], drawn)

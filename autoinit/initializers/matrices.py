@@ -1,4 +1,4 @@
-"""Schemes that are a function of the whole tensor."""
+"""Schemes of whole matrices and convolutions: a tensor's elements depend on each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError, ConfigTypeError, ShapeError
 from ..fills import Fill, TensorSpec
-from .base import Initializer, check_number, need_dimensions
+from .initializer import Initializer, check_number, need_dimensions
 from .registry import register_initializer
 
 MATRIX_OR_MORE = tuple(range(2, 65))

@@ -1,4 +1,4 @@
-"""Any callable that fills a tensor in place, as a scheme."""
+"""Functions as schemes: those that fill a tensor in place, and those that initialize a whole module."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from .. import fills
 from ..errors import ConfigTypeError
 from ..fills import Fill, TensorSpec
-from .base import Initializer
+from .initializer import Initializer
+from .pretrained import Pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,3 +58,17 @@ class Function(Initializer):
 
     def __str__(self) -> str:
         return str(fills.Custom(self.function, self.arguments))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleFunction:
+    """A callable that initializes a whole module by itself: what it writes is known only when it has run."""
+
+    function: Callable[[nn.Module], object]
+
+    def __str__(self) -> str:
+        return f"{getattr(self.function, '__name__', type(self.function).__name__)}(module)"
+
+
+Scheme = Initializer | Pretrained | ModuleFunction
+"""Whatever a rule can give."""

@@ -1,4 +1,4 @@
-"""Constant, uniform, normal and truncated normal: independent elements with a closed-form distribution."""
+"""Constant, uniform, normal, truncated and complex normal: independent elements with a closed-form distribution."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..sampling import NormalTransform, Region, Sampler, Transform, UniformTransform, truncated_normal
-from .base import Elementwise, Fill, KeyOf
+from ..sampling import NormalTransform, Region, Run, Sampler, Transform, UniformTransform, truncated_normal
+from .fill import Elementwise, Fill, KeyOf
 
 REACH = 6.34
 """How many standard deviations from the mean a normal value can be, with 32 bits."""
@@ -180,3 +180,46 @@ def _share(z: Tensor, alpha: float, beta: float) -> Tensor:
     log_alpha, log_beta = torch.special.log_ndtr(z.new_tensor([alpha, beta]))
     log_z = torch.special.log_ndtr(z)
     return torch.exp(log_z - log_beta) * -torch.expm1(log_alpha - log_z) / -torch.expm1(log_alpha - log_beta)
+
+
+@dataclass(frozen=True)
+class ComplexNormal(Fill):
+    """Complex normal around `mean`, with E|x - mean|**2 = std**2, as of `torch.nn.init.normal_` on complex tensors.
+
+    Real and imaginary part are independent; each is normal with standard deviation `std / sqrt(2)`.
+
+    Example:
+        >>> print(ComplexNormal(0.0, 2.0).imaginary)
+        Normal(mean=0, std=1.41421)
+    """
+
+    mean: float
+    std: float
+
+    is_random = True
+
+    @property
+    def real(self) -> Normal:
+        """What the real part gets."""
+        return Normal(self.mean, self.std / math.sqrt(2))
+
+    @property
+    def imaginary(self) -> Normal:
+        """What the imaginary part gets."""
+        return Normal(0.0, self.std / math.sqrt(2))
+
+    def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        # Numbers 2i and 2i + 1 of the stream are the parts of element i.
+        sampler.draw_into(torch.view_as_real(tensor), key_of(0), self._transform)
+        if self.mean:
+            tensor.add_(self.mean)
+
+    def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
+        pairs = Region(shape=(*region.shape, 2), runs=(*region.runs, (Run(0, 0, 2),)))
+        sampler.draw_region(torch.view_as_real(tensor), key_of(0), self._transform, pairs)
+        if self.mean:
+            tensor.add_(self.mean)
+
+    @property
+    def _transform(self) -> NormalTransform:
+        return NormalTransform(0.0, self.imaginary.std)

@@ -35,8 +35,8 @@ class WeightInitializers:
             raise ConfigTypeError(f"register_module: name={name!r} must be a string or a sequence of strings.")
 
         def register(initializer: F) -> F:
-            names = (initializer.__name__,) if name is None else (name,) if isinstance(name, str) else name
-            for each in names:
+            names = initializer.__name__ if name is None else name
+            for each in (names,) if isinstance(names, str) else names:
                 register_initializer(each, force=force)(initializer)
             return initializer
 
