@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from .errors import ConfigError
-from .regexes import whole_matcher
 
 WILDCARDS = frozenset("*?[")
 Predicate = Callable[[str], bool]
@@ -76,30 +75,26 @@ def _component(part: str) -> Predicate:
 
 
 def _matches(parts: Sequence[Predicate | None], names: Sequence[str]) -> bool:
-    """Match component by component; None stands for any number. Only the latest of those is ever taken back."""
-    at, reached, latest, resume = 0, 0, None, 0
-    while reached < len(names):
-        part = parts[at] if at < len(parts) else _nothing
+    """Whether components match one by one; None stands for any number of them.
+
+    All ways are followed at once, as the numbers of components used up, so that many `**` take no longer.
+    """
+    used = {0}
+    for part in parts:
         if part is None:
-            latest, resume = at, reached
-            at += 1
-        elif part(names[reached]):
-            at += 1
-            reached += 1
-        elif latest is not None:
-            resume += 1
-            at, reached = latest + 1, resume
+            used = set(range(min(used), len(names) + 1))
         else:
+            used = {count + 1 for count in used if count < len(names) and part(names[count])}
+        if not used:
             return False
-    return all(part is None for part in parts[at:])
-
-
-def _nothing(name: str) -> bool:
-    return False
+    return len(names) in used
 
 
 def _regex(pattern: str) -> Predicate:
     try:
-        return whole_matcher(pattern.removeprefix("re:"))
-    except ValueError as error:
-        raise ConfigError(f"{pattern!r} is not a regular expression: {error}.") from error.__cause__ or error
+        matcher = re.compile(pattern.removeprefix("re:")).fullmatch
+    except (re.error, OverflowError) as error:
+        raise ConfigError(f"{pattern!r} is not a regular expression: {error}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{pattern!r} is not a regular expression: its groups are nested too deeply.") from error
+    return lambda name: matcher(name) is not None

@@ -81,27 +81,25 @@ class Rule:
                 "Use an object of a class in autoinit.initializers.",
                 origin=self.origin,
             )
-        object.__setattr__(self, "layer", self._tuple("layer", self.layer, (str, type)))
-        object.__setattr__(self, "name", self._tuple("name", self.name, (str,)))
+        self._set("layer", self._tuple("layer", (str, type)))
+        self._set("name", self._tuple("name", (str,)))
+        self._set("override", self._tuple("override", (Rule,)))
         if self.params is not None:
-            object.__setattr__(self, "params", self._tuple("params", self.params, (str,)))
-            if not self.params:
-                raise ConfigError(
-                    f"{self.origin}.params: an empty list reaches nothing. Name a parameter, or remove the key.",
-                    origin=f"{self.origin}.params",
-                )
-        object.__setattr__(self, "override", self._tuple("override", self.override, (Rule,)))
-        for index, override in enumerate(self.override):
-            if not override.name:
-                origin = f"{self.origin}.override[{index}]"
-                raise ConfigError(f"{origin}: no 'name'. Say which submodule it is for.", origin=origin)
+            self._set("params", self._tuple("params", (str,)))
+        self._check_selectors()
         self._check_bias()
         self._check_fan()
         self._check_flags()
-        self._check_layers()
-        self._check_patterns()
 
-    def _tuple(self, key: str, value: object, types: tuple[type, ...]) -> tuple[object, ...]:
+    def _set(self, key: str, value: object) -> None:
+        object.__setattr__(self, key, value)
+
+    def _error(self, key: str, text: str, kind: type[ConfigError] = ConfigError) -> ConfigError:
+        """An error in the value of a key."""
+        return kind(f"{self.origin}.{key}: {text}", origin=f"{self.origin}.{key}")
+
+    def _tuple(self, key: str, types: tuple[type, ...]) -> tuple[object, ...]:
+        value = getattr(self, key)
         items: tuple[object, ...] | None = None
         if isinstance(value, types):
             items = (value,)
@@ -111,84 +109,73 @@ class Rule:
                 items = tuple(value)
         if items is None or not all(isinstance(item, types) for item in items):
             names = " or ".join({str: "a string", type: "a class"}.get(t, f"a {t.__name__}") for t in types)
-            raise ConfigTypeError(
-                f"{self.origin}.{key}: {value!r} must be {names}, or a list of those.",
-                origin=f"{self.origin}.{key}",
-            )
+            raise self._error(key, f"{value!r} must be {names}, or a list of those.", ConfigTypeError)
         return items
 
+    def _check_selectors(self) -> None:
+        if self.params is not None and not self.params:
+            raise self._error("params", "an empty list reaches nothing. Name a parameter, or remove the key.")
+        for index, override in enumerate(self.override):
+            if not override.name:
+                raise self._error(f"override[{index}]", "no 'name'. Say which submodule it is for.")
+        for layer in self.layer:
+            if isinstance(layer, type) and not issubclass(layer, nn.Module):
+                raise self._error("layer", f"class {layer.__qualname__} is not a torch.nn.Module.", ConfigTypeError)
+        for key, patterns, compiled in (("name", self.name, fqn_pattern), ("params", self.params or (), param_pattern)):
+            for pattern in patterns:
+                try:
+                    compiled(pattern)
+                except ConfigError as error:
+                    raise self._error(key, str(error)) from error
+
     def _check_bias(self) -> None:
-        if self.bias is UNSET:
+        bias = self.bias
+        if bias is UNSET:
             return
-        origin = f"{self.origin}.bias"
         if self._reaches("bias") and not self._reaches("weight"):
-            raise ConfigError(
-                f"{origin}: bias={self.bias} has no effect, because params={self.params} gives the bias what it gives "
-                "a weight elsewhere. Remove the key, or use type='Constant'.",
-                origin=origin,
+            raise self._error(
+                "bias",
+                f"bias={bias} has no effect, because params={self.params} gives the bias what it gives a weight "
+                "elsewhere. Remove the key, or use type='Constant'.",
             )
-        if self.bias is None:
+        if bias is None:
             return
-        if isinstance(self.bias, bool) or not isinstance(self.bias, numbers.Real):
-            raise ConfigTypeError(
-                f"{origin}: {self.bias!r} must be a number, or None to leave the bias alone.", origin=origin
-            )
+        if isinstance(bias, bool) or not isinstance(bias, numbers.Real):
+            raise self._error("bias", f"{bias!r} must be a number, or None to leave the bias alone.", ConfigTypeError)
         try:
-            if math.isnan(self.bias):
-                raise ConfigError(f"{origin}: NaN is not a value for a bias.", origin=origin)
+            is_nan = math.isnan(bias)
         except OverflowError as error:
-            raise ConfigError(f"{origin}: {self.bias!r} is beyond any float.", origin=origin) from error
+            raise self._error("bias", f"{bias!r} is beyond any float.") from error
+        if is_nan:
+            raise self._error("bias", "NaN is not a value for a bias.")
         if not self._reaches("bias"):
-            raise ConfigError(
-                f"{origin}: bias={self.bias} has no effect, because params={self.params} does not reach 'bias'. "
-                "Add 'bias' to params, or remove the key.",
-                origin=origin,
+            raise self._error(
+                "bias",
+                f"bias={bias} has no effect, because params={self.params} does not reach 'bias'. Add 'bias' to params, "
+                "or remove the key.",
             )
 
     def _check_fan(self) -> None:
-        origin = f"{self.origin}.fan"
         if self.fan is None:
             return
         if getattr(self.initializer, "reads", "nothing") == "nothing":
-            name = type(self.initializer).__name__
-            raise ConfigError(f"{origin}: {name} takes no notice of fans. Remove the key.", origin=origin)
+            raise self._error("fan", f"{type(self.initializer).__name__} takes no notice of fans. Remove the key.")
         if self.fan in CONVENTIONS:
             return
         try:
-            object.__setattr__(self, "fan", as_layout(self.fan))
+            self._set("fan", as_layout(self.fan))
         except ConfigError as error:
             hint = nearest(self.fan, CONVENTIONS) if isinstance(self.fan, str) else ""
-            raise type(error)(f"{origin}: {error}{hint}", origin=origin) from error
+            raise self._error("fan", f"{error}{hint}", type(error)) from error
 
     def _check_flags(self) -> None:
-        origin = f"{self.origin}.padding"
         if not isinstance(self.padding, str):
-            raise ConfigTypeError(f"{origin}: {self.padding!r} must be 'keep' or 'fill'.", origin=origin)
+            raise self._error("padding", f"{self.padding!r} must be 'keep' or 'fill'.", ConfigTypeError)
         if self.padding not in PADDINGS:
             hint = nearest(self.padding, PADDINGS)
-            raise ConfigError(f"{origin}: {self.padding!r} is unknown.{hint} Known: keep, fill.", origin=origin)
+            raise self._error("padding", f"{self.padding!r} is unknown.{hint} Known: keep, fill.")
         if not isinstance(self.overwrite, bool):
-            origin = f"{self.origin}.overwrite"
-            raise ConfigTypeError(f"{origin}: {self.overwrite!r} must be True or False.", origin=origin)
-
-    def _check_layers(self) -> None:
-        for layer in self.layer:
-            if isinstance(layer, type) and not issubclass(layer, nn.Module):
-                raise ConfigTypeError(
-                    f"{self.origin}.layer: class {layer.__qualname__} is not a torch.nn.Module.",
-                    origin=f"{self.origin}.layer",
-                )
-
-    def _check_patterns(self) -> None:
-        for key, patterns, compiler in (
-            ("name", self.name, fqn_pattern),
-            ("params", self.params or (), param_pattern),
-        ):
-            for pattern in patterns:
-                try:
-                    compiler(pattern)
-                except ConfigError as error:
-                    raise ConfigError(f"{self.origin}.{key}: {error}", origin=f"{self.origin}.{key}") from error
+            raise self._error("overwrite", f"{self.overwrite!r} must be True or False.", ConfigTypeError)
 
     def _reaches(self, param: str) -> bool:
         return _is_reached(param, tuple(self.params or DEFAULT_PARAMS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -138,10 +139,23 @@ def test_param_patterns(pattern: str, yes: list[str], no: list[str]) -> None:
 
 
 @pytest.mark.parametrize("compiler", [fqn_pattern, param_pattern])
-def test_a_regular_expression_that_does_not_compile(compiler: object) -> None:
-    with pytest.raises(ConfigError, match=re.escape("'re:(' is not a regular expression: missing )")) as caught:
-        compiler("re:(")
-    assert isinstance(caught.value.__cause__, re.error)
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("(", "missing )"),
+        ("a{99999999999999999999}", "the repetition number is too large"),
+        ("(" * 5000 + ")" * 5000, "its groups are nested too deeply"),
+    ],
+)
+def test_a_regular_expression_that_does_not_compile(compiler: Callable[[str], object], pattern: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"'re:{pattern}' is not a regular expression: {says}")) as caught:
+        compiler("re:" + pattern)
+    assert isinstance(caught.value.__cause__, (re.error, OverflowError, RecursionError))
+
+
+def test_regular_expressions_have_all_that_re_has() -> None:
+    assert fqn_pattern(r"re:(\w+)\.\1")("aa.aa") and not fqn_pattern(r"re:(\w+)\.\1")("aa.a")
+    assert fqn_pattern(r"re:(?i)(?!head)\w+")("STEM") and not fqn_pattern(r"re:(?i)(?!head)\w+")("head")
 
 
 def test_many_wildcards_do_not_explode() -> None:

@@ -26,7 +26,6 @@ FLOORS = {
     "modes": 1,
     "parametrized": 1,
     "patches": 1,
-    "regexes": 1,
     "sampling": 1,
     "fans": 2,
     "fills": 3,

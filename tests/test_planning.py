@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import warnings
 from pathlib import Path
@@ -462,3 +463,12 @@ def test_rules_stand_in_a_summary_as_they_stand_in_the_config() -> None:
 def test_what_has_no_shape_yet_has_no_values() -> None:
     decided = plan(nn.Sequential(nn.LazyLinear(3)), dict(type="Normal", layer="Linear"))
     assert (decided["0.weight"].shape, decided["0.weight"].numel) == (None, 0)
+
+
+def test_a_plan_is_data_for_machines() -> None:
+    decided = plan(nn.Sequential(nn.Linear(2, 3), nn.PReLU()), dict(type="Constant", val=2, layer="Linear"))
+    read = json.loads(decided.to_json())
+    assert read == decided.to_dict() and read["model"] == "Sequential" and read["loads"] == []
+    assert read["parameters"]["0.weight"]["fill"] == repr(decided["0.weight"].fill)
+    assert read["parameters"]["1.weight"]["rule"] is None
+    assert "outcome" not in read["parameters"]["0.weight"], "nothing has been done yet"

@@ -14,19 +14,19 @@ from typing import Any
 from torch import nn
 
 from ..errors import StateError
-from ..planning import Collector, Node, Plan, joined, walk
+from ..planning import Node, Plan, Planner, joined, walk
 
 
-def check_flat_parameters(planner: Collector) -> None:
+def check_flat_parameters(planner: Planner) -> None:
     """Require that rules select no module with a parameter that FSDP1 keeps in a flat one.
 
     Raises:
         StateError: a rule does. Nothing is changed.
     """
     for node, name in flat_parameters(planner.root):
-        for bound in planner.bounds:
-            if bound.selects_class(type(node.module)) and bound.selects_node(node):
-                raise _refusal(joined(node.fqn, name), bound.rule.origin)
+        for match in planner.matches:
+            if match.selects_class(type(node.module)) and match.selects_node(node):
+                raise _refusal(joined(node.fqn, name), match.rule.origin)
 
 
 def check_flat_targets(plan: Plan, module: nn.Module) -> None:

@@ -21,6 +21,7 @@ from ..planning import (
     Unmatched,
     check_coverage,
     check_unmatched,
+    planned,
     tally,
     warn_of_conflicts,
 )
@@ -40,13 +41,13 @@ def make_plan(planner: Planner) -> Plan:
     """
     try:
         with without_modes():
-            made = planner.plan()
+            made = planned(planner)
     except ShapeError:
         # A rule may not fit only because a shard has another shape than its parameter.
         check_flat_parameters(planner)
         raise
     check_flat_parameters(planner)
-    return replace(made, executor=apply_plan, version=planner.surroundings.version)
+    return replace(made, executor=apply_plan, version=planner.surroundings.policy.version)
 
 
 def decide(
@@ -57,7 +58,7 @@ def decide(
 ) -> tuple[Plan, Planner]:
     """Plan one model and judge the rules that match nothing in it, and what none of them covers."""
     given = surroundings or Surroundings(running=being_initialized.get())
-    planner = Planner(module, configs, replace(given, fan=policy.fan, own_init=policy.own_init, version=policy.version))
+    planner = Planner(module, configs, replace(given, policy=policy))
     made = make_plan(planner)
     check_unmatched([tally(planner)], policy.unmatched)
     check_coverage([made], policy)

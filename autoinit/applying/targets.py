@@ -11,7 +11,7 @@ from .._torch import is_fake
 from ..errors import MatchError, StateError, nearest
 from ..layers import is_lazy
 from ..parametrized import Effective
-from ..planning import Collector, Entry, Plan, Planner, Surroundings
+from ..planning import Entry, Plan, Planner, Surroundings
 from .flat_parameters import check_flat_targets
 from .sharding import is_sharded, local_of, unknown_layout
 
@@ -59,13 +59,13 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
             are here is unknown.
     """
     check_flat_targets(plan, module)
-    collector = Collector(module, [], Surroundings(rules_only=True))
-    collector.collect()
-    found = _targets(collector)
+    planner = Planner(module, [], Surroundings(rules_only=True))
+    planner.collect()
+    found = _targets(planner)
     named = _named_tensors(plan, found)
     params = {**found.params, **named}
     # A computed weight has another shape than what is stored for it, and a lazy parameter has none.
-    shapes = {record.fqn: record.shape_and_dtype()[0] for record in collector.records}
+    shapes = {record.fqn: record.shape_and_dtype()[0] for record in planner.records}
     shapes |= {fqn: None if is_lazy(tensor) else tuple(tensor.shape) for fqn, tensor in named.items()}
     for fqn, entry in plan.items():
         param = params.get(fqn)
@@ -80,12 +80,12 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
     return replace(found, params=params)
 
 
-def _targets(collector: Collector) -> Targets:
+def _targets(planner: Planner) -> Targets:
     return Targets(
-        params={record.fqn: record.param for record in collector.records},
-        modules=collector.modules,
-        fqns={id(module): fqn for fqn, module in reversed(collector.modules.items())},
-        weights={record.fqn: record.weight for record in collector.records if record.weight is not None},
+        params={record.fqn: record.param for record in planner.records},
+        modules=planner.modules,
+        fqns={id(module): fqn for fqn, module in reversed(planner.modules.items())},
+        weights={record.fqn: record.weight for record in planner.records if record.weight is not None},
     )
 
 

@@ -41,20 +41,28 @@ def parse_config(cfg: object, where: str = "init_cfg", padding: str = "keep") ->
     if isinstance(cfg, (str, os.PathLike)):
         cfg, where = read_config(cfg)
     cfg = plain(cfg, where)
-    if isinstance(cfg, (Mapping, Rule)):
-        return (_item(cfg, where, padding),)
-    if isinstance(cfg, Sequence) and not isinstance(cfg, (str, bytes)):
-        return tuple(_item(item, f"{where}[{index}]", padding) for index, item in enumerate(cfg))
-    raise ConfigTypeError(
-        f"{where}: a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}.",
-        origin=where,
-    )
+    items = _items(cfg, where)
+    if items is None:
+        raise ConfigTypeError(
+            f"{where}: a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}.",
+            origin=where,
+        )
+    return tuple(_item(item, origin, padding) for item, origin in items)
+
+
+def _items(value: object, origin: str) -> Sequence[tuple[object, str]] | None:
+    """One item or those of a list, each with its place in the config; None if it is neither."""
+    if isinstance(value, (Mapping, Rule)):
+        return [(value, origin)]
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [(item, f"{origin}[{index}]") for index, item in enumerate(value)]
+    return None
 
 
 def _item(item: object, origin: str, padding: str) -> Rule:
     if isinstance(item, Rule):
         return item
-    keys = _string_keys(item, origin, "a dict")
+    keys = _string_keys(item, origin)
     if "type" not in keys:
         raise ConfigError(f"{origin}: no 'type' in {keys}. Add one, such as type='Normal'.", origin=origin)
     overrides = keys.pop("override", None)
@@ -112,19 +120,18 @@ def _refuse_key(key: str, scheme: Scheme, scheme_keys: Sequence[str], origin: st
 
 
 def _overrides(overrides: object, parent: Rule, origin: str, padding: str) -> tuple[Rule, ...]:
-    if isinstance(overrides, Mapping):
-        return (_override(overrides, parent, origin, padding),)
-    if isinstance(overrides, Sequence) and not isinstance(overrides, (str, bytes)):
-        return tuple(_override(item, parent, f"{origin}[{index}]", padding) for index, item in enumerate(overrides))
-    raise ConfigTypeError(
-        f"{origin}: {overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}.", origin=origin
-    )
+    items = None if isinstance(overrides, Rule) else _items(overrides, origin)
+    if items is None:
+        raise ConfigTypeError(
+            f"{origin}: {overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}.", origin=origin
+        )
+    return tuple(_override(item, parent, place, padding) for item, place in items)
 
 
 def _override(item: object, parent: Rule, origin: str, padding: str) -> Rule:
     if isinstance(item, Rule):
         return item
-    keys = _string_keys(item, origin, "a dict")
+    keys = _string_keys(item, origin)
     if "override" in keys:
         raise ConfigError(
             f"{origin}.override: an override has none of its own. Write it beside this one.",
@@ -145,9 +152,9 @@ def _override(item: object, parent: Rule, origin: str, padding: str) -> Rule:
     return replace(parent, name=keys["name"], layer=(), override=(), origin=origin)
 
 
-def _string_keys(item: object, origin: str, expected: str) -> dict[str, Any]:
+def _string_keys(item: object, origin: str) -> dict[str, Any]:
     if not isinstance(item, Mapping):
-        raise ConfigTypeError(f"{origin}: {item!r} must be {expected}, not {type(item).__name__}.", origin=origin)
+        raise ConfigTypeError(f"{origin}: {item!r} must be a dict, not {type(item).__name__}.", origin=origin)
     for key in item:
         if not isinstance(key, str):
             raise ConfigTypeError(f"{origin}: key {key!r} must be a string.", origin=origin)

@@ -43,6 +43,7 @@ from ..planning import (
     find_copies,
     find_held,
     mark_copies,
+    planned,
     tally,
     walk,
     warn_of_conflicts,
@@ -256,9 +257,7 @@ class Run(Extent):
             carried_out=census.carried_out,
             called=census.called,
             asked=self._asks,
-            fan=self._policy.fan,
-            own_init=self._policy.own_init,
-            version=self._policy.version,
+            policy=self._policy,
         )
 
     def _content(self, tensor: torch.Tensor) -> Content | None:
@@ -331,6 +330,6 @@ def _was_written(copy: Copy, reports: Mapping[int, Report | Callable[[], Report]
 
 def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> Report:
     module = root()
-    plan = Planner(module, [], Surroundings()).plan() if module is not None else {}
+    plan = planned(Planner(module, [], Surroundings())) if module is not None else {}
     entries = {fqn: ReportEntry.of(entry, KEPT) for fqn, entry in plan.items()}
     return Report(model=model, entries=entries, root=number)

@@ -1,26 +1,23 @@
 """Model x rules -> plan: for every parameter the fill, the rule it comes from, and the rules that it beat."""
 
-from .binding import Rank as Rank
-from .binding import unwrapped as unwrapped
-from .claims import COPY_OF as COPY_OF
-from .claims import Surroundings as Surroundings
-from .collecting import CONTAINERS as CONTAINERS
-from .collecting import Collector as Collector
 from .conflicts import warn_of_conflicts as warn_of_conflicts
 from .copies import Copy as Copy
 from .copies import find_copies as find_copies
 from .copies import find_held as find_held
 from .copies import mark_copies as mark_copies
 from .coverage import check_coverage as check_coverage
+from .deciding import planned as planned
 from .entries import NEVER_WRITTEN as NEVER_WRITTEN
 from .entries import Deferred as Deferred
 from .entries import Entry as Entry
-from .fits import COUNTER as COUNTER
+from .loads import COUNTER as COUNTER
 from .loads import judge as judge
-from .loads import loads_rule as loads_rule
+from .matches import can_reach as can_reach
+from .matches import loads_rule as loads_rule
 from .own import ENGINES as ENGINES
 from .own import is_initialized as is_initialized
 from .own import own_arguments as own_arguments
+from .planner import CONTAINERS as CONTAINERS
 from .planner import Planner as Planner
 from .plans import Executor as Executor
 from .plans import Plan as Plan
@@ -28,7 +25,6 @@ from .policy import Fan as Fan
 from .policy import OwnInitMode as OwnInitMode
 from .policy import Policy as Policy
 from .policy import Unmatched as Unmatched
-from .reach import can_reach as can_reach
 from .recipients import IncompatibleKeys as IncompatibleKeys
 from .recipients import Recipient as Recipient
 from .recipients import hand_over as hand_over
@@ -48,9 +44,12 @@ from .steps import Load as Load
 from .steps import ModuleCall as ModuleCall
 from .steps import OwnInit as OwnInit
 from .steps import Step as Step
+from .surroundings import COPY_OF as COPY_OF
+from .surroundings import Surroundings as Surroundings
 from .tree import PARALLEL as PARALLEL
 from .tree import Node as Node
 from .tree import joined as joined
+from .tree import unwrapped as unwrapped
 from .tree import walk as walk
 from .unmatched import Tally as Tally
 from .unmatched import check_unmatched as check_unmatched

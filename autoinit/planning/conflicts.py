@@ -1,20 +1,19 @@
-"""What has a meaning, by the order of precedence, and is rarely meant: told as warnings."""
+"""Warnings of configs that have a meaning, by the order of precedence, which is rarely meant."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import AutoInitError, warn
 from ..fills import Fill
 from ..initializers import Initializer
 from ..rules import Rule
-from .binding import OWN, Source
-from .claims import Claim, may_overwrite
-from .loads import loads_rule
+from .candidates import Candidate
+from .matches import OWN, RULES, loads_rule
 from .planner import Planner
 from .policy import Unmatched
-from .records import Record
+from .records import Record, rank_of
+from .surroundings import may_overwrite
 
 SHOWN = 3
 
@@ -28,45 +27,39 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
     """
     told: set[tuple[str, str]] = set()
     for planner in planners:
-        _warn_of_wiped_overrides(planner, told)
+        if any(match.is_override for match in planner.matches):
+            for record in planner.records:
+                _warn_of_wiped_overrides(record, told)
         for record in planner.records:
-            if record.alias_claims and record.kept is None:
+            if record.alias_candidates and record.kept is None:
                 _warn_of_tie(planner, record, told)
     _warn_of_own(planners)
     if unmatched != "ignore":
         _warn_of_kept(planners)
 
 
-def _warn_of_wiped_overrides(planner: Planner, told: set[tuple[str, str]]) -> None:
-    overrides = {id(bound.rule) for bound in planner.bounds if bound.is_override}
-    if not overrides:
+def _warn_of_wiped_overrides(record: Record, told: set[tuple[str, str]]) -> None:
+    winner = record.winner
+    if winner is None or winner.rank.level != RULES or winner.rank.override:
         return
-    sources: dict[int, Source] = {id(bound.rule): bound.source for bound in planner.bounds}
-    for record in planner.records:
-        if len(record.claims) < 2:
-            continue
-        *losers, winner = sorted(record.claims, key=lambda claim: claim.rank)
-        if id(winner.rule) in overrides or loads_rule(winner.rule):
-            continue
-        for loser in losers:
-            wiped = id(loser.rule) in overrides and sources[id(loser.rule)] is sources[id(winner.rule)]
-            pair = (loser.rule.origin, winner.rule.origin)
-            if wiped and pair not in told:
-                told.add(pair)
-                warn(
-                    f"{pair[0]} loses {record.fqn} to {pair[1]}, which comes later. Move {pair[1]} up if the override "
-                    "should win."
-                )
+    for loser in record.ranked()[:-1]:
+        pair = (loser.rule.origin, winner.rule.origin)
+        if loser.rank.override and loser.rank[:2] == winner.rank[:2] and pair not in told:
+            told.add(pair)
+            warn(
+                f"{pair[0]} loses {record.fqn} to {pair[1]}, which comes later. Move {pair[1]} up if the override "
+                "should win."
+            )
 
 
 def _warn_of_tie(planner: Planner, record: Record, told: set[tuple[str, str]]) -> None:
     """By each of its names a tied parameter has a winner of its own; if these differ, a rule is not heeded."""
-    winner = max(record.claims, key=lambda claim: claim.rank)
-    for name, claim in _winners_by_name(record):
-        pair = (claim.rule.origin, winner.rule.origin)
-        if claim.rule is winner.rule or loads_rule(winner.rule) or pair in told:
+    winner = record.ranked()[-1]
+    for name, candidate in _winners_by_name(record):
+        pair = (candidate.rule.origin, winner.rule.origin)
+        if candidate.rule is winner.rule or loads_rule(winner.rule) or pair in told:
             continue
-        given, gets = _fill(planner, claim, record), _fill(planner, winner, record)
+        given, gets = _fill(planner, candidate, record), _fill(planner, winner, record)
         if given != gets:
             told.add(pair)
             names = " and ".join(dict.fromkeys([record.fqn, *record.aliases]))
@@ -76,43 +69,35 @@ def _warn_of_tie(planner: Planner, record: Record, told: set[tuple[str, str]]) -
             )
 
 
-def _winners_by_name(record: Record) -> Iterator[tuple[str, Claim]]:
-    by_alias: dict[str, list[Claim]] = {}
-    for name, claim in record.alias_claims:
-        by_alias.setdefault(name, []).append(claim)
-    # One rule makes the same claim under several names: each of them accounts for one.
-    under_aliases = Counter(claim.rank for _, claim in record.alias_claims)
-    for claim in record.claims:
-        if under_aliases[claim.rank]:
-            under_aliases[claim.rank] -= 1
-        else:
-            by_alias.setdefault(record.fqn, []).append(claim)
-    for name, claims in by_alias.items():
-        yield name, max(claims, key=lambda claim: claim.rank)
+def _winners_by_name(record: Record) -> Iterator[tuple[str, Candidate]]:
+    by_name: dict[str, list[Candidate]] = {}
+    for name, candidate in record.alias_candidates:
+        by_name.setdefault(name, []).append(candidate)
+    if record.candidates:
+        by_name[record.fqn] = list(record.candidates)
+    for name, candidates in by_name.items():
+        yield name, max(candidates, key=rank_of)
 
 
-def _fill(planner: Planner, claim: Claim, record: Record) -> Fill | Initializer | None:
+def _fill(planner: Planner, candidate: Candidate, record: Record) -> Fill | Initializer | None:
     shape, dtype = record.shape_and_dtype()
     if shape is None:
-        return claim.scheme
+        return candidate.initializer
     try:
-        return planner.resolver.resolve(claim, record, shape, dtype).fill
+        return planner.resolver.resolve(candidate, record, shape, dtype).fill
     except AutoInitError:  # It has lost, so that it need not be defined for this shape.
-        return claim.scheme
+        return candidate.initializer
 
 
 def _warn_of_own(planners: Iterable[Planner]) -> None:
     """Warn of each class whose own `init_weights` may overwrite what a passed rule gives, unless it was asked for."""
     found: dict[str, tuple[list[str], list[str]]] = {}
     for planner in planners:
-        passed = {id(bound.rule) for bound in planner.bounds if bound.source.passed}
-        if planner.surroundings.own_init == "run" or not planner.has_own:
+        if planner.surroundings.policy.own_init == "run" or not planner.has_own:
             continue
         for record in planner.records:
-            if record.own is None or record.kept is not None or not record.claims:
-                continue
-            winner = max(record.claims, key=lambda claim: claim.rank)
-            if winner.rank[0] < OWN and id(winner.rule) in passed:
+            winner = record.winner if record.own is not None and record.kept is None else None
+            if winner is not None and winner.rank.level < OWN and planner.is_passed(winner):
                 fqns, origins = found.setdefault(str(record.own), ([], []))
                 fqns.append(record.fqn)
                 origins.append(winner.rule.origin)
@@ -129,14 +114,13 @@ def _warn_of_kept(planners: Iterable[Planner]) -> None:
     others: set[int] = set()
     for planner in planners:
         settled = planner.surroundings.settled
-        passed = {id(bound.rule) for bound in planner.bounds if bound.source.passed}
         for record in planner.records:
             why = None if id(record.param) in settled else _why_kept(record)
-            for claim in record.claims:
+            for candidate in record.ranked():
                 if why is None:
-                    others.add(id(claim.rule))
-                elif not loads_rule(claim.rule) and id(claim.rule) in passed:
-                    kept.setdefault(id(claim.rule), (claim.rule, [], why))[1].append(record.fqn)
+                    others.add(id(candidate.rule))
+                elif not loads_rule(candidate.rule) and planner.is_passed(candidate):
+                    kept.setdefault(id(candidate.rule), (candidate.rule, [], why))[1].append(record.fqn)
     for key, (rule, fqns, why) in kept.items():
         if key not in others:
             warn(
@@ -147,9 +131,10 @@ def _warn_of_kept(planners: Iterable[Planner]) -> None:
 
 def _why_kept(record: Record) -> str | None:
     """Why a parameter that rules match is kept, if only `overwrite=True` on the winner is missing."""
-    if record.kept is None or not record.claims or not may_overwrite(record.kept):
+    if record.kept is None or not may_overwrite(record.kept):
         return None
-    return None if max(record.claims, key=lambda claim: claim.rank).rule.overwrite else record.kept
+    winner = record.winner
+    return None if winner is None or winner.rule.overwrite else record.kept
 
 
 def first_of(names: Iterable[str]) -> str:

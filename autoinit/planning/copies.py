@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..construction import Content
 from ..layers import class_name
-from .claims import COPY_OF
 from .planner import Planner
 from .records import Record
+from .surroundings import COPY_OF
 from .tree import joined
 
 SERIES = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
@@ -39,7 +39,6 @@ class Held:
     tensor: Tensor
     content: Content
     record: Record | None
-    joined_to: list[Held] = field(default_factory=list)
 
     @property
     def may_be_written(self) -> bool:
@@ -59,8 +58,8 @@ class Held:
     @property
     def is_overwritten(self) -> bool:
         """Whether the rule that wins it says that it fills copies."""
-        claims = self.record.claims if self.record is not None else ()
-        return bool(claims) and max(claims, key=lambda claim: claim.rank).rule.overwrite
+        winner = self.record.winner if self.record is not None else None
+        return winner is not None and winner.rule.overwrite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,27 +106,34 @@ def find_copies(held: Sequence[Held]) -> Iterator[Copy]:
 def _copies_in(group: Sequence[Held]) -> Iterator[Copy]:
     # A buffer, which rules seldom reach, follows a parameter, also one that comes later.
     group = sorted(group, key=lambda each: each.record is None)
+    sources = _sources_in(group)
+    families: dict[int, list[Held]] = defaultdict(list)
+    for each in group:
+        first = each
+        while id(first) in sources:
+            first = sources[id(first)]
+        families[id(first)].append(each)
+    for leader, *others in families.values():
+        for follower in others:
+            if leader.record is None or follower.record is not leader.record:
+                yield Copy(leader=leader, follower=follower)
+
+
+def _sources_in(group: Sequence[Held]) -> dict[int, Held]:
+    """By id, what each tensor is a copy of. Several that have no source here are copies of one that is gone."""
     by_content = {id(each.content): each for each in reversed(group)}
     series = _series_in(group)
-    first_without_source: Held | None = None
+    sources: dict[int, Held] = {}
+    first: Held | None = None
     for each in group:
-        source = _source_of(each, by_content)
         if id(each) in series or each.is_overwritten:
             continue
+        source = _source_of(each, by_content)
         if source is None:
-            source, first_without_source = first_without_source, first_without_source or each
-        if source is not None and source is not each:
-            source.joined_to.append(each)
-            each.joined_to.append(source)
-    seen: set[int] = set()
-    for each in group:
-        if id(each) not in seen:
-            reached = set(map(id, _reached_from(each)))
-            seen |= reached
-            for follower in group:
-                is_same = follower is each or (each.record is not None and follower.record is each.record)
-                if not is_same and id(follower) in reached:
-                    yield Copy(leader=each, follower=follower)
+            source, first = first, first or each
+        if source is not None:
+            sources[id(each)] = source
+    return sources
 
 
 def _source_of(each: Held, by_content: dict[int, Held]) -> Held | None:
@@ -141,15 +147,6 @@ def _source_of(each: Held, by_content: dict[int, Held]) -> Held | None:
             return by_content[id(content)]
         content = content.copied_from
     return None
-
-
-def _reached_from(start: Held) -> list[Held]:
-    found, seen = [start], {id(start)}
-    for each in found:
-        new = [other for other in each.joined_to if id(other) not in seen]
-        seen.update(map(id, new))
-        found += new
-    return found
 
 
 def _series_in(group: Sequence[Held]) -> set[int]:

@@ -1,14 +1,10 @@
-"""What a plan says of one parameter, and how it is shown."""
+"""What one parameter gets."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
-from collections.abc import Collection, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TypeVar
+from typing import Any
 
 import torch
 
@@ -16,11 +12,9 @@ from ..fans import Fans, Layout
 from ..fills import Fill
 from ..initializers import Initializer, Keep
 from ..rules import Rule
-from ..tables import Table
-from .binding import OWN, Rank
+from .matches import NO_RANK, OWN, Rank
 from .steps import OwnInit
 
-NO_RULE = "(no rule)"
 NEVER_WRITTEN = "never written"
 """Why a parameter is left alone, and its outcome: its memory holds whatever was there."""
 
@@ -70,7 +64,7 @@ class Entry:
     own: OwnInit | None = None
     loader: Rule | None = None
     deferred: Deferred | None = field(default=None, repr=False, compare=False)
-    rank: Rank = field(default=(0, 0, 0, 0), repr=False, compare=False)
+    rank: Rank = field(default=NO_RANK, repr=False, compare=False)
 
     @property
     def origin(self) -> str:
@@ -113,85 +107,23 @@ class Entry:
         """How many values it has; 0 while a lazy one has no shape."""
         return math.prod(self.shape) if self.shape is not None else 0
 
-
-E = TypeVar("E", bound=Entry)
+    def to_dict(self) -> dict[str, Any]:
+        """Strings, numbers and lists only."""
+        return {
+            "shape": None if self.shape is None else list(self.shape),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "layer": self.layer,
+            "fill": None if self.fill is None else repr(self.fill),
+            "rule": self.origin or None,
+            "beat": [rule.origin for rule in self.beat],
+            "aliases": list(self.aliases),
+            "fans": [
+                {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "convention": fans.convention} for fans in self.fans
+            ],
+            "through": self.through or None,
+        }
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:
     """A shape for a table."""
     return "lazy" if shape is None else " x ".join(map(str, shape)) or "scalar"
-
-
-class ByName(Mapping[str, E]):
-    """Entries by FQN, in model order; any other name of a parameter, or of what it is stored as, finds it as well."""
-
-    entries: Mapping[str, E]
-
-    def __getitem__(self, name: str) -> E:
-        found = self.entries.get(name)
-        return self.entries[self._other_names[name]] if found is None else found
-
-    @cached_property
-    def _other_names(self) -> Mapping[str, str]:
-        return {name: fqn for fqn, entry in self.entries.items() for name in (*entry.stored, *entry.aliases)}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    # Those of `Mapping` look up each name again.
-    def values(self) -> ValuesView[E]:
-        return self.entries.values()
-
-    def items(self) -> ItemsView[str, E]:
-        return self.entries.items()
-
-
-def coverage(title: str, entries: Iterable[Entry], uncovered: Collection[str]) -> Table:
-    """One row a module type: how many of its parameters are covered, and the names of those that are not."""
-    rows: dict[str, list[Entry]] = {}
-    for entry in entries:
-        rows.setdefault(entry.layer, []).append(entry)
-    lines = []
-    for layer, group in sorted(rows.items()):
-        missing = [entry for entry in group if entry.fqn in uncovered]
-        names = ", ".join(dict.fromkeys(_last(entry.fqn) for entry in missing))
-        values = f"{sum(entry.numel for entry in missing):,}" if missing else ""
-        lines.append((layer, str(len(group)), str(len(missing) or ""), values, names))
-    return Table(title=title, columns=("layer", "parameters", "uncovered", "values", "names"), rows=lines)
-
-
-def _last(fqn: str) -> str:
-    """The name of a parameter in its module; numbers in a list of parameters are not worth telling apart."""
-    *above, name = fqn.split(".")
-    return f"{above[-1]}.*" if name.isdigit() and above else name
-
-
-def summarize(title: str, entries: Iterable[Entry]) -> Table:
-    """One row a rule over some entries."""
-    params: Counter[str] = Counter()
-    values: Counter[str] = Counter()
-    lost: Counter[str] = Counter()
-    shown: dict[str, str] = {}
-    for entry in entries:
-        origin = entry.origin or NO_RULE
-        shown.setdefault(origin, str(entry.rule.initializer) if entry.rule else "")
-        params[origin] += 1
-        values[origin] += entry.numel
-        for rule in entry.beat:
-            shown.setdefault(rule.origin, str(rule.initializer))
-            lost[rule.origin] += 1
-    rows = [
-        (origin, shown[origin], str(params[origin]), f"{values[origin]:,}", str(lost[origin] or ""))
-        for origin in sorted(shown, key=_reading_order)
-    ]
-    return Table(title=title, columns=("rule", "initializer", "parameters", "values", "beaten"), rows=rows)
-
-
-def _reading_order(origin: str) -> list[tuple[int, int, str]]:
-    """Origins as they stand in a config: `init_cfg[2]` before `init_cfg[10]`, and no rule last."""
-    if origin == NO_RULE:
-        return [(2, 0, "")]
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", origin)]

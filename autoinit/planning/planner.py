@@ -1,186 +1,241 @@
-"""The decision: for every parameter of a model the rule of highest precedence, and its fill."""
+"""The walk over a model that finds every tensor that can be filled, the rules that match it, and what runs besides."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
+from torch import nn
 
-from ..initializers import Resolved
-from ..layers import class_name
+from ..initializers import Initializer, ModuleFunction
+from ..parametrized import effective_weights
 from ..rules import Rule
-from .binding import LOADS, SETTLED, unwrapped
-from .claims import Claim, may_overwrite
-from .collecting import Collector
-from .entries import NEVER_WRITTEN, Entry
-from .layouts import Layouts
-from .loads import expanded
-from .plans import Plan
-from .recipients import own_tensors
-from .records import Record
-from .resolver import Resolver, is_expanded
-from .steps import Load
-from .tree import joined, walk
+from .candidates import Candidate, Scope, Selection
+from .loads import plan_load
+from .matches import OWN, Heads, Match, Rank, bind
+from .own import has_own_init_weights, has_protocol, is_initialized, own_rules
+from .records import Record, Records
+from .resolver import Resolver
+from .steps import ModuleCall, OwnInit, Step
+from .surroundings import Surroundings
+from .tree import Node, joined, relative_name, walk
 
-NOTHING = Resolved(fill=None)
+EMBEDDINGS = (nn.Embedding, nn.EmbeddingBag)
+CONTAINERS = (nn.ParameterList, nn.ParameterDict)
 
 
-class Planner(Collector):
-    """Collects claims in one walk over a model, then decides."""
+class Site(NamedTuple):
+    """One path to one module, with the rules that select it."""
 
-    _is_collected = False
+    node: Node
+    scope: Scope
+    selection: Selection
+
+
+class Planner:
+    """Everything that one walk over a model finds out: what `planned` decides on.
+
+    Args:
+        root: The model, on any device, meta included.
+        configs: The rules of each config that was passed, outermost first.
+        surroundings: What else to respect.
+
+    Attributes:
+        matches: The rules and overrides of all configs.
+        records: The tensors that can be filled.
+        modules: By FQN.
+        steps: What runs besides fills.
+        initialized: FQNs of modules in OpenMMLab's protocol whose `init_cfg` is carried out.
+        census: How often each class occurs.
+        param_names: How often each name of a parameter occurs.
+    """
+
+    def __init__(self, root: nn.Module, configs: Sequence[tuple[Rule, ...]], surroundings: Surroundings) -> None:
+        self.root = root
+        self.surroundings = surroundings
+        self.matches: list[Match] = []
+        self.records = Records()
+        self.modules: dict[str, nn.Module] = {}
+        self.resolver = Resolver(surroundings.policy.fan, self.modules)
+        self.steps: list[Step] = []
+        self.initialized: list[str] = []
+        self.census: Counter[type] = Counter()
+        self.param_names: Counter[str] = Counter()
+        self.passed = len(configs)
+        """How many configs were passed: they come first, and those of modules follow."""
+        self._bound = 0
+        self._loads: list[Heads] = []
+        self._sites: list[Site] = []
+        self._seen: set[int] = set()
+        self._called: set[int] = set()
+        self._own_rules: dict[int, tuple[Rule, ...]] = {}
+        self._is_collected = False
+        top = Node("", root, 0)
+        self._top = tuple(
+            match for depth, rules in enumerate(configs) for match in self._bind(rules, top, depth, passed=True)
+        )
 
     def collect(self) -> None:
-        """Walk, once."""
-        if not self._is_collected:
-            self._is_collected = True
-            super().collect()
-
-    def plan(self) -> Plan:
-        """Walk, and decide.
+        """Walk the model, then read what checkpoints have for it, once.
 
         Raises:
-            ModuleGraphError, ConfigError, CheckpointError, ShapeError, ParametrizationError: the model or a rule is not
-                fit for it.
+            ModuleGraphError, ConfigError, CheckpointError, ParametrizationError: The model or a rule is not fit for it.
         """
-        self.collect()
-        self.resolver = Resolver(self.surroundings.fan, Layouts(self.modules))
-        self._beaten: dict[tuple[tuple[int, ...], bool], tuple[Rule, ...]] = {}
-        entries = {record.fqn: self._decide(record) for record in self.records}
-        self.steps = [self._sparing(step, entries) if isinstance(step, Load) else step for step in self.steps]
-        self.steps.sort(key=lambda step: step.rank)
-        return Plan(
-            model=class_name(self.root),
-            entries=entries,
-            steps=tuple(self.steps),
-            initialized=tuple(self.initialized),
-        )
+        if self._is_collected:
+            return
+        self._is_collected = True
+        top = Scope(self._top, closed=self.surroundings.rules_only)
+        for node in walk(self.root):
+            del self._sites[node.depth :]
+            scope = self._enter(node, self._sites[-1].scope if self._sites else top)
+            site = Site(node, scope, scope.selection(node))
+            self._sites.append(site)
+            self._visit(site)
+            if self.surroundings.shallow:
+                break
+        for heads in self._loads:
+            self._load(*heads)
 
-    def _decide(self, record: Record) -> Entry:
-        if len(record.claims) > 1:
-            record.claims = tuple(sorted(record.claims, key=lambda claim: claim.rank))
-        claims, kept = record.claims, record.kept
-        if kept is not None and claims and claims[-1].rule.overwrite and may_overwrite(kept):
-            kept = None
-        if kept is None and not claims and self.surroundings.is_unwritten(record.tensors):
-            kept = NEVER_WRITTEN
-        settled = self.surroundings.settled
-        if settled and id(record.param) in settled:
-            return self._settled(record, settled[id(record.param)], claims)
-        if record.within is not None and claims and kept is None:
-            kept = self._against_weight(record, record.within)
-        winner = claims[-1] if claims and kept is None else None
-        shape, dtype = record.shape_and_dtype()
-        gets = self._gets(winner, record, shape, dtype)
-        return Entry(
-            fqn=record.fqn,
-            shape=shape,
-            dtype=dtype,
-            layer=record.layer,
-            fill=gets.fill,
-            rule=winner.rule if winner is not None else None,
-            beat=self._losers(claims, winner) if claims else (),
-            aliases=record.aliases,
-            kept=kept,
-            fans=gets.fans,
-            through=record.weight.through if record.weight is not None else "",
-            stored=record.stored,
-            own=record.own,
-            loader=self._loader(record, winner) if record.load is not None and kept is None else None,
-            deferred=self.resolver.defer(winner, record) if winner is not None and shape is None else None,
-            rank=winner.rank if winner is not None else (0, 0, 0, 0),
-        )
+    @property
+    def has_own(self) -> bool:
+        """Whether a module's own `init_weights` will run."""
+        return any(isinstance(step, OwnInit) for step in self.steps)
 
-    def _gets(
-        self, winner: Claim | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
-    ) -> Resolved:
-        if winner is None or shape is None:
-            return NOTHING
-        return self.resolver.resolve(winner, record, shape, dtype)
+    def is_passed(self, candidate: Candidate) -> bool:
+        """Whether a candidate's config was passed. Its number, or depth, is lower than those of modules' own."""
+        return abs(candidate.rank.config) < self.passed
 
-    @staticmethod
-    def _loader(record: Record, winner: Claim | None) -> Rule | None:
-        """The rule of the checkpoint that loading code may load into it, unless a later rule wins."""
-        load = record.load
-        return load.rule if load is not None and (winner is None or winner.rank < load.rank) else None
+    def _bind(self, rules: tuple[Rule, ...], node: Node, depth: int, *, passed: bool) -> Iterable[Match]:
+        """The rules of a config that fill parameters, once calls of functions and loads were noted."""
+        filling = []
+        for match, nodes in bind(rules, node, number=self._bound, depth=depth, passed=passed):
+            self.matches.append(match)
+            scheme = match.rule.initializer
+            if isinstance(scheme, Initializer):
+                filling.append(match)
+            elif isinstance(scheme, ModuleFunction):
+                match.has_modules = match.has_params = bool(nodes)
+                self.steps += (
+                    ModuleCall(fqn=each.fqn, scheme=scheme, whole=match.is_override, rule=match.rule, rank=match.rank)
+                    for each in nodes
+                )
+            else:
+                self._loads.append(Heads(match, nodes))
+        self._bound += 1
+        return filling
 
-    @staticmethod
-    def _against_weight(record: Record, weight: Record) -> str | None:
-        """Why a stored tensor that a rule names does not get it: a later rule sets the weight that it is a part of."""
-        later = max((claim.rank for claim in weight.claims), default=record.claims[-1].rank)
-        return f"set through {weight.fqn}" if later > record.claims[-1].rank else None
+    def _load(self, match: Match, nodes: Iterable[Node]) -> None:
+        candidate = Candidate(match.rank, match.rule, None)
+        for node in nodes:
+            load, tensors, likely = plan_load(match, node)
+            match.has_modules = True
+            match.has_params |= bool(tensors or load.coded)
+            self.steps.append(load)
+            for tensor in likely.values():
+                record = self.records.of(tensor)
+                if record is not None and (record.load is None or record.load.rank < load.rank):
+                    record.load = load
+            # Once for a weight that is computed from several.
+            found = {id(record): record for tensor in tensors.values() if (record := self.records.of(tensor))}
+            for record in found.values():
+                record.add(record.fqn, (candidate,))
 
-    def _settled(self, record: Record, inner: Entry, claims: Sequence[Claim]) -> Entry:
-        """An inner block's entry as the outer block sees it: only an outer checkpoint can still beat it (P2, P4)."""
-        outer = [claim for claim in claims if claim.rank[0] == LOADS and claim.rank[1] > -self.own_depth]
-        if inner.kept is not None and may_overwrite(inner.kept):  # By the model's own code, not by a rule (I2).
-            outer = []
-        losers = self._losers([claim for claim in claims if claim not in outer], None)
-        if not outer:
-            known = {id(rule): rule for rule in (*losers, *inner.beat)}
-            known.pop(id(inner.rule), None)
-            changes: dict[str, Any] = {
-                "beat": tuple(known.values()),
-                "rank": (SETTLED, 0, 0, 0),
-                "kept": inner.kept or "filled by an inner block",
-            }
-        else:
-            won = outer[-1]
-            beat = (*losers, *((inner.rule,) if inner.rule else ()))
-            changes = {
-                "beat": beat,
-                "rank": won.rank,
-                "rule": won.rule,
-                "fill": self._gets(won, record, *record.shape_and_dtype()).fill,
-                "kept": None,
-            }
-        return replace(inner, fqn=record.fqn, aliases=record.aliases, **changes)
+    def _enter(self, node: Node, above: Scope) -> Scope:
+        """The scope of a module: its parent's, unless the module has rules or an initialization of its own."""
+        module = node.module
+        if above.closed or id(module) in self.surroundings.carried_out:
+            return above
+        protocol = above.protocol or has_protocol(module)
+        touchable = self.surroundings.may_touch(module)
+        if touchable and self._runs_own(module, protocol):
+            return self._own_scope(node, above)
+        if has_protocol(module):
+            if is_initialized(module):
+                return Scope(above.matches, closed=True)
+            if touchable:
+                self.initialized.append(node.fqn)
+        rules = self._rules_of(node) if touchable else ()
+        own = tuple(self._bind(rules, node, self.passed + node.depth, passed=False)) if rules else ()
+        return Scope(above.matches + own, protocol=protocol) if own or protocol != above.protocol else above
 
-    def _sparing(self, load: Load, entries: Mapping[str, Entry]) -> Load:
-        """A load without what must be left alone, however well the checkpoint fits it.
+    def _own_scope(self, node: Node, above: Scope) -> Scope:
+        """The scope of a module that initializes itself and everything below it."""
+        module, asked = node.module, self.surroundings.asked or self.surroundings.policy.own_init == "run"
+        if not (asked or above.matches or has_protocol(module)):
+            return Scope((), closed=True)  # Its init_weights is left to whoever builds the model.
+        step = OwnInit(fqn=node.fqn, model=type(module).__name__, rank=Rank(OWN, len(self.steps), 0, 0))
+        if id(module) not in self._called:
+            self._called.add(id(module))
+            self.steps.append(step)
+        return Scope(above.matches, closed=True, own=step)
 
-        Raises:
-            CheckpointError: what is left cannot be written to.
-        """
-        keys, kept = dict.fromkeys(load.keys), []
-        for node in walk(unwrapped(self.modules[load.fqn])):
-            for name, tensor in own_tensors(node.module).items():
-                key = joined(node.fqn, name)
-                if key in keys and self._stays(node.module, tensor, load, entries):
-                    kept.append(key)
-                    del keys[key]
-                elif key in keys and not is_lazy(tensor) and is_expanded(tensor):
-                    raise expanded(load, key)
-        return replace(load, keys=tuple(keys), kept=tuple(kept)) if kept else load
+    def _rules_of(self, node: Node) -> tuple[Rule, ...]:
+        """A module's own rules, the same objects on every path to it."""
+        rules = self._own_rules.get(id(node.module))
+        if rules is None:
+            rules = own_rules(node.module, node.fqn)
+            if rules:
+                self._own_rules[id(node.module)] = rules
+        return rules
 
-    def _stays(self, module: nn.Module, tensor: Tensor, load: Load, entries: Mapping[str, Entry]) -> bool:
-        record = self.records.of(tensor)
-        if record is not None:
-            return entries[record.fqn].kept is not None
-        if self.surroundings.why_kept(module, [tensor]) is None:
+    def _runs_own(self, module: nn.Module, protocol: bool) -> bool:
+        """Whether to call a module's own `init_weights`; `protocol`: OpenMMLab's `BaseModule` would call it."""
+        about = self.surroundings
+        if about.policy.own_init == "skip" or id(module) in about.running:
             return False
-        # A buffer. If a checkpoint of an inner block has loaded it, it follows the parameters beside it (P4).
-        beside = (self.records.of(param) for param in module._parameters.values() if param is not None)
-        return not any(
-            record is not None
-            and id(record.param) in self.surroundings.settled
-            and entries[record.fqn].rule is load.rule
-            for record in beside
-        )
+        if not has_own_init_weights(module) or is_initialized(module):
+            return False
+        if about.policy.own_init == "run":
+            return True
+        return protocol if about.called is None else id(module) not in about.called
 
-    def _losers(self, claims: Sequence[Claim], winner: Claim | None) -> tuple[Rule, ...]:
-        if not claims or (winner is not None and len(claims) == 1):
-            return ()
-        key = tuple(id(claim) for claim in claims), winner is None
-        found = self._beaten.get(key)
-        if found is None:
-            # By identity: two equal rules at two places are two rules. A tied weight may meet one rule twice.
-            rules = {id(claim.rule): claim.rule for claim in claims}
-            if winner is not None:
-                rules.pop(id(winner.rule), None)
-            found = self._beaten[key] = tuple(rules.values())
-        return found
+    def _visit(self, site: Site) -> None:
+        node, module = site.node, site.node.module
+        self.modules[node.fqn] = module
+        if id(module) not in self._seen:
+            self._seen.add(id(module))
+            self.census[type(module)] += 1
+        if module._forward_pre_hooks or "parametrizations" in module._modules:
+            for weight in effective_weights(module):
+                self._add(site, weight.name, self.records.weight(node, weight))
+        for name, param in module._parameters.items():
+            if param is not None:
+                self._visit_param(site, name, param)
+        for name in site.selection.named:
+            buffer = module._buffers.get(name)
+            if buffer is not None:
+                self._add(site, name, self.records.named(node, name, buffer), named=True)
+
+    def _visit_param(self, site: Site, name: str, param: nn.Parameter) -> None:
+        record = self.records.of(param)
+        if record is not None and record.weight is not None:
+            # It follows the weight that is computed from it, unless a rule asks for it by name.
+            if name in site.selection.named:
+                self._add(site, name, self.records.named(site.node, name, param, within=record), named=True)
+            return
+        outer = self._owner(site) if isinstance(site.node.module, CONTAINERS) else site
+        # In a list of parameters also a part of the module that has the list: `scales.0` with a list `scales`.
+        path = joined(relative_name(site.node.fqn, outer.node.fqn), name) if outer is not site else name
+        record = self.records.param(outer.node, path, param)
+        self._add(outer, path, record)
+        if outer is not site:
+            self._add(site, name, record)
+
+    def _owner(self, site: Site) -> Site:
+        """The module that has a list of parameters; a list that is the model is its own."""
+        around = (above for above in reversed(self._sites) if not isinstance(above.node.module, CONTAINERS))
+        return next(around, site)
+
+    def _add(self, site: Site, name: str, record: Record, *, named: bool = False) -> None:
+        """Add what the rules that select a module give to one of its tensors."""
+        self.param_names[name] += 1
+        candidates = site.selection.candidates(name, named=named)
+        if candidates:
+            record.add(joined(site.node.fqn, name), candidates)
+        module = site.node.module
+        if name == "weight" and isinstance(module, EMBEDDINGS) and isinstance(module.padding_idx, int):
+            record.pad(module._parameters.get(name), module.padding_idx)
+        if site.scope.own is not None:
+            record.own = site.scope.own
+        record.kept = self.surroundings.why_kept(record.owner, record.tensors) or record.kept

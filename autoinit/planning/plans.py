@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from torch import nn
 
 from ..errors import StateError
 from ..sampling import VERSION
-from ..tables import Table
-from .entries import ByName, Entry, coverage, shape_text, summarize
+from .by_name import ByName
+from .entries import Entry
 from .reports import Report
 from .steps import Load, Step
 
@@ -50,6 +50,7 @@ class Plan(ByName[Entry]):
         Normal(mean=0, std=0.02) | init_cfg | ('1.weight',)
     """
 
+    _COLUMNS: ClassVar = ("parameter", "shape", "fill", "fans", "rule", "beat")
     model: str
     entries: Mapping[str, Entry]
     steps: tuple[Step, ...] = ()
@@ -63,11 +64,6 @@ class Plan(ByName[Entry]):
         return (self.model, dict(self.entries), self.steps) == (other.model, dict(other.entries), other.steps)
 
     __hash__ = None  # type: ignore[assignment]
-
-    @property
-    def uncovered(self) -> tuple[str, ...]:
-        """FQNs of the parameters that no rule covers."""
-        return tuple(fqn for fqn, entry in self.entries.items() if entry.is_uncovered)
 
     @property
     def loads(self) -> tuple[Load, ...]:
@@ -104,37 +100,10 @@ class Plan(ByName[Entry]):
             raise StateError("This plan was not made by autoinit.plan(), and nothing can carry it out.")
         return self.executor(self, module, seed=seed, prefix=prefix)
 
-    def table(self) -> Table:
-        """One row a parameter: name, shape, fill, the fans that it was made from, rule, and what the rule beat."""
-        entries = self.entries.values()
-        columns = {
-            "parameter": [entry.fqn for entry in entries],
-            "shape": [shape_text(entry.shape) for entry in entries],
-            "fill": [entry.gets for entry in entries],
-            "fans": [", ".join(map(str, entry.fans)) for entry in entries],
-            "rule": [entry.origin for entry in entries],
-            "beat": [", ".join(rule.origin for rule in entry.beat) for entry in entries],
-        }
-        if not any(columns["fans"]):
-            del columns["fans"]
-        covered = len(self.entries) - len(self.uncovered)
-        return Table(
-            title=f"Plan of {self.model}",
-            columns=tuple(columns),
-            rows=list(zip(*columns.values(), strict=True)),
-            caption=f"{covered} of {len(self.entries)} parameters covered",
-        )
-
-    def coverage(self) -> Table:
-        """One row a module type: how many of its parameters rules cover, and the names of those that they do not."""
-        return coverage(f"Coverage of {self.model}", self.entries.values(), set(self.uncovered))
-
-    def summary(self) -> Table:
-        """One row a rule: how many parameters and values it fills, and how many parameters others took from it."""
-        return summarize(f"Rules of {self.model}", self.entries.values())
-
-    def __str__(self) -> str:
-        return str(self.table())
+    @property
+    def caption(self) -> str:
+        """How many parameters rules cover."""
+        return f"{len(self.entries) - len(self.uncovered)} of {len(self.entries)} parameters covered"
 
     def __repr__(self) -> str:
         counts = f"{len(self.entries)} parameters, {len(self.uncovered)} uncovered, {len(self.steps)} steps"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -11,9 +13,11 @@ from torch import Tensor, nn
 from .. import _torch
 from ..layers import class_name, is_lazy
 from ..parametrized import Effective
-from .claims import Claim
+from .candidates import Candidate
 from .steps import Load, OwnInit
 from .tree import Node, joined
+
+rank_of = attrgetter("rank")
 
 
 class Padding(NamedTuple):
@@ -28,57 +32,60 @@ class Padding(NamedTuple):
     axis: int
 
 
+@dataclass(eq=False, slots=True)
 class Record:
-    """One tensor while claims on it are collected.
+    """One tensor that can be filled, and what the walk over its model found out about it.
 
     Args:
-        fqn: its first name.
-        param: what identifies it: the parameter or buffer; of a weight that is computed, the first that is stored.
-        owner: the module that it belongs to.
-        name: in that module.
-        weight: how it is set, if it is computed from stored tensors.
+        fqn: Its first name.
+        param: The parameter or buffer. For a weight that is computed, the first tensor that is stored for it.
+        owner: The module that it belongs to.
+        name: Its name in that module.
+        weight: How it is set, if it is computed from stored tensors.
+        within: The computed weight that it is stored for.
+        kept: Why it is left alone.
+        own: The call of a module's own `init_weights` that will run over it.
+        load: The load whose checkpoint has its name, if the loading code of a module decides.
+        padding: The rows that embeddings have for padding.
+        aliases: Its other names.
+        candidates: The rules that match it under its first name.
+        alias_candidates: The rules that match it under another name, with that name.
     """
 
-    __slots__ = (
-        "alias_claims",
-        "aliases",
-        "claims",
-        "fqn",
-        "kept",
-        "load",
-        "name",
-        "own",
-        "owner",
-        "padding",
-        "param",
-        "weight",
-        "within",
-    )
+    fqn: str
+    param: Tensor
+    owner: nn.Module
+    name: str
+    weight: Effective | None = None
+    within: Record | None = None
+    kept: str | None = None
+    own: OwnInit | None = None
+    load: Load | None = None
+    padding: Padding | None = None
+    # Tuples: of a million records most have one candidate, and no other name.
+    aliases: tuple[str, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    alias_candidates: tuple[tuple[str, Candidate], ...] = ()
 
-    def __init__(self, fqn: str, param: Tensor, owner: nn.Module, name: str, weight: Effective | None = None) -> None:
-        self.fqn = fqn
-        self.param = param
-        self.owner = owner
-        self.name = name
-        self.weight = weight
-        self.kept: str | None = None
-        self.own: OwnInit | None = None
-        """The call of a module's own `init_weights` that will run over it."""
-        self.padding: Padding | None = None
-        self.load: Load | None = None
-        """The load whose checkpoint has its name, if the loading code of a module decides."""
-        self.within: Record | None = None
-        """The computed weight that it is stored for."""
-        # Tuples: of a million records most have one claim, and no other name.
-        self.claims: tuple[Claim, ...] = ()
-        self.aliases: tuple[str, ...] = ()
-        self.alias_claims: tuple[tuple[str, Claim], ...] = ()
+    def add(self, fqn: str, candidates: tuple[Candidate, ...]) -> None:
+        """Add the rules that match it under one of its names."""
+        if fqn == self.fqn:
+            self.candidates += candidates
+        else:
+            self.alias_candidates += tuple((fqn, candidate) for candidate in candidates)
 
-    def claim(self, fqn: str, claim: Claim) -> None:
-        """Add a rule's wish, made under one of its names."""
-        self.claims += (claim,)
-        if fqn != self.fqn:
-            self.alias_claims += ((fqn, claim),)
+    def ranked(self) -> tuple[Candidate, ...]:
+        """All candidates in rising precedence: the last one wins."""
+        if not self.alias_candidates and len(self.candidates) < 2:
+            return self.candidates
+        others = (candidate for _, candidate in self.alias_candidates)
+        return tuple(sorted((*self.candidates, *others), key=rank_of))
+
+    @property
+    def winner(self) -> Candidate | None:
+        """The candidate of highest precedence."""
+        ranked = self.ranked()
+        return ranked[-1] if ranked else None
 
     def pad(self, table: Tensor | None, row: int) -> None:
         """Add a row that an embedding has for padding.
@@ -115,13 +122,9 @@ class Record:
         base = self.fqn[: len(self.fqn) - len(self.name)]
         return tuple(base + name for name in self.weight.stored)
 
-    @property
-    def is_lazy(self) -> bool:
-        return is_lazy(self.param)
-
     def shape_and_dtype(self) -> tuple[tuple[int, ...] | None, torch.dtype]:
         """Of the tensor as it is used; no shape while it is lazy."""
-        if self.is_lazy:
+        if is_lazy(self.param):
             return None, self.param.dtype
         picture = self.param if self.weight is None else self.weight.picture()
         return tuple(picture.shape), picture.dtype
@@ -152,8 +155,7 @@ class Records:
 
     def param(self, node: Node, name: str, param: Tensor) -> Record:
         """The record of a parameter under one of its names."""
-        fqn = f"{node.fqn}.{name}" if node.fqn else name
-        record = self.of(param)
+        fqn, record = joined(node.fqn, name), self.of(param)
         if record is None:
             address = address_of(param)
             record = self._by_address.get(address) if address is not None else None
@@ -163,21 +165,17 @@ class Records:
                     self._by_address[address] = record
                 return record
             self._also[id(param)] = record
-        if fqn != record.fqn and fqn not in record.aliases:
-            record.aliases += (fqn,)
-        return record
+        return self._under(fqn, record)
 
     def weight(self, node: Node, weight: Effective) -> Record:
         """The record of a computed weight; its stored tensors then belong to it."""
         fqn = joined(node.fqn, weight.name)
         first, *others = weight.stored.values()
         record = self._by_id.get(id(first))
-        if record is None:
-            record = self._by_id[id(first)] = Record(fqn, first, node.module, weight.name, weight)
-            for other in others:
-                self._also[id(other)] = record
-        elif fqn != record.fqn and fqn not in record.aliases:
-            record.aliases += (fqn,)
+        if record is not None:
+            return self._under(fqn, record)
+        record = self._by_id[id(first)] = Record(fqn, first, node.module, weight.name, weight)
+        self._also |= {id(other): record for other in others}
         return record
 
     def named(self, node: Node, name: str, tensor: Tensor, within: Record | None = None) -> Record:
@@ -185,8 +183,15 @@ class Records:
         key = id(tensor) if within is None else -id(tensor)
         record = self._by_id.get(key)
         if record is None:
-            record = self._by_id[key] = Record(joined(node.fqn, name), tensor, node.module, name)
-            record.within = within
+            fqn = joined(node.fqn, name)
+            record = self._by_id[key] = Record(fqn, tensor, node.module, name, within=within)
+        return record
+
+    @staticmethod
+    def _under(fqn: str, record: Record) -> Record:
+        """A record that is known already, after its other name was noted."""
+        if fqn != record.fqn and fqn not in record.aliases:
+            record.aliases += (fqn,)
         return record
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from ..sampling import VERSION
-from ..tables import Result, Table
-from .claims import COPY_OF
-from .entries import NEVER_WRITTEN, ByName, Entry, coverage, shape_text, summarize
+from .by_name import ByName
+from .entries import NEVER_WRITTEN, Entry
 from .steps import Load
+from .surroundings import COPY_OF
 
 FILLED, KEPT, LOADED, OWN, PENDING = "filled", "kept", "kept: loaded", "own init_weights", "pending"
 
@@ -53,24 +53,13 @@ class ReportEntry(Entry):
 
     def to_dict(self) -> dict[str, Any]:
         """Strings, numbers and lists only."""
-        return {
-            "shape": None if self.shape is None else list(self.shape),
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "layer": self.layer,
-            "outcome": self.outcome,
-            "fill": None if self.fill is None else repr(self.fill),
-            "rule": self.origin or None,
-            "beat": [rule.origin for rule in self.beat],
-            "aliases": list(self.aliases),
-            "fans": [
-                {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "convention": fans.convention} for fans in self.fans
-            ],
-            "through": self.through or None,
-        }
+        given = super().to_dict()
+        first = {key: given.pop(key) for key in ("shape", "dtype", "layer")}
+        return {**first, "outcome": self.outcome, **given}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Report(Result, ByName[ReportEntry]):
+class Report(ByName[ReportEntry]):
     """A mapping from FQN to `ReportEntry` over every parameter of a model, in model order.
 
     Args:
@@ -95,6 +84,7 @@ class Report(Result, ByName[ReportEntry]):
         2 filled; seed 0
     """
 
+    _COLUMNS: ClassVar = ("parameter", "shape", "outcome", "fill", "rule", "beat")
     model: str
     entries: dict[str, ReportEntry]
     seed: int | None = None
@@ -113,55 +103,20 @@ class Report(Result, ByName[ReportEntry]):
         return Counter(_kind(entry.outcome) for entry in self.entries.values())
 
     @property
-    def uncovered(self) -> tuple[str, ...]:
-        """FQNs of the parameters that nothing covered."""
-        return tuple(fqn for fqn, entry in self.entries.items() if entry.is_uncovered)
-
-    @property
     def caption(self) -> str:
         """The totals in one line."""
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self.outcomes.items())
         parts = [counts, *map(str, self.loads), "" if self.seed is None else f"seed {self.seed}"]
         return "; ".join(filter(None, parts))
 
-    def table(self) -> Table:
-        """One row a parameter: name, shape, outcome, fill, rule, and what the rule beat."""
-        rows = [
-            (
-                e.fqn,
-                shape_text(e.shape),
-                e.outcome,
-                e.gets,
-                e.origin,
-                ", ".join(rule.origin for rule in e.beat),
-            )
-            for e in self.entries.values()
-        ]
-        columns = ("parameter", "shape", "outcome", "fill", "rule", "beat")
-        return Table(title=f"Report of {self.model}", columns=columns, rows=rows, caption=self.caption)
-
-    def summary(self) -> Table:
-        """One row a rule: how many parameters and values it filled, and how many parameters others took from it."""
-        return summarize(f"Rules of {self.model}", self.entries.values())
-
     def amend(self, entry: Entry, outcome: str) -> None:
         """Say what became of a parameter that was pending."""
         self.entries[entry.fqn] = ReportEntry.of(entry, outcome)
 
-    def coverage(self) -> Table:
-        """One row a module type: how many of its parameters are covered, and the names of those that are not."""
-        return coverage(f"Coverage of {self.model}", self.entries.values(), set(self.uncovered))
-
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""
-        return {
-            "model": self.model,
-            "seed": self.seed,
-            "root": self.root,
-            "version": self.version,
-            "loads": [_load_dict(load) for load in self.loads],
-            "parameters": {fqn: entry.to_dict() for fqn, entry in self.entries.items()},
-        }
+        given = super().to_dict()
+        return {"model": given.pop("model"), "seed": self.seed, "root": self.root, **given}
 
     def __repr__(self) -> str:
         return f"Report({self.model}: {self.caption})"
@@ -169,15 +124,3 @@ class Report(Result, ByName[ReportEntry]):
 
 def _kind(outcome: str) -> str:
     return "copied" if outcome.startswith(COPY_OF) else outcome.partition(" (")[0]
-
-
-def _load_dict(load: Load) -> dict[str, Any]:
-    return {
-        "checkpoint": load.checkpoint.location,
-        "loaded": list(load.keys),
-        "missing": list(load.missing),
-        "unexpected": list(load.unexpected),
-        "mismatched": list(load.mismatched),
-        "other_dtype": list(load.other_dtype),
-        "kept": list(load.kept),
-    }

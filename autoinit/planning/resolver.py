@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from ..errors import ParametrizationError, ShapeError
-from ..fans import Layout
+from ..fans import Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Initializer, Resolved, resolve
 from ..parametrized import Effective
 from ..rules import Rule
-from .claims import Claim
+from .candidates import Candidate
 from .entries import Deferred
-from .layouts import Layouts
 from .policy import Fan
 from .records import Record
 
@@ -25,44 +25,47 @@ class Resolver:
 
     Args:
         fan: whose convention counts where a rule does not say.
-        layouts: how the model's weights are read.
+        modules: those of the model, by FQN.
     """
 
-    def __init__(self, fan: Fan, layouts: Layouts) -> None:
+    def __init__(self, fan: Fan, modules: Mapping[str, nn.Module]) -> None:
         self._fan = fan
-        self._layouts = layouts
+        self._modules = modules
+        self._inner: dict[int, Mapping[str, Layout | None]] = {}
         self._found: dict[tuple[int, tuple[int, ...], torch.dtype, Layout | None], Resolved] = {}
 
-    def resolve(self, claim: Claim, record: Record, shape: tuple[int, ...], dtype: torch.dtype) -> Resolved:
-        """What a claim gives to a tensor.
+    def resolve(self, candidate: Candidate, record: Record, shape: tuple[int, ...], dtype: torch.dtype) -> Resolved:
+        """What a candidate gives to a tensor.
 
         Raises:
             ShapeError: the scheme is not defined for it, or its memory cannot hold it.
             ParametrizationError: the weight cannot be set.
         """
-        scheme = claim.scheme
+        scheme = candidate.initializer
         if scheme is None:
             return Resolved(fill=None)
         try:
-            layout = self._layout(claim.rule, scheme, record)
+            layout = self._layout(candidate.rule, scheme, record)
             key = (id(scheme), shape, dtype, layout)
             found = self._found.get(key)
             if found is None:
                 found = self._found[key] = resolve(scheme, shape, dtype, layout)
-            if claim.rule.padding == "keep":
+            if candidate.rule.padding == "keep":
                 found = _padded(found, record, shape)
             if found.fill is not None:
                 _check_memory(found, record)
         except (ShapeError, ParametrizationError) as error:
-            text = f"{claim.rule.describe()}: {record.fqn} of {record.layer}: {error}"
-            raise type(error)(text, origin=claim.rule.origin, fqn=record.fqn) from error
+            text = f"{candidate.rule.describe()}: {record.fqn} of {record.layer}: {error}"
+            raise type(error)(text, origin=candidate.rule.origin, fqn=record.fqn) from error
         return found
 
-    def defer(self, claim: Claim, record: Record) -> Deferred | None:
-        """What is needed to resolve a claim on a lazy parameter later."""
-        if claim.scheme is None:
+    def defer(self, candidate: Candidate, record: Record) -> Deferred | None:
+        """What is needed to resolve a candidate for a lazy parameter later."""
+        if candidate.initializer is None:
             return None
-        return Deferred(scheme=claim.scheme, layout=self._layout(claim.rule, claim.scheme, record))
+        return Deferred(
+            scheme=candidate.initializer, layout=self._layout(candidate.rule, candidate.initializer, record)
+        )
 
     def _layout(self, rule: Rule, scheme: Initializer, record: Record) -> Layout | None:
         if scheme.reads == "nothing":
@@ -71,13 +74,44 @@ class Resolver:
         if isinstance(fan, Layout) and not fan.is_numbers:
             return fan
         whose = fan if isinstance(fan, str) else scheme.reads if self._fan == "auto" else self._fan
-        layout = None if whose == "torch" else self._layouts.of(record)
+        layout = None if whose == "torch" else self._layout_of(record)
         if isinstance(fan, Layout):
             base = layout or Layout()
             return replace(
                 base, fan_in=fan.fan_in or base.fan_in, fan_out=fan.fan_out or base.fan_out, label=fan.convention
             )
         return layout
+
+    def _layout_of(self, record: Record) -> Layout | None:
+        """How the modules around a tensor, or its own layer, read its axes, under any of its names.
+
+        Raises:
+            ShapeError: a convention failed.
+        """
+        for fqn in (record.fqn, *record.aliases):
+            for outer, path in splits(fqn):
+                module = self._modules.get(outer)
+                if module is None:
+                    continue
+                if id(module) not in self._inner:
+                    self._inner[id(module)] = dict(inner_layouts(module))
+                if path in self._inner[id(module)]:
+                    return self._inner[id(module)][path]
+        return own_layout(record.owner, record.name)
+
+
+def splits(fqn: str) -> Iterator[tuple[str, str]]:
+    """The modules around a parameter, the outermost first, each with the parameter's path in it.
+
+    Example:
+        >>> list(splits("block.attn.qkv.weight"))
+        [('', 'block.attn.qkv.weight'), ('block', 'attn.qkv.weight'), ('block.attn', 'qkv.weight')]
+    """
+    outer, path = "", fqn
+    while "." in path:
+        yield outer, path
+        name, _, path = path.partition(".")
+        outer = f"{outer}.{name}" if outer else name
 
 
 def _padded(found: Resolved, record: Record, shape: tuple[int, ...]) -> Resolved:

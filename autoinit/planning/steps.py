@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..checkpoints import Checkpoint
 from ..initializers import ModuleFunction
 from ..rules import Rule
-from .binding import Rank
+from .matches import Rank
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,18 @@ class Load:
             f"{len(self.unexpected)} unexpected, {len(self.mismatched)} mis-shaped, "
             f"{len(self.other_dtype)} of another dtype{kept}"
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strings and lists only."""
+        return {
+            "checkpoint": self.checkpoint.location,
+            "loaded": list(self.keys),
+            "missing": list(self.missing),
+            "unexpected": list(self.unexpected),
+            "mismatched": list(self.mismatched),
+            "other_dtype": list(self.other_dtype),
+            "kept": list(self.kept),
+        }
 
 
 Step = OwnInit | ModuleCall | Load

@@ -60,6 +60,11 @@ def walk(root: nn.Module) -> Iterator[Node]:
                     stack.append(Node(child_fqn, child, depth + 1))
 
 
+def relative_name(fqn: str, base: str) -> str:
+    """An FQN as seen from one of its ancestors."""
+    return fqn[len(base) + 1 :] if base else fqn
+
+
 def joined(base: str, name: str) -> str:
     """The FQN of something below `base`, either of which may be the root's empty one."""
     return f"{base}.{name}" if base and name else base or name
@@ -82,3 +87,12 @@ def wraps(module: nn.Module) -> frozenset[str]:
     if any(base.__name__ in PARALLEL for base in type(module).__mro__):
         return WRAPPED | {"module"}
     return WRAPPED
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The model inside wrappers such as DistributedDataParallel or a compiled module."""
+    while True:
+        inner = next((child for name, child in module._modules.items() if name in wraps(module) and child), None)
+        if inner is None:
+            return module
+        module = inner

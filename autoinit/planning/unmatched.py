@@ -6,18 +6,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import MatchError, TargetError, nearest, warn
+from ..errors import MatchError, nearest, warn
 from ..globs import is_plain
 from ..layers import class_name, is_known, is_layer, suggestion
-from ..rules import Rule
-from .binding import Bound, relative_name
+from .matches import Match
 from .planner import Planner
 from .policy import Unmatched
+from .tree import relative_name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What the rules of one plan matched; holds classes and names, no modules."""
+    """What the rules of one plan matched; holds classes and names, no modules.
+
+    Args:
+        model: Class name of the root.
+        matches: The rules and overrides.
+        census: How often each class occurs.
+        param_names: How often each name of a parameter occurs.
+    """
 
     model: str
     matches: tuple[Match, ...]
@@ -25,45 +32,25 @@ class Tally:
     param_names: Counter[str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Match:
-    """How much of one model one rule matched."""
-
-    rule: Rule
-    passed: bool
-    is_override: bool
-    missing: TargetError | None
-    has_modules: bool
-    has_params: bool
-    hint: str
-    """The module whose name is nearest to a `name` that matches none, or whose children were perhaps meant."""
-
-
 def tally(planner: Planner) -> Tally:
     """What the rules of a plan matched."""
-    matches = tuple(
-        Match(
-            rule=bound.rule,
-            passed=bound.source.passed,
-            is_override=bound.is_override,
-            missing=bound.missing[0] if bound.missing else None,
-            has_modules=bound.has_modules,
-            has_params=bound.has_params,
-            hint=_nearest_module(bound, planner),
-        )
-        for bound in planner.bounds
+    for match in planner.matches:
+        match.hint = _hint(match, planner)
+    return Tally(
+        model=class_name(planner.root),
+        matches=tuple(planner.matches),
+        census=planner.census,
+        param_names=planner.param_names,
     )
-    model = class_name(planner.root)
-    return Tally(model=model, matches=matches, census=planner.census, param_names=planner.param_names)
 
 
-def _nearest_module(bound: Bound, planner: Planner) -> str:
-    if bound.is_override or bound.has_params or not bound.rule.name:
+def _hint(match: Match, planner: Planner) -> str:
+    if match.is_override or match.has_params or not match.rule.name:
         return ""
-    if bound.has_modules:
-        return f" For all that is below it: {bound.rule.name[0] + '.**'!r}."
-    fqns = [relative_name(fqn, bound.source.node.fqn) for fqn in planner.modules if fqn]
-    found = next(filter(None, (nearest(name, fqns) for name in bound.rule.name if is_plain(name))), "")
+    if match.has_modules:
+        return f" For all that is below it: {match.rule.name[0] + '.**'!r}."
+    fqns = [relative_name(fqn, match.base) for fqn in planner.modules if fqn]
+    found = next(filter(None, (nearest(name, fqns) for name in match.rule.name if is_plain(name))), "")
     top = list(dict.fromkeys(fqn.partition(".")[0] for fqn in fqns))
     return found or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
 
@@ -105,9 +92,9 @@ def _problem(
         return missing, True
     typos = [layer for layer in rule.layer if not _present(layer, census) and not is_known(layer)]
     if typos:
-        hint = suggestion(typos, census)
+        nearest_class = suggestion(typos, census)
         what = rule.describe() if len(rule.layer) == 1 else f"{rule.origin} (layer={typos[0]!r})"
-        return MatchError(f"{what} matches no module of {models}.{hint}", origin=rule.origin), True
+        return MatchError(f"{what} matches no module of {models}.{nearest_class}", origin=rule.origin), True
     if not matches[0].is_override and not rule.selects_by_itself:
         return None
     if not any(match.has_modules for match in matches):
@@ -116,9 +103,9 @@ def _problem(
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
     if not any(match.has_params for match in matches):
         wanted = rule.params or ("weight", "bias")
-        hint = _nearest_param(rule.params, names) if rule.params else matches[0].hint
+        remedy = _nearest_param(rule.params, names) if rule.params else matches[0].hint
         text = (
-            f"{rule.describe()} matches modules of {models} but none of their parameters ({', '.join(wanted)}).{hint}"
+            f"{rule.describe()} matches modules of {models} but none of their parameters ({', '.join(wanted)}).{remedy}"
         )
         return MatchError(text, origin=rule.origin), rule.params is not None
     return None

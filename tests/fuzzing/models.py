@@ -42,7 +42,7 @@ class Mixed(nn.Module):
 
 
 class Named(nn.Module):
-    """Names on which a backtracking matcher would spend a lifetime, and names of other scripts."""
+    """Names of many letters, of other scripts, and with wildcards in them."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -82,10 +82,10 @@ def _loads(rule: Rule) -> bool:
 def _decide(module: nn.Module, rules: tuple[Rule, ...], unmatched: Unmatched) -> tuple[Planner, Plan]:
     planner = Planner(module, [rules], Surroundings(rules_only=True))
     plan = make_plan(planner)
-    for bound in planner.bounds:
+    for match in planner.matches:
         # The one thing that matches nothing and that the original refuses, too.
-        if bound.missing:
-            raise bound.missing[0]
+        if match.missing is not None:
+            raise match.missing
     check_unmatched([tally(planner)], unmatched)
     warn_of_conflicts([planner])
     return planner, plan
