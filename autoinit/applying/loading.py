@@ -77,30 +77,20 @@ class Loading:
         self._targets = targets
         self._keys = frozenset(step.keys)
         self._staying = frozenset((*step.kept, *step.other_dtype))
-        self._planned = {id(tensor) for fqn in plan for tensor in targets.tensors(fqn)}
-        self._fqns = {id(tensor): fqn for fqn in plan for tensor in targets.tensors(fqn)}
-        self._left = {
-            id(tensor) for fqn, entry in plan.items() if self._leaves(entry) for tensor in targets.tensors(fqn)
-        }
-        self._won = {
-            id(tensor): fqn
-            for fqn, entry in plan.items()
-            if entry.rule is step.rule and not entry.kept
-            for tensor in targets.tensors(fqn)
-        }
+        # Two for a tensor that is stored for a computed weight and that a rule names as well.
+        self._entries: dict[int, list[Entry]] = {}
+        for fqn, entry in plan.items():
+            for tensor in targets.tensors(fqn):
+                self._entries.setdefault(id(tensor), []).append(entry)
         self.written: set[str] = set()
         self.shapes: dict[str, tuple[int, ...] | None] = {}
-
-    def _leaves(self, entry: Entry) -> bool:
-        """Whether a parameter is none of this load's: it is kept, or a later rule has it."""
-        return entry.kept is not None or entry.rank > self.step.rank
 
     def names(self, recipient: Recipient) -> list[str]:
         """What a recipient is to be given, by the checkpoint's names."""
         if not recipient.whole:
             prefix, own = recipient.prefix, own_tensors(recipient.module)
             return [prefix + name for name, tensor in own.items() if self._is_wanted(prefix + name, tensor)]
-        if all(id(tensor) in self._left or name in self._staying for name, tensor in tensors_below(recipient)):
+        if all(self._is_left(name, tensor) for name, tensor in tensors_below(recipient)):
             return []
         return [name for name in self.step.checkpoint.shapes if name.startswith(recipient.prefix)]
 
@@ -146,9 +136,10 @@ class Loading:
     def _rebind(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
         """Note the tensors that the loading code of a module has put in the place of others."""
         for name, tensor in after.items():
-            fqn = self._fqns.get(id(before.get(name)))
-            if fqn is not None and before[name] is not tensor:
-                self._fqns[id(tensor)] = fqn
+            entries = self._entries.get(id(before.get(name)))
+            if entries and before[name] is not tensor:
+                self._entries[id(tensor)] = entries
+                fqn = entries[-1].fqn
                 if fqn not in self._targets.weights:
                     self._targets.params[fqn] = tensor
                     self.shapes[fqn] = None if is_lazy(tensor) else tuple(tensor.shape)
@@ -178,9 +169,7 @@ class Loading:
         return shape is not None and not is_lazy(tensor) and shape != tensor.shape
 
     def _note(self, tensor: Tensor) -> None:
-        fqn = self._fqns.get(id(tensor))
-        if fqn is not None:
-            self.written.add(fqn)
+        self.written.update(entry.fqn for entry in self._entries.get(id(tensor), ())[-1:])
 
     def finish(self, model: str) -> None:
         """Judge what fitted, if that was not known before."""
@@ -197,10 +186,17 @@ class Loading:
                     hook(module, told)
 
     def _is_wanted(self, name: str, tensor: Tensor) -> bool:
-        return name in self._keys and (id(tensor) in self._won or id(tensor) not in self._planned)
+        """Whether this load has won a tensor, or no rule is about it: a buffer."""
+        entries = self._entries.get(id(tensor))
+        return name in self._keys and (not entries or any(e.rule is self.step.rule and not e.kept for e in entries))
+
+    def _is_left(self, name: str, tensor: Tensor) -> bool:
+        """Whether a tensor is none of this load's: it is kept, or a later rule has it."""
+        entries = self._entries.get(id(tensor), ())
+        return name in self._staying or any(e.kept is not None or e.rank > self.step.rank for e in entries)
 
     def _stays(self, name: str, tensor: Tensor) -> bool:
-        return (id(tensor) in self._left or name in self._staying) and not is_lazy(tensor)
+        return self._is_left(name, tensor) and not is_lazy(tensor)
 
     @contextmanager
     def _explained(self, module: nn.Module, errors: list[str]) -> Iterator[None]:

@@ -165,7 +165,7 @@ def write(param: Tensor, entry: Entry, values: Values) -> Entry:
     """
     known = materialized(entry, tuple(param.shape))
     if known.fill is not None:
-        targets = Targets(params={entry.fqn: param}, modules={}, fqns={}, weights={})
+        targets = Targets(params={entry.fqn: param}, modules={}, weights={})
         with without_modes():
             for _ in fill_in([known], targets, values):
                 pass
