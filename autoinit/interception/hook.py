@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 
 from .. import _torch
 from ..construction import ACCELERATORS
-from ..patches import Patches
+from ..patches import Patches, Wrapper, around
 from ..planning import ENGINES
 from . import copying, first_uses, unseen
 from .built import is_parallel
@@ -98,7 +98,7 @@ def _watch(cls: type) -> None:
         for name, wrapper in WATCHED.items():
             # A plain method: some classes have an option or a property of that name.
             if isinstance(base.__dict__.get(name), FunctionType) and base.__module__ not in ENGINES:
-                _patches.also(base, name, wrapper)
+                _patches.also(base, name, around(wrapper))
 
 
 def _on_init_weights(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -123,21 +123,28 @@ WATCHED = {
 }
 """Methods that classes have of their own, and what is told of their calls."""
 
-_patches.want(nn.Module, "__init__", _on_init)
-_patches.want(nn.Module, "__reduce_ex__", copying.on_reduce)
-_patches.want(nn.Module, "__setstate__", copying.on_setstate)
-_patches.want_instead(nn.Module, "register_parameter", unseen.registering)
-_patches.want(nn.Module, "load_state_dict", unseen.on_load_state_dict)
-_patches.want(nn.init, _torch.NO_GRAD_TRUNC_NORMAL, unseen.on_trunc_normal)
-_patches.want(threading.Thread, "start", unseen.on_thread)
-_patches.want(ThreadPoolExecutor, "submit", unseen.on_thread)
-for owners in ((torch, torch.random), *ACCELERATORS):
-    for name in ("get_rng_state", "set_rng_state", "manual_seed", "manual_seed_all", "seed", "seed_all"):
-        for module in owners:
-            if hasattr(module, name):
-                _patches.want(module, name, unseen.on_generator)
-for layer in (nn.Embedding, nn.EmbeddingBag):
-    _patches.want(layer, "from_pretrained", unseen.on_pretrained)
-for owner in (torch, torch.utils.dlpack):
-    _patches.want(owner, "to_dlpack", unseen.on_address)
-_patches.want(parametrize, _torch.INJECT_NEW_CLASS, _on_new_class)
+STATES = ("get_rng_state", "set_rng_state", "manual_seed", "manual_seed_all", "seed", "seed_all")
+PATCHED: tuple[tuple[Any, str, Wrapper], ...] = (
+    (nn.Module, "__init__", _on_init),
+    (nn.Module, "__reduce_ex__", copying.on_reduce),
+    (nn.Module, "__setstate__", copying.on_setstate),
+    (nn.Module, "load_state_dict", unseen.on_load_state_dict),
+    (nn.init, _torch.NO_GRAD_TRUNC_NORMAL, unseen.on_trunc_normal),
+    (threading.Thread, "start", unseen.on_thread),
+    (ThreadPoolExecutor, "submit", unseen.on_thread),
+    (nn.Embedding, "from_pretrained", unseen.on_pretrained),
+    (nn.EmbeddingBag, "from_pretrained", unseen.on_pretrained),
+    (torch, "to_dlpack", unseen.on_address),
+    (torch.utils.dlpack, "to_dlpack", unseen.on_address),
+    (parametrize, _torch.INJECT_NEW_CLASS, _on_new_class),
+    *(
+        (module, name, unseen.on_generator)
+        for modules in ((torch, torch.random), *ACCELERATORS)
+        for name in STATES
+        for module in modules
+        if hasattr(module, name)
+    ),
+)
+for owner, name, wrapper in PATCHED:
+    _patches.want(owner, name, around(wrapper))
+_patches.want(nn.Module, "register_parameter", unseen.registering)

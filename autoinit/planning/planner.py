@@ -19,7 +19,7 @@ from .collecting import Collector
 from .entries import NEVER_WRITTEN, Entry
 from .layouts import Layouts
 from .loads import expanded
-from .plans import Plan
+from .plans import Executor, Plan
 from .recipients import own_tensors
 from .records import Record
 from .resolver import Resolver, is_expanded
@@ -40,8 +40,11 @@ class Planner(Collector):
             self._is_collected = True
             super().collect()
 
-    def plan(self) -> Plan:
+    def plan(self, executor: Executor | None = None) -> Plan:
         """Walk, and decide.
+
+        Args:
+            executor: What applies the plan.
 
         Raises:
             ModuleGraphError, ConfigError, CheckpointError, ShapeError, ParametrizationError: the model or a rule is not
@@ -58,6 +61,8 @@ class Planner(Collector):
             entries=entries,
             steps=tuple(self.steps),
             initialized=tuple(self.initialized),
+            version=self.surroundings.version,
+            executor=executor,
         )
 
     def _decide(self, record: Record) -> Entry:
