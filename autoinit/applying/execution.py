@@ -50,15 +50,15 @@ def apply_plan(
     prefix: str = "",
     targets: Targets | None = None,
 ) -> Report:
-    """Apply a plan: fills and steps in rising precedence, each parameter's fill once.
+    """Apply a plan to a model with the same parameters, from outside of what surrounds the call.
 
     Args:
-        plan: of this model or of one with the same parameters.
-        module: what to write to.
-        seed: any integer, or None to draw one if anything is random.
-        root: index of the model among the roots of its block.
-        prefix: name of the model in a larger one.
-        targets: the plan's parameters in the model, if they have been found already.
+        plan: Fills and steps, each parameter's fill once.
+        module: Model to write to.
+        seed: Any integer; None draws one if anything is random.
+        root: Index of the model among the roots of its block.
+        prefix: Name of the model in a larger one.
+        targets: The plan's parameters in the model, if they have been found already.
 
     Raises:
         MatchError, StateError: the model does not fit the plan; nothing is changed.
@@ -132,7 +132,7 @@ class Application:
                     self._run_step(step)
         finally:
             running.reset(token)
-        self.plan = credited(self.plan, self._loads)
+        self.plan = credited(self.plan, self._loads, self.targets)
         if watch is not None:
             self._note_written(watch)
         for fqn in self.plan.initialized:

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +68,6 @@ class Loading:
     Attributes:
         step: The step, with the counts of what the loading code of modules took.
         written: FQNs of the plan's parameters that were written.
-        shapes: Shapes of new tensors that loading code has put in the place of parameters, by FQN.
     """
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
@@ -83,7 +81,6 @@ class Loading:
             for tensor in targets.tensors(fqn):
                 self._entries.setdefault(id(tensor), []).append(entry)
         self.written: set[str] = set()
-        self.shapes: dict[str, tuple[int, ...] | None] = {}
 
     def names(self, recipient: Recipient) -> list[str]:
         """What a recipient is to be given, by the checkpoint's names."""
@@ -109,18 +106,13 @@ class Loading:
         before = dict(tensors_below(recipient))
         staying = {name: tensor for name, tensor in before.items() if self._stays(name, tensor)}
         errors: list[str] = []
-        unexpected: list[str] = []
-        told, versions = IncompatibleKeys([], []), self.step.checkpoint.versions
+        told = IncompatibleKeys([], [])
         recorder = WriteRecorder(tensor for tensor in before.values() if not is_lazy(tensor))
         with self._explained(recipient.module, errors), writable(before.values()), _kept(recipient, staying):
-            for name, tensor in before.items():
-                if name in state:
-                    state[name] = _as_stored_in(tensor, state[name])
-            sources = {id(tensor): name for name, tensor in state.items()}
+            for name in before.keys() & state.keys():
+                state[name] = _as_stored_in(before[name], state[name])
             with recorder:
-                for _, left, _ in hand_over(recipient.module, state, recipient.prefix, versions, told, errors):
-                    new = told.unexpected_keys[len(unexpected) :]
-                    unexpected += [sources.get(id(left.get(key)), key) for key in new]
+                unexpected = self._hand_over(recipient, state, told, errors)
         refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
         after = dict(tensors_below(recipient))
         # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
@@ -133,6 +125,18 @@ class Loading:
         self._rebind(before, after)
         self._count(after, taken, refused, unexpected)
 
+    def _hand_over(
+        self, recipient: Recipient, state: dict[str, Tensor], told: IncompatibleKeys, errors: list[str]
+    ) -> list[str]:
+        """Let modules load; gives the names of the checkpoint that they do not know."""
+        unexpected: list[str] = []
+        sources = {id(tensor): name for name, tensor in state.items()}
+        versions = self.step.checkpoint.versions
+        for _, left, _ in hand_over(recipient.module, state, recipient.prefix, versions, told, errors):
+            new = told.unexpected_keys[len(unexpected) :]
+            unexpected += [sources.get(id(left.get(key)), key) for key in new]
+        return unexpected
+
     def _rebind(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
         """Note the tensors that the loading code of a module has put in the place of others."""
         for name, tensor in after.items():
@@ -142,7 +146,6 @@ class Loading:
                 fqn = entries[-1].fqn
                 if fqn not in self._targets.weights:
                     self._targets.params[fqn] = tensor
-                    self.shapes[fqn] = None if is_lazy(tensor) else tuple(tensor.shape)
 
     def _count(self, below: dict[str, Tensor], taken: set[str], refused: set[str], unexpected: list[str]) -> None:
         """Note which tensors the loading code of a module wrote, and which it did not."""
@@ -217,18 +220,24 @@ class Loading:
         raise ApplyError(text, origin=origin, fqn=self.step.fqn) from error
 
 
-def credited(plan: Plan, loads: Sequence[Loading]) -> Plan:
+def credited(plan: Plan, loads: Sequence[Loading], targets: Targets) -> Plan:
     """The plan with the checkpoints' rules for the parameters that the loading code of modules wrote."""
     known: dict[str, Entry] = {}
     for loading in loads:
+        rule, rank = loading.step.rule, loading.step.rank
         for fqn in loading.written:
             entry = known.get(fqn, plan[fqn])
-            if entry.rule is not loading.step.rule:
+            if entry.rule is not rule:
                 beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
-                changes: dict[str, Any] = {"fill": None, "fans": (), "deferred": None, "rank": loading.step.rank}
-                changes["shape"] = loading.shapes.get(fqn, entry.shape)
-                known[fqn] = replace(entry, rule=loading.step.rule, beat=beat, **changes)
+                shape = entry.shape if fqn in targets.weights else _shape_of(targets.params[fqn])
+                known[fqn] = replace(
+                    entry, rule=rule, beat=beat, shape=shape, fill=None, fans=(), deferred=None, rank=rank
+                )
     return replace(plan, entries={**plan.entries, **known}) if known else plan
+
+
+def _shape_of(tensor: Tensor) -> tuple[int, ...] | None:
+    return None if is_lazy(tensor) else tuple(tensor.shape)
 
 
 @contextmanager

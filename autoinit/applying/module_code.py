@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from itertools import chain
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import ApplyError, AutoInitError
 from ..layers import is_lazy
@@ -25,31 +26,19 @@ def run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets) -> dict[s
         ApplyError: the code failed. What is kept is kept all the same.
     """
     tensors = {fqn: [each for each in targets.tensors(fqn) if not is_lazy(each)] for fqn in plan}
-    kept = {
-        tensor: tensor.detach().clone()
-        for fqn, entry in plan.items()
-        if entry.kept not in (None, NEVER_WRITTEN)
-        for tensor in tensors[fqn]
-    }
-    recorder, module = WriteRecorder(each for group in tensors.values() for each in group), targets.modules[step.fqn]
-    made_for_inference = any(tensor.is_inference() for tensor in module.parameters())
+    keeping = (fqn for fqn, entry in plan.items() if entry.kept not in (None, NEVER_WRITTEN))
+    kept = {tensor: tensor.detach().clone() for fqn in keeping for tensor in tensors[fqn]}
+    recorder, module = WriteRecorder(chain.from_iterable(tensors.values())), targets.modules[step.fqn]
+    mode = torch.inference_mode() if any(each.is_inference() for each in module.parameters()) else nullcontext()
     try:
-        with _explained(step, module), torch.inference_mode() if made_for_inference else nullcontext(), recorder:
+        with _explained(step, module), mode, recorder:
             _call(step, module)
     finally:
-        _put_back_written(kept, recorder)
+        for tensor, before in kept.items():
+            if recorder.wrote(tensor):
+                put_back(tensor, before)
     outcome = OWN if isinstance(step, OwnInit) else FILLED
-    return {
-        fqn: outcome
-        for fqn, group in tensors.items()
-        if any(recorder.wrote(tensor) for tensor in group if tensor not in kept)
-    }
-
-
-def _put_back_written(kept: dict[Tensor, Tensor], recorder: WriteRecorder) -> None:
-    for tensor, before in kept.items():
-        if recorder.wrote(tensor):
-            put_back(tensor, before)
+    return {fqn: outcome for fqn, group in tensors.items() if any(map(recorder.wrote, set(group) - kept.keys()))}
 
 
 def _call(step: OwnInit | ModuleCall, module: nn.Module) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from torch import Tensor, nn
@@ -23,8 +23,8 @@ class Targets:
 
     params: dict[str, Tensor]
     """Of a weight that is computed, the first that is stored."""
-    modules: dict[str, nn.Module]
-    weights: Mapping[str, Effective]
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    weights: Mapping[str, Effective] = field(default_factory=dict)
     """Those of the parameters that are computed from stored ones, and set through them."""
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import FrameType
 from typing import TypeGuard
@@ -15,7 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from .. import _torch
 from ..applying import Application
-from ..construction import Content, Postponed, Region, Watch, has_memory, plain
+from ..construction import ConstructionRecord, Content, Postponed, Region, Watch, has_memory, plain
 from ..fills import Blocks, Custom, Fill, Padded
 from ..planning import ENGINES, Entry, Load, Plan, loads_rule
 
@@ -65,22 +65,14 @@ class Deferral:
         """What a tensor holds; None if nothing was written to it, or if nothing was watched."""
         return self.watch.record.content(tensor) if self.watch is not None else None
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> AbstractContextManager[object]:
         """A stretch in which models are looked at for anything but their values: nothing is brought up to date."""
-        if self.watch is None:
-            yield
-        else:
-            with self.watch.aside():
-                yield
+        return nullcontext() if self.watch is None else self.watch.aside()
 
     @contextmanager
     def signed(self, writer: int) -> Iterator[None]:
         """A stretch in which the record says of what autoinit fills who has filled it."""
-        if self.watch is None:
-            yield
-            return
-        record = self.watch.record
+        record = self.watch.record if self.watch is not None else ConstructionRecord()
         before, record.writer = record.writer, writer
         try:
             yield
