@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from .applying import execute, make_plan, targets_of
+from .applying import Application, check_agreement, make_plan, targets_of
 from .errors import ConfigTypeError
 from .initializers import Caffe2Xavier, Constant, Initializer, Kaiming, Normal, TruncNormal, Uniform, Xavier
 from .modes import without_modes
@@ -106,4 +106,8 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
     planner = Planner(module, [(rule,)], SURROUNDINGS)
     plan = make_plan(planner)
     with without_modes():
-        execute(plan, module, None, 0, targets_of(planner, plan))
+        application = Application(plan, module, targets_of(planner, plan))
+        check_agreement([application], None)
+        application.run()
+        if application.has_deferred:
+            application.report()  # It is amended when the parameters get their shapes.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import torch
 
@@ -13,8 +13,7 @@ AUTOCASTING = ("cpu", "cuda", "xpu", "mps", "hpu", "mtia", "xla")
 """Device types for which torch can autocast."""
 
 
-@contextmanager
-def without_modes() -> Iterator[None]:
+def without_modes() -> AbstractContextManager[None]:
     """Run a block of code as if nothing surrounded the call: neither modes nor `torch.func` nor `torch.jit.trace`.
 
     Function modes, dispatch modes (`FakeTensorMode`), transforms, tracing, autocast and inference mode end inside and
@@ -26,6 +25,22 @@ def without_modes() -> Iterator[None]:
         ...     print(torch.empty(2).device)
         cpu
     """
+    return _without_all() if _is_surrounded() else nullcontext()
+
+
+def _is_surrounded() -> bool:
+    return bool(
+        _torch.number_of_function_modes()
+        or _torch.number_of_dispatch_modes()
+        or _torch.is_transforming()
+        or _torch.tracing_state() is not None
+        or torch.is_inference_mode_enabled()
+        or any(map(torch.is_autocast_enabled, AUTOCASTING))
+    )
+
+
+@contextmanager
+def _without_all() -> Iterator[None]:
     with ExitStack() as stack:
         # First, so that a function mode does not see the calls below.
         if _torch.number_of_function_modes():

@@ -103,12 +103,8 @@ class Patches:
         self._wanted: list[tuple[Owner, str, Make]] = []
         self._installed: list[tuple[Stack, Make]] = []
 
-    def want(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
-        """Have `wrapper(wrapped, instance, args, kwargs)` around a method whenever a block is open."""
-        self._wanted.append((owner, name, _wrapped_by(wrapper)))
-
-    def want_instead(self, owner: Owner, name: str, make: Make) -> None:
-        """Have `make(original)` instead of a method: for what is called so often that the wrapping itself counts."""
+    def want(self, owner: Owner, name: str, make: Make) -> None:
+        """Have `make(original)` in place of a function whenever a block is open."""
         self._wanted.append((owner, name, make))
 
     def acquire(self) -> None:
@@ -117,7 +113,7 @@ class Patches:
             self._count += 1
             if self._count == 1:
                 for owner, name, make in self._wanted:
-                    self._install(owner, name, make)
+                    self._installed.append((_push(owner, name, make), make))
 
     def release(self) -> None:
         """Count one block less, and undo the patches with the last."""
@@ -127,19 +123,17 @@ class Patches:
                 while self._installed:
                     _remove(*self._installed.pop())
 
-    def also(self, owner: Owner, name: str, wrapper: Wrapper) -> None:
-        """Patch one more method until the last open block ends."""
-        self.also_instead(owner, name, _wrapped_by(wrapper))
-
-    def also_instead(self, owner: Owner, name: str, make: Make) -> None:
-        """Have `make(original)` instead of one more method until the last open block ends."""
+    def also(self, owner: Owner, name: str, make: Make) -> None:
+        """Patch one more function until the last open block ends."""
         with self._lock:
             known = any(stack.owner is owner and stack.name == name for stack, _ in self._installed)
             if self._count and not known:
-                self._install(owner, name, make)
+                self._installed.append((_push(owner, name, make), make))
 
-    def _install(self, owner: Owner, name: str, make: Make) -> None:
-        self._installed.append((_push(owner, name, make), make))
+
+def around(wrapper: Wrapper) -> Make:
+    """Have `wrapper(wrapped, instance, args, kwargs)` around a function."""
+    return lambda original: wrapt.FunctionWrapper(original, wrapper)
 
 
 def within(enter: Callable[[Any], AbstractContextManager[None] | None]) -> Make:
@@ -161,7 +155,3 @@ def within(enter: Callable[[Any], AbstractContextManager[None] | None]) -> Make:
         return method
 
     return make
-
-
-def _wrapped_by(wrapper: Wrapper) -> Make:
-    return lambda original: wrapt.FunctionWrapper(original, wrapper)

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _pop_mode
 
 from autoinit.construction import ConstructionRecord, Content, current_watches
 from autoinit.construction.postponed import Fill, Postponed
-from autoinit.interception import block, census, context, deferring, hook, run
+from autoinit.interception import batch, block, built, context, copying, deferring, first_uses, run
 from autoinit.planning import Surroundings
 
 from .interceptor_machine import Interceptor
@@ -28,16 +28,16 @@ def nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def fills_all_the_same(each: run.Run, *, failed: bool) -> None:
-    each.settle()
+def fills_all_the_same(each: run.Run, *, failed: bool, ends: bool = True) -> None:
+    each.initialize(ends=True)
     each.deferral.end()
 
 
 def notices_for_itself_alone(self: run.Run, module: Any) -> None:
-    self.census.add(module)
+    self.built.add(module)
 
 
-def adds_a_copy_as_if_it_were_new(self: census.Census, copy: Any, original: Any) -> None:
+def adds_a_copy_as_if_it_were_new(self: built.BuiltModules, copy: Any, original: Any) -> None:
     self.add(copy)
 
 
@@ -47,9 +47,19 @@ def may_be_replaced(self: run.Run, tensor: Any) -> Content | None:
     return self._as_initialization(content) if content is not None and content.reason == "initialized" else content
 
 
-def knows_no_others(self: run.Run, taken: set[int]) -> Surroundings:
-    real = SURROUNDINGS(self, taken)
-    return replace(real, built=None)
+def knows_no_others(each: run.Run, taken: set[int]) -> Surroundings:
+    return replace(SURROUNDINGS(each, taken), built=None)
+
+
+def initializes_nothing_used(self: run.Run, *, used: Any = None, ends: bool = False) -> None:
+    if used is None:
+        INITIALIZE(self, ends=ends)
+
+
+def forgets_what_was_used(self: run.Run, *, used: Any = None, ends: bool = False) -> None:
+    final = set(self.built.final)
+    INITIALIZE(self, used=used, ends=ends)
+    self.built.final = final
 
 
 def drops_all(self: Postponed, regions: Any) -> list[Fill]:
@@ -58,23 +68,23 @@ def drops_all(self: Postponed, regions: Any) -> list[Fill]:
     return gone
 
 
-SURROUNDINGS, CONTENT = run.Run._surroundings, run.Run._content
+SURROUNDINGS, CONTENT, INITIALIZE = batch.surroundings_of, run.Run.content, run.Run.initialize
 FAULTS: dict[str, list[tuple[Any, str, Any]]] = {
-    "what was built outside is touched": [(run.Run, "_surroundings", knows_no_others)],
+    "what was built outside is touched": [(batch, "surroundings_of", knows_no_others)],
     "data is overwritten": [(ConstructionRecord, "content", lambda self, tensor: None)],
-    "deep copies are not known": [(hook, "_note_copy", nothing)],
-    "a copy of what was called is new": [(census.Census, "add_copy", adds_a_copy_as_if_it_were_new)],
-    "a call settles nothing": [(run.Run, "settle_called", nothing)],
-    "what was called is filled again": [(run.Run, "_close", nothing)],
-    "the outer block beats the inner": [(run.Run, "remember", nothing), (run.Run, "_content", may_be_replaced)],
+    "deep copies are not known": [(copying, "note_copy", nothing)],
+    "a copy of what was called is new": [(built.BuiltModules, "add_copy", adds_a_copy_as_if_it_were_new)],
+    "a call settles nothing": [(run.Run, "initialize", initializes_nothing_used)],
+    "what was called is filled again": [(run.Run, "initialize", forgets_what_was_used)],
+    "the outer block beats the inner": [(run.Run, "remember", nothing), (run.Run, "content", may_be_replaced)],
     "an outer block does not hear of what is built inside": [(run.Run, "notice", notices_for_itself_alone)],
     "a block that failed fills all the same": [(block.Block, "_finish", staticmethod(fills_all_the_same))],
     "a pause is none": [(context.Pause, "is_here", lambda self: False)],
-    "what is copied in a pause is noticed": [(hook, "is_paused_within", lambda extent: False)],
+    "what is copied in a pause is noticed": [(copying, "is_paused_within", lambda extent: False)],
     "who looks finds it unfilled": [(Postponed, "run_for", nothing)],
     "what was recorded is forgotten": [(deferring.Deferral, "end", nothing)],
     "fills are dropped that nothing replaces": [(Postponed, "drop", drops_all)],
-    "the hook for calls stays": [(hook, "_unhook_calls_if_idle", nothing)],
+    "the hook for calls stays": [(first_uses, "unhook_if_idle", nothing)],
 }
 
 
@@ -85,9 +95,9 @@ class Cleaned(Interceptor):
         try:
             super().teardown()
         finally:
-            while hook._call_hook:
-                hook._call_hook.pop().remove()
-            hook._open.clear()
+            while first_uses._handles:
+                first_uses._handles.pop().remove()
+            run.open_runs.clear()
             while _len_torch_function_stack():
                 _pop_torch_function_stack()
             while _len_torch_dispatch_stack():

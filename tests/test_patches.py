@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import MethodType
 from typing import Any
 
-from autoinit.patches import Patches, within
+from autoinit.patches import Patches, around, within
 
 
 class Base:
@@ -27,7 +27,7 @@ def louder(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> str:
 
 def test_installed_with_the_first_and_undone_with_the_last() -> None:
     patches, original = Patches(), Base.__dict__["method"]
-    patches.want(Base, "method", louder)
+    patches.want(Base, "method", around(louder))
     patches.acquire()
     patches.acquire()
     assert Base().method() == "METHOD"
@@ -40,7 +40,7 @@ def test_installed_with_the_first_and_undone_with_the_last() -> None:
 
 def test_an_inherited_method_is_patched_in_the_class_and_deleted_again() -> None:
     patches = Patches()
-    patches.want(Child, "inherited", louder)
+    patches.want(Child, "inherited", around(louder))
     patches.acquire()
     assert (Child().inherited(), Base().inherited()) == ("INHERITED", "inherited")
     patches.release()
@@ -49,12 +49,12 @@ def test_an_inherited_method_is_patched_in_the_class_and_deleted_again() -> None
 
 def test_more_methods_while_it_is_installed_each_once() -> None:
     patches, original = Patches(), Base.__dict__["method"]
-    patches.also(Base, "method", louder)
+    patches.also(Base, "method", around(louder))
     assert Base.__dict__["method"] is original, "no block is open"
     patches.acquire()
-    patches.also(Base, "method", louder)
+    patches.also(Base, "method", around(louder))
     wrapper = Base.__dict__["method"]
-    patches.also(Base, "method", louder)
+    patches.also(Base, "method", around(louder))
     assert Base.__dict__["method"] is wrapper
     patches.release()
     assert Base.__dict__["method"] is original
@@ -62,7 +62,7 @@ def test_more_methods_while_it_is_installed_each_once() -> None:
 
 def test_a_method_that_somebody_else_replaced_meanwhile_is_theirs() -> None:
     patches, original = Patches(), Base.__dict__["method"]
-    patches.want(Base, "method", louder)
+    patches.want(Base, "method", around(louder))
     patches.acquire()
     ours = Base.__dict__["method"]
 
@@ -81,7 +81,7 @@ def test_two_sets_of_patches_on_one_method_may_be_undone_in_any_order() -> None:
     for first_off in (0, 1):
         sets, original = (Patches(), Patches()), Base.__dict__["method"]
         for patches in sets:
-            patches.want(Base, "method", louder)
+            patches.want(Base, "method", around(louder))
             patches.acquire()
         sets[first_off].release()
         assert Base().method() == "METHOD"
@@ -97,7 +97,7 @@ def test_within_a_context_or_not() -> None:
         return nullcontext() if len(entered) > 1 else None
 
     patches = Patches()
-    patches.want_instead(Base, "method", within(enter))
+    patches.want(Base, "method", within(enter))
     patches.acquire()
     base = Base()
     bound = base.method
@@ -109,7 +109,7 @@ def test_within_a_context_or_not() -> None:
 def test_a_patch_goes_on_top_of_what_somebody_else_replaced() -> None:
     first, second, original = Patches(), Patches(), Base.__dict__["method"]
     for patches in (first, second):
-        patches.want(Base, "method", louder)
+        patches.want(Base, "method", around(louder))
     first.acquire()
     theirs = Base.method = lambda self: "theirs"  # type: ignore[method-assign]
     try:

@@ -2,8 +2,8 @@
 
 from .agreement import agreed_seed as agreed_seed
 from .agreement import check_agreement as check_agreement
+from .execution import Application as Application
 from .execution import apply_plan as apply_plan
-from .execution import execute as execute
 from .execution import write_copies as write_copies
 from .initialization import check_module as check_module
 from .initialization import decide as decide

@@ -17,12 +17,13 @@ from torch import Tensor
 from torch import distributed as dist
 
 from ..errors import StateError
-from ..planning import Entry, Plan
+from ..planning import Entry
 from .sharding import is_sharded
-from .targets import Targets
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
+
+    from .execution import Application
 
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -49,21 +50,21 @@ def agreed_seed(seed: int, tensors: Iterable[Tensor]) -> int:
     return seed
 
 
-def check_agreement(plans: Iterable[tuple[Plan, Targets]], seed: int | None) -> None:
+def check_agreement(applications: Iterable[Application], seed: int | None) -> None:
     """Require that all ranks of each mesh plan the same for the parameters that are sharded over it.
 
     Args:
-        plans: Each with its parameters. Without a `DTensor` among them nothing is compared.
+        applications: What is compared; nothing, if there is no `DTensor` among its parameters.
         seed: The seed that the user gave.
 
     Raises:
         StateError: the ranks differ, in a fill or in the seed; on all of them, and nothing is changed.
     """
     sharded = [
-        (param.device_mesh, f"{fqn} of model {number}" if number else fqn, entry, plan.version)
-        for number, (plan, targets) in enumerate(plans)
-        for fqn, entry in plan.items()
-        if is_sharded(param := targets.params[fqn])
+        (param.device_mesh, f"{fqn} of model {number}" if number else fqn, entry, each.plan.version)
+        for number, each in enumerate(applications)
+        for fqn, param in each.targets.params.items()
+        if is_sharded(param) and (entry := each.plan.get(fqn)) is not None
     ]
     for mesh in dict.fromkeys(mesh for mesh, *_ in sharded):
         if mesh.get_coordinate() is not None:

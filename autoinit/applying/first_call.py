@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import warn
 from ..planning import FILLED, KEPT, LOADED, PENDING, Entry, joined
-from .pending import Waiting, materialized, param_of, queue_of, take, with_shape, write
+from .pending import Waiting, materialized, param_of, queue_of, take, write
 
 SHOWN = 5
 """How many parameters a warning names."""
@@ -33,13 +32,13 @@ class FirstCall:
 
     def begin(self) -> None:
         """Drop the fills of parameters that have a shape before the call, and remember what is beside the others."""
-        for waiting, entry, param in self._take():
+        for waiting, entry, param in take(self.module):
             waiting.report.amend(replace(entry, shape=tuple(param.shape), deferred=None), LOADED)
         self._beside = _filled_beside(self.module)
 
     def fill(self) -> None:
         """Fill the parameters that have a shape now, and restore what was written beside them."""
-        taken = list(self._take())
+        taken = take(self.module)
         for waiting, entry, param in taken:
             _amend(waiting, write(param, entry, waiting.values))
         for name, (_, _, before) in self._beside.items() if taken else ():
@@ -58,7 +57,7 @@ class FirstCall:
 
     def compare(self) -> None:
         """Note which of the parameters that forward gave a shape, and of those beside them, it has overwritten."""
-        taken = list(self._take())
+        taken = take(self.module)
         for waiting, entry, param in taken:
             known = materialized(entry, tuple(param.shape))
             before = self._filled.get(id(param))
@@ -71,14 +70,6 @@ class FirstCall:
             if now is None or not _is_same(now, before):
                 waiting.report.amend(entry, PENDING)
                 self.lost.append(entry)
-
-    def _take(self) -> Iterator[tuple[Waiting, Entry, Tensor]]:
-        """End the wait of the parameters that have a shape."""
-        for waiting, name, entry in take(self.module, with_shape(self.module)):
-            param = param_of(self.module, name)
-            # A tied parameter may have been filled in the call of another module.
-            if param is not None and waiting.report[entry.fqn].outcome == PENDING:
-                yield waiting, entry, param
 
 
 def _filled_beside(module: nn.Module) -> dict[str, tuple[Waiting, Entry, Tensor]]:

@@ -41,13 +41,13 @@ def make_plan(planner: Planner) -> Plan:
     """
     try:
         with without_modes():
-            made = planned(planner)
+            made = planned(planner, apply_plan)
     except ShapeError:
         # A rule may not fit only because a shard has another shape than its parameter.
         check_flat_parameters(planner)
         raise
     check_flat_parameters(planner)
-    return replace(made, executor=apply_plan, version=planner.surroundings.policy.version)
+    return made
 
 
 def decide(

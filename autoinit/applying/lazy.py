@@ -24,7 +24,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
 
 from ..layers import is_lazy
-from ..patches import within
+from ..patches import around, within
 from ..planning import CONTAINERS, Report, joined
 from .first_call import FirstCall, warn_of
 from .pending import Waiting, copy_waiting, is_waiting, leave, modules_by_param, modules_waiting, patches
@@ -96,10 +96,10 @@ def _compare_after(module: nn.Module) -> None:
 def _watch(cls: type) -> None:
     for base in cls.__mro__:
         if callable(base.__dict__.get("__deepcopy__")):
-            patches.also(base, "__deepcopy__", _on_deepcopy)
+            patches.also(base, "__deepcopy__", around(_on_deepcopy))
     if issubclass(cls, LazyModuleMixin):
         owner = next(base for base in cls.__mro__ if "initialize_parameters" in base.__dict__)
-        patches.also_instead(owner, "initialize_parameters", within(_within_initialize))
+        patches.also(owner, "initialize_parameters", within(_within_initialize))
 
 
 def _within_call(module: nn.Module) -> AbstractContextManager[None] | None:
@@ -211,7 +211,7 @@ def _on_deepcopy(wrapped: Callable[..., Any], instance: object, args: Any, kwarg
     return copied
 
 
-patches.want_instead(nn.Module, "__call__", within(_within_call))
-patches.want_instead(UninitializedParameter, "materialize", _materializing)
-patches.want(UninitializedParameter, "__deepcopy__", _on_deepcopy)
-patches.want(nn.Parameter, "__deepcopy__", _on_deepcopy)
+patches.want(nn.Module, "__call__", within(_within_call))
+patches.want(UninitializedParameter, "materialize", _materializing)
+patches.want(UninitializedParameter, "__deepcopy__", around(_on_deepcopy))
+patches.want(nn.Parameter, "__deepcopy__", around(_on_deepcopy))

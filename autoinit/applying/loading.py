@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +68,6 @@ class Loading:
     Attributes:
         step: The step, with the counts of what the loading code of modules took.
         written: FQNs of the plan's parameters that were written.
-        shapes: Shapes of new tensors that loading code has put in the place of parameters, by FQN.
     """
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
@@ -77,30 +75,19 @@ class Loading:
         self._targets = targets
         self._keys = frozenset(step.keys)
         self._staying = frozenset((*step.kept, *step.other_dtype))
-        self._planned = {id(tensor) for fqn in plan for tensor in targets.tensors(fqn)}
-        self._fqns = {id(tensor): fqn for fqn in plan for tensor in targets.tensors(fqn)}
-        self._left = {
-            id(tensor) for fqn, entry in plan.items() if self._leaves(entry) for tensor in targets.tensors(fqn)
-        }
-        self._won = {
-            id(tensor): fqn
-            for fqn, entry in plan.items()
-            if entry.rule is step.rule and not entry.kept
-            for tensor in targets.tensors(fqn)
-        }
+        # Two for a tensor that is stored for a computed weight and that a rule names as well.
+        self._entries: dict[int, list[Entry]] = {}
+        for fqn, entry in plan.items():
+            for tensor in targets.tensors(fqn):
+                self._entries.setdefault(id(tensor), []).append(entry)
         self.written: set[str] = set()
-        self.shapes: dict[str, tuple[int, ...] | None] = {}
-
-    def _leaves(self, entry: Entry) -> bool:
-        """Whether a parameter is none of this load's: it is kept, or a later rule has it."""
-        return entry.kept is not None or entry.rank > self.step.rank
 
     def names(self, recipient: Recipient) -> list[str]:
         """What a recipient is to be given, by the checkpoint's names."""
         if not recipient.whole:
             prefix, own = recipient.prefix, own_tensors(recipient.module)
             return [prefix + name for name, tensor in own.items() if self._is_wanted(prefix + name, tensor)]
-        if all(id(tensor) in self._left or name in self._staying for name, tensor in tensors_below(recipient)):
+        if all(self._is_left(name, tensor) for name, tensor in tensors_below(recipient)):
             return []
         return [name for name in self.step.checkpoint.shapes if name.startswith(recipient.prefix)]
 
@@ -119,18 +106,13 @@ class Loading:
         before = dict(tensors_below(recipient))
         staying = {name: tensor for name, tensor in before.items() if self._stays(name, tensor)}
         errors: list[str] = []
-        unexpected: list[str] = []
-        told, versions = IncompatibleKeys([], []), self.step.checkpoint.versions
+        told = IncompatibleKeys([], [])
         recorder = WriteRecorder(tensor for tensor in before.values() if not is_lazy(tensor))
         with self._explained(recipient.module, errors), writable(before.values()), _kept(recipient, staying):
-            for name, tensor in before.items():
-                if name in state:
-                    state[name] = _as_stored_in(tensor, state[name])
-            sources = {id(tensor): name for name, tensor in state.items()}
+            for name in before.keys() & state.keys():
+                state[name] = _as_stored_in(before[name], state[name])
             with recorder:
-                for _, left, _ in hand_over(recipient.module, state, recipient.prefix, versions, told, errors):
-                    new = told.unexpected_keys[len(unexpected) :]
-                    unexpected += [sources.get(id(left.get(key)), key) for key in new]
+                unexpected = self._hand_over(recipient, state, told, errors)
         refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
         after = dict(tensors_below(recipient))
         # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
@@ -143,15 +125,27 @@ class Loading:
         self._rebind(before, after)
         self._count(after, taken, refused, unexpected)
 
+    def _hand_over(
+        self, recipient: Recipient, state: dict[str, Tensor], told: IncompatibleKeys, errors: list[str]
+    ) -> list[str]:
+        """Let modules load; gives the names of the checkpoint that they do not know."""
+        unexpected: list[str] = []
+        sources = {id(tensor): name for name, tensor in state.items()}
+        versions = self.step.checkpoint.versions
+        for _, left, _ in hand_over(recipient.module, state, recipient.prefix, versions, told, errors):
+            new = told.unexpected_keys[len(unexpected) :]
+            unexpected += [sources.get(id(left.get(key)), key) for key in new]
+        return unexpected
+
     def _rebind(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
         """Note the tensors that the loading code of a module has put in the place of others."""
         for name, tensor in after.items():
-            fqn = self._fqns.get(id(before.get(name)))
-            if fqn is not None and before[name] is not tensor:
-                self._fqns[id(tensor)] = fqn
+            entries = self._entries.get(id(before.get(name)))
+            if entries and before[name] is not tensor:
+                self._entries[id(tensor)] = entries
+                fqn = entries[-1].fqn
                 if fqn not in self._targets.weights:
                     self._targets.params[fqn] = tensor
-                    self.shapes[fqn] = None if is_lazy(tensor) else tuple(tensor.shape)
 
     def _count(self, below: dict[str, Tensor], taken: set[str], refused: set[str], unexpected: list[str]) -> None:
         """Note which tensors the loading code of a module wrote, and which it did not."""
@@ -178,9 +172,7 @@ class Loading:
         return shape is not None and not is_lazy(tensor) and shape != tensor.shape
 
     def _note(self, tensor: Tensor) -> None:
-        fqn = self._fqns.get(id(tensor))
-        if fqn is not None:
-            self.written.add(fqn)
+        self.written.update(entry.fqn for entry in self._entries.get(id(tensor), ())[-1:])
 
     def finish(self, model: str) -> None:
         """Judge what fitted, if that was not known before."""
@@ -197,10 +189,17 @@ class Loading:
                     hook(module, told)
 
     def _is_wanted(self, name: str, tensor: Tensor) -> bool:
-        return name in self._keys and (id(tensor) in self._won or id(tensor) not in self._planned)
+        """Whether this load has won a tensor, or no rule is about it: a buffer."""
+        entries = self._entries.get(id(tensor))
+        return name in self._keys and (not entries or any(e.rule is self.step.rule and not e.kept for e in entries))
+
+    def _is_left(self, name: str, tensor: Tensor) -> bool:
+        """Whether a tensor is none of this load's: it is kept, or a later rule has it."""
+        entries = self._entries.get(id(tensor), ())
+        return name in self._staying or any(e.kept is not None or e.rank > self.step.rank for e in entries)
 
     def _stays(self, name: str, tensor: Tensor) -> bool:
-        return (id(tensor) in self._left or name in self._staying) and not is_lazy(tensor)
+        return self._is_left(name, tensor) and not is_lazy(tensor)
 
     @contextmanager
     def _explained(self, module: nn.Module, errors: list[str]) -> Iterator[None]:
@@ -221,18 +220,24 @@ class Loading:
         raise ApplyError(text, origin=origin, fqn=self.step.fqn) from error
 
 
-def credited(plan: Plan, loads: Sequence[Loading]) -> Plan:
+def credited(plan: Plan, loads: Sequence[Loading], targets: Targets) -> Plan:
     """The plan with the checkpoints' rules for the parameters that the loading code of modules wrote."""
     known: dict[str, Entry] = {}
     for loading in loads:
+        rule, rank = loading.step.rule, loading.step.rank
         for fqn in loading.written:
             entry = known.get(fqn, plan[fqn])
-            if entry.rule is not loading.step.rule:
+            if entry.rule is not rule:
                 beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
-                changes: dict[str, Any] = {"fill": None, "fans": (), "deferred": None, "rank": loading.step.rank}
-                changes["shape"] = loading.shapes.get(fqn, entry.shape)
-                known[fqn] = replace(entry, rule=loading.step.rule, beat=beat, **changes)
+                shape = entry.shape if fqn in targets.weights else _shape_of(targets.params[fqn])
+                known[fqn] = replace(
+                    entry, rule=rule, beat=beat, shape=shape, fill=None, fans=(), deferred=None, rank=rank
+                )
     return replace(plan, entries={**plan.entries, **known}) if known else plan
+
+
+def _shape_of(tensor: Tensor) -> tuple[int, ...] | None:
+    return None if is_lazy(tensor) else tuple(tensor.shape)
 
 
 @contextmanager

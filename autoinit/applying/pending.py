@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from ..initializers import Constant, Dirac, Eye, Keep, resolve
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..patches import Patches
-from ..planning import Entry, Report
+from ..planning import PENDING, Entry, Report
 from .filling import fill_in
 from .targets import Targets
 from .values import Values
@@ -130,22 +129,19 @@ def modules_by_param() -> dict[int, list[nn.Module]]:
     return found
 
 
-def with_shape(module: nn.Module) -> set[str]:
-    """Names of the parameters with a pending fill that have a shape by now."""
-    names = {name for waiting in queue_of(module) for name in waiting.entries}
-    params = ((name, param_of(module, name)) for name in names)
-    return {name for name, param in params if param is not None and not is_lazy(param)}
-
-
-def take(module: nn.Module, names: Iterable[str]) -> Iterator[tuple[Waiting, str, Entry]]:
-    """End the wait of some parameters; gives their entries in the order of the applications."""
+def take(module: nn.Module) -> list[tuple[Waiting, Entry, Tensor]]:
+    """End the wait of a module's parameters that have a shape by now; gives them in the order of the applications."""
     taken = []
     with _lock:
         for waiting in queue_of(module):
-            taken += [(waiting, name, waiting.entries.pop(name)) for name in names if name in waiting.entries]
+            for name in list(waiting.entries):
+                param = param_of(module, name)
+                if param is not None and not is_lazy(param):
+                    taken.append((waiting, waiting.entries.pop(name), param))
             if not waiting.entries:
                 forget(id(module), waiting)
-    yield from taken
+    # A tied parameter may have been filled in the call of another module.
+    return [each for each in taken if each[0].report[each[1].fqn].outcome == PENDING]
 
 
 def copy_waiting(module: nn.Module, copied: nn.Module) -> None:
@@ -165,7 +161,7 @@ def write(param: Tensor, entry: Entry, values: Values) -> Entry:
     """
     known = materialized(entry, tuple(param.shape))
     if known.fill is not None:
-        targets = Targets(params={entry.fqn: param}, modules={}, fqns={}, weights={})
+        targets = Targets(params={entry.fqn: param})
         with without_modes():
             for _ in fill_in([known], targets, values):
                 pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple
 
 from .. import _torch
@@ -89,7 +90,7 @@ def is_unambiguous(size: int, splits: tuple[Split, ...]) -> bool:
     for number, split in enumerate(splits, 1):
         later = splits[number:]
         is_after = split.factor != 1 and split.factor == math.prod(each.ranks for each in later)
-        if is_after and not all(_orders_agree(each, split.ranks, later) for each in sizes):
+        if is_after and not all(_orders_agree(each, split, later) for each in sizes):
             return False
         if all(each.factor == 1 for each in later):
             break
@@ -97,28 +98,15 @@ def is_unambiguous(size: int, splits: tuple[Split, ...]) -> bool:
     return True
 
 
-def _orders_agree(size: int, ranks: int, later: Sequence[Split]) -> bool:
-    """Whether to split first or after some later splits gives each rank the same."""
-    pieces = _sizes([size], [each.ranks for each in later])
-    # The factor stands for equal chunks, which chunks of chunks are not always.
-    chunks = _sizes([size], [len(pieces)])
-    if any(each.factor != 1 for each in later) or [*filter(None, pieces)] != [*filter(None, chunks)]:
+def _orders_agree(size: int, split: Split, later: Sequence[Split]) -> bool:
+    """Whether to split first or after all later splits gives each rank the same."""
+    if any(each.factor != 1 for each in later):
         return False
-    # Of as many tuples as there are ranks only a few differ.
-    shards = set(zip(*(_sizes([piece], [ranks]) for piece in pieces), strict=True))
-    return all(list(each) == _sizes([sum(each)], [split.ranks for split in later]) for each in shards)
-
-
-def _sizes(sizes: list[int], counts: Sequence[int]) -> list[int]:
-    """Sizes of all chunks of all chunks ..., as `torch.chunk` makes them."""
-    for count in counts:
-        lengths = [-(-size // count) for size in sizes]
-        sizes = [
-            min(max(size - index * length, 0), length)
-            for size, length in zip(sizes, lengths, strict=True)
-            for index in range(count)
-        ]
-    return sizes
+    last = Split(split.ranks)
+    return all(
+        held(size, [split, *later], [index, *others]) == held(size, [*later, last], [*others, index])
+        for index, *others in product(*(range(each.ranks) for each in (split, *later)))
+    )
 
 
 def _shard(ranges: Ranges, split: Split, index: int) -> Ranges:

@@ -4,46 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from ..layers import is_lazy
-from ..planning import Plan
 from .filling import writable
-from .targets import Targets
 
-Work = Sequence[tuple[Plan, Targets]]
+if TYPE_CHECKING:
+    from .execution import Application
+
+Table = dict[str, Tensor | None]
+"""A module's parameters or buffers, by name."""
 
 
 @contextmanager
-def put_back_on_error(work: Work) -> Iterator[None]:
+def put_back_on_error(applications: Sequence[Application]) -> Iterator[None]:
     """Restore the parameters and buffers of some models if the code in this context fails (A).
 
     Whether the loading code of a module works is known only when it runs. A copy of the values is held meanwhile.
     """
-    modules = {id(module): module for _, targets in work for module in targets.modules.values()}
-    tables = [(table, dict(table)) for module in modules.values() for table in tables_of(module)]
-    values = {tensor: tensor.detach().clone() for tensor in _tensors(work, modules.values())}
-    params = [(targets.params, dict(targets.params)) for _, targets in work]
+    modules = {id(module): module for each in applications for module in each.targets.modules.values()}
+    tables = [table for module in modules.values() for table in tables_of(module)]
+    bound: list[dict[str, Any]] = [*tables, *(each.targets.params for each in applications)]
+    before = [(table, dict(table)) for table in bound]
+    values = {tensor: tensor.detach().clone() for tensor in _tensors(applications, tables)}
     try:
         yield
     except BaseException:
-        for table, before in tables:
+        for table, entries in before:
             table.clear()
-            table.update(before)
-        for found, bound in params:
-            found.update(bound)
+            table.update(entries)
         for tensor, value in values.items():
             put_back(tensor, value)
-        for _, targets in work:
-            targets.written.clear()
+        for each in applications:
+            each.forget()
         raise
 
 
-def before_loading_code(work: Work) -> Work:
+def before_loading_code(applications: Sequence[Application]) -> Sequence[Application]:
     """The models of a block that are written before the last one whose modules have loading code."""
-    last = max((number for number, (plan, _) in enumerate(work) if plan.runs_loading_code), default=0)
-    return work[:last]
+    last = max((number for number, each in enumerate(applications) if each.plan.runs_loading_code), default=0)
+    return applications[:last]
 
 
 def put_back(tensor: Tensor, value: Tensor) -> None:
@@ -55,15 +57,15 @@ def put_back(tensor: Tensor, value: Tensor) -> None:
         tensor.data = value
 
 
-def tables_of(module: nn.Module) -> tuple[dict[str, Tensor | None], dict[str, Tensor | None]]:
+def tables_of(module: nn.Module) -> tuple[Table, Table]:
     """Where a module has its own parameters and buffers, by name."""
     return module._parameters, module._buffers  # type: ignore[return-value]
 
 
-def _tensors(work: Work, modules: Iterable[nn.Module]) -> Iterator[Tensor]:
+def _tensors(applications: Sequence[Application], tables: Iterable[Table]) -> Iterator[Tensor]:
     """What some plans and their modules hold and can be copied: not lazy, and with memory."""
-    planned = (tensor for plan, targets in work for fqn in plan for tensor in targets.tensors(fqn))
-    stored = (tensor for module in modules for table in tables_of(module) for tensor in table.values())
+    planned = (tensor for each in applications for fqn in each.plan for tensor in each.targets.tensors(fqn))
+    stored = (tensor for table in tables for tensor in table.values())
     for tensor in dict.fromkeys((*planned, *stored)):
         if tensor is not None and not is_lazy(tensor) and not tensor.is_meta:
             yield tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import Tensor, nn
 
@@ -22,13 +23,14 @@ class Targets:
 
     params: dict[str, Tensor]
     """Of a weight that is computed, the first that is stored."""
-    modules: Mapping[str, nn.Module]
-    fqns: Mapping[int, str]
-    """From the id of a module to its first FQN."""
-    weights: Mapping[str, Effective]
+    modules: dict[str, nn.Module] = field(default_factory=dict)
+    weights: Mapping[str, Effective] = field(default_factory=dict)
     """Those of the parameters that are computed from stored ones, and set through them."""
-    written: set[str] = field(default_factory=set)
-    """What a plan's fills and checkpoints have been written to so far."""
+
+    @cached_property
+    def fqns(self) -> Mapping[int, str]:
+        """From the id of a module to its first FQN."""
+        return {id(module): fqn for fqn, module in reversed(self.modules.items())}
 
     def tensors(self, fqn: str) -> tuple[Tensor, ...]:
         """What holds the values of a parameter."""
@@ -44,9 +46,8 @@ def targets_of(planner: Planner, plan: Plan) -> Targets:
             are here is unknown.
     """
     targets = _targets(planner)
-    for fqn, entry in plan.items():
-        if entry.rule is not None:
-            _check_memory(entry, targets.params[fqn], targets)
+    for entry in plan.values():
+        _check_memory(entry, targets)
     return targets
 
 
@@ -63,28 +64,25 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
     planner.collect()
     found = _targets(planner)
     named = _named_tensors(plan, found)
-    params = {**found.params, **named}
+    targets = replace(found, params={**found.params, **named})
     # A computed weight has another shape than what is stored for it, and a lazy parameter has none.
     shapes = {record.fqn: record.shape_and_dtype()[0] for record in planner.records}
     shapes |= {fqn: None if is_lazy(tensor) else tuple(tensor.shape) for fqn, tensor in named.items()}
-    for fqn, entry in plan.items():
-        param = params.get(fqn)
-        _check_target(plan, entry, param, shapes.get(fqn), params)
-        if entry.rule is not None and param is not None:
-            _check_memory(entry, param, found)
+    for entry in plan.values():
+        _check_target(plan, entry, shapes)
+        _check_memory(entry, targets)
     extra = next((fqn for fqn in found.params if fqn not in plan), None)
     if extra is not None:
         raise MatchError(
             f"{extra}: this {type(module).__name__} has it, and the plan of {plan.model} does not.", fqn=extra
         )
-    return replace(found, params=params)
+    return targets
 
 
 def _targets(planner: Planner) -> Targets:
     return Targets(
         params={record.fqn: record.param for record in planner.records},
         modules=planner.modules,
-        fqns={id(module): fqn for fqn, module in reversed(planner.modules.items())},
         weights={record.fqn: record.weight for record in planner.records if record.weight is not None},
     )
 
@@ -102,12 +100,11 @@ def _named_tensors(plan: Plan, found: Targets) -> dict[str, Tensor]:
     return tensors
 
 
-def _check_target(
-    plan: Plan, entry: Entry, param: Tensor | None, shape: tuple[int, ...] | None, params: Mapping[str, Tensor]
-) -> None:
-    if param is None:
-        hint = nearest(entry.fqn, params)
+def _check_target(plan: Plan, entry: Entry, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
+    if entry.fqn not in shapes:
+        hint = nearest(entry.fqn, shapes)
         raise MatchError(f"{entry.fqn}: the plan of {plan.model} has it, and this model does not.{hint}", fqn=entry.fqn)
+    shape = shapes[entry.fqn]
     if entry.shape is not None and shape is not None and shape != entry.shape:
         raise MatchError(
             f"{entry.fqn}: the plan of {plan.model} is for shape {entry.shape}, and here it is {shape}.",
@@ -115,25 +112,26 @@ def _check_target(
         )
 
 
-def _lack_of_memory(param: Tensor) -> str:
-    return "on the meta device" if param.is_meta else "a FakeTensor" if is_fake(param) else ""
+def _check_memory(entry: Entry, targets: Targets) -> None:
+    problem = _problem(targets.params[entry.fqn], entry.fqn in targets.weights) if entry.gets_values else None
+    if problem is not None:
+        raise StateError(f"{entry.fqn} {problem}.", fqn=entry.fqn, origin=entry.origin)
 
 
-def _check_memory(entry: Entry, param: Tensor, targets: Targets) -> None:
-    where = _lack_of_memory(local_of(param))
-    if where and entry.gets_values and not is_lazy(param):
-        raise StateError(
-            f"{entry.fqn} is {where} and has no memory to fill. Plan on meta; apply the plan to a model "
-            "with memory, for example after to_empty(device=...).",
-            fqn=entry.fqn,
-            origin=entry.origin,
+def _problem(param: Tensor, is_computed: bool) -> str | None:
+    """Why a parameter cannot be written to, if so."""
+    local = local_of(param)
+    where = "on the meta device" if local.is_meta else "a FakeTensor" if is_fake(local) else ""
+    if where and not is_lazy(param):
+        return (
+            f"is {where} and has no memory to fill. Plan on meta; apply the plan to a model with memory, for example "
+            "after to_empty(device=...)"
         )
-    if is_sharded(param) and entry.fqn in targets.weights and entry.gets_values:
-        raise StateError(
-            f"{entry.fqn} is computed from tensors that are spread over ranks, and cannot be set through them. "
-            "Initialize the model before it is parallelized, or write rules for what is stored.",
-            fqn=entry.fqn,
-            origin=entry.origin,
+    if not is_sharded(param):
+        return None
+    if is_computed:
+        return (
+            "is computed from tensors that are spread over ranks, and cannot be set through them. Initialize the "
+            "model before it is parallelized, or write rules for what is stored"
         )
-    if is_sharded(param) and entry.gets_values and (reason := unknown_layout(param)) is not None:
-        raise StateError(f"{entry.fqn} {reason}.", fqn=entry.fqn, origin=entry.origin)
+    return unknown_layout(param)

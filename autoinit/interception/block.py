@@ -115,18 +115,11 @@ class Block:
         return Run(self._rules, self._seed, self._policy, outer=innermost(Run), defer=self._defer)
 
     @staticmethod
-    def _finish(run: Run, *, failed: bool) -> None:
+    def _finish(run: Run, *, failed: bool, ends: bool = True) -> None:
         # After an exception the models are half built: they keep what their constructors gave them.
         try:
             if not failed:
-                run.settle()
-        finally:
-            run.deferral.end()
-
-    @staticmethod
-    def _pause(run: Run) -> None:
-        try:
-            run.settle_so_far()
+                run.initialize(ends=ends)
         finally:
             run.deferral.end()
 
@@ -182,7 +175,7 @@ class Block:
                 except BaseException:
                     self._finish(run, failed=True)
                     raise
-                self._pause(run)
+                self._finish(run, failed=False, ends=False)
                 step = yield from _relay(item, generator)
 
         return wrapper
@@ -201,7 +194,7 @@ class Block:
                 except BaseException:
                     self._finish(run, failed=True)
                     raise
-                self._pause(run)
+                self._finish(run, failed=False, ends=False)
                 try:
                     sent = yield item
                     step = functools.partial(generator.asend, sent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import FrameType
 from typing import TypeGuard
@@ -14,13 +14,10 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from .. import _torch
-from ..applying import Targets
-from ..construction import Content, Postponed, Region, Watch, has_memory, plain
+from ..applying import Application
+from ..construction import ConstructionRecord, Content, Postponed, Region, Watch, has_memory, plain
 from ..fills import Blocks, Custom, Fill, Padded
 from ..planning import ENGINES, Entry, Load, Plan, loads_rule
-
-Work = Sequence[tuple[Plan, Targets]]
-Regions = dict[int, list[Region]]
 
 
 class Deferral:
@@ -33,26 +30,19 @@ class Deferral:
         is_here: whether the running code is the block's.
     """
 
-    def __init__(
-        self,
-        defer: bool,
-        has_rules: bool,
-        outer: Deferral | None,
-        is_here: Callable[[], bool],
-    ) -> None:
-        around = outer.watch if outer is not None else None
-        self._is_wanted = has_rules or any(name in sys.modules for name in ENGINES)
-        self._make = partial(Watch, is_here, may_postpone=defer and has_rules)
-        self._is_own = around is None
-        self.watch: Watch | None = around or (self._make() if self._is_wanted else None)
+    def __init__(self, defer: bool, has_rules: bool, outer: Deferral | None, is_here: Callable[[], bool]) -> None:
         self._defer = defer
+        self._make = partial(Watch, is_here, may_postpone=defer and has_rules)
+        self.watch: Watch | None = outer.watch if outer is not None else None
+        self._is_own = self.watch is None
+        if self._is_own and (has_rules or any(name in sys.modules for name in ENGINES)):
+            self.watch = self._make()
 
     def want(self) -> None:
         """Watch from now on: a module of the block has rules of its own."""
         if self.watch is None:
             self.watch = self._make()
-            self.watch.users += 1
-            self.watch.begin()
+            self.begin()
 
     def begin(self) -> None:
         """Watch; nothing of a block around is postponed in one that does not defer."""
@@ -75,22 +65,14 @@ class Deferral:
         """What a tensor holds; None if nothing was written to it, or if nothing was watched."""
         return self.watch.record.content(tensor) if self.watch is not None else None
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> AbstractContextManager[object]:
         """A stretch in which models are looked at for anything but their values: nothing is brought up to date."""
-        if self.watch is None:
-            yield
-        else:
-            with self.watch.aside():
-                yield
+        return nullcontext() if self.watch is None else self.watch.aside()
 
     @contextmanager
     def signed(self, writer: int) -> Iterator[None]:
         """A stretch in which the record says of what autoinit fills who has filled it."""
-        if self.watch is None:
-            yield
-            return
-        record = self.watch.record
+        record = self.watch.record if self.watch is not None else ConstructionRecord()
         before, record.writer = record.writer, writer
         try:
             yield
@@ -98,11 +80,11 @@ class Deferral:
             record.writer = before
 
     @contextmanager
-    def replaced(self, work: Work, *, final: bool, draws: bool) -> Iterator[None]:
-        """Around carrying plans out: fills of constructors that theirs replace are dropped, others run before.
+    def replaced(self, applications: Sequence[Application], *, final: bool, draws: bool) -> Iterator[None]:
+        """Around applying plans: fills of constructors that theirs replace are dropped, others run before.
 
         Args:
-            work: the plans, with the parameters that they are about to write.
+            applications: What is about to be applied.
             final: whether nothing may be postponed afterwards.
             draws: whether a number will be drawn from torch's generator.
         """
@@ -110,25 +92,20 @@ class Deferral:
             yield
             return
         with self.watch.aside() as postponed:
-            regions: Regions = {}
-            for plan, targets in work if postponed else ():
-                _add_replaced(plan, targets, postponed, regions)
-            dropped = postponed.drop(regions)
-            if final or self._is_own or any(_runs_code(plan) for plan, _ in work):
+            dropped = postponed.drop(_regions(_replaced(applications, postponed)))
+            if final or self._is_own or any(_runs_code(each.plan) for each in applications):
                 postponed.run_all()
             else:
                 # What is left where a plan writes, or looks; the rest waits for the block around.
-                self.watch.flush(_written(work))
+                self.watch.flush(_written(applications))
                 if draws:
                     postponed.run_draws()
             try:
                 yield
             except BaseException:
-                written: Regions = {}
-                for _, targets in work:
-                    for fqn in targets.written:
-                        _add(written, targets.params[fqn])
-                tensors = {key: tensor for _, targets in work for key, tensor in _by_storage(targets)}
+                written = _regions(tensor for each in applications for tensor in each.written)
+                params = (param for each in applications for param in each.targets.params.values())
+                tensors = {_torch.storage_id(param): param for param in params if is_plain(param)}
                 postponed.run_those([fill for fill in dropped if not fill.lies_in(written)], tensors)
                 raise
 
@@ -153,33 +130,32 @@ def is_plain(value: object) -> TypeGuard[Tensor]:
     return isinstance(value, Tensor) and not is_lazy(value) and plain(value) is value and has_memory(value)
 
 
-def _add(regions: Regions, tensor: Tensor) -> None:
-    regions.setdefault(_torch.storage_id(tensor), []).append(Region.of(tensor))
+def _regions(tensors: Iterable[Tensor]) -> dict[int, list[Region]]:
+    """Which memory tensors have, by storage."""
+    regions: dict[int, list[Region]] = {}
+    for tensor in tensors:
+        regions.setdefault(_torch.storage_id(tensor), []).append(Region.of(tensor))
+    return regions
 
 
-def _by_storage(targets: Targets) -> Iterator[tuple[int, Tensor]]:
-    for tensor in targets.params.values():
-        if is_plain(tensor):
-            yield _torch.storage_id(tensor), tensor
+def _replaced(applications: Sequence[Application], postponed: Postponed) -> Iterator[Tensor]:
+    """The tensors with postponed fills that a plan overwrites before any code can read them."""
+    for each in applications if postponed else ():
+        first_code = min((step.rank for step in each.plan.steps if not isinstance(step, Load)), default=(math.inf,))
+        for fqn, entry in each.plan.items():
+            param = each.targets.params[fqn]
+            if fqn in each.targets.weights or not is_plain(param) or _torch.storage_id(param) not in postponed:
+                continue
+            if entry.kept is None and entry.rank < first_code and _overwrites(entry):
+                yield param
 
 
-def _add_replaced(plan: Plan, targets: Targets, postponed: Postponed, regions: Regions) -> None:
-    """Add the memory with postponed fills that a plan overwrites before any code can read it."""
-    first_code = min((step.rank for step in plan.steps if not isinstance(step, Load)), default=(math.inf,))
-    for fqn, entry in plan.items():
-        param = targets.params[fqn]
-        if fqn in targets.weights or not is_plain(param) or _torch.storage_id(param) not in postponed:
-            continue
-        if entry.kept is None and entry.rank < first_code and _overwrites(entry):
-            _add(regions, param)
-
-
-def _written(work: Work) -> Iterator[Tensor]:
+def _written(applications: Sequence[Application]) -> Iterator[Tensor]:
     """The tensors that plans write to."""
-    for plan, targets in work:
-        for fqn, entry in plan.items():
+    for each in applications:
+        for fqn, entry in each.plan.items():
             if entry.rule is not None and entry.kept is None:
-                yield from filter(is_plain, targets.tensors(fqn))
+                yield from filter(is_plain, each.targets.tensors(fqn))
 
 
 def _overwrites(entry: Entry) -> bool:

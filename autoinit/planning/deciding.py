@@ -17,7 +17,7 @@ from .entries import NEVER_WRITTEN, Entry
 from .loads import expanded
 from .matches import LOADS, NO_RANK, SETTLED, Rank
 from .planner import Planner
-from .plans import Plan
+from .plans import Executor, Plan
 from .recipients import own_tensors
 from .records import Record
 from .resolver import is_expanded
@@ -28,8 +28,12 @@ from .tree import joined, unwrapped, walk
 NOTHING = Resolved(fill=None)
 
 
-def planned(planner: Planner) -> Plan:
+def planned(planner: Planner, executor: Executor | None = None) -> Plan:
     """Walk over a model, if that was not done yet, and decide.
+
+    Args:
+        planner: The model, with the rules.
+        executor: What applies the plan.
 
     Raises:
         ModuleGraphError, ConfigError, CheckpointError, ShapeError, ParametrizationError: the model or a rule is not
@@ -44,6 +48,8 @@ def planned(planner: Planner) -> Plan:
         entries=entries,
         steps=tuple(sorted(steps, key=lambda step: step.rank)),
         initialized=tuple(planner.initialized),
+        version=planner.surroundings.policy.version,
+        executor=executor,
     )
 
 

@@ -79,6 +79,9 @@ class Planner:
     def collect(self) -> None:
         """Walk the model, then read what checkpoints have for it, once.
 
+        Args:
+            executor: What applies the plan.
+
         Raises:
             ModuleGraphError, ConfigError, CheckpointError, ParametrizationError: The model or a rule is not fit for it.
         """
