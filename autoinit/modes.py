@@ -28,7 +28,7 @@ def without_modes() -> Iterator[None]:
     """
     with ExitStack() as stack:
         # First, so that a function mode does not see the calls below.
-        if _torch.number_of_function_modes():
+        if _torch.function_modes():
             stack.enter_context(_without_function_modes())
         if _torch.number_of_dispatch_modes():
             for mode in stack.enter_context(_torch.without_dispatch_modes()):
