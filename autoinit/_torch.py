@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import FunctionType
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -20,7 +20,7 @@ from torch import Tensor
 # The stack of function modes. Without it a mode of the caller (`with torch.device(...)`, a logger) sees and can change
 # the operators that write values. `torch._C.DisableTorchFunction` would disable `__torch_function__` of tensor
 # subclasses as well, which they need to be written to.
-from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack
+from torch._C import _len_torch_dispatch_stack
 from torch._ops import OpOverload as OpOverload
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
@@ -56,11 +56,6 @@ tracing_state = torch._C._get_tracing_state
 set_tracing_state = torch._C._set_tracing_state  # type: ignore[attr-defined]
 
 
-def number_of_function_modes() -> int:
-    """Number of function modes of this thread."""
-    return _len_torch_function_stack()
-
-
 def number_of_dispatch_modes() -> int:
     """Number of dispatch modes of this thread, those that are entered before autograd (`torch.export`) included."""
     return int(_len_torch_dispatch_stack() + _len_torch_dispatch_stack_pre_dispatch())  # type: ignore[no-untyped-call]
@@ -77,9 +72,14 @@ def default_device_mode() -> TorchFunctionMode | None:
     return found
 
 
+def function_modes() -> list[TorchFunctionMode]:
+    """The function modes of this thread, lowest first."""
+    return list(_get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+
+
 def take_function_modes() -> list[TorchFunctionMode]:
     """Empty the stack of function modes; gives them lowest first."""
-    return [_pop_function_mode() for _ in range(number_of_function_modes())][::-1]  # type: ignore[no-untyped-call]
+    return [_pop_function_mode() for _ in function_modes()][::-1]  # type: ignore[no-untyped-call]
 
 
 def put_function_modes(modes: Sequence[TorchFunctionMode]) -> None:
@@ -149,21 +149,12 @@ no_grad_trunc_normal = getattr(torch.nn.init, NO_GRAD_TRUNC_NORMAL)
 # would be taken for modules from elsewhere. It is patched while a block is open.
 INJECT_NEW_CLASS = torch.nn.utils.parametrize._inject_new_class.__name__
 
-# Whether the dispatcher knows an operator, and whether it takes it apart before a dispatch mode sees it.
-dispatcher_has = torch._C._dispatch_has_kernel
-dispatcher_has_for_key = torch._C._dispatch_has_kernel_for_dispatch_key
-
-# The `__torch_dispatch__` of a subclass that has none of its own, such as `Parameter`.
-no_dispatch = torch._C._disabled_torch_dispatch_impl
+# A context for the handler of a dispatch mode, in which operators take the way that leads to the handler.
+_as_before_operator = torch._C._RestorePythonTLSSnapshot  # type: ignore[attr-defined]
 
 # A context in which no function mode and no `__torch_function__` sees calls: looking at a tensor is no call of the
 # program's.
 without_functions = torch._C.DisableTorchFunction
-
-
-def is_composite(name: str) -> bool:
-    """Whether the dispatcher takes an operator apart before a dispatch mode sees it."""
-    return bool(dispatcher_has_for_key(name, "CompositeImplicitAutograd"))
 
 
 def uses_of(storage: torch.UntypedStorage) -> int:
@@ -171,13 +162,8 @@ def uses_of(storage: torch.UntypedStorage) -> int:
     return int(_storage_use_count(storage._cdata))
 
 
-def id_of(storage: torch.UntypedStorage) -> int:
-    """The address of the C++ object of a storage."""
-    return int(storage._cdata)
-
-
 def storage_id(tensor: Tensor) -> int:
-    """What tensors that share memory have in common: `id_of` their storage.
+    """What tensors that share memory have in common: the address of the C++ object of their storage.
 
     `data_ptr()` is 0 for memory that is not there, and the same for a view of the first elements and the whole.
     """
@@ -211,32 +197,19 @@ def is_compiling() -> bool:
     return guards is not None and guards.TracingContext.try_get() is not None
 
 
-def shares_version(tensor: Tensor) -> Tensor:
-    """An alias that shares the version counter, made in the handler of a dispatch mode.
+def shares_version(tensor: Tensor, *, in_operator: bool) -> Tensor:
+    """An alias that shares the version counter; `in_operator` in the handler of a dispatch mode.
 
-    Operators come to a dispatch mode below the layer that counts versions, so that `detach` alone gives a new counter.
-    Without it, a write by another thread while a fill is postponed would be overwritten by that fill.
+    Operators come to that below the layer that counts versions, so that `detach` alone gives a new counter there.
+    Without the name, a write by another thread while a fill is postponed would be overwritten by that fill.
     """
-    key = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
-    included = torch._C._dispatch_tls_local_include_set() | key
-    excluded = torch._C.DispatchKeySet.from_raw_repr(0)
-    with without_functions(), torch._C._ForceDispatchKeyGuard(included, excluded):
-        alias: Tensor = torch.ops.aten.detach.default(tensor)
-    return alias
-
-
-def has_default_device_mode_on_stack() -> bool:
-    """Whether the mode of `torch.set_default_device` is on the stack, rather than handling a call."""
-    default = default_device_mode()
-    return any(mode is default for mode in _get_current_function_mode_stack())  # type: ignore[no-untyped-call]
+    with without_functions(), _as_before_operator() if in_operator else nullcontext():
+        return tensor.detach()
 
 
 def take_dispatch_modes() -> list[TorchDispatchMode]:
-    """Empty the stack of the dispatch modes that users entered; gives them lowest first. torch keeps its own apart."""
-    keys = torch._C._TorchDispatchModeKey
-    own = (keys.FAKE, keys.PROXY, keys.FUNCTIONAL)
-    count = _len_torch_dispatch_stack() - sum(torch._C._get_dispatch_mode(key) is not None for key in own)
-    return [_pop_mode() for _ in range(count)][::-1]
+    """Empty the stack of dispatch modes; gives them lowest first."""
+    return [_pop_mode() for _ in range(_len_torch_dispatch_stack())][::-1]
 
 
 def put_dispatch_modes(modes: Sequence[TorchDispatchMode]) -> None:
@@ -251,21 +224,9 @@ def no_modes() -> Iterator[None]:
 
     Cheaper than `modes.without_modes`, and without the modes of this package, too.
     """
-    with without_functions(), torch.no_grad(), torch._C._DisableFuncTorch(), _no_dispatch_modes():
+    transforms = without_transforms() if is_transforming() else nullcontext()
+    with without_functions(), torch.no_grad(), transforms, without_dispatch_modes():
         yield
-
-
-@contextmanager
-def _no_dispatch_modes() -> Iterator[None]:
-    if _len_torch_dispatch_stack_pre_dispatch():  # type: ignore[no-untyped-call]
-        with _disable_current_modes():  # torch.export: torch knows how its two stacks hang together.
-            yield
-        return
-    modes = [_pop_mode() for _ in range(_len_torch_dispatch_stack())]
-    try:
-        yield
-    finally:
-        put_dispatch_modes(modes[::-1])
 
 
 def not_compiled(handler: Handler) -> Handler:

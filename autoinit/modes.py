@@ -43,7 +43,7 @@ def _is_surrounded() -> bool:
 def _without_all() -> Iterator[None]:
     with ExitStack() as stack:
         # First, so that a function mode does not see the calls below.
-        if _torch.number_of_function_modes():
+        if _torch.function_modes():
             stack.enter_context(_without_function_modes())
         if _torch.number_of_dispatch_modes():
             for mode in stack.enter_context(_torch.without_dispatch_modes()):

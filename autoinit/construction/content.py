@@ -170,7 +170,11 @@ def outside(reason: str = "made outside the block", place: Place | None = None) 
 
 
 def computed(
-    operator: str, numbers: tuple[object, ...], sources: Collection[Content], place: Place | None, reason: str = ""
+    operator: str,
+    numbers: tuple[object, ...],
+    sources: Collection[Content],
+    place: Place | None = None,
+    reason: str = "",
 ) -> Content:
     """The result of an operator: data if anything that it read is, or if a reason is given."""
     sources = tuple({id(source): source for source in sources}.values()) if sources else ()
@@ -178,5 +182,7 @@ def computed(
     if data is not None and not reason:
         # The line where the data came from says more than the line that reshaped it.
         return Content(operator, numbers, Origin.DATA, sources, place=data.place or place, reason=data.reason)
+    if place is None and sources:
+        place = sources[0].place
     origin = Origin.DATA if reason else Origin.INITIALIZATION
     return Content(operator, numbers, origin, sources, place=place, reason=reason)

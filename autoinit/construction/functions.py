@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
 from types import FunctionType, MethodDescriptorType, MethodWrapperType, WrapperDescriptorType
@@ -81,9 +82,10 @@ def _operator_access(name: str) -> Access | None:
     """How the operators of a name get at values; None if the dispatcher has none: TorchScript knows more."""
     packet = getattr(torch.ops.aten, name, None)
     overloads = packet.overloads() if packet is not None and hasattr(packet, "overloads") else ()
-    names = [f"aten::{name}" + ("" if each == "default" else f".{each}") for each in overloads]
-    found = list(filter(_torch.dispatcher_has, names))
+    found = []
+    for each in overloads:
+        with suppress(RuntimeError):
+            found.append(getattr(packet, each).has_kernel_for_dispatch_key("CompositeImplicitAutograd"))
     if not found:
         return None
-    composite = any(_torch.is_composite(each) for each in found)
-    return Access.COMPOSITE if composite else Access.BY_OPERATORS
+    return Access.COMPOSITE if any(found) else Access.BY_OPERATORS

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
-import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .. import _torch
-from .content import Content, Origin
+from .content import Content, computed
 
 SMALL = 1 << 14
 """Memory of fewer bytes is compared by value at the end of a block; of larger memory, uses of its address are seen."""
@@ -72,10 +71,6 @@ class Region(NamedTuple):
             offset -= step * min(offset // step, size - 1)
         return offset >= 0 and offset + other.end - other.start <= run
 
-    def within(self, other: Region) -> Region:
-        """The same, counted from the start of another one."""
-        return self.moved(-other.start)
-
     def moved(self, by: int) -> Region:
         """The same elements, so many bytes further on."""
         return Region(self.start + by, self.end + by, self.layout)
@@ -100,12 +95,16 @@ class Write(NamedTuple):
     content: Content
 
 
+Values: TypeAlias = Content | Sequence[Write] | None
+"""What a region holds: the content of one write, or of several to its parts; None if nothing was written to it."""
+
+
 class Memory:
     """One storage that was made in the block, with what was written to it.
 
     Args:
-        storage: the storage. Only a weak reference is kept, so that what a constructor throws away is freed.
-        content: what it held when it was first seen; None if nothing had been written to it.
+        tensor: has the storage. Only a weak reference is kept, so that what a constructor throws away is freed.
+        values: what it held when it was first seen.
     """
 
     __slots__ = (
@@ -120,12 +119,13 @@ class Memory:
         "writes_seen",
     )
 
-    def __init__(self, storage: torch.UntypedStorage, content: Content | None = None) -> None:
+    def __init__(self, tensor: Tensor, values: Values = None) -> None:
+        storage = tensor.untyped_storage()
         # While the weak reference is there, no other storage comes to have the same address.
         self.reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-        self.key = _torch.id_of(storage)
+        self.key: int = self.reference.cdata
         self.is_small = storage.nbytes() < SMALL
-        self.writes: list[Write] = []
+        self.writes = _writes(Region(0, storage.nbytes(), None), values) if values is not None else []
         self.writes_seen = 0
         """How often an operator wrote to it; a version counter that is above this was raised by something unseen."""
         self.is_foreign = False
@@ -135,35 +135,21 @@ class Memory:
         self.pending = False
         """Whether fills of it have been postponed."""
         self._checksum: int | None = None
-        if content is not None:
-            self.writes.append(Write(Region(0, storage.nbytes(), None), content))
 
     @property
     def is_gone(self) -> bool:
         return bool(self.reference.expired())  # type: ignore[no-untyped-call]
 
-    def write(self, region: Region, content: Content) -> None:
+    def write(self, region: Region, values: Values) -> None:
         """Note that an operator wrote a region."""
         self.writes_seen += 1
-        if len(self.writes) == 1 and region.covers(self.writes[0].region):
-            self.writes[0] = Write(region, content)
-            return
-        self.writes = [write for write in self.writes if not region.covers(write.region)]
-        if len(self.writes) >= MOST_WRITES:
-            self.writes = [Write(*_merged(self.writes))]
-        self.writes.append(Write(region, content))
-
-    def forget(self, region: Region) -> None:
-        """Note that a region got what other memory held that nothing had been written to."""
-        self.writes_seen += 1
-        self.writes = [write for write in self.writes if not region.covers(write.region)]
-        if any(write.region.meets(region) for write in self.writes):
-            self.writes.append(Write(region, UNWRITTEN))
-
-    def write_pieces(self, region: Region, pieces: Iterable[Write]) -> None:
-        """Note that an operator wrote a region, with values of several origins."""
-        self.forget(region)
-        self.writes += pieces
+        left = [write for write in self.writes if not region.covers(write.region)]
+        if values is None and any(write.region.meets(region) for write in left):
+            values = UNWRITTEN
+        if len(left) >= MOST_WRITES:
+            whole = Region(min(w.region.start for w in left), max(w.region.end for w in left), None)
+            left = [Write(whole, _mixed(left))]
+        self.writes = left + _writes(region, values)
 
     def pieces(self, region: Region) -> list[Write]:
         """What a region holds, write by write in their order; nothing if one of them reaches out of it."""
@@ -195,7 +181,7 @@ class Memory:
             return _part(found[0], region)
         key = (self.key, self.writes_seen, region)
         parts = found[0].content.parts
-        return parts.get(key) or parts.setdefault(key, mixed(write.content for write in found))
+        return parts.get(key) or parts.setdefault(key, _mixed(found))
 
     @property
     def is_compared(self) -> bool:
@@ -214,10 +200,8 @@ class Memory:
 
     def note_values(self, tensor: Tensor) -> None:
         """Remember what the memory holds now, as far as that is how unseen writes to it are found."""
-        if self.exposed or (self.is_small and self.writes_seen < MOST_WRITES):
-            self._checksum = None if self.pending else checksum(tensor)
-        elif self._checksum is not None:
-            self._checksum = None
+        is_compared = self.exposed or (self.is_small and self.writes_seen < MOST_WRITES)
+        self._checksum = checksum(tensor) if is_compared and not self.pending else None
 
     def forget_values(self) -> None:
         """Remember nothing of what the memory holds, because other processes will write to it at some later time."""
@@ -244,18 +228,16 @@ def checksum(tensor: Tensor) -> int | None:
 
 def _part(write: Write, region: Region) -> Content:
     """What a write left in a region that it covers."""
-    return write.content if write.content is UNWRITTEN else write.content.part(region.within(write.region))
+    return write.content if write.content is UNWRITTEN else write.content.part(region.moved(-write.region.start))
 
 
-def mixed(contents: Iterator[Content]) -> Content:
+def _writes(region: Region, values: Values) -> list[Write]:
+    """What is written to a region, as writes."""
+    if isinstance(values, Content):
+        return [Write(region, values)]
+    return list(values or ())
+
+
+def _mixed(writes: Iterable[Write]) -> Content:
     """What several writes to parts of one region have left there."""
-    sources = tuple(contents)
-    data = next((source for source in sources if source.is_data), None)
-    if data is None:
-        return Content("mixed", (), Origin.INITIALIZATION, sources, place=sources[0].place)
-    return Content("mixed", (), Origin.DATA, sources, place=data.place, reason=data.reason)
-
-
-def _merged(writes: list[Write]) -> tuple[Region, Content]:
-    region = Region(min(w.region.start for w in writes), max(w.region.end for w in writes), None)
-    return region, mixed(write.content for write in writes)
+    return computed("mixed", (), [write.content for write in writes])

@@ -70,7 +70,7 @@ class Operator:
         arithmetic: whether it changes each element of its first argument by itself, in place.
         collective: whether other processes take part.
         from_file: whether it reads a file.
-        of_torch: whether it comes with torch.
+        reason: why its result is data, whatever it reads; "" if it depends on that.
         calls_others: whether it runs code in which nothing is watched: another library's, or functions it is given.
         taken: positions and names of the arguments that are tensors, or lists of them; None if any may be.
     """
@@ -86,7 +86,7 @@ class Operator:
     arithmetic: bool = False
     collective: bool = False
     from_file: bool = False
-    of_torch: bool = True
+    reason: str = ""
     calls_others: bool = False
     taken: tuple[tuple[int, str], ...] | None = None
 
@@ -157,7 +157,7 @@ def operator_of(function: Any) -> Operator:
         arithmetic=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
         collective=function.namespace in COLLECTIVE,
         from_file=base == "from_file",
-        of_torch=function.namespace in OF_TORCH,
+        reason=_reason_of(function, base),
         calls_others=function.namespace not in OF_TORCH,
         taken=taken,
     )
@@ -174,11 +174,18 @@ def _kind_of(function: Any, base: str, written: Sequence[object]) -> Kind:
         return Kind.EMPTY
     if torch.Tag.inplace_view in function.tags:
         return Kind.NEUTRAL
-    returns = _torch.schema_of(function).returns
-    views = [value.alias_info for value in returns]
+    views = [value.alias_info for value in _torch.schema_of(function).returns]
     if not written and views and all(info is not None and not info.is_write for info in views):
         return Kind.NEUTRAL
     return Kind.COMPUTES
+
+
+def _reason_of(function: Any, base: str) -> str:
+    if function.namespace in COLLECTIVE:
+        return "a collective"
+    if base == "from_file":
+        return "a file"
+    return "" if function.namespace in OF_TORCH else f"the operator {function}, which does not come with torch"
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

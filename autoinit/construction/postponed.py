@@ -1,4 +1,4 @@
-"""Fills that are not done yet: on which memory, in which order, and how they are done after all."""
+"""Fills that are not done yet: on which memory, in which order, and which of them have to be done by when."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import takewhile
 from operator import attrgetter
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,86 +15,9 @@ from torch import Tensor
 from .. import _torch
 from .generators import is_same, set_state, state_of
 from .memory import Memory, Region
+from .pending import Fill
 
-TRUNC_NORMAL = f"torch.nn.init.{_torch.NO_GRAD_TRUNC_NORMAL}"
-FUNCTIONS: Mapping[str, Callable[..., Any]] = {TRUNC_NORMAL: _torch.no_grad_trunc_normal}
-"""Functions in Python that are postponed as a whole, as they are before a block replaces them."""
-
-
-@dataclass(eq=False, slots=True)
-class Fill:
-    """One call that fills memory by numbers alone.
-
-    Args:
-        operator: what was called, by name.
-        memory: what it fills.
-        region: which part of it.
-        layout: offset, sizes and strides in elements, to make the tensor again.
-        dtype: of the tensor.
-        device: of the tensor.
-        numbers: the other arguments, by position.
-        named: the other arguments, by name.
-        draws: whether it draws from the default generator of the device.
-        overwrites: whether nothing is left of what was there.
-    """
-
-    operator: str
-    memory: Memory
-    region: Region
-    layout: tuple[int, torch.Size, tuple[int, ...]]
-    dtype: torch.dtype
-    device: torch.device
-    numbers: tuple[Any, ...]
-    named: Mapping[str, Any]
-    draws: bool
-    overwrites: bool
-    is_void: bool = False
-    """Whether only its draws matter, because later fills leave nothing of it, or its memory is gone."""
-    number: int = -1
-    """Its place in the order of the program."""
-
-    def covers(self, other: Fill) -> bool:
-        """Whether nothing is left of what another fill of the same memory did before."""
-        return self.overwrites and self.region.covers(other.region)
-
-    def lies_in(self, regions: Mapping[int, Sequence[Region]]) -> bool:
-        """Whether all that it fills is in some regions, by storage."""
-        return any(region.covers(self.region) for region in regions.get(self.memory.key, ()))
-
-    def apply(self, storage: torch.UntypedStorage | None) -> None:
-        """Do it, on a storage; or on memory of its own, for the sake of the numbers that it draws."""
-        offset, size, stride = self.layout
-        if storage is None:
-            # In the same layout: how many numbers torch draws from a generator depends on it.
-            tensor = torch.empty_strided(size, stride, dtype=self.dtype, device=self.device)
-        else:
-            tensor = torch.empty(0, dtype=self.dtype, device=self.device).set_(storage, offset, size, stride)
-        function_of(self.operator)(tensor, *self.numbers, **self.named)
-
-
-@lru_cache(maxsize=256)
-def function_of(operator: str) -> Callable[..., Any]:
-    """The function with the name of an operator.
-
-    Example:
-        >>> function_of("aten.fill_.Scalar") is torch.ops.aten.fill_.Scalar
-        True
-    """
-    found: Callable[..., Any] = FUNCTIONS.get(operator) or attrgetter(operator)(torch.ops)
-    return found
-
-
-@lru_cache(maxsize=4096)
-def accepts(
-    operator: str, dtype: torch.dtype, numbers: tuple[Any, ...], named: tuple[tuple[str, Any], ...], types: object
-) -> bool:
-    """Whether an operator takes some numbers; `types` are theirs, as `1 == 1.0 == True`."""
-    try:
-        with _torch.no_modes():
-            function_of(operator)(torch.empty(0, dtype=dtype, device="cpu"), *numbers, **dict(named))
-    except Exception:  # Whatever it is, the call itself raises it, at the line that made the mistake.
-        return False
-    return True
+_number = attrgetter("number")
 
 
 @dataclass(eq=False, slots=True)
@@ -104,9 +25,10 @@ class Held:
     """Memory with postponed fills, which is kept alive until they are done.
 
     Args:
-        storage: the memory.
-        witness: a tensor with the version counter of the first tensor that was filled.
+        storage: the memory. Asking a tensor for it later would be taken for a read by code that is not watched.
+        witness: a tensor with that memory, and with the version counter of the first tensor that was filled.
         before: what it counted then.
+        fills: the fills, in their order.
     """
 
     storage: torch.UntypedStorage
@@ -160,16 +82,16 @@ class Postponed:
         """Whether a storage has postponed fills."""
         return key in self._held
 
-    def add(self, fill: Fill, tensor: Tensor) -> None:
-        """Postpone a fill, which is the latest."""
+    def add(self, fill: Fill, tensor: Tensor, *, in_operator: bool = False) -> None:
+        """Postpone a fill of a tensor, which is the latest; `in_operator` while a dispatch mode handles it."""
         fill.number = next(self._numbers)
-        if fill.draws:
-            self._note_state(fill.device)
+        if fill.operator.draws:
+            self._note_state(fill.options["device"])
             self._draws[fill.number] = fill
         held = self._held.get(fill.memory.key)
         if held is None:
-            held = Held(tensor.untyped_storage(), _torch.shares_version(tensor), _torch.version_of(tensor), [])
-            self._held[fill.memory.key] = held
+            witness = _torch.shares_version(tensor, in_operator=in_operator)
+            held = self._held[fill.memory.key] = Held(tensor.untyped_storage(), witness, _torch.version_of(witness), [])
             fill.memory.pending = True
             fill.memory.forget_values()
         held.fills.append(fill)
@@ -189,7 +111,7 @@ class Postponed:
         if held:
             self._void([fill for each in held for fill in _overwritten(each.fills)])
             due = [fill for each in held for fill in each.fills]
-            last = max((fill.number for fill in due if fill.draws), default=-1)
+            last = max((fill.number for fill in due if fill.operator.draws), default=-1)
             self._run({id(fill): fill for fill in (*due, *self._before(last))}.values())
 
     def run_draws(self) -> None:
@@ -219,7 +141,7 @@ class Postponed:
         ]
         dropped.sort(key=_number)
         self._take(dropped)
-        if any(fill.draws for fill in dropped):
+        if any(fill.operator.draws for fill in dropped):
             # Later draws get other numbers anyhow: none need be drawn for the sake of their order.
             self._void_what_is_gone()
             self._draws = {number: fill for number, fill in self._draws.items() if not fill.is_void}
@@ -253,10 +175,10 @@ class Postponed:
         # First of all, so that an error leaves nothing to be done a second time.
         self._take(list(due))
         errors = []
-        with _torch.no_modes(), self._from_where_draws_begin(any(fill.draws for fill in due)):
+        with _torch.no_modes(), self._from_where_draws_begin(any(fill.operator.draws for fill in due)):
             for fill in sorted(due, key=_number):
                 is_alive = not fill.is_void and fill.memory.key not in skipped
-                if is_alive or fill.draws:
+                if is_alive or fill.operator.draws:
                     try:
                         fill.apply(held[fill.memory.key].storage if is_alive else None)
                     except Exception as error:  # Those after it must not be left undone.
@@ -313,10 +235,6 @@ def _overwritten(fills: Sequence[Fill]) -> Iterator[Fill]:
     for index, fill in enumerate(fills):
         if any(later.covers(fill) for later in fills[index + 1 :]):
             yield fill
-
-
-def _number(fill: Fill) -> int:
-    return fill.number
 
 
 def _uses_when_dropped() -> int:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -12,13 +11,12 @@ from torch import Tensor
 
 from .. import _torch
 from .content import Content, Place, computed, outside
-from .memory import UNWRITTEN, Memory, Region, Write
-from .operators import Call, Kind, Operator, tensors_in
+from .memory import UNWRITTEN, Memory, Region, Values, Write
+from .modes import handles_operators
+from .operators import Call, Kind, tensors_in
 
 LONGEST_LIST = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""
-
-
 Reads = Mapping[int, Content | None]
 
 
@@ -53,12 +51,17 @@ class ConstructionRecord:
         """Whether any memory was made that is too large to be compared by value."""
 
     def find(self, tensor: Tensor) -> Memory | None:
-        """The memory of a tensor, if the block saw it made."""
-        return self._memories.get(_torch.storage_id(tensor))
+        """The memory of a tensor, if it has any and the block saw it made."""
+        return self._memories.get(_torch.storage_id(tensor)) if has_memory(tensor) else None
 
     def content(self, tensor: Tensor) -> Content | None:
         """What a tensor holds; None if nothing was written to it."""
-        return self._held(tensor)
+        tensor = plain(tensor)
+        memory = self.find(tensor)
+        if memory is None:
+            return outside()
+        self._check(memory, tensor)
+        return memory.content(Region.of(tensor))
 
     def _check(self, memory: Memory, tensor: Tensor) -> None:
         """Note what was written by code that is not watched: another thread, C++, NumPy."""
@@ -78,7 +81,7 @@ class ConstructionRecord:
 
     def note_moved(self, tensor: Tensor) -> None:
         """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
-        memory = self.find(tensor) if has_memory(tensor) else None
+        memory = self.find(tensor)
         if memory is not None:
             if memory.is_compared:
                 self._check(memory, tensor)
@@ -86,7 +89,7 @@ class ConstructionRecord:
 
     def declare(self, tensor: Tensor, reason: str, frame: FrameType) -> None:
         """Note that what a tensor holds is data, whatever it was made of."""
-        if has_memory(tensor) and (self.find(tensor) is not None):
+        if self.find(tensor) is not None:
             self.note_written(tensor, outside(reason, Place.of(frame)))
 
     def read(self, call: Call) -> Reads:
@@ -99,32 +102,24 @@ class ConstructionRecord:
         replaced = [id(tensor) for tensor in call.written if _is_whole(tensor)] if operator.overwrites else ()
         if len(replaced) == len(call.tensors):
             return {}
-        return {id(tensor): self._held(tensor) for tensor in call.tensors if id(tensor) not in replaced}
-
-    def _held(self, tensor: Tensor) -> Content | None:
-        tensor = plain(tensor)
-        memory = self.find(tensor) if has_memory(tensor) else None
-        if memory is None:
-            return outside()
-        self._check(memory, tensor)
-        return memory.content(Region.of(tensor))
+        return {id(tensor): self.content(tensor) for tensor in call.tensors if id(tensor) not in replaced}
 
     def note(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
         """Note what an operator did."""
-        operator = call.operator
-        if operator.kind is Kind.NEUTRAL:
-            for tensor in filter(has_memory, call.written):
-                if (memory := self.find(tensor)) is not None:
-                    memory.expect_write(tensor)
-        elif operator.kind is Kind.EMPTY:
+        kind = call.operator.kind
+        if kind is Kind.COMPUTES:
+            self._note_values(call, reads, result, frame)
+        elif kind is Kind.EMPTY:
             for tensor in filter(has_memory, tensors_in(result)):
                 self._new(tensor).note_values(tensor)
-        elif operator.kind is Kind.LIFTS:
+        elif kind is Kind.LIFTS:
             self._lift(result, frame)
-        elif operator.kind in (Kind.SETS, Kind.RESIZES):
+        elif kind is Kind.NEUTRAL:
+            for tensor in call.written:
+                if (memory := self.find(tensor)) is not None:
+                    memory.expect_write(tensor)
+        else:
             self._set(result, frame)
-        elif not (operator.copies and self._copy(call, reads, result, frame)):
-            self._compute(call, reads, result, frame)
 
     def expose(self, tensor: Tensor) -> None:
         """Note that code which is not watched gets the address of some memory."""
@@ -134,8 +129,8 @@ class ConstructionRecord:
             memory.exposed = True
             memory.note_values(tensor)
 
-    def _new(self, tensor: Tensor, content: Content | None = None) -> Memory:
-        memory = Memory(tensor.untyped_storage(), content)
+    def _new(self, tensor: Tensor, values: Values = None) -> Memory:
+        memory = Memory(tensor, values)
         memory.exposed = self.all_exposed
         self._memories[memory.key] = memory
         self.has_large = self.has_large or not memory.is_small
@@ -162,11 +157,10 @@ class ConstructionRecord:
             self._new(tensor, outside()).is_foreign = True
 
     def _set(self, tensor: Tensor, frame: FrameType) -> None:
-        if not has_memory(tensor):
-            return
         memory = self.find(tensor)
         if memory is not None:
             memory.expect_write(tensor)
+        if memory is not None or not has_memory(tensor):
             return
         memory = self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
         storage = tensor.untyped_storage()
@@ -174,58 +168,61 @@ class ConstructionRecord:
         memory.is_foreign = uses > ConstructionRecord.uses_when_new or storage.filename is not None
         self.least_uses = min(uses, self.least_uses)
 
-    def _compute(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
-        operator, written = call.operator, call.written
-        place, reason = Place.of(frame), _reason(operator)
-        numbers = tuple(value for value in call.args if isinstance(value, (int, float)))
-        targets = set(map(id, written))
-        others = [content for key, content in reads.items() if content is not None and key not in targets]
-        for tensor in filter(has_memory, written or tensors_in(result)):
-            memory = self.find(tensor)
-            if not written and memory is not None:
-                continue  # A view, or an argument.
-            pieces = [] if reason else self._pieces_for(call, tensor, reads)
-            if pieces and (memory is not None or not written):
-                rest = [content for content in others if not content.is_data]
-                made = [Write(at, computed(operator.name, numbers, [each, *rest], place)) for at, each in pieces]
-                self._write_pieces(tensor, made)
-            elif written:
-                held = None if operator.overwrites else reads.get(id(tensor))
-                sources = others if held is None else [held, *others]
-                self.write(tensor, computed(operator.name, numbers, sources, place, reason))
-            else:
-                memory = self._new(tensor, computed(operator.name, numbers, others, place, reason))
-                memory.is_foreign = operator.from_file
-                memory.note_values(tensor)
-            if operator.collective and memory is not None:
-                memory.forget_values()
-
-    def _copy(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> bool:
-        """Note copies of whole tensors. False if it is anything else."""
-        operator, written = call.operator, call.written
-        source = call.args[1] if written else call.args[0]
-        sources = source if isinstance(source, (list, tuple)) else [source]
-        targets = written or [result]
-        # The source of an in-place copy may be a number.
-        pairs = zip(targets, sources, strict=True)
-        if _reason(operator) or not all(isinstance(each, Tensor) and each.shape == to.shape for to, each in pairs):
-            return False
+    def _note_values(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
+        """Note the values that an operator wrote to its arguments, or made."""
         place = Place.of(frame)
-        for target, each in zip(targets, sources, strict=True):
-            held = reads[id(each)]
-            is_cast = target.dtype != each.dtype or target.stride() != each.stride()
-            content = None if held is None else held.copy(operator.name, place, is_cast=is_cast)
-            pieces = self._pieces(each, target) if held is not None and held.is_data else []
-            if pieces and (not written or self.find(target) is not None):
-                name = operator.name
-                copies = [Write(at, of if of is UNWRITTEN else of.copy(name, place)) for at, of in pieces]
-                self._write_pieces(target, copies)
-                continue
-            if written:
-                self.write(target, content)
-            elif has_memory(target) and self.find(target) is None:
-                self._new(target, content).note_values(target)
-        return True
+        reason = call.operator.reason or ("gradients" if _torch.current_backward() != -1 else "")
+        copies = _copied(call, result) if call.operator.copies and not reason else ()
+        for target, source in copies:
+            self._store(call, target, self._copy(call, source, target, reads, place))
+        if not copies:
+            # A result whose memory is known is a view, or an argument.
+            targets = call.written or (each for each in tensors_in(result) if self.find(each) is None)
+            for tensor in filter(has_memory, targets):
+                self._store(call, tensor, self._computed(call, tensor, reads, place, reason))
+
+    def _store(self, call: Call, tensor: Tensor, values: Values) -> None:
+        """Note what an operator wrote to an argument, or a result holds."""
+        memory = self.find(tensor)
+        if memory is not None:
+            if not memory.is_foreign:
+                memory.write(Region.of(tensor), values)
+            memory.expect_write(tensor)
+        elif call.written or not has_memory(tensor):
+            return  # From outside: it is data already.
+        else:
+            memory = self._new(tensor, values)
+            memory.is_foreign = call.operator.from_file
+        if call.operator.collective:
+            memory.forget_values()
+        else:
+            memory.note_values(tensor)
+
+    def _computed(self, call: Call, target: Tensor, reads: Reads, place: Place | None, reason: str) -> Values:
+        """What a tensor holds after an operator has computed it."""
+        operator = call.operator
+        numbers = tuple(value for value in call.args if isinstance(value, (int, float)))
+        if not reads:
+            return computed(operator.name, numbers, (), place, reason)
+        written = set(map(id, call.written))
+        sources = [content for key, content in reads.items() if content is not None and key not in written]
+        pieces = () if reason else self._pieces_for(call, target, reads)
+        if pieces:
+            rest = [content for content in sources if not content.is_data]
+            return [Write(at, computed(operator.name, numbers, [each, *rest], place)) for at, each in pieces]
+        held = None if operator.overwrites or not written else reads.get(id(target))
+        return computed(operator.name, numbers, sources if held is None else [held, *sources], place, reason)
+
+    def _copy(self, call: Call, source: Tensor, target: Tensor, reads: Reads, place: Place | None) -> Values:
+        """What a tensor holds after another one was copied to it as a whole."""
+        held, name = reads[id(source)], call.operator.name
+        if held is None:
+            return None
+        pieces = self._pieces(source, target) if held.is_data else ()
+        if pieces:
+            return [Write(at, of if of is UNWRITTEN else of.copy(name, place)) for at, of in pieces]
+        is_cast = target.dtype != source.dtype or target.stride() != source.stride()
+        return held.copy(name, place, is_cast=is_cast)
 
     def _pieces_for(self, call: Call, target: Tensor, reads: Reads) -> list[Write]:
         """What an elementwise operator makes of data and initialization side by side: each stays where it is."""
@@ -237,7 +234,7 @@ class ConstructionRecord:
     def _pieces(self, source: Tensor, target: Tensor) -> list[Write]:
         """What a tensor holds, write by write, at the same places of another; nothing if one write made it all."""
         source = plain(source)
-        memory = self.find(source) if has_memory(source) else None
+        memory = self.find(source)
         if memory is None or len(memory.writes) < 2 or source.shape != target.shape or source.dtype != target.dtype:
             return []
         of, to = Region.of(source), Region.of(target)
@@ -246,31 +243,14 @@ class ConstructionRecord:
         found = memory.pieces(of)
         return [Write(at.moved(to.start - of.start), content) for at, content in found] if len(found) > 1 else []
 
-    def _write_pieces(self, tensor: Tensor, pieces: list[Write]) -> None:
-        """Note a write by an operator, or a new tensor, with values of several origins."""
-        memory = self.find(tensor)
-        if memory is None:
-            memory = self._new(tensor)
-            memory.writes = pieces
-        else:
-            if not memory.is_foreign:
-                memory.write_pieces(Region.of(tensor), pieces)
-            memory.expect_write(tensor)
-        memory.note_values(tensor)
 
-    def write(self, tensor: Tensor, content: Content | None) -> None:
-        """Note a write by an operator."""
-        memory = self.find(tensor) if has_memory(tensor) else None
-        if memory is None:
-            return  # From outside: it is data already.
-        if memory.is_foreign:
-            pass
-        elif content is None:
-            memory.forget(Region.of(tensor))
-        else:
-            memory.write(Region.of(tensor), content)
-        memory.expect_write(tensor)
-        memory.note_values(tensor)
+def _copied(call: Call, result: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+    """Targets and sources of copies of whole tensors; nothing if an operator did anything else."""
+    source = call.args[1] if call.written else call.args[0]
+    sources = source if isinstance(source, (list, tuple)) else [source]
+    pairs = list(zip(call.written or [result], sources, strict=True))
+    # The source of an in-place copy may be a number.
+    return pairs if all(isinstance(each, Tensor) and each.shape == to.shape for to, each in pairs) else ()
 
 
 def _is_whole(tensor: Tensor) -> bool:
@@ -278,31 +258,9 @@ def _is_whole(tensor: Tensor) -> bool:
     return has_memory(tensor) and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
-def _reason(operator: Operator) -> str:
-    """Why the result of an operator is data, whatever it reads."""
-    if operator.collective:
-        return "a collective"
-    if operator.from_file:
-        return "a file"
-    if not operator.of_torch:
-        return f"the operator {operator.name}, which does not come with torch"
-    return "gradients" if _torch.current_backward() != -1 else ""
-
-
 def has_memory(tensor: Tensor) -> bool:
     """Whether a tensor has a storage to be known by. Subclasses that handle operators themselves keep it elsewhere."""
     return bool(_torch.has_storage(tensor)) and (type(tensor) is Tensor or not handles_operators(type(tensor)))
-
-
-@lru_cache(maxsize=1024)
-def handles_operators(cls: type) -> bool:
-    """Whether a subclass of Tensor handles operators itself; parameters do not.
-
-    Example:
-        >>> handles_operators(torch.nn.Parameter)
-        False
-    """
-    return cls.__torch_dispatch__ is not _torch.no_dispatch  # type: ignore[attr-defined]
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -11,8 +11,15 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from .base import Effective
-from .hooks import HookedOriginal, HookedPruning, HookedSpectralNorm, HookedWeightNorm
+from .hooks import Hooked, HookedOriginal, HookedPruning, HookedSpectralNorm, HookedWeightNorm
 from .parametrizations import Parametrized
+
+HOOKED: tuple[tuple[type, str, type[Hooked]], ...] = (
+    (WeightNorm, "name", HookedWeightNorm),
+    (SpectralNorm, "name", HookedSpectralNorm),
+    (BasePruningMethod, "_tensor_name", HookedPruning),
+)
+"""Hooks of torch, the attribute with the name of the weight that each computes, and what it is for us."""
 
 
 def effective_weights(module: nn.Module) -> Iterator[Effective]:
@@ -30,21 +37,20 @@ torch.Size([2, 3]))
         for name, parametrizations in lists._modules.items() if lists is not None else ():
             if isinstance(parametrizations, ParametrizationList) and parametrizations._parameters:
                 yield Parametrized(module, name, parametrizations)
-    known: list[Effective] = []
+    known: list[Hooked] = []
     others: list[object] = []
     for hook in module._forward_pre_hooks.values():
-        if isinstance(hook, WeightNorm):
-            known.append(HookedWeightNorm(module, hook))
-        elif isinstance(hook, SpectralNorm):
-            known.append(HookedSpectralNorm(module, hook))
-        elif isinstance(hook, BasePruningMethod):
-            known.append(HookedPruning(module, hook))
+        for cls, attribute, hooked in HOOKED:
+            if isinstance(hook, cls):
+                known.append(hooked(module, getattr(hook, attribute), hook))
+                break
         else:
             others.append(hook)
     yield from known
     for name in _stored_elsewhere(module) if others else ():
         if all(name != weight.name for weight in known):
-            yield HookedOriginal(module, name, others)
+            named = (hook for hook in others if getattr(hook, "name", None) == name)
+            yield HookedOriginal(module, name, next(named, others[0]))
 
 
 def _stored_elsewhere(module: nn.Module) -> Iterator[str]:

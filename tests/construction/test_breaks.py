@@ -77,7 +77,7 @@ BREAKS: dict[str, list[tuple[Any, str, Any]]] = {
         (record, "LONGEST_LIST", 1 << 40),
         (ConstructionRecord, "_lift", lambda self, tensor, frame: self._new(tensor, Content("numbers"))),
     ],
-    "copies are not known": [(ConstructionRecord, "_copy", lambda *_: False)],
+    "copies are not known": [(record, "_copied", lambda *_: ())],
     "what gradients have touched is initialization": [(_torch, "current_backward", lambda: -1)],
     "writes by raw pointers are overwritten": [
         (Memory, "was_written_unseen", lambda *_: False),
