@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +31,8 @@ from autoinit.testing.strategies import (
     tensor_specs,
     tensors,
 )
+
+from .processes import Interpreter
 
 ANY = dict(leaves=layers(dtypes=(torch.float32, torch.bfloat16), parametrized=True), ties=True)
 
@@ -234,9 +234,10 @@ def test_a_property_that_does_not_hold_is_shown_in_little() -> None:
     )
 
 
-def test_without_hypothesis_the_error_names_the_extra() -> None:
+def test_without_hypothesis_the_error_names_the_extra(interpreter: Interpreter) -> None:
     code = "import sys; sys.modules['hypothesis'] = None; import autoinit.testing; import autoinit.testing.strategies"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stderr.strip().endswith(
-        'ImportError: Strategies need hypothesis: pip install "torch-autoinit[strategies]".'
+    assert (
+        interpreter.run(code)
+        .stderr.strip()
+        .endswith('ImportError: Strategies need hypothesis: pip install "torch-autoinit[strategies]".')
     )
