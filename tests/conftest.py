@@ -18,11 +18,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from torch.nn.modules import module as torch_module
 
 from autoinit.checkpoints.locations import schemes
 from autoinit.fans import conventions
 from autoinit.initializers import registry
+
+from .leaks import no_trace_of_the_hook
 
 if TYPE_CHECKING:
     from .http_server import Server
@@ -63,19 +64,10 @@ def registered_for_one_test() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def no_trace_of_the_hook(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Contract I3, held by every test: `nn.Module` is afterwards what it was before."""
-    init = torch.nn.Module.__init__
-    yield
-    leaked_init = torch.nn.Module.__init__
-    leaked_hooks = list(torch_module._global_forward_pre_hooks.values())
-    # A leak is this test's failure, not that of every test after it.
-    torch_module._global_forward_pre_hooks.clear()
-    if request.node.get_closest_marker("compiles") is None and leaked_init is not init:
-        torch.nn.Module.__init__ = init
-        pytest.fail(f"nn.Module.__init__ was left replaced by {leaked_init!r}", pytrace=False)
-    if leaked_hooks:
-        pytest.fail(f"global forward pre-hooks were left behind: {leaked_hooks}", pytrace=False)
+def traceless(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Contract I3, held by every test."""
+    with no_trace_of_the_hook(compiles=request.node.get_closest_marker("compiles") is not None):
+        yield
 
 
 @pytest.fixture
@@ -87,7 +79,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.fixture
 def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A web server on this machine, and a cache of downloads, for one test."""
-    from .http_server import running_server  # Here, for a test copies this file to where there is no other.
+    from .http_server import running_server
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
