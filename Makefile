@@ -16,31 +16,72 @@ SAMPLE ?= 60
 # Two installations into one environment at a time break it.
 .NOTPARALLEL:
 .SECONDARY:
-.PHONY: help demo test check corpus oracle statistics verdicts triton gpu published zoo fuzz mutants bench docs format clean
+.PHONY: help demo test lint check format docs bench clean
+.PHONY: properties faults families zoo fuzz mutants verdicts published statistics triton gpu
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-13s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/with-demo ## the tour: what autoinit does, in a minute
 	$(PY) docs/examples/demo.py
 
-test: $(VENV)/with-test $(VENV)/with-zoo ## every test
+test: $(VENV)/with-test $(VENV)/with-zoo ## the test suite, in 6 minutes on two cores
 	$(PYTEST)
 
-check: $(VENV)/with-dev $(VENV)/with-zoo ## format, lint, types and the fast tests, of each property a few examples
+lint: $(VENV)/with-dev ## format, lint and types
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy --strict
-	$(PYTEST) -m "not slow" --hypothesis-profile=fast
 
-corpus oracle: $(VENV)/with-test $(VENV)/with-zoo ## parity with mmengine on EXAMPLES (1000) random models per property
-	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) tests/test_mmengine_oracle.py tests/test_precedence_oracle.py tests/test_corpus.py
+check: lint $(VENV)/with-zoo ## before a commit: lint, and the tests that are fast
+	$(PYTEST) -m "not slow and not campaign"
 
-statistics: $(VENV)/with-test ## the sampler against chance, on 10^8 values; and by dieharder, where it is installed
-	$(PY) -m tests.statistics
+format: $(VENV)/with-dev ## format, and repair what the linter can
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
 
-verdicts: $(VENV)/with-test ## how often verify is wrong: false alarms, power, and faults that have to be found
+docs: $(VENV)/with-docs ## build the site into site/
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+
+bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals; what draws values also beside a competing process
+	mkdir -p build
+	$(PY) -m benchmarks --json build/bench.json
+	$(PY) -m benchmarks --busy --only building --only sampling --json build/busy.json
+	$(PY) -m benchmarks.plot build/bench.json build/building.svg
+
+clean: ## remove the environment and everything that was built
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Campaigns: docs/campaigns.md says what each proves, and how long it takes.
+
+properties: $(VENV)/with-test $(VENV)/with-zoo ## campaign: EXAMPLES (1000) random cases of each property
+	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis and not campaign"
+
+faults: $(VENV)/with-test $(VENV)/with-zoo ## campaign: faults planted in the package, each of which a test has to find
+	$(PYTEST) -m campaign --ignore tests/zoo
+
+families: $(VENV)/with-test $(VENV)/with-zoo ## campaign: a small model of each family of three libraries, built in blocks
+	$(PYTEST) -m campaign tests/zoo
+
+zoo: $(VENV)/with-test $(VENV)/with-zoo ## campaign: every model of three libraries, built in blocks
+	$(PY) -m tests.zoo
+
+fuzz: $(VENV)/with-test $(VENV)/with-zoo ## campaign: hostile configs, names and checkpoints, SECONDS (60) for each target
+	$(PIP) install --constraint constraints.txt --editable '.[fuzz]' || echo 'Without atheris: the texts are not guided.'
+	$(PY) -m tests.fuzzing --seconds $(SECONDS)
+
+mutants: $(VENV)/with-mutants $(VENV)/with-zoo ## campaign: SAMPLE (60; 0 is all) changes of each folder, run against its tests
+	$(PY) -m tests.mutation --sample $(SAMPLE) --measure
+
+verdicts: $(VENV)/with-test ## campaign: how often verify is wrong
 	$(PY) -m tests.verdicts
+
+published: $(VENV)/with-test $(VENV)/with-zoo ## campaign: libraries' own weights verified against their sources
+	$(PY) -m tests.published
+
+statistics: $(VENV)/with-test ## campaign: the sampler against chance, on 10^8 values
+	$(PY) -m tests.statistics
 
 triton: $(VENV)/with-test ## the kernel for GPUs, interpreted on the CPU (1 GB to install)
 	$(PIP) install --constraint constraints.txt --editable '.[triton]'
@@ -49,36 +90,6 @@ triton: $(VENV)/with-test ## the kernel for GPUs, interpreted on the CPU (1 GB t
 gpu: ## on a GPU, with an environment that has torch for it: the tests of CUDA, and what drawing costs
 	python -m pytest tests/test_triton_kernel.py tests/test_cuda.py
 	python -m benchmarks --only cuda
-
-published: $(VENV)/with-test $(VENV)/with-zoo ## libraries' own weights verified against what their sources say
-	$(PY) -m tests.published
-
-zoo: $(VENV)/with-test $(VENV)/with-zoo ## build every model of three libraries in blocks, in an hour; see docs/zoo.md
-	$(PY) -m tests.zoo
-
-fuzz: $(VENV)/with-test $(VENV)/with-zoo ## hostile configs, names and checkpoints, SECONDS (60) for each of the targets
-	$(PIP) install --constraint constraints.txt --editable '.[fuzz]' || echo 'Without atheris: the texts are not guided.'
-	$(PY) -m tests.fuzzing --seconds $(SECONDS)
-
-mutants: $(VENV)/with-mutants $(VENV)/with-zoo ## change SAMPLE (60; 0 is all) things of each folder; which does no test notice
-	$(PY) -m tests.mutation --sample $(SAMPLE) --measure
-
-bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals; what draws values also beside a competing process
-	mkdir -p build
-	$(PY) -m benchmarks --json build/bench.json
-	$(PY) -m benchmarks --busy --only building --only sampling --json build/busy.json
-	$(PY) -m benchmarks.plot build/bench.json build/building.svg
-
-docs: $(VENV)/with-docs ## build the site into site/
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
-
-format: $(VENV)/with-dev ## format, and repair what the linter can
-	$(PY) -m ruff check --fix-only .
-	$(PY) -m ruff format .
-
-clean: ## remove the environment and everything that was built
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/made:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "autoinit needs Python 3.10 or newer; set PYTHON")'

@@ -1,7 +1,8 @@
-"""Four real ranks, each a process of its own, that stay for all tests of a file; and one rank that is alone."""
+"""Real ranks, each a process of its own, that stay for all tests of a file; and one rank that is alone."""
 
 from __future__ import annotations
 
+import pickle
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,17 +20,18 @@ WORLD = 4
 SECONDS = 120.0
 
 
-def serve(number: int, store: str, connection: Connection) -> None:
-    """One rank: runs what it is sent, and sends back what went wrong."""
+def serve(number: int, world: int, store: str, connection: Connection) -> None:
+    """Be one rank: run each task that arrives, and send back its result or its traceback."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=number, world_size=WORLD, store=dist.FileStore(store, WORLD))
+    dist.init_process_group("gloo", rank=number, world_size=world, store=dist.FileStore(store, world))
     while (task := connection.recv()) is not None:
         check, arguments = task
+        torch.manual_seed(number)
         try:
-            check(number, *arguments)
-            connection.send(None)
+            # Pickled here: a connection of torch's would share the memory of tensors instead.
+            connection.send((pickle.dumps(check(number, *arguments)), None))
         except Exception:
-            connection.send(traceback.format_exc())
+            connection.send((b"", traceback.format_exc()))
     dist.destroy_process_group()
 
 
@@ -38,31 +40,37 @@ class Ranks:
 
     Args:
         folder: where they meet.
+        world: how many there are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, world: int = WORLD) -> None:
         context = mp.get_context("spawn")
         self.connections = []
         self.processes = []
-        for number in range(WORLD):
+        for number in range(world):
             here, there = context.Pipe()
-            process = context.Process(target=serve, args=(number, str(folder / "store"), there), daemon=True)
+            arguments = (number, world, str(folder / "store"), there)
+            process = context.Process(target=serve, args=arguments, daemon=True)
             process.start()
             self.connections.append(here)
             self.processes.append(process)
 
-    def run(self, check: Callable[..., None], *arguments: Any) -> None:
+    def run(self, check: Callable[..., Any], *arguments: Any) -> list[Any]:
         """Call a function of a test file on each rank, with the rank's number before the arguments."""
         for connection in self.connections:
             connection.send((check, arguments))
-        failures = {}
+        results, failures = [], {}
         for number, connection in enumerate(self.connections):
             if not connection.poll(SECONDS):
                 raise TimeoutError(f"rank {number} does not answer")
-            if (failure := connection.recv()) is not None:
+            result, failure = connection.recv()
+            if failure is None:
+                results.append(pickle.loads(result))
+            else:
                 failures[number] = failure
         if failures:
             raise AssertionError("\n".join(f"rank {number}: {failure}" for number, failure in failures.items()))
+        return results
 
     def stop(self) -> None:
         """End the processes."""

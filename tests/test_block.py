@@ -471,7 +471,7 @@ def test_tasks_see_their_own_blocks_only() -> None:
         return True
 
     async def main() -> list[bool]:
-        return await asyncio.gather(*(worker(value, 20) for value in range(2, 10)))
+        return await asyncio.gather(*(worker(value, 4) for value in range(2, 10)))
 
     assert all(asyncio.run(main()))
 

@@ -33,6 +33,7 @@ from autoinit.sampling.c_kernel import Kernel, kernel
 from autoinit.sampling.draws import Draw
 from autoinit.sampling.sampler import BLOCK, row_major
 
+from .processes import Interpreter
 from .test_regions import regions
 
 INF = math.inf
@@ -218,9 +219,8 @@ def test_more_axes_than_it_takes() -> None:
 
 @needs_kernel
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-def test_a_process_that_was_forked_after_use() -> None:
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], timeout=120)
-    assert run.returncode == 0
+def test_a_process_that_was_forked_after_use(interpreter: Interpreter) -> None:
+    interpreter.check(FORK)
 
 
 FORK = """

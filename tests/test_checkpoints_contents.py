@@ -180,12 +180,3 @@ def test_writing_to_a_tensor_leaves_the_file_alone(save: Save, path: pathlib.Pat
         tensor.zero_()
     got = values(open_checkpoint(path))
     assert_same({key: got[key] for key in state()}, state())
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-@FORMATS
-def test_map_location_cuda(save: Save, path: pathlib.Path) -> None:
-    save(state(), path)
-    got = values(open_checkpoint(path, map_location="cuda"))
-    assert {tensor.device.type for tensor in got.values()} == {"cuda"}
-    assert_same({key: got[key].cpu() for key in state()}, state())

@@ -7,8 +7,6 @@ import io
 import json
 import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +22,7 @@ from autoinit.checkpoints.location_schemes import follow
 from .checkpoint_files import error
 from .http_server import Server, running_server, status
 from .hub_server import Hub, Repository, commit
+from .processes import Interpreter
 
 # The library reads where the hub is when it is imported, so each of these is a process of its own. It opens what it is
 # told to, and says what it found or what was wrong.
@@ -108,16 +107,13 @@ class Client:
 
     server: Server
     home: pathlib.Path
+    interpreter: Interpreter
 
     def open(self, *locations: Any, before: str = "", **environment: str) -> list[dict[str, Any]]:
         cases = [case if isinstance(case, tuple) else (case, {}) for case in locations]
-        run = subprocess.run(
-            [sys.executable, "-c", before + OPEN],
-            input=json.dumps(cases),
-            capture_output=True,
-            text=True,
-            timeout=300,
-            cwd=pathlib.Path(__file__).parents[1],
+        printed = self.interpreter.check(
+            before + OPEN,
+            text=json.dumps(cases),
             env={
                 **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
                 "HF_ENDPOINT": self.server.root,
@@ -129,8 +125,7 @@ class Client:
                 **environment,
             },
         )
-        assert run.returncode == 0, run.stderr
-        results: list[dict[str, Any]] = json.loads(run.stdout.splitlines()[-1])
+        results: list[dict[str, Any]] = json.loads(printed.splitlines()[-1])
         return results
 
     def texts(self, *locations: Any, before: str = "", **environment: str) -> list[str]:
@@ -138,10 +133,10 @@ class Client:
 
 
 @pytest.fixture
-def client(tmp_path: pathlib.Path) -> Iterator[Client]:
+def client(tmp_path: pathlib.Path, interpreter: Interpreter) -> Iterator[Client]:
     with running_server() as server:
         server.otherwise = Hub(REPOSITORIES)
-        yield Client(server, tmp_path / "home")
+        yield Client(server, tmp_path / "home", interpreter)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +191,6 @@ def test_two_revisions() -> None:
     assert "has two revisions" in str(error("hf://org/repo@main/a.bin@v1"))
 
 
-@pytest.mark.slow
 def test_files(client: Client) -> None:
     sha = hashlib.sha256(tensors(w=2.0)).hexdigest()
     results = client.open(
@@ -216,7 +210,6 @@ def test_files(client: Client) -> None:
     assert len(fetched) > 0
 
 
-@pytest.mark.slow
 def test_sharded_files(client: Client) -> None:
     results = client.open(
         "hf://org/sharded",
@@ -230,7 +223,6 @@ def test_sharded_files(client: Client) -> None:
     assert shards and all(f"/resolve/{ANY}/" in path for path in shards)
 
 
-@pytest.mark.slow
 def test_the_cache_of_the_hub_is_used_offline(client: Client) -> None:
     client.open("hf://org/plain", "hf://org/bin", "hf://org/sharded")
     client.server.requests.clear()
@@ -240,7 +232,6 @@ def test_the_cache_of_the_hub_is_used_offline(client: Client) -> None:
     assert client.server.requests == []
 
 
-@pytest.mark.slow
 def test_a_hub_that_cannot_be_reached(client: Client) -> None:
     client.open("hf://org/bin")
     results = client.open(
@@ -250,7 +241,6 @@ def test_a_hub_that_cannot_be_reached(client: Client) -> None:
     assert "the hub cannot be reached: check the network, HF_ENDPOINT and HF_HUB_OFFLINE" in results[1]["error"]
 
 
-@pytest.mark.slow
 def test_what_does_not_exist(client: Client) -> None:
     locations = (
         "hf://org/nothing",
@@ -279,14 +269,12 @@ def test_what_does_not_exist(client: Client) -> None:
     assert "a revision that 'org/plain' does not have" in unknown_commit
 
 
-@pytest.mark.slow
 def test_what_is_wrong_with_a_file(client: Client) -> None:
     broken, digest = client.texts("hf://org/broken", ("hf://org/plain", {"sha256": "0" * 8}))
     assert "holds an HTML or XML page" in broken
     assert "is not what it should be: sha256='00000000' was asked for" in digest
 
 
-@pytest.mark.slow
 def test_a_list_that_cannot_be_had(client: Client) -> None:
     for path in ("/api/models/org/plain/tree/main", "/api/models/org/plain/refs"):
         client.server.on(path, status(500))
@@ -295,14 +283,12 @@ def test_a_list_that_cannot_be_had(client: Client) -> None:
     assert revision.endswith("'v1.O': give one of its branches, tags or commits")
 
 
-@pytest.mark.slow
 def test_a_hub_that_is_busy(client: Client) -> None:
     client.server.on("/org/plain/resolve/main/model.safetensors", status(500))
     (text,) = client.texts("hf://org/plain/model.safetensors", before=IMPATIENT)
     assert "the hub cannot be reached" in text or "could not be fetched from the hub" in text
 
 
-@pytest.mark.slow
 def test_a_timm_name_ends_at_the_hub(client: Client) -> None:
     data = {"model.safetensors": tensors(w=11.0)}
     hub = {"timm/resnet50.a1_in1k": Repository(commits={ANY: data}, branches={"main": ANY})}

@@ -11,7 +11,6 @@ import os
 import pathlib
 import re
 import struct
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from .checkpoint_files import (
     save_safetensors,
     save_zip,
 )
+from .processes import Interpreter
 
 
 def mebibytes(key: str) -> float:
@@ -191,7 +191,7 @@ def test_memory_that_is_not_there_is_no_damage(path: pathlib.Path, monkeypatch: 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of address space are those of Linux")
-def test_memory_that_torch_is_refused_is_no_damage(path: pathlib.Path) -> None:
+def test_memory_that_torch_is_refused_is_no_damage(path: pathlib.Path, interpreter: Interpreter) -> None:
     save_old({"w": torch.ones(1 << 24)}, path)
     program = f"""
 import resource
@@ -205,8 +205,7 @@ try:
 except CheckpointError as error:
     print(error)
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert "there is not enough memory for it: free some, or load less of it" in run.stdout, run.stderr
+    assert "there is not enough memory for it: free some, or load less of it" in interpreter.check(program)
 
 
 def test_what_is_written_to_a_tensor_stays_out_of_the_file(path: pathlib.Path) -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import pathlib
 import pickle
-import subprocess
-import sys
 import tempfile
 import threading
 import warnings
@@ -33,6 +31,7 @@ from .checkpoint_files import (
     state,
     values,
 )
+from .processes import Interpreter
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +81,13 @@ def test_openmmlab_with_names_of_numpy_1(path: pathlib.Path, openmmlab: dict[str
     assert_same(values(open_checkpoint(path)), state())
 
 
-def test_openmmlab_needs_no_mmengine(path: pathlib.Path, openmmlab: dict[str, Any]) -> None:
+def test_openmmlab_needs_no_mmengine(path: pathlib.Path, openmmlab: dict[str, Any], interpreter: Interpreter) -> None:
     save_zip(openmmlab, path)
     code = (
         "import sys; from autoinit.checkpoints import open_checkpoint; open_checkpoint(sys.argv[1]);"
         "assert not {'mmengine', 'safetensors'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, timeout=120)
+    interpreter.check(code, str(path))
 
 
 @PICKLED

@@ -1,42 +1,40 @@
-"""The check after every test can fail, and only the test that left something behind does."""
+"""The check after every test can fail, and what was left behind is gone then."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
+from torch import nn
+from torch.nn.modules.module import _global_forward_pre_hooks, register_module_forward_pre_hook
 
-LEAKS = """
-    import pytest, torch
-    from torch.nn.modules.module import register_module_forward_pre_hook
+from .leaks import no_trace_of_the_hook
 
-    def replace_init():
-        original = torch.nn.Module.__init__
-        torch.nn.Module.__init__ = lambda self, *args: original(self, *args)
-
-    def test_init(): replace_init()
-    def test_hook(): register_module_forward_pre_hook(lambda module, args: None)
-    def test_nothing(): torch.nn.Linear(2, 2)
-
-    @pytest.mark.compiles
-    def test_compiles(): replace_init()
-"""
+INIT = nn.Module.__init__
 
 
-def test_leaks_are_found_and_end_with_their_test(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.nn.Module, "__init__", torch.nn.Module.__init__)
-    pytester.makeconftest(Path(__file__).with_name("conftest.py").read_text())
-    pytester.makeini("[pytest]\nmarkers = compiles\n")
-    pytester.makepyfile(LEAKS)
-    result = pytester.runpytest_inprocess()
-    # A leak shows in the teardown, which pytest counts as an error beside the passed test.
-    result.assert_outcomes(passed=4, errors=2)
-    result.stdout.fnmatch_lines(
-        [
-            "*ERROR at teardown of test_init*",
-            "nn.Module.__init__ was left replaced by*",
-            "*ERROR at teardown of test_hook*",
-            "global forward pre-hooks were left behind*",
-        ]
-    )
+def replace_init() -> None:
+    nn.Module.__init__ = lambda self, *args: INIT(self, *args)  # type: ignore[method-assign]
+
+
+def test_a_constructor_that_is_left_replaced_is_found() -> None:
+    with pytest.raises(pytest.fail.Exception, match="nn.Module.__init__ was left replaced by"):
+        with no_trace_of_the_hook():
+            replace_init()
+    assert nn.Module.__init__ is INIT
+
+
+def test_a_hook_that_is_left_is_found() -> None:
+    with pytest.raises(pytest.fail.Exception, match="global forward pre-hooks were left behind"):
+        with no_trace_of_the_hook():
+            register_module_forward_pre_hook(lambda module, args: None)
+    assert not _global_forward_pre_hooks
+
+
+def test_what_leaves_nothing_and_what_compiles_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    with no_trace_of_the_hook():
+        nn.Linear(2, 2)
+    monkeypatch.setattr(nn.Module, "__init__", INIT)
+    with no_trace_of_the_hook(compiles=True):
+        replace_init()
+    monkeypatch.undo()
+    assert torch.nn.Module.__init__ is INIT

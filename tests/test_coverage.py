@@ -97,7 +97,9 @@ def test_options_that_mean_nothing(
 
 
 def test_one_pattern_may_stand_alone() -> None:
-    plan(nn.Sequential(nn.Linear(1, 1), nn.PReLU()), LINEAR, require_coverage=True, allow_uncovered="1.weight")
+    model = nn.Sequential(nn.Linear(1, 1), nn.PReLU())
+    decided = plan(model, LINEAR, require_coverage=True, allow_uncovered="1.weight")
+    assert list(decided.uncovered) == ["1.weight"]
 
 
 def test_keep_covers() -> None:
@@ -142,7 +144,9 @@ def test_keep_bumps_no_version_and_draws_no_seed() -> None:
 def test_what_has_no_memory_can_be_kept() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(2, 2))
-    initialize(model, dict(type="Keep", layer="Linear"))
+    report = initialize(model, dict(type="Keep", layer="Linear"))
+    assert report.outcomes == {"kept": 2}
+    assert model[0].weight.is_meta
 
 
 def test_the_table_of_coverage() -> None:

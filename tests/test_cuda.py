@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import pytest
@@ -9,15 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import autoinit, initialize
+from autoinit.checkpoints import open_checkpoint
 from autoinit.construction import Watch
 from autoinit.sampling import Sampler, Transform
 
+from .checkpoint_files import FORMATS, Save, assert_same, values
+from .checkpoint_files import state as contents
 from .test_c_kernel import DTYPES, KEY, TRANSFORMS, by_operators, same_bits
 from .test_deferral import MODELS, SIZE, watched
 
 if not torch.cuda.is_available():
     pytest.skip("`make gpu` on a GPU", allow_module_level=True)
 
+# Every test of the project that needs CUDA is here or in `test_triton_kernel.py`.
 CUDA = torch.device("cuda")
 CFG: list[dict[str, Any]] = [
     dict(type="Constant", layer=["LSTM", "BatchNorm2d"], params="*", val=1.0),
@@ -153,3 +158,25 @@ def test_the_same_with_and_without_deferral() -> None:
             model = built()
         results.append(state(model)[:-1])  # Fills that are left out draw nothing from the generator.
     assert same(*results)
+
+
+def test_a_model_on_two_devices_gets_the_values_of_one() -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 64), nn.Conv2d(4, 8, 3))
+
+    cfg = [dict(type="Normal", layer="Linear"), dict(type="Orthogonal", layer="Conv2d")]
+    spread, whole = build(), build()
+    spread[1].cuda()
+    for model in (spread, whole):
+        initialize(model, cfg, seed=0)
+    for one, other in zip(spread.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(one.cpu(), other, atol=1e-5, rtol=1e-5)
+    assert spread[1].weight.is_cuda and not spread[0].weight.is_cuda
+
+
+@FORMATS
+def test_a_checkpoint_is_mapped_to_the_device(save: Save, path: pathlib.Path) -> None:
+    save(contents(), path)
+    found = values(open_checkpoint(path, map_location="cuda"))
+    assert {tensor.device.type for tensor in found.values()} == {"cuda"}
+    assert_same({key: found[key].cpu() for key in contents()}, contents())

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import copy
 import io
-import subprocess
-import sys
-import textwrap
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -22,6 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from autoinit import autoinit
 from autoinit.interception import Block
+
+from .processes import Interpreter
 
 SIZE = 96
 """Of layers whose weights are large enough to be deferred."""
@@ -508,7 +506,7 @@ def test_without_rules_everything_is_bitwise_as_without_a_block(build: Callable[
     assert torch.equal(before, after)
 
 
-def test_torch_compile_in_a_constructor() -> None:
+def test_torch_compile_in_a_constructor(interpreter: Interpreter) -> None:
     code = """
         import torch
         from tests.test_deferral import built, compiled
@@ -517,8 +515,7 @@ def test_torch_compile_in_a_constructor() -> None:
         assert all(torch.equal(tensor, deferred[name]) for name, tensor in plain.items())
         assert torch.equal(before, after)
     """
-    repository = Path(__file__).parents[1]
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=repository, check=True)
+    interpreter.check(code)
 
 
 @pytest.mark.parametrize("mean", [-3.2, 3.2])

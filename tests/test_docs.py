@@ -36,7 +36,8 @@ import autoinit
 from .zoo.conftest import torchvision_operators
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = [page for page in (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md"))) if page.exists()]
+FIRST = (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md")
+PAGES = [page for page in (*FIRST, *sorted((REPOSITORY / "docs").rglob("*.md"))) if page.exists()]
 PACKAGE = Path(autoinit.__file__).parent
 MODULES = sorted(
     ".".join(("autoinit", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")

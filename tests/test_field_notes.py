@@ -1,8 +1,9 @@
-"""What users of other libraries complained of: the thread, what happened there, and that it does not happen here."""
+"""What users of other libraries complained of: the thread, what happened there, and that it does not happen here.
+
+Threads are paths on https://github.com.
+"""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
@@ -10,25 +11,6 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from autoinit import AutoInitWarning, CoverageError, autoinit, initialize, plan
-
-# Threads on https://github.com. Where a thread's regression test stands, if it is not here.
-ELSEWHERE = {
-    "jik876/hifi-gan/issues/145": "test_parametrized.test_an_init_that_writes_to_the_weight_does_nothing",
-    "pytorch/pytorch/issues/86274": "test_tensors.test_copies_are_no_ties",
-    "pytorch/pytorch/issues/72253": "test_tensors.test_copies_are_no_ties",
-    "huggingface/pytorch-image-models trunc_normal_": "test_tensors.test_a_truncated_normal_in_half_precision_is_one",
-    "huggingface/transformers/issues/45591": "zoo.test_loading.test_only_a_mismatched_head_is_new",
-    "open-mmlab/mmcv/issues/1685": "test_own_initialization.test_what_does_not_count_loses",
-    "open-mmlab/mmengine/issues/1335": "test_own_initialization.test_what_does_not_count_loses",
-}
-
-
-@pytest.mark.parametrize(("thread", "test"), ELSEWHERE.items())
-def test_the_tests_that_stand_elsewhere_do(thread: str, test: str) -> None:
-    module, name = test.rsplit(".", 1)
-    source = (Path(__file__).parent / f"{module.replace('.', '/')}.py").read_text()
-    assert f"def {name}(" in source, thread
-
 
 # ---------------------------------------------------------------- missed
 
@@ -72,18 +54,9 @@ class GPT(nn.Module):
         self.head.weight = self.embed.weight
 
 
-MISSES = [
-    "karpathy/nanochat/pull/686",
-    "mosaicml/llm-foundry/issues/1745",
-    "facebookresearch/dinov2/issues/476",
-    "NVIDIA/TransformerEngine/issues/2528",
-    "NVIDIA/Megatron-LM/issues/6799",
-    "huggingface/transformers/issues/44575",
-]
-
-
-@pytest.mark.parametrize("thread", MISSES)
-def test_a_parameter_that_an_initialization_misses_is_told(thread: str) -> None:
+def test_a_parameter_that_an_initialization_misses_is_told() -> None:
+    # karpathy/nanochat/pull/686, mosaicml/llm-foundry/issues/1745, facebookresearch/dinov2/issues/476,
+    # NVIDIA/TransformerEngine/issues/2528, NVIDIA/Megatron-LM/issues/6799, huggingface/transformers/issues/44575:
     # "How we can detect these misses more easily": a loop over known layers, as all of these have or had.
     naive = GPT()
     missed = [name for name, _ in naive.named_parameters()]
@@ -118,8 +91,8 @@ def test_and_each_can_be_reached() -> None:
 # ---------------------------------------------------------------- overwritten
 
 
-@pytest.mark.parametrize("thread", ["allenai/allennlp/issues/1405", "allenai/allennlp/issues/2471"])
-def test_pretrained_vectors_are_not_initialized_over(thread: str) -> None:
+def test_pretrained_vectors_are_not_initialized_over() -> None:
+    # allenai/allennlp/issues/1405, allenai/allennlp/issues/2471
     vectors = torch.randn(5, 3)
 
     class Tagger(nn.Module):
@@ -162,8 +135,8 @@ def load_in_a_block(state: dict[str, Tensor]) -> nn.Module:
 
 
 @pytest.mark.filterwarnings("ignore:.* nothing was written to this memory")
-@pytest.mark.parametrize("thread", ["huggingface/accelerate/issues/3668", "pytorch/torchtitan/issues/2252"])
-def test_ties_are_not_lost(thread: str) -> None:
+def test_ties_are_not_lost() -> None:
+    # huggingface/accelerate/issues/3668, pytorch/torchtitan/issues/2252
     cfg = dict(type="Normal", layer=["Embedding", "Linear"], std=0.02)
     with autoinit(cfg, seed=0) as run:
         model = GPT()

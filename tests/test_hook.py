@@ -5,9 +5,6 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
-import subprocess
-import sys
-import textwrap
 from typing import Any
 
 import pytest
@@ -17,6 +14,8 @@ from torch.nn.modules import module as torch_module
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from autoinit import AutoInitWarning, autoinit, initialize
+
+from .processes import Interpreter
 
 SEVEN = dict(type="Constant", val=7, layer="Linear")
 
@@ -271,11 +270,10 @@ def test_an_option_called_init_weights_is_no_method() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["before", "inside", "after"])
-def test_torch_compile(when: str) -> None:
+def test_torch_compile(interpreter: Interpreter) -> None:
     # The first torch.compile of a process patches nn.Module for good, so each order needs a process of its own.
-    script = f"""
-    import torch
+    script = """
+    import os, torch, torch._dynamo
     from torch import nn
     from torch.nn.modules import module as torch_module
     from autoinit import autoinit
@@ -284,7 +282,13 @@ def test_torch_compile(when: str) -> None:
         model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
         return model, torch.compile(model, backend="eager", fullgraph=True)
 
-    when = {when!r}
+    for when in ("before", "inside", "after"):
+        if not (child := os.fork()):
+            break
+        assert os.waitpid(child, 0)[1] == 0, when
+    else:
+        raise SystemExit
+
     original = nn.Module.__init__
     x = torch.ones(1, 2)
     if when == "before":
@@ -315,8 +319,7 @@ def test_torch_compile(when: str) -> None:
     assert (outside.weight != 5).all()
     assert torch.equal(compiled()[1](x).detach() * 0, torch.zeros(1, 2))
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    interpreter.check(script)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*jit.*:FutureWarning")

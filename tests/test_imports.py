@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,8 @@ import pytest
 
 import autoinit
 from autoinit import _torch
+
+from .processes import Interpreter
 
 PACKAGE = Path(autoinit.__file__).parent
 
@@ -234,18 +234,15 @@ def test_the_check_of_private_names_can_fail(text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["_C._current_graph_task_id", "_C._storage_Use_Count", "_GLOBAL_DEVICE_CONTEXT"])
-def test_a_torch_without_a_private_name_fails_at_import_and_names_it(name: str) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", f"import torch\ndel torch.{name}\nimport autoinit"], capture_output=True, text=True
-    )
+def test_a_torch_without_a_private_name_fails_at_import_and_names_it(name: str, interpreter: Interpreter) -> None:
+    run = interpreter.run(f"import torch\ndel torch.{name}\nimport autoinit")
     assert run.returncode == 1
     assert name.rpartition(".")[2] in run.stderr.splitlines()[-1]
 
 
-def test_importing_autoinit_imports_little_else() -> None:
+def test_importing_autoinit_imports_little_else(interpreter: Interpreter) -> None:
     code = "import sys, torch; had = {*sys.modules}; import autoinit; print(*({*sys.modules} - had))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    new = {name.partition(".")[0] for name in run.stdout.split()}
+    new = {name.partition(".")[0] for name in interpreter.check(code).split()}
     assert "autoinit" in new
     assert not new & (OPTIONAL | LAZY)
 

@@ -20,7 +20,7 @@ from autoinit.planning import Surroundings
 from .interceptor_machine import Interceptor
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.campaign,
     pytest.mark.filterwarnings("ignore::autoinit.AutoInitWarning"),
 ]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +19,8 @@ from torch.nn.utils import parametrizations
 
 from autoinit import ApplyError, AutoInitWarning, Report, autoinit, initialize
 from autoinit.construction.operators import OF_TORCH
+
+from .processes import Interpreter
 
 # Rules all of whose matches are kept are warned of; here most are.
 pytestmark = pytest.mark.filterwarnings("ignore:.* fills nothing")
@@ -301,6 +301,7 @@ def test_a_rule_that_also_reaches_others_is_silent() -> None:
     with autoinit(SEVEN):
         model = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
         model[0].load_state_dict(nn.Linear(2, 2).state_dict())
+    assert not model[0].weight.eq(7).any() and model[1].weight.eq(7).all()
 
 
 def test_a_pretrained_rule_does_not_load_over_what_was_loaded(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -396,10 +397,9 @@ def test_what_an_operator_of_another_library_makes_is_data() -> None:
     assert (layer.weight == 5).all()
 
 
-def test_every_namespace_of_operators_that_come_with_torch_is_known() -> None:
+def test_every_namespace_of_operators_that_come_with_torch_is_known(interpreter: Interpreter) -> None:
     code = "import torch, torch.distributed.fsdp; print(*torch._C._dispatch_get_all_op_names())"
-    listed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert {name.partition("::")[0] for name in listed.stdout.split()} <= OF_TORCH
+    assert {name.partition("::")[0] for name in interpreter.check(code).split()} <= OF_TORCH
 
 
 @pytest.mark.parametrize("size", [8, 80])

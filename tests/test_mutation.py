@@ -1,25 +1,28 @@
-"""The list of mutants that no test can notice is about mutants that there are."""
+"""What the campaign `make mutants` changes, and how it finds entries of its list that are out of date."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
-from .mutation.__main__ import sample
-from .mutation.covering import TESTS
-from .mutation.equivalent import reasons
+from .mutation.equivalent import stale
 from .mutation.operators import mutants
 
 
-def test_what_is_listed_as_equivalent_is_there_and_has_a_reason() -> None:
-    found = {name for folder in TESTS for mutant in sample(folder, 0, 0)[0] for name in (mutant.name, mutant.line_name)}
-    assert reasons().keys() <= found
-    assert all(reasons().values())
+def module(folder: Path) -> Path:
+    path = folder / "module.py"
+    path.write_text('"""Text."""\n\ndef least(a: int = 0) -> int:\n    return min(zip(a, a, strict=True)) < 1\n')
+    return path
+
+
+def test_a_mutant_that_is_listed_and_no_longer_there_is_stale(tmp_path: Path) -> None:
+    made = list(mutants(module(tmp_path), tmp_path))
+    listed = {made[0].name: "reason", made[1].line_name: "reason", "module.py: gone": "reason"}
+    assert stale(made, listed) == ["module.py: gone"]
 
 
 def test_a_mutant_is_the_module_with_one_thing_changed(tmp_path: Path) -> None:
-    path = tmp_path / "module.py"
-    path.write_text('"""Text."""\n\ndef least(a: int = 0) -> int:\n    return min(zip(a, a, strict=True)) < 1\n')
+    path = module(tmp_path)
     made = {mutant.name: ast.unparse(mutant.tree(tmp_path)) for mutant in mutants(path, tmp_path)}
     code = "module.py: return min(zip(a, a, strict=True)) < 1"
     less = "min(zip(a, a, strict=True)) < 1"

@@ -299,7 +299,10 @@ def test_a_rule_that_selects_nothing_at_all() -> None:
 def test_a_known_config_is_silent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plan(Net(), [constant(1, layer="Linear"), dict(type="Kaiming", layer="Conv2d", override=dict(name="head"))])
+        decided = plan(
+            Net(), [constant(1, layer="Linear"), dict(type="Kaiming", layer="Conv2d", override=dict(name="head"))]
+        )
+    assert {str(entry.rule.origin) for entry in decided.values() if entry.rule} >= {"init_cfg[1].override"}
 
 
 # --- what cannot be planned --------------------------------------------------------------------------------------

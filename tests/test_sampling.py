@@ -12,9 +12,6 @@ import json
 import math
 import pickle
 import struct
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 
 import mpmath
@@ -46,6 +43,8 @@ from autoinit.sampling.mixing import GAMMA, MULTIPLIER, scattered, scattered_num
 from autoinit.sampling.sampler import BLOCK, CPU_PIECE, slabs
 from autoinit.sampling.truncation import float32
 from autoinit.sampling.version1 import in_version1
+
+from .processes import Interpreter
 
 CPU = torch.device("cpu")
 KEY = derive_key(0, 0, "layer1.0.conv1.weight")
@@ -791,11 +790,9 @@ PEAK = """
         "transform = truncated_normal(0, 1, -2, 2)",
     ],
 )
-def test_drawing_needs_the_memory_of_a_piece(transform: str, target: str) -> None:
-    code = textwrap.dedent(PEAK).format(transform=transform, target=target)
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_drawing_needs_the_memory_of_a_piece(transform: str, target: str, interpreter: Interpreter) -> None:
     # Both targets have 128 MiB; one more of them, or a float32 of one, would be 131,072 KiB.
-    assert int(run.stdout) < 16_384
+    assert int(interpreter.check(PEAK.format(transform=transform, target=target))) < 16_384
 
 
 def test_no_temporary_is_larger_than_a_piece() -> None:

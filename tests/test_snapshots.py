@@ -253,11 +253,13 @@ def test_changes_of_the_model_are_seen(folder: Path, change: Callable[[Net], obj
 
 
 def test_values_and_seeds_are_none_of_its_business(folder: Path) -> None:
-    kept(folder)
+    path = kept(folder)
+    before = path.read_text()
     model = Net()
     for parameter in model.emb.parameters():
         nn.init.zeros_(parameter)
     Snapshots(folder=folder, test="test_plan")(model, CFG)
+    assert path.read_text() == before
 
 
 def test_an_update_writes_what_is(folder: Path) -> None:

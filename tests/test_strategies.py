@@ -30,6 +30,8 @@ from .strategies import (
     tensors,
 )
 
+from .processes import Interpreter
+
 ANY = dict(leaves=layers(dtypes=(torch.float32, torch.bfloat16), parametrized=True), ties=True)
 
 

@@ -7,8 +7,10 @@ kept (design.md O1, D2, S2).
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -16,9 +18,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from autoinit import AutoInitWarning, autoinit
 
-from .ranks import on_two_ranks
+from ..ranks import Ranks
 
 NORMAL = dict(type="Normal", layer="Linear", std=0.02)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    started = Ranks(tmp_path_factory.mktemp("ranks"), world=2)
+    yield started
+    started.stop()
 
 
 class Net(nn.Module):
@@ -47,12 +56,12 @@ def wrapped_without_rules(rank: int) -> bool:
     return same(plain, values(model))
 
 
-def test_a_model_is_wrapped_by_ddp_without_rules() -> None:
+def test_a_model_is_wrapped_by_ddp_without_rules(ranks: Ranks) -> None:
     """pytorch/pytorch#36613: DDP's constructor broadcasts rank 0's tensors, in C++.
 
     Right: bitwise as plain, on both ranks.
     """
-    assert on_two_ranks(wrapped_without_rules) == [True, True]
+    assert ranks.run(wrapped_without_rules) == [True, True]
 
 
 def wrapped(rank: int) -> list[Any]:
@@ -66,16 +75,15 @@ def wrapped(rank: int) -> list[Any]:
     return [*values(model), kept and any(issubclass(warning.category, AutoInitWarning) for warning in caught)]
 
 
-def test_a_model_is_wrapped_by_ddp_under_a_rule_for_its_head() -> None:
+def test_a_model_is_wrapped_by_ddp_under_a_rule_for_its_head(ranks: Ranks) -> None:
     """karpathy/nanoGPT#22, facebookresearch/moco#8: a script builds and wraps at once.
 
     Right: ranks agree, the body is torch's default, the head the rule's.
     """
-    ranks = on_two_ranks(wrapped)
-    assert same(ranks[0][:-1], ranks[1][:-1]) and deviation(ranks, 0) == [0.024, 0.024]
-    assert deviation(ranks, 4) == [0.01, 0.01] or all(
-        rank[-1] for rank in ranks
-    )  # or rank 0's default, kept as data on both ranks and warned of
+    found = ranks.run(wrapped)
+    assert same(found[0][:-1], found[1][:-1]) and deviation(found, 0) == [0.024, 0.024]
+    # Or rank 0's default, kept as data on both ranks and warned of.
+    assert deviation(found, 4) == [0.01, 0.01] or all(rank[-1] for rank in found)
 
 
 def loaded_on_rank_0_and_wrapped(rank: int) -> list[Tensor]:
@@ -87,12 +95,12 @@ def loaded_on_rank_0_and_wrapped(rank: int) -> list[Tensor]:
     return values(model)
 
 
-def test_rank_0_loads_and_ddp_tells_the_others() -> None:
+def test_rank_0_loads_and_ddp_tells_the_others(ranks: Ranks) -> None:
     """vllm-project/speculators#711: the checkpoint is read on rank 0 only, DDP's constructor sends it.
 
     Right: loaded on rank 0, kept on rank 1.
     """
-    assert all((tensor == 7).all() for rank in on_two_ranks(loaded_on_rank_0_and_wrapped) for tensor in rank)
+    assert all((tensor == 7).all() for rank in ranks.run(loaded_on_rank_0_and_wrapped) for tensor in rank)
 
 
 def loaded_on_rank_0_and_sent(rank: int) -> bool:
@@ -105,12 +113,12 @@ def loaded_on_rank_0_and_sent(rank: int) -> bool:
     return bool((model.head.weight == 7).all()) and run.report["head.weight"].outcome.startswith("kept")
 
 
-def test_rank_0_loads_and_broadcasts_each_tensor() -> None:
+def test_rank_0_loads_and_broadcasts_each_tensor(ranks: Ranks) -> None:
     """mosaicml/composer#209: checkpoints are downloaded on rank 0 and shared by torch.distributed.
 
     Right: kept on both.
     """
-    assert on_two_ranks(loaded_on_rank_0_and_sent) == [True, True]
+    assert ranks.run(loaded_on_rank_0_and_sent) == [True, True]
 
 
 def sent_as_an_object(rank: int) -> bool:
@@ -124,9 +132,9 @@ def sent_as_an_object(rank: int) -> bool:
     return bool((model.head.weight == 7).all()) and run.report["head.weight"].outcome.startswith("kept")
 
 
-def test_a_state_dict_comes_as_an_object() -> None:
+def test_a_state_dict_comes_as_an_object(ranks: Ranks) -> None:
     """torch docs, torch.distributed.broadcast_object_list: rank 0 sends a state dict, pickled. Right: kept on both."""
-    assert on_two_ranks(sent_as_an_object) == [True, True]
+    assert ranks.run(sent_as_an_object) == [True, True]
 
 
 def averaged_without_rules(rank: int) -> bool:
@@ -144,12 +152,12 @@ def averaged_without_rules(rank: int) -> bool:
     return same(plain, block)
 
 
-def test_ranks_average_their_initial_weights() -> None:
+def test_ranks_average_their_initial_weights(ranks: Ranks) -> None:
     """pytorch/tutorials dist_tuto.rst (data parallel without DDP): all_reduce of the first weights.
 
     Right: bitwise as plain.
     """
-    assert on_two_ranks(averaged_without_rules) == [True, True]
+    assert ranks.run(averaged_without_rules) == [True, True]
 
 
 def built_alone(rank: int) -> bool:
@@ -160,9 +168,9 @@ def built_alone(rank: int) -> bool:
     return rank == 1 or abs(model.head.weight.std().item() - 0.02) < 0.002
 
 
-def test_rank_0_builds_alone_while_the_other_waits() -> None:
+def test_rank_0_builds_alone_while_the_other_waits(ranks: Ranks) -> None:
     """Lightning-AI/pytorch-lightning#17733: rank 0 works, the others wait at a barrier; no seed is given.
 
     Right (S2): no hidden communication, both end.
     """
-    assert on_two_ranks(built_alone, timeout=40) == [True, True]
+    assert ranks.run(built_alone) == [True, True]

@@ -9,8 +9,9 @@ import io
 import pathlib
 from typing import Any
 
-import pytest
+import numpy
 import torch
+from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from autoinit import autoinit, initialize, normal_init
@@ -156,7 +157,6 @@ def test_a_built_model_gets_parameters_from_a_safetensors_file(tmp_path: pathlib
 
     Right: kept.
     """
-    safetensors = pytest.importorskip("safetensors.torch")
     safetensors.save_file(sevens(net()).state_dict(), tmp_path / "x.safetensors")
     with autoinit(NORMAL, seed=0) as run:
         model = place(net(), safetensors.load_file(tmp_path / "x.safetensors"))
@@ -217,7 +217,6 @@ def test_word_vectors_come_from_numpy() -> None:
 
     Right: kept.
     """
-    numpy = pytest.importorskip("numpy")
     vectors = numpy.full((200, 50), 7, dtype="float32")
     with autoinit(NORMAL, seed=0) as run:
         table = nn.Embedding(200, 50)
@@ -230,7 +229,6 @@ def test_arrays_of_another_framework_become_the_data_of_parameters() -> None:
 
     Right: kept, and the array unchanged.
     """
-    numpy = pytest.importorskip("numpy")
     array = numpy.full((80, 80), 7, dtype="float32")
     with autoinit(NORMAL, seed=0) as run:
         model = net()
@@ -243,7 +241,6 @@ def test_a_frozen_table_that_numpy_computed_stays() -> None:
 
     Right: kept; cls_token is filled.
     """
-    numpy = pytest.importorskip("numpy")
     table = numpy.sin(numpy.outer(numpy.arange(64), numpy.arange(128) / 128)).astype("float32")
 
     class Mae(nn.Module):

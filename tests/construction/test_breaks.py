@@ -21,7 +21,7 @@ from autoinit.construction.record import ConstructionRecord
 from .strategies import KINDS, programs
 from .test_programs import RULES, alone, changes, mistakes, unwritten_memory_is_nan
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.campaign, pytest.mark.filterwarnings("ignore")]
 __all__ = ["unwritten_memory_is_nan"]
 
 _bring_up_to_date, _among = Watch._bring_up_to_date, Call._among

@@ -34,7 +34,8 @@ OUTSIDE = {"testing": ("pytest_autoinit.py",)}
 """Files of a folder that lie outside of it."""
 
 OPTIONS = (
-    *("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not compiles", "--hypothesis-seed=0"),
+    *("-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0"),
+    *("-m", "not slow and not compiles and not campaign"),
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),  # hypothesis is imported before the fork
 )
 """The quick tests, in one process, the same each time."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+
+from .operators import Mutant
 
 LIST = Path(__file__).parent / "equivalent.txt"
 
@@ -22,3 +25,9 @@ def reasons() -> dict[str, str]:
         elif line and not line.startswith("#"):
             found[line] = ""
     return found
+
+
+def stale(made: Iterable[Mutant], listed: Mapping[str, str]) -> list[str]:
+    """Names that are listed and that no mutant has."""
+    there = {name for mutant in made for name in (mutant.name, mutant.line_name)}
+    return [name for name in listed if name not in there]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,7 +38,6 @@ def misbehaving(tell: Tell, check: str, how: str) -> Findings:
     ends: dict[str, Callable[[], object]] = {
         "exits": lambda: os._exit(3),
         "is killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
-        "hangs": lambda: time.sleep(600),
         "takes too much memory": lambda: torch.ones(8 << 30, dtype=torch.uint8),
     }
     ends[how]()
@@ -59,13 +59,11 @@ def test_findings_come_back_from_another_process() -> None:
         ("exits", "crash: exit code 3: famous last words"),
         ("is killed", "crash: exit code -9: famous last words"),
         ("takes too much memory", "crash: exit code 1: "),
-        ("hangs", "timeout: not done after 3 s"),
     ],
 )
 @pytest.mark.parametrize("check", ["plain", "typical"])
 def test_a_process_that_comes_to_a_bad_end_is_a_problem_of_the_check_it_was_at(how: str, text: str, check: str) -> None:
-    limits = Limits(seconds=3, memory=4096) if how == "hangs" else LIMITS
-    found = Worker(misbehaving, check, how, limits=limits).wait()
+    found = Worker(misbehaving, check, how, limits=LIMITS).wait()
     [problem] = found.problems
     assert problem.text.startswith(text)
     assert (problem.check, problem.theirs) == (check, check == "plain")
@@ -73,17 +71,35 @@ def test_a_process_that_comes_to_a_bad_end_is_a_problem_of_the_check_it_was_at(h
     assert (found.model, found.values) == ("Net", 3)
 
 
+def hanging(tell: Tell, folder: str) -> Findings:
+    tell("typical", Findings(model="Net"))
+    Path(folder, "hangs").touch()
+    time.sleep(600)
+    return Findings()
+
+
+def test_a_process_that_hangs_is_ended_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(isolation, "time", SimpleNamespace(monotonic=lambda: now))
+    worker = Worker(hanging, str(tmp_path), limits=Limits(seconds=3, memory=4096))
+    while not Path(tmp_path, "hangs").exists():
+        time.sleep(0.01)
+    now = 4.0
+    found = worker.wait()
+    assert [(problem.check, problem.text) for problem in found.problems] == [("typical", "timeout: not done after 3 s")]
+    assert found.model == "Net"
+
+
 def lingering(tell: Tell) -> Findings:
     threading.Thread(target=time.sleep, args=(600,), daemon=False).start()
-    return Findings(model="Net")
+    return Findings(parameters=os.getpid())
 
 
 def test_a_process_that_does_not_end_when_its_work_is_done_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolation, "GRACE", 0.5)
-    start = time.monotonic()
     found = Worker(lingering, limits=LIMITS).wait()
-    assert (found.model, found.problems) == ("Net", [])
-    assert time.monotonic() - start < 60
+    assert found.problems == []
+    assert not Path(f"/proc/{found.parameters}").exists()
 
 
 def test_a_process_cannot_take_more_memory_than_it_may() -> None:
@@ -99,14 +115,20 @@ def uninitialized(tell: Tell) -> Findings:
     return Findings(unfilled=[str(torch.empty(1000).sum().item())])
 
 
-def slowly(tell: Tell, library: str, name: str) -> Findings:
-    time.sleep(float(name))
+def when_told(tell: Tell, folder: str, name: str) -> Findings:
+    while not Path(folder, name).exists():
+        time.sleep(0.01)
     return Findings(model=name)
 
 
-def test_a_sweep_runs_several_at_a_time_and_yields_what_is_done_first() -> None:
-    subjects = [Subject(library="timm", name=name, family="") for name in ("4", "0.5", "0.1")]
-    assert [found.model for _, found in sweep(subjects, slowly, jobs=2, limits=LIMITS)] == ["0.5", "0.1", "4"]
+def test_a_sweep_runs_several_at_a_time_and_yields_what_is_done_first(tmp_path: Path) -> None:
+    subjects = [Subject(library=str(tmp_path), name=name, family="") for name in "abc"]
+    running = sweep(subjects, when_told, jobs=2, limits=LIMITS)
+    for name in "bca":
+        (tmp_path / name).touch()
+        _, found = next(running)
+        assert found.model == name
+    assert list(running) == []
 
 
 def test_a_sweep_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
@@ -114,13 +136,15 @@ def test_a_sweep_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
     running = sweep(subjects, mark_and_wait, jobs=2, limits=LIMITS)
     next(running)
     running.close()
-    processes = [int(path.read_text()) for path in tmp_path.iterdir()]
+    processes = [int(path.read_text()) for path in tmp_path.glob("*.pid")]
     assert processes
     assert not any(Path(f"/proc/{process}").exists() for process in processes)
 
 
 def mark_and_wait(tell: Tell, folder: str, name: str) -> Findings:
+    # In one step: the process may be killed at any time.
     Path(folder, name).write_text(str(os.getpid()))
+    Path(folder, name).rename(Path(folder, f"{name}.pid"))
     if name != "0":
         time.sleep(600)
     return Findings(model=name)

@@ -1,8 +1,9 @@
-"""A small model of many families of every library, examined as `make zoo` examines all of them."""
+"""A small model of many families of every library, examined as `make zoo` examines all; most by `make families`."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,14 +15,20 @@ from .selection import subset
 from .sizes import read_sizes
 from .subjects import LIBRARIES, Subject, library
 
-pytestmark = pytest.mark.slow
-
 LIMITS = Limits(seconds=300, memory=6144)
 EXCEPTIONS = read_exceptions()
 SUBSET = subset((subject for name in LIBRARIES for subject in library(name).subjects()), read_sizes())
 
 
-@pytest.mark.parametrize("subject", SUBSET, ids=lambda subject: subject.key)
+def sampled(subjects: Sequence[Subject], every: int) -> list[object]:
+    """All subjects as parameters of a test; but for one in so many they are of the campaign `make families`."""
+    return [
+        pytest.param(subject, id=subject.key, marks=pytest.mark.campaign if index % every else pytest.mark.slow)
+        for index, subject in enumerate(subjects)
+    ]
+
+
+@pytest.mark.parametrize("subject", sampled(SUBSET, every=25))
 def test_a_model_is_the_same_without_rules_and_gets_what_its_rules_say(subject: Subject) -> None:
     findings = Worker(examine, subject.library, subject.name, limits=LIMITS).wait()
     problems = unaccepted(Record(subject=subject, findings=findings), EXCEPTIONS)
