@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
 
-from .errors import ConfigError
+from .errors import ConfigError, ConfigTypeError, MatchError, nearest
 
 WILDCARDS = frozenset("*?[")
 Predicate = Callable[[str], bool]
@@ -98,3 +98,33 @@ def _regex(pattern: str) -> Predicate:
     except RecursionError as error:
         raise ConfigError(f"{pattern!r} is not a regular expression: its groups are nested too deeply.") from error
     return lambda name: matcher(name) is not None
+
+
+def selected(argument: str, written: object, fqns: Collection[str], model: str) -> set[str]:
+    """The FQNs that a glob or a list of globs fits; or all for True, none for False.
+
+    Args:
+        argument: what the user calls the globs.
+        written: the globs.
+        fqns: the parameters of the model.
+        model: its class name.
+
+    Raises:
+        ConfigTypeError: not a list of globs.
+        ConfigError: a regular expression that does not compile.
+        MatchError: a glob fits no parameter, so that the list stays true.
+    """
+    if isinstance(written, bool):
+        return set(fqns) if written else set()
+    patterns = (written,) if isinstance(written, str) else written
+    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise ConfigTypeError(f"{argument}={written!r} must be a list of names or globs.")
+    found: set[str] = set()
+    for pattern in patterns:
+        fitting = set(filter(fqn_pattern(pattern), fqns))
+        if fqns and not fitting:
+            raise MatchError(
+                f"{argument}: {pattern!r} is no parameter of {model}.{nearest(pattern, fqns)}", origin=argument
+            )
+        found |= fitting
+    return found

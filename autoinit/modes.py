@@ -30,7 +30,7 @@ def without_modes() -> AbstractContextManager[None]:
 
 def _is_surrounded() -> bool:
     return bool(
-        _torch.number_of_function_modes()
+        _torch.function_modes()
         or _torch.number_of_dispatch_modes()
         or _torch.is_transforming()
         or _torch.tracing_state() is not None

@@ -30,8 +30,6 @@ from .strategies import (
     tensors,
 )
 
-from .processes import Interpreter
-
 ANY = dict(leaves=layers(dtypes=(torch.float32, torch.bfloat16), parametrized=True), ties=True)
 
 

@@ -43,12 +43,13 @@ def draw(
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(7.0, 2.0 + 0.25 * min(len(rows), NAMED)), 7.0), layout="constrained")
         forward, backward = figure.subplots(2, 1, sharex=True)
-        _line(forward, [row.std for row in rows], [kinds & FORWARD for kinds in marked], "std of the output", "C0")
-        gradients = [row.gradient for row in rows]
-        label = "root mean square of the gradient at the output"
-        _line(backward, gradients, [kinds - FORWARD for kinds in marked], label, "C1")
+        stds, of_forward = [row.std for row in rows], [kinds & FORWARD for kinds in marked]
+        _line(forward, stds, of_forward, label="std of the output", color="C0")
         norms = [row.gradient_norm for row in rows]
-        _line(backward, norms, [], "norm of the parameters' gradient", "C2", linestyle="none")
+        _line(backward, norms, [], label="norm of the parameters' gradient", color="C2", linestyle="none")
+        gradients, of_backward = [row.gradient for row in rows], [kinds - FORWARD for kinds in marked]
+        label = "root mean square of the gradient at the output"
+        _line(backward, gradients, of_backward, label=label, color="C1")
         _finish(forward, bounds.std, "forward")
         _finish(backward, bounds.gradient, "backward")
         step = -(-len(rows) // NAMED)
@@ -59,21 +60,19 @@ def draw(
         figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
 
 
-def _line(
-    axes: Axes, values: Sequence[float | None], flagged: Sequence[set[str]], label: str, color: str, **style: Any
-) -> None:
+def _line(axes: Axes, values: Sequence[float | None], flagged: Sequence[set[str]], **style: Any) -> None:
     """A line, with a cross on what is flagged: at the lower edge where a logarithm can show nothing."""
     points = [(at, value) for at, value in enumerate(values) if value]
     if points:
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, color=color, label=label, **style)
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, **style)
     cross: dict[str, Any] = dict(markersize=9, markeredgewidth=2, linestyle="", color="C3", zorder=3)
     shown = [(at, value) for at, value in points if flagged and flagged[at]]
     if shown:
         axes.plot(*zip(*shown, strict=True), marker="x", label="flagged", **cross)
     edge = [at for at, kinds in enumerate(flagged) if kinds and not values[at]]
     if edge:
-        height, label = [0.02] * len(edge), "flagged, and 0 or nothing"
-        axes.plot(edge, height, marker="v", transform=axes.get_xaxis_transform(), label=label, **cross)
+        cross.update(marker="v", label="flagged, and 0 or nothing", transform=axes.get_xaxis_transform())
+        axes.plot(edge, [0.02] * len(edge), **cross)
 
 
 def _finish(axes: Axes, allowed: Range, label: str) -> None:

@@ -90,8 +90,8 @@ def seeded(seed: int, model: nn.Module) -> Iterator[None]:
             with torch.get_device_module(kind).device(index):
                 torch.get_device_module(kind).manual_seed(seed)
         random.seed(seed)
-        if "numpy" in sys.modules:
-            sys.modules["numpy"].random.seed(seed % 2**32)
+        if numpy := sys.modules.get("numpy"):
+            numpy.random.seed(seed % 2**32)
         yield
 
 

@@ -8,13 +8,14 @@ from torch import nn
 
 from ..applying import check_module
 from ..errors import ConfigTypeError, VerificationError
+from ..globs import selected
 from ..planning import Fan, Unmatched
 from ..sampling import check_seed
 from ..tables import listed
 from ..verification import Verdict, verify
 from ..verification.subjects import Asked
 from .differences import differences, tensors_of
-from .duplicates import duplicates, selected
+from .duplicates import duplicates
 from .rebuilding import Factory, build, causes, changes
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigTypeError, MatchError, nearest
-from ..globs import fqn_pattern
+from ..globs import selected
 from ..planning import Policy
 from ..verification.repeated_values import HEAD, Head, bits_of, clones, correlations, head_of, repeats
 from ..verification.subjects import Subject, subjects
@@ -48,36 +47,6 @@ def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
     for subject in seen:
         fqn = subject.entry.fqn
         yield from ((fqn, f"{fqn} ({subject.entry.layer}): {text}") for text in texts[fqn])
-
-
-def selected(argument: str, written: object, fqns: Collection[str], model: str) -> set[str]:
-    """The FQNs that a glob or a list of globs fits; or all for True, none for False.
-
-    Args:
-        argument: what the user calls the globs.
-        written: the globs.
-        fqns: the parameters of the model.
-        model: its class name.
-
-    Raises:
-        ConfigTypeError: not a list of globs.
-        ConfigError: a regular expression that does not compile.
-        MatchError: a glob fits no parameter, so that the list stays true.
-    """
-    if isinstance(written, bool):
-        return set(fqns) if written else set()
-    patterns = (written,) if isinstance(written, str) else written
-    if not isinstance(patterns, Sequence) or not all(isinstance(pattern, str) for pattern in patterns):
-        raise ConfigTypeError(f"{argument}={written!r} must be a list of names or globs.")
-    found: set[str] = set()
-    for pattern in patterns:
-        fitting = set(filter(fqn_pattern(pattern), fqns))
-        if fqns and not fitting:
-            raise MatchError(
-                f"{argument}: {pattern!r} is no parameter of {model}.{nearest(pattern, fqns)}", origin=argument
-            )
-        found |= fitting
-    return found
 
 
 def _within(subject: Subject, heads: dict[str, Head]) -> Iterator[str]:

@@ -27,10 +27,9 @@ def changes() -> Mapping[str, Callable[[], object]]:
             lambda: random.seed(str(random.random()))
         ),
     }
-    if "numpy" in sys.modules:
-        numpy = sys.modules["numpy"].random
+    if numpy := sys.modules.get("numpy"):
         text = "NumPy's generator, which torch.manual_seed does not seed, decides {}."
-        found[text] = lambda: numpy.seed(numpy.randint(1 << 31))
+        found[text] = lambda: numpy.random.seed(numpy.random.randint(1 << 31))
     return found
 
 
