@@ -141,13 +141,13 @@ def test_what_arrives_is_always_read(server: Server, monkeypatch: pytest.MonkeyP
     """Another file of the same size and time is not taken for the one that was hashed before."""
     wrong, right = saved(1.0), saved(2.0)
     url = server.on("/net.pth", serve(wrong), serve(right))
-    fetch = torch.hub.download_url_to_file
+    fetch = downloads._transfer
 
     def at_one_time(url: str, path: str, **options: bool) -> None:
         fetch(url, path, **options)
         os.utime(path, (0, 0))
 
-    monkeypatch.setattr(torch.hub, "download_url_to_file", at_one_time)
+    monkeypatch.setattr(downloads, "_transfer", at_one_time)
     assert "is not what it should be" in str(error(url, sha256=digest(right)))
     assert value_of(url, sha256=digest(right)) == 2.0
 
@@ -183,7 +183,7 @@ def test_the_bar_is_for_terminals(server: Server, weights: bytes, monkeypatch: p
         return stderr.getvalue()
 
     monkeypatch.delenv("AUTOINIT_PROGRESS", raising=False)
-    assert "100%" in shown(Terminal(), "/a.pth")
+    assert "1.2/1.2 MB" in shown(Terminal(), "/a.pth")
     assert shown(io.StringIO(), "/b.pth") == ""
     monkeypatch.setenv("AUTOINIT_PROGRESS", "0")
     assert shown(Terminal(), "/c.pth") == ""
@@ -455,7 +455,7 @@ def test_what_is_no_checkpoint_is_not_kept(server: Server, weights: bytes, tmp_p
     [
         (lambda data: hang_up, "could not be fetched: the connection failed (Remote end closed connection"),
         (lambda data: chunked(data[:5000], end=False), "could not be fetched: the connection failed (IncompleteRead"),
-        (lambda data: serve(data, stop=5000), "is truncated"),
+        (lambda data: serve(data, stop=5000), "the connection failed (5,000 of"),
         (lambda data: serve(data, announced=5000), "is truncated"),
         (lambda data: serve(data, announced="soon"), "could not be fetched: invalid literal for int"),
     ],
@@ -471,6 +471,7 @@ def test_a_connection_that_breaks(
     ("to", "says"),
     [
         ("file:///etc/passwd", "Redirection to url 'file:///etc/passwd' is not allowed"),
+        ("ftp://127.0.0.1/net.pth", "it redirects to ftp"),
         ("data:text/plain,abc", "is not allowed"),
         ("/net.pth", "infinite loop"),
     ],
@@ -488,6 +489,18 @@ def test_https(server: Server, weights: bytes, tmp_path: pathlib.Path, monkeypat
         assert text.endswith("name its certificate in SSL_CERT_FILE")
         monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
         assert_whole(open_checkpoint(url), weights)
+        unsafe = safe.on("/unsafe.pth", redirect(server.on("/real.pth", serve(weights))))
+        assert "a redirect from https to http is not followed" in str(error(unsafe))
+
+
+def test_a_server_that_is_silent(server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "SECONDS", 0.2)
+    wait = threading.Event()
+    try:
+        text = refused(server.on("/net.pth", lambda handler: wait.wait(10)), tmp_path)
+    finally:
+        wait.set()
+    assert "the connection failed (timed out)" in text
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,10 @@ MODULES: tuple[ModuleType, ...] = (
 )
 
 
+USED = {"Run": ("report", "reports")}
+"""Of classes that do more inside the package: what users use."""
+
+
 def lines() -> Iterator[str]:
     for module in MODULES:
         for name in sorted(vars(module)):
@@ -37,7 +41,7 @@ def described(name: str, value: object) -> Iterator[str]:
     if isinstance(value, type):
         bases = ", ".join(base.__name__ for base in value.__mro__[1:-1] if not base.__name__.startswith("_"))
         yield f"class {name}{signature(value)} from {bases}" if bases else f"class {name}{signature(value)}"
-        for each in sorted(dir(value)):
+        for each in sorted(USED.get(value.__name__, dir(value))):
             if (
                 not each.startswith("_")
                 and each not in dir(Exception)

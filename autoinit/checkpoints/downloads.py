@@ -1,4 +1,4 @@
-"""A URL as a file on this machine: found in the cache, or fetched by torch.hub, verified and kept."""
+"""Downloads: the file of a URL, from the cache or fetched, verified and kept."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import http.client
 import logging
 import os
 import re
+import shutil
 import socket
 import ssl
 import sys
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 import torch
@@ -26,6 +29,9 @@ from .source import Source
 
 SWITCH = "AUTOINIT_PROGRESS"
 """Set to 0 in the environment, no progress bar is shown."""
+
+SECONDS = 30.0
+"""Timeout of each wait for the server."""
 
 _LONGEST_NAME = 120
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+=-]")
@@ -99,11 +105,53 @@ def _fetch(url: str, file: Path, location: Location, sha256: str | None) -> None
     _log.info("downloading %s to %s", url, file)
     try:
         with _explained(location):
-            torch.hub.download_url_to_file(url, str(arrived), progress=shows_progress)
+            _transfer(url, arrived, shows_progress=shows_progress)
         _verify(str(arrived), location, sha256, named_digest(file.name))
         os.replace(arrived, file)
     finally:
         arrived.unlink(missing_ok=True)
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https, but not from https to http: another server could replace the file there."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        to = urlsplit(newurl).scheme
+        if to != "https" and to != urlsplit(req.full_url).scheme:
+            why = f"a redirect from https to {to} is not followed" if to == "http" else f"it redirects to {to}"
+            raise urllib.error.HTTPError(req.full_url, code, why, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _transfer(url: str, to: Path, *, shows_progress: bool) -> None:
+    """Write what a URL is answered with to a file.
+
+    Raises:
+        ConnectionError: Fewer bytes arrived than were announced.
+    """
+    from rich.console import Console
+    from rich.progress import wrap_file
+
+    request = urllib.request.Request(url, headers={"User-Agent": "torch-autoinit"})
+    opener = urllib.request.build_opener(_SafeRedirects)
+    with opener.open(request, timeout=SECONDS) as response, to.open("wb") as file:
+        announced = response.headers.get("Content-Length")
+        size = int(announced) if announced is not None else None
+        with wrap_file(
+            response, size or 0, description=to.stem, console=Console(stderr=True), disable=not shows_progress
+        ) as body:
+            shutil.copyfileobj(body, file)
+        arrived = file.tell()
+    if size is not None and arrived < size:
+        raise ConnectionError(f"{arrived:,} of {size:,} bytes arrived")
 
 
 def _verify(path: str, location: Location, sha256: str | None, named: str | None) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-# The first two register the names of their hub and zoos.
+# The first two are imported because they register their schemes.
 from . import hugging_face, zoos  # noqa: F401
 from .checkpoint import Checkpoint
 from .index_format import is_index, read_index
