@@ -47,7 +47,7 @@ class Selection:
         return found
 
 
-class Scope:
+class Subtree:
     """What holds for a module and everything below it, because of the configs above.
 
     Args:

@@ -11,7 +11,7 @@ from torch import nn
 from ..initializers import Initializer, ModuleFunction
 from ..parametrized import effective_weights
 from ..rules import Rule
-from .candidates import Candidate, Scope, Selection
+from .candidates import Candidate, Selection, Subtree
 from .loads import plan_load
 from .matches import OWN, Heads, Match, Rank, bind
 from .own import has_own_init_weights, has_protocol, is_initialized, own_rules
@@ -29,7 +29,7 @@ class Site(NamedTuple):
     """One path to one module, with the rules that select it."""
 
     node: Node
-    scope: Scope
+    subtree: Subtree
     selection: Selection
 
 
@@ -88,11 +88,11 @@ class Planner:
         if self._is_collected:
             return
         self._is_collected = True
-        top = Scope(self._top, closed=self.surroundings.rules_only)
+        top = Subtree(self._top, closed=self.surroundings.rules_only)
         for node in walk(self.root):
             del self._sites[node.depth :]
-            scope = self._enter(node, self._sites[-1].scope if self._sites else top)
-            site = Site(node, scope, scope.selection(node))
+            subtree = self._enter(node, self._sites[-1].subtree if self._sites else top)
+            site = Site(node, subtree, subtree.selection(node))
             self._sites.append(site)
             self._visit(site)
             if self.surroundings.shallow:
@@ -144,34 +144,34 @@ class Planner:
             for record in found.values():
                 record.add(record.fqn, (candidate,))
 
-    def _enter(self, node: Node, above: Scope) -> Scope:
-        """The scope of a module: its parent's, unless the module has rules or an initialization of its own."""
+    def _enter(self, node: Node, above: Subtree) -> Subtree:
+        """What holds below a module: what holds above it, unless it has rules or an initialization of its own."""
         module = node.module
         if above.closed or id(module) in self.surroundings.carried_out:
             return above
         protocol = above.protocol or has_protocol(module)
         touchable = self.surroundings.may_touch(module)
         if touchable and self._runs_own(module, protocol):
-            return self._own_scope(node, above)
+            return self._own_subtree(node, above)
         if has_protocol(module):
             if is_initialized(module):
-                return Scope(above.matches, closed=True)
+                return Subtree(above.matches, closed=True)
             if touchable:
                 self.initialized.append(node.fqn)
         rules = self._rules_of(node) if touchable else ()
         own = tuple(self._bind(rules, node, self.passed + node.depth, passed=False)) if rules else ()
-        return Scope(above.matches + own, protocol=protocol) if own or protocol != above.protocol else above
+        return Subtree(above.matches + own, protocol=protocol) if own or protocol != above.protocol else above
 
-    def _own_scope(self, node: Node, above: Scope) -> Scope:
-        """The scope of a module that initializes itself and everything below it."""
+    def _own_subtree(self, node: Node, above: Subtree) -> Subtree:
+        """What holds below a module that initializes itself and everything in it."""
         module, asked = node.module, self.surroundings.asked or self.surroundings.policy.own_init == "run"
         if not (asked or above.matches or has_protocol(module)):
-            return Scope((), closed=True)  # Its init_weights is left to whoever builds the model.
+            return Subtree((), closed=True)  # Its init_weights is left to whoever builds the model.
         step = OwnInit(fqn=node.fqn, model=type(module).__name__, rank=Rank(OWN, len(self.steps), 0, 0))
         if id(module) not in self._called:
             self._called.add(id(module))
             self.steps.append(step)
-        return Scope(above.matches, closed=True, own=step)
+        return Subtree(above.matches, closed=True, own=step)
 
     def _rules_of(self, node: Node) -> tuple[Rule, ...]:
         """A module's own rules, the same objects on every path to it."""
@@ -239,6 +239,6 @@ class Planner:
         module = site.node.module
         if name == "weight" and isinstance(module, EMBEDDINGS) and isinstance(module.padding_idx, int):
             record.pad(module._parameters.get(name), module.padding_idx)
-        if site.scope.own is not None:
-            record.own = site.scope.own
+        if site.subtree.own is not None:
+            record.own = site.subtree.own
         record.kept = self.surroundings.why_kept(record.owner, record.tensors) or record.kept
