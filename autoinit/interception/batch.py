@@ -69,7 +69,7 @@ class Batch:
         check_agreement(applications, self._run.given_seed)
         draws = self._run.seed is None and any(_draws(each.plan) for each in applications)
         with (
-            self._run.deferral.replaced(applications, final=self._ends, draws=draws),
+            self._run.deferral.replaced(applications, final=not self._ends, draws=draws),
             self._run.deferral.signed(id(self._run)),
             put_back_on_error(before_loading_code(applications)),
         ):
