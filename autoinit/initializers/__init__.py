@@ -5,9 +5,9 @@ from .basic import Keep as Keep
 from .basic import Normal as Normal
 from .basic import TruncNormal as TruncNormal
 from .basic import Uniform as Uniform
-from .functions import Function as Function
-from .functions import ModuleFunction as ModuleFunction
-from .functions import Scheme as Scheme
+from .callables import Function as Function
+from .callables import ModuleFunction as ModuleFunction
+from .callables import Scheme as Scheme
 from .initializer import Initializer as Initializer
 from .matrices import Dirac as Dirac
 from .matrices import Eye as Eye
