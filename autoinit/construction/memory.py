@@ -41,6 +41,7 @@ class Region(NamedTuple):
         """The region of a strided tensor.
 
         Example:
+            >>> import torch
             >>> Region.of(torch.zeros(4, 4)[1:3])
             Region(start=16, end=48, layout=None)
             >>> Region.of(torch.zeros(4, 4)[1:3, :2])
@@ -58,6 +59,7 @@ class Region(NamedTuple):
         """Whether nothing of another region is left out.
 
         Example:
+            >>> import torch
             >>> matrix = torch.zeros(4, 4)
             >>> every_other = Region.of(matrix[::2])
             >>> every_other.covers(Region.of(matrix[2])), every_other.covers(Region.of(matrix[1]))
