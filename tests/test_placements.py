@@ -275,7 +275,7 @@ def drawn_of(cfg: dict[str, Any], placement: Placement, monkeypatch: pytest.Monk
         select(self, key, block, place, steps, out)
 
     monkeypatch.setattr(Sampler, "_select_in", counting)
-    monkeypatch.setattr("autoinit.sampling.sampler.kernel", lambda: None)  # It counts for itself.
+    monkeypatch.setattr("autoinit.sampling.sampler.kernel_on", lambda device: None)  # It counts for itself.
     with one_of(8, 5):
         mesh, model = init_device_mesh("cpu", (8,)), nn.MultiheadAttention(64, 4, bias=False)
         part = distribute_tensor(model.in_proj_weight.data, mesh, [placement], src_data_rank=None)
