@@ -43,7 +43,7 @@ if examples := os.environ.get("AUTOINIT_EXAMPLES"):
 
 
 def pytest_collection_finish() -> None:
-    """Leave what the libraries have imported out of every later garbage collection, which is then ten times as fast."""
+    """Leave what the libraries have imported out of later garbage collections: a test that collects took a second."""
     gc.collect()
     gc.freeze()
 

@@ -142,7 +142,10 @@ PARTS: dict[str, tuple[Callable[[Path], nn.Module], Any]] = {
     "nothing": (lambda _: nn.Linear(3, 3), []),
 }
 parts = pytest.mark.parametrize("part", PARTS)
-faults = pytest.mark.parametrize("error", FAULTS)
+faults = pytest.mark.parametrize(
+    "error", [pytest.param(None, id="in turn"), *(pytest.param(each, marks=pytest.mark.campaign) for each in FAULTS)]
+)
+"""At the k-th place the faults take turns; `make faults` has each of them at every place."""
 
 LONG = ("fused orthogonal", "old norms")
 """At the end of a block there are many places in these."""
@@ -174,8 +177,8 @@ def state(model: nn.Module) -> dict[str, Tensor]:
 
 
 @contextmanager
-def failing(at: int, error: type[Exception]) -> Iterator[Fault]:
-    fault = Fault(at, error)
+def failing(at: int, error: type[Exception] | None) -> Iterator[Fault]:
+    fault = Fault(at, error or FAULTS[at % len(FAULTS)])
     try:
         with fault:
             yield fault
@@ -217,7 +220,7 @@ def is_about(name: str, fqn: str) -> bool:
 
 @faults
 @parts
-def test_initialize(part: str, error: type[Exception], tmp_path: Path) -> None:
+def test_initialize(part: str, error: type[Exception] | None, tmp_path: Path) -> None:
     cfg = PARTS[part][1]
     clean = built(part, tmp_path)
     initialize(clean, cfg, seed=3)
@@ -264,7 +267,7 @@ def test_the_seed_that_is_drawn(part: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "part", [pytest.param(part, marks=pytest.mark.slow) if part in LONG else part for part in PARTS]
 )
-def test_the_end_of_a_block(part: str, error: type[Exception], tmp_path: Path) -> None:
+def test_the_end_of_a_block(part: str, error: type[Exception] | None, tmp_path: Path) -> None:
     cfg = PARTS[part][1]
     plain = state(built(part, tmp_path))
     with autoinit(cfg, seed=3):
@@ -293,7 +296,7 @@ def test_the_end_of_a_block(part: str, error: type[Exception], tmp_path: Path) -
 
 @faults
 @parts
-def test_verify_changes_nothing(part: str, error: type[Exception], tmp_path: Path) -> None:
+def test_verify_changes_nothing(part: str, error: type[Exception] | None, tmp_path: Path) -> None:
     model = built(part, tmp_path)
     report = initialize(model, PARTS[part][1], seed=3)
     before, generator = state(model), torch.get_rng_state()

@@ -258,6 +258,7 @@ def test_a_bad_mark_says_which_test_has_it(suite: pytest.Pytester, mark: str, te
     result.stdout.fnmatch_lines([f"@pytest.mark.init_alpha of test_values: {text}"])
 
 
+@pytest.mark.slow
 def test_it_works_under_xdist(suite: pytest.Pytester) -> None:
     tests = """
     def test_alpha(init_alpha):
@@ -269,6 +270,7 @@ def test_it_works_under_xdist(suite: pytest.Pytester) -> None:
     assert len([*(suite.path / "__init_snapshots__" / "test_model").iterdir()]) == 4
 
 
+@pytest.mark.slow
 def test_a_run_that_does_not_use_it_imports_neither_torch_nor_autoinit(suite: pytest.Pytester) -> None:
     suite.makepyfile(
         """
@@ -298,6 +300,7 @@ def test_the_entry_point_is_the_module_under_its_own_name() -> None:
     assert EntryPoint(name, value, "pytest11").load().__name__ == name
 
 
+@pytest.mark.slow
 def test_loaded_twice_is_loaded_once(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     # As if it were installed, beside whatever is.
     folder = suite.mkdir("torch_autoinit_again-0.dist-info")

@@ -24,7 +24,7 @@ from .oracle import same
 
 SIZE = 96
 AFTER = dict(type="Normal", name="after", std=0.02)
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 # Not called: what compiles, changes torch for the whole process, needs a file, returns something that is no value, or
 # takes seconds (a diagonal matrix of all elements, for example). A context manager or decorator takes anything.
