@@ -69,7 +69,7 @@ def _name_if_internal(code: CodeType) -> str | None:
     """What a function of torch or autoinit is called, "" if that says nothing; None for functions of others."""
     if not code.co_filename.startswith((*INTERNAL, "<frozen", "<eval_with_key>")):
         return None
-    return "" if code.co_name.startswith(("_", "<", "wrap", "handle_torch")) else code.co_name
+    return "" if code.co_name.startswith(("_", "<", "on_", "wrap", "handle_torch")) else code.co_name
 
 
 @lru_cache(maxsize=1024)
