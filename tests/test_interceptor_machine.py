@@ -12,7 +12,7 @@ UNMOVED = pytest.mark.filterwarnings("ignore::autoinit.AutoInitWarning")
 
 TestInterceptor = Interceptor.TestCase
 TestInterceptor.settings = settings(
-    settings.default, max_examples=2 * settings.default.max_examples, stateful_step_count=25
+    settings.default, max_examples=3 * settings.default.max_examples, stateful_step_count=25
 )
 TestInterceptor.pytestmark = [UNMOVED]
 

@@ -22,27 +22,27 @@ ALPHA = 1e-6
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_words_are_fair_bits(order: str) -> None:
-    words = take(order, 1 << 18)
+    words = take(order, 1 << 19)
     assert {name: p for name, test in BATTERY.items() if (p := test(words)) < ALPHA} == {}
 
 
 @pytest.mark.parametrize("family", values.FAMILIES)
 def test_values_have_the_moments_and_no_memory(family: str) -> None:
-    sample, ideal = values.draw(family, 1 << 20), values.FAMILIES[family].ideal
+    sample, ideal = values.draw(family, 1 << 22), values.FAMILIES[family].ideal
     found = values.moments(sample, ideal) | values.lags(sample, ideal)
     assert {name: p for name, p in found.items() if p < ALPHA} == {}
 
 
 @pytest.mark.parametrize("family", values.FAMILIES)
 def test_values_have_the_shape(family: str) -> None:
-    ordered = values.shares(values.draw(family, 1 << 20), family)
+    ordered = values.shares(values.draw(family, 1 << 22), family)
     # The limit distribution of Anderson and Darling's statistic is known to six digits: 1e-4 for these.
     assert values.kolmogorov_smirnov(ordered) > 1e-4
     assert values.anderson_darling(ordered) > 1e-4
 
 
 def test_tails_are_as_heavy_as_they_should_be() -> None:
-    assert min(values.tails(values.draw("normal", 1 << 20)).values()) > ALPHA
+    assert min(values.tails(values.draw("normal", 1 << 22)).values()) > ALPHA
 
 
 def test_parameters_are_uncorrelated() -> None:
@@ -96,7 +96,7 @@ def test_each_test_of_words_can_fail(name: str) -> None:
 @pytest.mark.parametrize("family", values.FAMILIES)
 def test_each_test_of_values_can_fail(family: str) -> None:
     ideal = values.FAMILIES[family].ideal
-    right = ideal.rvs(1 << 20, random_state=3)
+    right = ideal.rvs(1 << 22, random_state=3)
     for wrong in (right * 1.01, right + 0.01):
         assert min(values.moments(wrong, ideal).values()) < ALPHA
         ordered = values.shares(wrong, family)

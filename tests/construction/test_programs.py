@@ -46,8 +46,8 @@ from .programs import Program, Rules
 from .statements import Statement
 from .strategies import BEGINNING, KINDS, programs
 
-# 60 programs by default, and as many as AUTOINIT_EXAMPLES says.
-EXAMPLES = settings(max_examples=settings.default.max_examples * (1 if "AUTOINIT_EXAMPLES" in os.environ else 3))
+# 250 programs by default, and as many as AUTOINIT_EXAMPLES says.
+EXAMPLES = settings(max_examples=settings.default.max_examples * (1 if "AUTOINIT_EXAMPLES" in os.environ else 5))
 # Fields of statements that hold the code.
 TEMPLATE = ("call", "value", "factory", "how", "text", "container", "data")
 RULES: Rules = (("a", "Constant", 3.0), ("b", "Normal", 0.04), ("p", "Constant", 5.0), ("s*.*", "Normal", 0.02))
