@@ -34,7 +34,7 @@ pytest_plugins = ["pytester"]
 # Building models is slow by hypothesis's measure, and on a shared machine at times very slow.
 settings.register_profile("base", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 # The same few examples in every run; `make properties` looks for others, and many.
-settings.register_profile("suite", settings.get_profile("base"), max_examples=50, derandomize=True)
+settings.register_profile("suite", settings.get_profile("base"), max_examples=60, derandomize=True)
 settings.load_profile("suite")
 
 if examples := os.environ.get("AUTOINIT_EXAMPLES"):

@@ -46,7 +46,7 @@ from .programs import Program, Rules
 from .statements import Statement
 from .strategies import BEGINNING, KINDS, programs
 
-# 250 programs by default, and as many as AUTOINIT_EXAMPLES says.
+# 300 programs by default, and as many as AUTOINIT_EXAMPLES says.
 EXAMPLES = settings(max_examples=settings.default.max_examples * (1 if "AUTOINIT_EXAMPLES" in os.environ else 5))
 # Fields of statements that hold the code.
 TEMPLATE = ("call", "value", "factory", "how", "text", "container", "data")

@@ -16,7 +16,7 @@ HUNDRED = [
 ]
 
 
-@pytest.mark.parametrize("subject", sampled(HUNDRED, every=8))
+@pytest.mark.parametrize("subject", sampled(HUNDRED, every=3))
 def test_nothing_is_lost_and_everything_has_its_distribution(subject: Subject) -> None:
     findings = Worker(examine, subject.library, subject.name, limits=LIMITS).wait()
     assert findings.built

@@ -28,7 +28,7 @@ def sampled(subjects: Sequence[Subject], every: int) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("subject", sampled(SUBSET, every=8))
+@pytest.mark.parametrize("subject", sampled(SUBSET, every=3))
 def test_a_model_is_the_same_without_rules_and_gets_what_its_rules_say(subject: Subject) -> None:
     findings = Worker(examine, subject.library, subject.name, limits=LIMITS).wait()
     problems = unaccepted(Record(subject=subject, findings=findings), EXCEPTIONS)
