@@ -67,16 +67,27 @@ def _write(entry: Entry, targets: Targets, values: Values) -> None:
 
 def _write_together(entries: Sequence[Entry], targets: Targets, sampler: Sampler, values: Values) -> None:
     """Fill parameters whose elements do not depend on each other, with one call for all that are random."""
-    outs, keys, transforms = [], [], []
-    for entry in entries:
-        out = targets.params[entry.fqn].data
-        if isinstance(entry.fill, Constant):
-            distinct(out).fill_(entry.fill.value)
-        elif isinstance(entry.fill, Elementwise):
-            outs.append(out)
-            keys.append(values.key(entry.fqn, 0))
-            transforms.append(entry.fill.transform())
-    sampler.draw_each(outs, keys, transforms)
+    outs, keys, transforms, drawn = [], [], [], []
+    at = entries[0]
+    try:
+        for at in entries:
+            out = targets.params[at.fqn].data
+            if isinstance(at.fill, Constant):
+                distinct(out).fill_(at.fill.value)
+            elif isinstance(at.fill, Elementwise):
+                outs.append(out)
+                keys.append(values.key(at.fqn, 0))
+                transforms.append(at.fill.transform())
+                drawn.append(at)
+        at = entries[0]
+        sampler.draw_each(outs, keys, transforms)
+    except Exception as error:
+        raise _failed(drawn[keys.index(sampler.drawing)] if sampler.drawing in keys else at, error) from error
+
+
+def _failed(entry: Entry, error: Exception) -> ApplyError:
+    text = f"{entry.origin}: {entry.fill} failed on {entry.fqn} of shape {entry.shape}: {type(error).__name__}: {error}"
+    return ApplyError(text, origin=entry.origin, fqn=entry.fqn)
 
 
 def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:
@@ -108,20 +119,13 @@ def distinct(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def _writing(entries: Sequence[Entry], targets: Targets) -> Iterator[None]:
-    first = entries[0]
     try:
         with writable(tensor for entry in entries for tensor in targets.tensors(entry.fqn)):
             yield
     except AutoInitError:
         raise
     except Exception as error:
-        also = f" and {len(entries) - 1} others" if len(entries) > 1 else ""
-        raise ApplyError(
-            f"{first.origin}: {first.fill} failed on {first.fqn} of shape {first.shape}{also}: "
-            f"{type(error).__name__}: {error}",
-            origin=first.origin,
-            fqn=first.fqn,
-        ) from error
+        raise _failed(entries[0], error) from error
     for entry in entries:
         for tensor in targets.tensors(entry.fqn):
             if not tensor.is_inference():

@@ -54,6 +54,8 @@ class Sampler:
         self._kernel = kernel_on(device) if use_kernel and version == VERSION else None
         self.piece = piece or (CPU_PIECE if device.type == "cpu" else ACCELERATOR_PIECE)
         self.device = device
+        self.drawing: Key | None = None
+        """Key of the tensor that was being written when a draw failed; None if several were."""
         self._table = torch.empty(0, dtype=torch.int64, device=device)
         self._state = torch.empty(0, dtype=torch.int64, device=device)
         self._floats = torch.empty(0, dtype=torch.float32, device=device)
@@ -131,7 +133,7 @@ class Sampler:
 
     def draw_each(self, outs: Sequence[Tensor], keys: Sequence[Key], transforms: Sequence[Transform]) -> None:
         """`draw_into` for many tensors, each from its own stream: the same values with far fewer calls."""
-        draws = []
+        draws, self.drawing = [], None
         for out, key, transform in zip(outs, keys, transforms, strict=True):
             flat = out.view(-1) if out.is_contiguous() else out
             draws.append(Draw(flat, key, transform, 0, row_major(flat.shape)))
@@ -178,6 +180,7 @@ class Sampler:
         return draws if self._kernel is None else self._kernel.draw(draws)
 
     def _draw(self, draw: Draw) -> None:
+        self.drawing = draw.key
         transform, steps = self._defined(draw.transform), draw.steps
         for number, slab in slabs(draw.out, self.piece, draw.first, steps):
             in_place = slab.dtype == torch.float32 and slab.is_contiguous()
@@ -218,6 +221,7 @@ class Sampler:
         if len(draws) == 1:
             self._draw(draws[0])
             return
+        self.drawing = None
         outs, keys = [draw.out for draw in draws], [draw.key for draw in draws]
         # On the CPU whatever torch's default device is.
         counts = torch.tensor([(out.numel() + 1) // 2 for out in outs], dtype=torch.int64, device="cpu")
@@ -232,7 +236,8 @@ class Sampler:
         finish(state.mul_(multipliers).add_(summands))
         floats = self._floats_of(2 * words)
         transform(state.view(torch.int32), floats)
-        for out, values in zip(outs, torch.split(floats, (2 * counts).tolist()), strict=True):
+        for key, out, values in zip(keys, outs, torch.split(floats, (2 * counts).tolist()), strict=True):
+            self.drawing = key
             out.copy_(values[: out.numel()].view(out.shape))
 
 
