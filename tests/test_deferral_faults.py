@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from autoinit import autoinit
 from autoinit.construction import Watch
-from autoinit.construction.pending import TRUNC_NORMAL, Fill
+from autoinit.construction.postponed_fill import TRUNC_NORMAL, Fill
 
 from .test_deferral import SIZE, Noting, linear, watched
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import MatchError, Report, autoinit
-from autoinit.construction.pending import Fill
+from autoinit.construction.postponed_fill import Fill
 
 from .test_deferral import EVERY_MODEL, SIZE, an_optimizer_in_the_constructor, linear, watched
 from .two_samples import different

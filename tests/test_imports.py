@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -299,3 +300,8 @@ def test_the_eager_import_check_can_fail(tmp_path: Path) -> None:
     numpy, yaml = sorted(found.split(": ")[1] for found in eager_imports(fake, OPTIONAL | LAZY))
     assert numpy.startswith("numpy is imported")
     assert yaml.startswith("yaml is imported")
+
+
+def test_no_two_files_have_one_name() -> None:
+    names = Counter(path.name for path in PACKAGE.rglob("*.py") if path.name not in ("__init__.py", "__main__.py"))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -12,8 +12,8 @@ from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack, _pop_
 from torch.utils._python_dispatch import _pop_mode
 
 from autoinit.construction import ConstructionRecord, Content, current_watches
-from autoinit.construction.pending import Fill
 from autoinit.construction.postponed import Postponed
+from autoinit.construction.postponed_fill import Fill
 from autoinit.interception import batch, block, built, context, copying, deferring, first_uses, run
 from autoinit.planning import Surroundings
 

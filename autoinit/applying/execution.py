@@ -32,13 +32,13 @@ from ..sampling import check_seed
 from .agreement import check_agreement
 from .filling import fill_in
 from .lazy import wait
+from .lazy_fills import materialized, may_draw
 from .loading import Loading, credited, load
 from .log import log_report
 from .module_code import run_code
-from .pending import materialized, may_draw
 from .rollback import put_back_on_error
+from .seeds import Values, check_prefix, running, values_for
 from .targets import Targets, bind_targets
-from .values import Values, check_prefix, running, values_for
 
 
 def apply_plan(

@@ -14,9 +14,9 @@ from ..fills import Constant, Elementwise, seeded
 from ..layers import is_lazy
 from ..planning import Entry
 from ..sampling import Sampler, derive_key
+from .seeds import Values
 from .sharding import copy_attributes, is_sharded, local_of, region_of
 from .targets import Targets
-from .values import Values
 
 
 @not_compiled

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import warn
 from ..planning import FILLED, KEPT, LOADED, PENDING, Entry, joined
-from .pending import Waiting, materialized, param_of, queue_of, take, write
+from .lazy_fills import Waiting, materialized, param_of, queue_of, take, write
 
 SHOWN = 5
 """How many parameters a warning names."""

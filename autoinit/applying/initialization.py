@@ -29,8 +29,8 @@ from ..rules import Rule
 from ..sampling import VERSION
 from .execution import apply_plan
 from .flat_parameters import check_flat_parameters
+from .seeds import being_initialized, check_prefix
 from .targets import targets_of
-from .values import being_initialized, check_prefix
 
 
 def make_plan(planner: Planner) -> Plan:

@@ -27,9 +27,9 @@ from ..layers import is_lazy
 from ..patches import around, within
 from ..planning import CONTAINERS, Report, joined
 from .first_call import FirstCall, warn_of
-from .pending import Waiting, copy_waiting, is_waiting, leave, modules_by_param, modules_waiting, patches
+from .lazy_fills import Waiting, copy_waiting, is_waiting, leave, modules_by_param, modules_waiting, patches
+from .seeds import Values
 from .targets import Targets
-from .values import Values
 
 _calls: ContextVar[dict[int, FirstCall] | None] = ContextVar("autoinit_calls", default=None)
 """What the outermost call of this thread or task may give a shape, by the id of the module."""

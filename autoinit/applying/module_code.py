@@ -14,8 +14,8 @@ from ..errors import ApplyError, AutoInitError
 from ..layers import is_lazy
 from ..planning import FILLED, NEVER_WRITTEN, OWN, ModuleCall, OwnInit, Plan, is_initialized, own_arguments
 from .rollback import put_back
+from .seeds import being_initialized
 from .targets import Targets
-from .values import being_initialized
 from .writes import WriteRecorder
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from ..errors import ConfigError, ConfigTypeError, nearest, warn
 from ..initializers import Initializer, Pretrained, Scheme
 from ..rules import UNSET, Rule, Unset
+from .bias_prob import bias_init_with_prob
 from .containers import plain
 from .files import read_config
 from .schemes import RULE_KEYS, acts_on_modules, build_scheme, known_arguments, resolve_type
-from .values import bias_init_with_prob
 
 Config = Mapping[str, Any] | Rule | str | os.PathLike[str] | Sequence[Mapping[str, Any] | Rule] | None
 """What users write: a dict, a list of dicts, the path of a file, `Rule` objects, or nothing."""

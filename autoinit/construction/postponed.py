@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import _torch
 from .generators import is_same, set_state, state_of
 from .memory import Memory, Region
-from .pending import Fill
+from .postponed_fill import Fill
 
 _number = attrgetter("number")
 

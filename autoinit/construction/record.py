@@ -12,8 +12,8 @@ from torch import Tensor
 from .. import _torch
 from .content import Content, Place, computed, outside
 from .memory import UNWRITTEN, Memory, Region, Values, Write
-from .modes import handles_operators
 from .operators import Call, Kind, tensors_in
+from .torch_modes import handles_operators
 
 LONGEST_LIST = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""

@@ -16,11 +16,11 @@ from .content import Content, Place
 from .functions import Access, access_of
 from .generators import is_in_order
 from .memory import Memory
-from .modes import FunctionMode, OperatorMode, default_device_is_busy
 from .operators import Call, Kind, Operator, operator_of, tensors_in
-from .pending import TRUNC_NORMAL, Fill, accepts
 from .postponed import Postponed
+from .postponed_fill import TRUNC_NORMAL, Fill, accepts
 from .record import ConstructionRecord, has_memory
+from .torch_modes import FunctionMode, OperatorMode, default_device_is_busy
 
 PLAIN = frozenset((Tensor, torch.nn.Parameter))
 SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]

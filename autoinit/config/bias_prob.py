@@ -1,4 +1,4 @@
-"""Config values that stand for others."""
+"""The `bias_prob` shorthand: a bias from the probability that it stands for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the random values of one application come from."""
+"""The seed, the root and the prefix that determine the random values of one application."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One fill that is not done yet, and how it is done after all."""
+"""One postponed fill, and how it is carried out later."""
 
 from __future__ import annotations
 

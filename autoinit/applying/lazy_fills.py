@@ -18,8 +18,8 @@ from ..modes import without_modes
 from ..patches import Patches
 from ..planning import PENDING, Entry, Report
 from .filling import fill_in
+from .seeds import Values
 from .targets import Targets
-from .values import Values
 
 patches = Patches()
 """Installed while any fill is pending."""

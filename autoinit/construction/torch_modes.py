@@ -1,4 +1,4 @@
-"""Our modes on torch's stacks: below those of the user, and taken off wherever they lie."""
+"""The dispatch mode and the function mode of a block, at the bottom of torch's mode stacks."""
 
 from __future__ import annotations
 
