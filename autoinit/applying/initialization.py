@@ -56,7 +56,7 @@ def decide(
     policy: Policy,
     surroundings: Surroundings | None = None,
 ) -> tuple[Plan, Planner]:
-    """Plan one model and judge the rules that match nothing in it, and what none of them covers."""
+    """Plan one model; raise or warn about rules that match nothing and parameters that no rule covers."""
     given = surroundings or Surroundings(running=being_initialized.get())
     planner = Planner(module, configs, replace(given, policy=policy))
     made = make_plan(planner)

@@ -19,9 +19,9 @@ from ..planning import (
     Load,
     Plan,
     Recipient,
+    check_load,
     hand_over,
     joined,
-    judge,
     own_tensors,
     recipients,
     tensors_below,
@@ -178,7 +178,7 @@ class Loading:
         """Judge what fitted, if that was not known before."""
         if self.step.coded:
             self.step = replace(self.step, coded=False)
-            judge(self.step, model)
+            check_load(self.step, model)
 
     def tell(self, modules: Iterable[nn.Module]) -> None:
         """Run the hooks of modules that run after a load."""

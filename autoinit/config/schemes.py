@@ -30,7 +30,7 @@ def resolve_type(value: object, origin: str) -> object:
     """What a config's `type` stands for: a scheme's class, a scheme, or a function.
 
     Raises:
-        ConfigError: a name that nobody registered.
+        ConfigError: an unregistered name.
         ConfigTypeError: neither a name, a class, an initializer nor a callable.
     """
     if isinstance(value, str):

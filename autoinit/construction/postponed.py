@@ -141,10 +141,14 @@ class Postponed:
         ]
         dropped.sort(key=_number)
         self._take(dropped)
-        if any(fill.operator.draws for fill in dropped):
-            # Later draws get other numbers anyhow: none need be drawn for the sake of their order.
+        devices = {fill.options["device"] for fill in dropped if fill.operator.draws}
+        if devices:
+            # Later draws on these devices get other numbers anyhow, so draws without effect can be skipped.
             self._void_what_is_gone()
-            self._draws = {number: fill for number, fill in self._draws.items() if not fill.is_void}
+            kept = {
+                n: fill for n, fill in self._draws.items() if not (fill.is_void and fill.options["device"] in devices)
+            }
+            self._draws = kept
         if not self._draws:
             self._states.clear()
         return dropped

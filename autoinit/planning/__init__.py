@@ -11,7 +11,7 @@ from .entries import NEVER_WRITTEN as NEVER_WRITTEN
 from .entries import Deferred as Deferred
 from .entries import Entry as Entry
 from .loads import COUNTER as COUNTER
-from .loads import judge as judge
+from .loads import check_load as check_load
 from .matches import can_reach as can_reach
 from .matches import loads_rule as loads_rule
 from .own import ENGINES as ENGINES

@@ -25,43 +25,43 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
         planners: those of one block, when they have planned.
         unmatched: "ignore" leaves rules alone that select nothing which they may fill.
     """
-    told: set[tuple[str, str]] = set()
+    warned: set[tuple[str, str]] = set()
     for planner in planners:
         if any(match.is_override for match in planner.matches):
             for record in planner.records:
-                _warn_of_wiped_overrides(record, told)
+                _warn_of_wiped_overrides(record, warned)
         for record in planner.records:
             if record.alias_candidates and record.kept is None:
-                _warn_of_tie(planner, record, told)
+                _warn_of_tie(planner, record, warned)
     _warn_of_own(planners)
     if unmatched != "ignore":
         _warn_of_kept(planners)
 
 
-def _warn_of_wiped_overrides(record: Record, told: set[tuple[str, str]]) -> None:
+def _warn_of_wiped_overrides(record: Record, warned: set[tuple[str, str]]) -> None:
     winner = record.winner
     if winner is None or winner.rank.level != RULES or winner.rank.override:
         return
     for loser in record.ranked()[:-1]:
         pair = (loser.rule.origin, winner.rule.origin)
-        if loser.rank.override and loser.rank[:2] == winner.rank[:2] and pair not in told:
-            told.add(pair)
+        if loser.rank.override and loser.rank[:2] == winner.rank[:2] and pair not in warned:
+            warned.add(pair)
             warn(
                 f"{pair[0]} loses {record.fqn} to {pair[1]}, which comes later. Move {pair[1]} up if the override "
                 "should win."
             )
 
 
-def _warn_of_tie(planner: Planner, record: Record, told: set[tuple[str, str]]) -> None:
+def _warn_of_tie(planner: Planner, record: Record, warned: set[tuple[str, str]]) -> None:
     """By each of its names a tied parameter has a winner of its own; if these differ, a rule is not heeded."""
     winner = record.ranked()[-1]
     for name, candidate in _winners_by_name(record):
         pair = (candidate.rule.origin, winner.rule.origin)
-        if candidate.rule is winner.rule or loads_rule(winner.rule) or pair in told:
+        if candidate.rule is winner.rule or loads_rule(winner.rule) or pair in warned:
             continue
         given, gets = _fill(planner, candidate, record), _fill(planner, winner, record)
         if given != gets:
-            told.add(pair)
+            warned.add(pair)
             names = " and ".join(dict.fromkeys([record.fqn, *record.aliases]))
             warn(
                 f"{names} are one parameter: {pair[0]} gives {given} to {name}, and {pair[1]} {gets}. The latter wins. "

@@ -100,7 +100,7 @@ def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Map
         rank=match.rank,
     )
     if not fit.coded or scheme.strict:
-        judge(load, type(module).__name__)
+        check_load(load, type(module).__name__)
     return load, fit.loaded, fit.likely
 
 
@@ -136,7 +136,7 @@ def _kind(dtype: torch.dtype) -> str:
     return "floating" if dtype.is_floating_point else "integer"
 
 
-def judge(load: Load, model: str) -> None:
+def check_load(load: Load, model: str) -> None:
     """Warn of names that do not fit.
 
     Raises:

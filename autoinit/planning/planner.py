@@ -166,7 +166,7 @@ class Planner:
         """What holds below a module that initializes itself and everything in it."""
         module, asked = node.module, self.surroundings.asked or self.surroundings.policy.own_init == "run"
         if not (asked or above.matches or has_protocol(module)):
-            return Subtree((), closed=True)  # Its init_weights is left to whoever builds the model.
+            return Subtree((), closed=True)  # Its init_weights is left to the code that builds the model.
         step = OwnInit(fqn=node.fqn, model=type(module).__name__, rank=Rank(OWN, len(self.steps), 0, 0))
         if id(module) not in self._called:
             self._called.add(id(module))

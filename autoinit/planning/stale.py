@@ -27,14 +27,14 @@ def warn_of_stale(held: Sequence[Held], copies: Iterable[Copy], plans: Sequence[
         if leader.record is not None and id(leader.record) in filled:
             replaced[id(each.content)] = each
     modules = {id(record.owner) for record in filled.values() if record.weight is not None}
-    told: dict[tuple[str, str], list[str]] = {}
+    warned: dict[tuple[str, str], list[str]] = {}
     for each in held:
         if id(each.content) in replaced or each.content.is_data or _belongs_to(each, modules):
             continue
         source = _replaced_source(each.content, replaced)
         if source is not None:
-            told.setdefault((source.fqn, str(each.content.place or "")), []).append(each.fqn)
-    for (weight, place), names in told.items():
+            warned.setdefault((source.fqn, str(each.content.place or "")), []).append(each.fqn)
+    for (weight, place), names in warned.items():
         where = f" at {place}" if place else ""
         warn(
             f"{first_of(names)}: computed{where} from {weight}, which a rule fills afterwards, so that they no longer "

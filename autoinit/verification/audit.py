@@ -16,7 +16,7 @@ SAMPLE = 1 << 12
 FAR = 50.0
 """Robust standard deviations from the median at which a value is no value of its tensor.
 
-No rate of false alarms belongs to it: nobody starts a network with tails so heavy unless he asks for them."""
+It has no false-alarm rate: no network is initialized with such heavy tails unless a rule asks for them."""
 TOO_MANY = 0.01
 """A share of subnormal values that no scheme and no training leaves."""
 

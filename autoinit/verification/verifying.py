@@ -43,7 +43,7 @@ def verify(
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
 ) -> Verdict:
-    """Decide whether a model's weights are what was asked for, whoever initialized them.
+    """Decide whether a model's weights are what was asked for, however they were initialized.
 
     Every parameter that a rule covers is tested against the closed form of its fill, as rounded to its dtype: its
     mean (z or saddlepoint), its variance (chi-square or saddlepoint), its shape (Kolmogorov-Smirnov), its range, and
