@@ -59,7 +59,7 @@ properties: $(VENV)/with-test $(VENV)/with-zoo ## campaign: EXAMPLES (1000) rand
 	AUTOINIT_EXAMPLES=$(EXAMPLES) $(PYTEST) -m "hypothesis and not campaign"
 
 faults: $(VENV)/with-test $(VENV)/with-zoo ## campaign: faults planted in the package, each of which a test has to find
-	$(PYTEST) -m campaign $(addprefix tests/,construction/test_breaks.py test_interceptor_faults.py test_fault_injection.py)
+	$(PYTEST) -m campaign tests/unit
 
 families: $(VENV)/with-test $(VENV)/with-zoo ## campaign: a small model of each family of three libraries, built in blocks
 	$(PYTEST) -m '' tests/zoo/test_subset.py tests/zoo/test_deferral.py
@@ -85,10 +85,10 @@ statistics: $(VENV)/with-test ## campaign: the sampler against chance, on 10^8 v
 
 triton: $(VENV)/with-test ## the kernel for GPUs, interpreted on the CPU (1 GB to install)
 	$(PIP) install --constraint constraints.txt --editable '.[triton]'
-	TRITON_INTERPRET=1 $(PYTEST) tests/test_triton_kernel.py
+	TRITON_INTERPRET=1 $(PYTEST) tests/unit/sampling/test_triton_kernel.py
 
 gpu: ## on a GPU, with an environment that has torch for it: the tests of CUDA, and what drawing costs
-	python -m pytest tests/test_triton_kernel.py tests/test_cuda.py
+	python -m pytest tests/unit/sampling/test_triton_kernel.py tests/unit/sampling/test_cuda.py
 	python -m benchmarks --only cuda
 
 $(VENV)/made:

@@ -22,12 +22,11 @@ from hypothesis import HealthCheck, settings
 from autoinit.checkpoints import location_schemes
 from autoinit.fans import conventions
 from autoinit.initializers import registry
-
-from .leaks import no_trace_of_the_hook
+from tests.leaks import no_trace_of_the_hook
 
 if TYPE_CHECKING:
-    from .http_server import Server
-    from .processes import Interpreter
+    from tests.http_server import Server
+    from tests.processes import Interpreter
 
 pytest_plugins = ["pytester"]
 
@@ -79,7 +78,7 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
 @pytest.fixture
 def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A web server on this machine, and a cache of downloads, for one test."""
-    from .http_server import running_server
+    from tests.http_server import running_server
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -90,7 +89,7 @@ def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
 @pytest.fixture(scope="session")
 def interpreter() -> Iterator[Interpreter]:
     """Runs scripts in processes of their own."""
-    from .processes import Interpreter
+    from tests.processes import Interpreter
 
     with Interpreter() as running:
         yield running

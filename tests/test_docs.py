@@ -32,8 +32,7 @@ import pytest
 import torch
 
 import autoinit
-
-from .zoo.conftest import torchvision_operators
+from tests.zoo.conftest import torchvision_operators
 
 REPOSITORY = Path(__file__).parents[1]
 FIRST = (REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md")

@@ -12,12 +12,11 @@ from torch import nn
 
 from autoinit import ApplyError, ConfigError
 from autoinit.config import parsing
-
-from .fuzzing import application, limits, objects
-from .fuzzing.__main__ import TARGETS, main, table
-from .fuzzing.findings import Finding, outcome, shrunk
-from .fuzzing.models import MODELS
-from .fuzzing.session import fuzz
+from tests.fuzzing import application, limits, objects
+from tests.fuzzing.__main__ import TARGETS, main, table
+from tests.fuzzing.findings import Finding, outcome, shrunk
+from tests.fuzzing.models import MODELS
+from tests.fuzzing.session import fuzz
 
 
 class Planted:

@@ -11,8 +11,7 @@ import pytest
 
 import autoinit
 from autoinit import _torch
-
-from .processes import Interpreter
+from tests.processes import Interpreter
 
 PACKAGE = Path(autoinit.__file__).parent
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from .mutation.equivalent import stale
-from .mutation.operators import mutants
+from tests.mutation.equivalent import stale
+from tests.mutation.operators import mutants
 
 
 def module(folder: Path) -> Path:

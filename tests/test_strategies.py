@@ -15,8 +15,7 @@ from torch.nn.utils import parametrize
 
 from autoinit import AutoInitWarning, initialize, plan
 from autoinit.sampling import check_seed
-
-from .strategies import (
+from tests.strategies import (
     Branch,
     Layer,
     Stage,

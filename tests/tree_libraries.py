@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from .random_configs import AS_CLASS
-from .random_trees import Again, Branch, Config, Description, Leaf, Tree, child_names
+from tests.random_configs import AS_CLASS
+from tests.random_trees import Again, Branch, Config, Description, Leaf, Tree, child_names
 
 SENTINEL = 9.0
 

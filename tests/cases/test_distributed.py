@@ -17,8 +17,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from autoinit import AutoInitWarning, autoinit
-
-from ..ranks import Ranks
+from tests.ranks import Ranks
 
 NORMAL = dict(type="Normal", layer="Linear", std=0.02)
 

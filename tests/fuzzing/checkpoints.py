@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint_files import Save, save_compressed, save_old, save_safetensors, save_zip
+from tests.checkpoint_files import Save, save_compressed, save_old, save_safetensors, save_zip
+
 from . import bytesets
 from .application import apply
 from .limits import BrokenError

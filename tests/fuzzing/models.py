@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from ..data.zoo_model import Zoo
+from tests.data.zoo_model import Zoo
 
 
 class Block(nn.Module):

@@ -11,8 +11,8 @@ import torch
 
 from autoinit import AutoInitWarning, Verdict, verify
 from autoinit.tables import Table
+from tests.zoo.operators import torchvision_operators
 
-from ..zoo.operators import torchvision_operators
 from .statements import STATEMENTS, Statement
 
 ALPHA = 1e-3

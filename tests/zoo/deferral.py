@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from autoinit import autoinit
 from autoinit.planning import FILLED
+from tests.two_samples import different
 
-from ..two_samples import different
 from .coverage import report_of
 from .distributions import Distributions
 from .examination import construct, defer_all_sizes, values_of

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from autoinit.fills import Constant, Elementwise, Fill, Padded
-
-from ..closed_form import (
+from tests.closed_form import (
     ENOUGH_FOR_MOMENTS,
     bitwise_equal,
     largest_distance,

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from autoinit import Report, autoinit
 from autoinit.fills import Fill
-
-from ..closed_form import bitwise_equal, deviations
+from tests.closed_form import bitwise_equal, deviations
 
 SEED = 2013
 

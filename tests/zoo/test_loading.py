@@ -25,8 +25,7 @@ from transformers import (
 )
 
 from autoinit import AutoInitWarning, Report, autoinit
-
-from ..closed_form import bitwise_equal, deviations
+from tests.closed_form import bitwise_equal, deviations
 
 CFG = dict(type="Normal", layer=["Linear", "Embedding", "Conv1D"], std=3.0)
 

@@ -19,8 +19,8 @@ from transformers import (
 
 from autoinit import AutoInitWarning
 from autoinit.fills import Constant, Normal, TruncNormal, Uniform
+from tests.closed_form import bitwise_equal
 
-from ..closed_form import bitwise_equal
 from .retrofit import Case, RetrofitTests, retrofit
 
 

@@ -1,0 +1,295 @@
+"""What a rank holds of a `DTensor`: as `fully_shard`, `parallelize_module`, `distribute_tensor` split it, or refused.
+
+The ranks are those of a fake process group: one process takes the place of each in turn.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel, ShardingStrategy, fully_shard
+from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+from torch.distributed.tensor.placement_types import Placement, _StridedShard
+
+from autoinit import StateError, autoinit, initialize, plan
+from autoinit.applying.placements import Split, held, is_unambiguous
+from autoinit.applying.sharding import region_of, unknown_layout
+from autoinit.sampling import Sampler
+from tests.ranks import one_of
+
+ROWS = range(1, 26)
+NORMAL = dict(type="Normal", layer="Linear", std=0.02)
+
+
+def chunk(places: list[int], count: int, index: int) -> list[int]:
+    length = -(-len(places) // count)
+    return places[index * length : (index + 1) * length]
+
+
+def by_placements(places: list[int], splits: tuple[Split, ...], rank: tuple[int, ...]) -> list[int]:
+    """From left to right, element by element."""
+    for (ranks, factor), index in zip(splits, rank, strict=True):
+        pieces = [chunk(places, factor, number) for number in range(factor)]
+        places = [place for piece in pieces for place in chunk(piece, ranks, index)]
+    return places
+
+
+def by_fsdp(places: list[int], splits: tuple[Split, ...], rank: tuple[int, ...]) -> list[int]:
+    """The first split last."""
+    return chunk(by_placements(places, splits[1:], rank[1:]), splits[0].ranks, rank[0])
+
+
+def ranks_of(splits: tuple[Split, ...]) -> Iterator[tuple[int, ...]]:
+    return itertools.product(*(range(split.ranks) for split in splits))
+
+
+@given(
+    size=st.integers(0, 60),
+    splits=st.lists(st.builds(Split, st.integers(1, 5), st.integers(1, 5)), max_size=3).map(tuple),
+)
+def test_positions_are_those_of_chunks_of_chunks(size: int, splits: tuple[Split, ...]) -> None:
+    for rank in ranks_of(splits):
+        found = held(size, splits, rank)
+        assert [place for each in found for place in each] == by_placements([*range(size)], splits, rank)
+        assert all(one.stop < other.start for one, other in itertools.pairwise(found))
+
+
+@given(size=st.integers(0, 200), data=st.integers(2, 9), tensor=st.lists(st.integers(1, 5), min_size=1, max_size=2))
+def test_a_layout_is_ambiguous_where_the_orders_differ(size: int, data: int, tensor: list[int]) -> None:
+    later = tuple(Split(ranks) for ranks in tensor)
+    splits = (Split(data, math.prod(tensor)), *later)
+    places = [*range(size)]
+    agree = all(by_placements(places, splits, rank) == by_fsdp(places, splits, rank) for rank in ranks_of(splits))
+    assert is_unambiguous(size, splits) == agree
+
+
+def numbered(*shapes: tuple[int, ...]) -> nn.Sequential:
+    """Linear layers, each of whose elements is its own index."""
+    model = nn.Sequential(*(nn.Linear(columns, rows, bias=False) for rows, columns in shapes))
+    for layer in model:
+        layer.weight.data = torch.arange(layer.weight.numel(), dtype=torch.float32).view(layer.weight.shape)  # type: ignore[union-attr, operator, arg-type]
+    return model
+
+
+def locals_of(model: nn.Module) -> list[Tensor]:
+    return [param._local_tensor.clone() for param in model.parameters() if isinstance(param, DTensor)]
+
+
+def check_values(model: nn.Module, whole: nn.Module, held: list[Tensor]) -> None:
+    """What each shard gets is what the whole has at the indices that it held."""
+    initialize(model, NORMAL, seed=3)
+    for local, indices, param in zip(locals_of(model), held, whole.parameters(), strict=True):
+        assert torch.equal(local, param.detach().flatten()[indices.long()])
+
+
+def check_two_dimensional(dp: int, tp: int) -> None:
+    whole = numbered(*((rows, 2) for rows in ROWS))
+    initialize(whole, NORMAL, seed=3)
+    splits = (Split(dp, tp), Split(tp))
+    unclear = [rows for rows in ROWS if not is_unambiguous(rows, splits)]
+    for rank in range(dp * tp):
+        with one_of(dp * tp, rank):
+            mesh = init_device_mesh("cpu", (dp, tp), mesh_dim_names=("dp", "tp"))
+            model = numbered(*((rows, 2) for rows in ROWS))
+            parallelize_module(model, mesh["tp"], {"*": ColwiseParallel()}, src_data_rank=None)
+            fully_shard(model, mesh=mesh["dp"])
+            assert [rows for rows, layer in zip(ROWS, model, strict=True) if unknown_layout(layer.weight)] == unclear  # type: ignore[arg-type]
+            for rows in unclear:
+                model[rows - 1] = whole[rows - 1] = nn.Identity()
+            check_values(model, whole, locals_of(model))
+
+
+def test_fsdp_over_tensor_parallelism_of_some_sizes() -> None:
+    check_two_dimensional(3, 2)
+    check_two_dimensional(2, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dp", range(1, 6))
+def test_fsdp_over_tensor_parallelism(dp: int) -> None:
+    for tp in range(1, 6):
+        check_two_dimensional(dp, tp)
+
+
+def test_shards_of_different_dimensions_and_replicas() -> None:
+    for rank in range(8):
+        with one_of(8, rank):
+            mesh = init_device_mesh("cpu", (2, 2, 2), mesh_dim_names=("replicas", "dp", "tp"))
+            model, whole = numbered((12, 6), (6, 12), (7, 5)), numbered((12, 6), (6, 12), (7, 5))
+            styles = {"0": ColwiseParallel(), "1": RowwiseParallel()}
+            parallelize_module(model, mesh["tp"], styles, src_data_rank=None)  # type: ignore[arg-type]
+            model[2].weight = nn.Parameter(
+                distribute_tensor(model[2].weight.data, mesh["tp"], [Replicate()], src_data_rank=None)
+            )  # type: ignore[arg-type, union-attr]
+            fully_shard(model, mesh=mesh["replicas", "dp"])
+            initialize(whole, NORMAL, seed=3)
+            check_values(model, whole, locals_of(model))
+
+
+placements = st.one_of(
+    st.builds(Shard, st.integers(0, 1)),
+    st.builds(lambda dim, factor: _StridedShard(dim, split_factor=factor), st.integers(0, 1), st.integers(2, 4)),
+    st.just(Replicate()),
+)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 25), st.integers(1, 9)),
+    layout=st.lists(st.tuples(placements, st.integers(1, 4)), min_size=1, max_size=3),
+    data=st.data(),
+)
+def test_whatever_is_distributed_by_placements(
+    shape: tuple[int, int], layout: list[tuple[Placement, int]], data: st.DataObject
+) -> None:
+    sizes = tuple(size for _, size in layout)
+    with one_of(math.prod(sizes), data.draw(st.integers(0, math.prod(sizes) - 1))):
+        mesh, whole = init_device_mesh("cpu", sizes), torch.arange(math.prod(shape)).view(shape)
+        tensor = distribute_tensor(whole, mesh, [each for each, _ in layout], src_data_rank=None)
+        assert torch.equal(region_of(tensor).select(whole), tensor._local_tensor)
+        reason = unknown_layout(tensor)
+        assert reason is None or "does not divide evenly" in reason
+
+
+class Interleaved(Shard):
+    """A placement of another library."""
+
+
+def with_weight(tensor: Tensor) -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(6, 8, bias=False))
+    model[1].weight = nn.Parameter(tensor)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("placement", "rows", "message"),
+    [
+        (Partial(), 8, r"1\.weight has the placement Partial\(.*: ranks hold summands"),
+        (Interleaved(0), 4, r"1\.weight has the placement .*, which autoinit does not know"),
+        (Shard(0), 3, r"1\.weight of shape \(8, 6\) .*should have shape \(4, 6\) on this rank, and has \(3, 6\)"),
+    ],
+    ids=["partial", "unknown", "mis-sized"],
+)
+@pytest.mark.parametrize("way", ["initialize", "apply", "block"])
+def test_a_layout_that_is_not_known_is_refused(placement: Placement, rows: int, message: str, way: str) -> None:
+    with one_of(2, 0):
+        mesh = init_device_mesh("cpu", (2,))
+
+        def build() -> nn.Sequential:
+            part = DTensor.from_local(torch.zeros(rows, 6), mesh, [Shard(0)], shape=torch.Size((8, 6)), stride=(6, 1))
+            part._spec.placements = (placement,)
+            return with_weight(part)
+
+        decided, model = plan(with_weight(torch.zeros(8, 6)), NORMAL), build()
+        before = [model[0].weight.detach().clone(), model[1].weight._local_tensor]  # type: ignore[union-attr, operator]
+        with pytest.raises(StateError, match=message) as caught:
+            if way == "initialize":
+                initialize(model, NORMAL, seed=0)
+            elif way == "apply":
+                decided.apply(model, seed=0)
+            else:
+                with autoinit(NORMAL, seed=0):
+                    in_block = build()
+                assert not in_block[1].weight._local_tensor.any()  # type: ignore[union-attr, operator]
+        assert caught.value.fqn == "1.weight"
+        assert torch.equal(before[0], model[0].weight) and not before[1].any()  # type: ignore[arg-type]
+
+
+def test_sizes_that_fsdp_splits_otherwise_than_its_placements_say_are_refused_on_every_rank() -> None:
+    for rank in range(6):
+        with one_of(6, rank):
+            mesh = init_device_mesh("cpu", (3, 2), mesh_dim_names=("dp", "tp"))
+            model = numbered((8, 2), (7, 2))
+            parallelize_module(model, mesh["tp"], {"*": ColwiseParallel()}, src_data_rank=None)
+            fully_shard(model, mesh=mesh["dp"])
+            before = locals_of(model)
+            with pytest.raises(
+                StateError, match=r"1\.weight of shape \(7, 2\).* does not divide evenly along dimension 0"
+            ):
+                initialize(model, NORMAL, seed=0)
+            assert all(map(torch.equal, before, locals_of(model)))
+
+
+def wrapped(world: int = 2, **options: Any) -> FullyShardedDataParallel:
+    net = nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
+    ignored = [net[0]] if options.pop("ignore", False) else None
+    return FullyShardedDataParallel(net, device_id=torch.device("cpu"), ignored_modules=ignored, **options)
+
+
+@pytest.mark.parametrize("original", [True, False])
+@pytest.mark.parametrize("scheme", ["Normal", "Xavier", "Orthogonal"])
+def test_flat_parameters_are_refused(original: bool, scheme: str) -> None:
+    cfg = dict(type=scheme, layer="Linear", name="1")
+    with one_of(2, 1):
+        model = wrapped(use_orig_params=original)
+        before = [param.detach().clone() for param in model.parameters()]
+        with pytest.raises(StateError, match=r"^1\.weight is kept in a flat parameter") as caught:
+            initialize(model, cfg)
+        assert (caught.value.fqn, caught.value.origin) == ("1.weight", "init_cfg")
+        with pytest.raises(StateError, match=r"^1\.weight is kept in a flat parameter"):
+            plan(nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3)), cfg).apply(model)
+        assert all(map(torch.equal, before, model.parameters()))
+        # The wrapped module by itself, without the wrapper.
+        with pytest.raises(StateError, match=r"^1\.weight is kept in a flat parameter"):
+            initialize(model.module, cfg)
+        with pytest.raises(StateError, match=r"^1\.weight is kept in a flat parameter"), autoinit(cfg):
+            model = wrapped(use_orig_params=original)
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_what_fsdp_leaves_whole_is_filled(original: bool) -> None:
+    cfg = dict(type="Constant", val=7, layer="Linear", name="0")
+    with one_of(2, 1):
+        model = wrapped(use_orig_params=original, ignore=True)
+        initialize(model, cfg)
+        assert model.module[0].weight.eq(7).all()
+        with autoinit([]):
+            wrapped(use_orig_params=original)
+
+
+@pytest.mark.filterwarnings("ignore:The `NO_SHARD` sharding strategy is deprecated:FutureWarning")
+def test_what_fsdp_does_not_shard_is_filled() -> None:
+    with one_of(2, 1):
+        model = wrapped(use_orig_params=True, sharding_strategy=ShardingStrategy.NO_SHARD)
+        initialize(model, dict(type="Constant", val=7, layer="Linear"))
+        assert model.module[1].weight.eq(7).all()
+
+
+def drawn_of(cfg: dict[str, Any], placement: Placement, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many words a rank of eight draws for the fused weight of an attention of 64 channels."""
+    words = 0
+    select = Sampler._select_in
+
+    def counting(self: Sampler, key: Any, block: int, place: int, steps: Any, out: Tensor) -> None:
+        nonlocal words
+        words += out.numel()
+        select(self, key, block, place, steps, out)
+
+    monkeypatch.setattr(Sampler, "_select_in", counting)
+    monkeypatch.setattr("autoinit.sampling.sampler.kernel_on", lambda device: None)  # It counts for itself.
+    with one_of(8, 5):
+        mesh, model = init_device_mesh("cpu", (8,)), nn.MultiheadAttention(64, 4, bias=False)
+        part = distribute_tensor(model.in_proj_weight.data, mesh, [placement], src_data_rank=None)
+        model.in_proj_weight = nn.Parameter(part)
+        initialize(model, dict(cfg, params="in_proj_weight", fan="layer"), seed=0)
+    return words
+
+
+def test_a_rank_draws_only_its_elements_of_a_fused_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = 3 * 64 * 64 // 8 // 2
+    for placement in (Shard(0), Shard(1)):
+        assert drawn_of(dict(type="Xavier"), placement, monkeypatch) == own
+
+
+def test_a_rank_computes_only_the_maps_of_which_it_has_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Rows 120 to 143 of 192: of k and of v.
+    assert drawn_of(dict(type="Orthogonal"), Shard(0), monkeypatch) == 2 * 64 * 64 // 2

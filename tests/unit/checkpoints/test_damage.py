@@ -1,0 +1,204 @@
+"""Files that are damaged, foreign, or not what they were."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+import zipfile
+from typing import Any
+
+import pytest
+import torch
+
+from autoinit.checkpoints import open_checkpoint
+from autoinit.errors import CheckpointError
+from tests.checkpoint_files import (
+    FORMATS,
+    PICKLED,
+    SAVES,
+    Save,
+    assert_same,
+    error,
+    save_old,
+    save_safetensors,
+    save_zip,
+    state,
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"\n  <!DOCTYPE html><html><body>404</body></html>", "HTML"),
+        (b"\xef\xbb\xbf<html>", "HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
+        (b'{"a": 1}', "holds JSON, not weights"),
+        (b"\x1f\x8b\x08\x00" + bytes(40), "gzip"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "HDF5"),
+        (b"PK\x03\x04" + bytes(100), "' is truncated or damaged"),
+        (bytes(1000), "neither a file of torch.save nor a safetensors file"),
+        (b"cat\ndog\n" * 9, "neither"),
+        (b"\x80\x02garbage", "neither"),
+        (bytes(range(255, 100, -1)), "neither"),
+    ],
+)
+@pytest.mark.parametrize("name", ["toy.pth", "toy.safetensors", "toy"])
+def test_foreign_content(content: bytes, says: str, name: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    if name.endswith(".safetensors") and content.startswith(b"PK"):
+        says = "rename it to .pth"
+    assert says in str(error(tmp_path / name))
+
+
+@SAVES
+def test_truncated_anywhere(save: Save, path: pathlib.Path) -> None:
+    save(state(), path)
+    whole = path.read_bytes()
+    lengths = [*range(1, len(whole), 41), *range(len(whole) - 9, len(whole))]
+    assert len(lengths) > 15
+    for length in lengths:
+        path.write_bytes(whole[:length])
+        caught = error(path)
+        says = "' is (a )?truncated" if length >= 40 else "truncated"
+        assert re.search(says, str(caught)), f"cut at {length} of {len(whole)}: {caught}"
+    path.write_bytes(whole)
+    assert len(open_checkpoint(path).shapes) == len(state())
+
+
+def test_truncated_with_an_optimizer(path: pathlib.Path) -> None:
+    save_old({"state_dict": {"a": torch.ones(2)}, "z": {"state": [torch.ones(500), torch.ones(500)]}}, path)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "is truncated, it should have" in str(error(path))
+
+
+def test_a_suffix_that_lies(tmp_path: pathlib.Path) -> None:
+    save_zip(state(), tmp_path / "toy.safetensors")
+    assert "rename it to .pth" in str(error(tmp_path / "toy.safetensors"))
+
+
+def test_archives_that_are_no_checkpoints(path: pathlib.Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("word/document.xml", "<w/>")
+    assert "is a zip archive, but not one of torch.save" in str(error(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("toy/data.pkl", b"\x80\x02}.")
+        archive.writestr("toy/constants.pkl", b"\x80\x02).")
+    assert "TorchScript" in str(error(path))
+
+
+def test_a_record_that_is_missing(path: pathlib.Path) -> None:
+    save_zip({"a": torch.ones(2), "args": argparse.Namespace(lr=0.1)}, path)
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist() if not name.endswith("data/0")}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in records.items():
+            archive.writestr(name, data)
+    assert "is truncated or damaged" in str(error(path))
+
+
+@PICKLED
+@pytest.mark.parametrize("content", [{}, {"state_dict": {}}, [torch.ones(1)], torch.ones(1), {"a": 1}, 3, None])
+def test_no_tensors(save: Save, content: object, path: pathlib.Path) -> None:
+    save(content, path)
+    assert "holds no tensors by name" in str(error(path))
+
+
+def test_no_tensors_in_safetensors(path: pathlib.Path) -> None:
+    save_safetensors({}, path)
+    assert "holds no tensors" in str(error(path))
+
+
+@FORMATS
+def test_a_prefix_that_selects_nothing(save: Save, path: pathlib.Path) -> None:
+    save(state(), path)
+    text = str(error(path, prefix="backbon"))
+    assert "has nothing under the prefix 'backbon'" in text
+    assert all(repr(top) in text for top in ("backbone", "backbone_2", "head"))
+    assert text.endswith("Did you mean 'backbone'?")
+    for prefix in ("", ".", "conv.weight", "backbone.scale"):
+        assert "has nothing under" in str(error(path, prefix=prefix))
+
+
+def test_a_prefix_that_lies_deeper(path: pathlib.Path) -> None:
+    save_zip({f"module.{key}": tensor for key, tensor in state().items()}, path)
+    assert str(error(path, prefix="backbone")).endswith("Did you mean 'module.backbone'?")
+    save_zip({f"layer{i}.weight": torch.ones(1) for i in range(50)}, path)
+    text = str(error(path, prefix="zzz"))
+    assert text.endswith("'layer7', ...")
+    save_zip({"weight": torch.ones(1)}, path)
+    assert "its names have no dots" in str(error(path, prefix="zzz"))
+
+
+@pytest.mark.parametrize("prefix", [3, b"backbone", ["backbone"]])
+def test_a_prefix_that_is_no_string(prefix: Any, path: pathlib.Path) -> None:
+    save_zip(state(), path)
+    assert "has a prefix that is no string" in str(error(path, prefix=prefix))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:9999", "meta", 3, {"cuda:0": "cpu"}, lambda storage, _: storage])
+def test_a_device_that_is_not_there(device: Any, path: pathlib.Path) -> None:
+    save_zip(state(), path)
+    text = str(error(path, map_location=device))
+    assert text.endswith("give a device that is there, such as 'cpu'")
+    assert ("(" in text.partition("cannot be read to ")[2]) is (device in ("gpu", "cuda:9999")), "torch's own reason"
+    assert ("has a map_location that is no device" in text) is not isinstance(device, str)
+
+
+def test_unknown_keys(path: pathlib.Path) -> None:
+    save_zip(state(), path)
+    checkpoint = open_checkpoint(path, prefix="backbone", origin="here")
+    with pytest.raises(CheckpointError, match=r"\Ahere: .*no tensor 'conv.wieght'.*Did you mean 'conv.weight'"):
+        checkpoint.tensors(["scale", "conv.wieght"])
+
+
+def test_a_file_that_goes_while_it_is_read(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*_: object, **__: object) -> None:
+        path.unlink()
+        raise OSError("lost")
+
+    save_zip(state(), path)
+    monkeypatch.setattr(torch, "load", lose)
+    assert "does not exist" in str(error(path))
+
+
+@FORMATS
+def test_a_file_that_has_changed(save: Save, path: pathlib.Path) -> None:
+    save(state(), path)
+    checkpoint = open_checkpoint(path, origin="here")
+    save({**state(), "head.fc.weight": torch.arange(8, 16).reshape(2, 4)}, path)
+    with pytest.raises(CheckpointError, match=r"\Ahere: .*has changed since it was opened: open it again"):
+        next(checkpoint.tensors(["backbone.scale"]))
+    path.unlink()
+    with pytest.raises(CheckpointError, match=r"\Ahere: .* does not exist"):
+        next(checkpoint.tensors(["backbone.scale"]))
+
+
+@FORMATS
+def test_a_file_that_changes_while_it_is_read(save: Save, path: pathlib.Path) -> None:
+    save(state(), path)
+    tensors = open_checkpoint(path).tensors(["backbone.scale", "head.fc.weight", "backbone.conv.bias"])
+    next(tensors)
+    path.write_bytes(path.read_bytes()[:40])
+    # What is not mapped was read before; what is mapped lies behind the end of the file now.
+    if save in (save_zip, save_safetensors):
+        with pytest.raises(CheckpointError, match="truncated|has changed"):
+            list(tensors)
+    else:
+        assert_same(dict(tensors), {key: state()[key] for key in ("head.fc.weight", "backbone.conv.bias")})
+
+
+@pytest.mark.parametrize("save", [save_zip, save_safetensors])
+def test_a_file_that_is_replaced_while_it_is_read(save: Save, path: pathlib.Path) -> None:
+    """As a training run replaces its last checkpoint."""
+    save(state(), path)
+    tensors = open_checkpoint(path, origin="here").tensors(state())
+    next(tensors)
+    other = path.parent / "new" / path.name
+    other.parent.mkdir()
+    save({name: torch.zeros_like(tensor) for name, tensor in state().items()}, other)
+    assert other.stat().st_size == path.stat().st_size
+    other.replace(path)
+    with pytest.raises(CheckpointError, match=r"\Ahere: .*has changed since it was opened: open it again"):
+        next(tensors)

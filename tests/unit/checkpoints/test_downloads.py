@@ -1,0 +1,523 @@
+"""Downloads from a server on this machine: what is kept, what is found again, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from autoinit.checkpoints import digests, downloads, open_checkpoint
+from autoinit.checkpoints.digests import digest_of, named_digest
+from tests.checkpoint_files import assert_same, assert_whole, cached, digest, error, path_of, state, values
+from tests.http_server import (
+    CERTIFICATE,
+    Handler,
+    Server,
+    answer,
+    chunked,
+    hang_up,
+    page,
+    redirect,
+    running_server,
+    serve,
+    status,
+)
+
+
+@pytest.fixture
+def hub(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The folder in which torch.hub and mmengine keep their downloads."""
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def saved(value: float, size: int = 3) -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"w": torch.full((size,), value)}, buffer)
+    return buffer.getvalue()
+
+
+def value_of(location: str, **options: str) -> float:
+    ((_, tensor),) = open_checkpoint(location, **options).tensors(["w"])
+    return tensor[0].item()
+
+
+def named(data: bytes) -> str:
+    return f"net-{digest(data)[:8]}.pth"
+
+
+def refused(url: str, tmp_path: pathlib.Path, **options: str) -> str:
+    """The error of fetching a URL: nothing of it is kept."""
+    text = str(error(url, **options))
+    assert cached(tmp_path) == []
+    return text
+
+
+def test_fetched_once_and_then_never_asked_for(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
+    url = server.on("/models/net.pth", serve(weights))
+    assert_whole(open_checkpoint(url), weights)
+    assert_whole(open_checkpoint(url), weights)
+    assert server.requests == ["/models/net.pth"]
+    assert cached(tmp_path) == ["net.pth"]
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+def test_redirects_are_followed(server: Server, weights: bytes, code: int) -> None:
+    if code == 308 and sys.version_info < (3, 11):
+        pytest.skip("urllib of Python 3.10 does not know 308")
+    server.on("/real.pth", serve(weights))
+    assert_whole(open_checkpoint(server.on("/net.pth", redirect("/real.pth", code))), weights)
+
+
+@pytest.mark.parametrize("sends", [chunked, lambda data: lambda handler: answer(handler, 200, {}, data)])
+def test_a_body_without_a_length(server: Server, weights: bytes, sends: object) -> None:
+    assert_whole(open_checkpoint(server.on("/net.pth", sends(weights))), weights)  # type: ignore[operator]
+
+
+def test_names_that_no_file_may_have(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
+    name = "%2e%2e%2F..%2f" + "n" * 300 + "%00 \N{SNOWMAN}.pth"
+    server.on("/models/" + name.replace(" ", "%20").replace("\N{SNOWMAN}", "%E2%98%83"), serve(weights))
+    assert_whole(open_checkpoint(server.root + "/models/" + name), weights)
+    (kept,) = cached(tmp_path)
+    assert re.fullmatch(r"n+__+\.pth", kept)
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_a_query_is_part_of_the_address(server: Server, weights: bytes) -> None:
+    url = server.on("/download", serve(weights))
+    for query in ("?file=net.pth&v=1", "?file=net.pth&v=2"):
+        assert_whole(open_checkpoint(url + query), weights)
+    assert server.requests == ["/download?file=net.pth&v=1", "/download?file=net.pth&v=2"]
+
+
+# Digests
+
+
+def test_digests(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc" * 1_000_000)
+    assert digest_of(str(path)) == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+    assert named_digest("a-0123abcd.b-12345678.tar") == "0123abcd"
+    assert named_digest("a-0123456789abcdef-12345678.tar") is None
+    assert named_digest("a-0123abc.pth") is None
+    assert named_digest("a_0123abcd.pth") is None
+
+
+def test_a_digest_in_the_name(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
+    assert_whole(open_checkpoint(server.on(f"/{named(weights)}", serve(weights))), weights)
+    shutil.rmtree(tmp_path / "torch")
+    text = refused(server.on("/net-deadbeef.pth", serve(weights)), tmp_path)
+    says = f"its name says 'deadbeef', and the SHA-256 of what arrived is {digest(weights)}"
+    assert f"is not what it should be: {says}" in text
+    assert text.endswith(f"say so with sha256={digest(weights)!r}")
+
+
+def test_a_date_in_the_name_is_no_digest(server: Server, weights: bytes) -> None:
+    assert_whole(open_checkpoint(server.on("/net-20211231.pth", serve(weights))), weights)
+
+
+@pytest.mark.parametrize("length", [8, 20, 64])
+def test_a_digest_that_is_asked_for(server: Server, weights: bytes, length: int, tmp_path: pathlib.Path) -> None:
+    other = digest(b"other")[:length]
+    text = refused(server.on("/other.pth", serve(weights)), tmp_path, sha256=other)
+    assert f"is not what it should be: sha256={other!r} was asked for" in text
+    url = server.on("/net-deadbeef.pth", serve(weights))
+    assert_whole(open_checkpoint(url, sha256=digest(weights)[:length].upper()), weights)
+
+
+def test_what_arrives_is_always_read(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file of the same size and time is not taken for the one that was hashed before."""
+    wrong, right = saved(1.0), saved(2.0)
+    url = server.on("/net.pth", serve(wrong), serve(right))
+    fetch = downloads._transfer
+
+    def at_one_time(url: str, path: str, **options: bool) -> None:
+        fetch(url, path, **options)
+        os.utime(path, (0, 0))
+
+    monkeypatch.setattr(downloads, "_transfer", at_one_time)
+    assert "is not what it should be" in str(error(url, sha256=digest(right)))
+    assert value_of(url, sha256=digest(right)) == 2.0
+
+
+def test_a_digest_of_a_local_file(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "toy-deadbeef.pth"
+    torch.save(state(), path)
+    found = digest(path.read_bytes())
+    assert_same(values(open_checkpoint(path, sha256=found[:10])), state())
+    text = str(error(path, sha256="0" * 64))
+    assert f"sha256='{'0' * 64}' was asked for, and its SHA-256 is {found}: give the digest of this file" in text
+
+
+def test_a_digest_that_cannot_be_computed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.pth"
+    path.write_bytes(saved(1.0))
+
+    def fail(path: str) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(digests, "digest_of", fail)
+    assert "cannot be read (Input/output error)" in str(error(path, sha256="0" * 64))
+
+
+def test_the_bar_is_for_terminals(server: Server, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def shown(stderr: io.StringIO, name: str) -> str:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        open_checkpoint(server.on(name, serve(weights)))
+        return stderr.getvalue()
+
+    monkeypatch.delenv("AUTOINIT_PROGRESS", raising=False)
+    assert "1.2/1.2 MB" in shown(Terminal(), "/a.pth")
+    assert shown(io.StringIO(), "/b.pth") == ""
+    monkeypatch.setenv("AUTOINIT_PROGRESS", "0")
+    assert shown(Terminal(), "/c.pth") == ""
+
+
+# The cache
+
+
+def test_two_addresses_of_one_name(server: Server) -> None:
+    first, second = server.on("/a/net.pth", serve(saved(1.0))), server.on("/b/net.pth", serve(saved(2.0)))
+    for _ in range(2):
+        assert (value_of(first), value_of(second)) == (1.0, 2.0)
+    assert len(server.requests) == 2
+
+
+def test_the_folder_is_where_torch_says(
+    server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.on("/net.pth", serve(saved(1.0)))
+    for folder in ("torch/hub", "elsewhere"):
+        assert path_of(open_checkpoint(url)).is_relative_to(tmp_path / folder / "checkpoints" / "autoinit")
+        monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "elsewhere"))
+
+
+def test_what_torch_hub_has_downloaded_is_used(
+    server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(1.0)
+    (hub / named(data)).write_bytes(data)
+    (hub / "net-deadbeef.pth").write_bytes(data)
+    hashed: list[str] = []
+    monkeypatch.setattr(digests, "digest_of", lambda path: hashed.append(path) or digest_of(path))
+    assert [value_of(f"{server.root}/{named(data)}") for _ in range(3)] == [1.0] * 3
+    assert hashed == [str(hub / named(data))], "once by each process"
+    assert value_of(server.root + "/net-deadbeef.pth", sha256=digest(data)) == 1.0
+    assert server.requests == []
+
+
+def test_what_torch_hub_has_is_not_trusted_by_its_name(server: Server, hub: pathlib.Path) -> None:
+    data = saved(1.0)
+    # Another file of that name, one that was cut off, and one whose name says nothing.
+    for name, wrong in ((named(data), saved(2.0)), (f"b{named(data)}", data[:-20]), ("net.pth", saved(2.0))):
+        (hub / name).write_bytes(wrong)
+        assert value_of(server.on(f"/{name}", serve(data))) == 1.0
+        assert (hub / name).read_bytes() == wrong
+    assert len(server.requests) == 3
+
+
+def test_what_another_library_has_and_may_not_be_read(
+    server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(1.0)
+    (hub / named(data)).write_bytes(data)
+
+    def refuse(path: str) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(downloads, "remembered_digest", refuse)
+    assert value_of(server.on(f"/{named(data)}", serve(data))) == 1.0
+    assert len(server.requests) == 1
+
+
+def test_a_hub_that_cannot_be_written_to(server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = saved(1.0)
+    (hub / named(data)).write_bytes(data)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "mkdir", refuse)
+    assert value_of(server.root + f"/{named(data)}") == 1.0
+    text = str(error(server.on("/net.pth", serve(data))))
+    assert "cannot be kept in" in text and "(Permission denied)" in text
+    assert text.endswith("set TORCH_HOME to a folder that can be written to and has room")
+
+
+def test_a_file_system_without_locks(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    text = str(error(server.on("/net.pth", serve(saved(1.0)))))
+    assert "cannot be kept in" in text and "(FileSystem does not appear to support flock): set TORCH_HOME" in text
+
+
+def test_a_disk_that_is_full(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
+    resource = pytest.importorskip("resource")
+    url = server.on("/net.pth", serve(weights))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    try:
+        text = refused(url, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "cannot be kept in " in text and "(File too large)" in text
+    assert_whole(open_checkpoint(url), weights)
+
+
+@pytest.mark.parametrize("has_digest", [True, False])
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server: Server, has_digest: bool) -> None:
+    data = saved(1.0, size=1000)
+    url = server.on(f"/{named(data) if has_digest else 'net.pth'}", serve(data))
+    path = path_of(open_checkpoint(url))
+    damages = [data[:-100], bytes(len(data)), b"", *([data.replace(b"\x80\x3f", b"\x80\x40")] if has_digest else [])]
+    for damage in damages:
+        path.write_bytes(damage)
+        assert value_of(url) == 1.0
+        assert path.read_bytes() == data
+    path.unlink()
+    assert value_of(url) == 1.0
+    assert len(server.requests) == len(damages) + 2
+    os.utime(path, (0, 0))
+    assert value_of(url) == 1.0, "touched, but the same"
+    assert len(server.requests) == len(damages) + 2
+
+
+def test_a_cache_may_be_moved(
+    server: Server, hub: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = saved(2.0)
+    (hub / named(data)).write_bytes(data)
+    urls = [server.on("/net.pth", serve(saved(1.0))), server.root + f"/{named(data)}"]
+    assert [value_of(url) for url in urls] == [1.0, 2.0]
+    (tmp_path / "torch").rename(tmp_path / "moved")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "moved"))
+    assert [value_of(url) for url in urls] == [1.0, 2.0]
+    assert len(server.requests) == 1
+    assert not (tmp_path / "torch").exists()
+
+
+def test_what_is_wrong_with_a_cached_file_says_how_to_get_it_anew(server: Server) -> None:
+    checkpoint = open_checkpoint(server.on("/net.pth", serve(saved(1.0))))
+    text = str(checkpoint.stored["w"].source.error("is truncated or damaged"))
+    assert text.endswith(f"remove {str(path_of(checkpoint))!r}, and it is downloaded again")
+
+
+# Several at once
+
+FETCH = """
+import sys
+from autoinit.checkpoints import open_checkpoint
+print("ready", flush=True)
+sys.stdin.readline()
+((_, tensor),) = open_checkpoint(sys.argv[1]).tensors(["w"])
+print(tensor.sum().item())
+"""
+
+
+def fetching(url: str) -> subprocess.Popen[str]:
+    """A process that fetches a URL when a line is written to it."""
+    root = pathlib.Path(__file__).parents[3]
+    command = [sys.executable, "-c", FETCH, url]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+
+
+def start(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+
+
+def test_two_processes_fetch_one_file_once(server: Server) -> None:
+    data = saved(1.0, size=1_000_000)
+
+    def slowly(handler: Handler) -> None:
+        server.gate.wait(5)
+        serve(data)(handler)
+
+    url = server.on("/net.pth", slowly)
+    processes = [fetching(url) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        start(process)
+    threading.Timer(1.5, server.gate.set).start()
+    assert [process.communicate(timeout=120)[0] for process in processes] == ["1000000.0\n"] * 3
+    assert len(server.requests) == 1
+
+
+def test_threads_fetch_one_file_once(server: Server) -> None:
+    url = server.on("/net.pth", serve(saved(1.0, size=100_000)))
+    found: list[float] = []
+    threads = [threading.Thread(target=lambda: found.append(value_of(url))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1.0] * 8
+    assert len(server.requests) == 1
+
+
+def test_a_process_that_is_killed_holds_up_nobody(server: Server, tmp_path: pathlib.Path) -> None:
+    data = saved(1.0, size=100_000)
+    arrived = threading.Event()
+
+    def half(handler: Handler) -> None:
+        serve(data, stop=1000)(handler)
+        handler.wfile.flush()
+        arrived.set()
+        server.gate.wait(60)
+
+    url = server.on("/net.pth", half, serve(data))
+    process = fetching(url)
+    start(process)
+    assert arrived.wait(120)
+    while not list(tmp_path.rglob("*.partial")):
+        threading.Event().wait(0.05)
+    process.kill()
+    process.communicate()
+    assert value_of(url) == 1.0
+    assert len(server.requests) == 2
+    assert cached(tmp_path) == ["net.pth"], "what had arrived is removed"
+
+
+# What is refused
+
+
+def test_a_failed_download_leaves_what_was_there(server: Server, weights: bytes) -> None:
+    url = server.on("/net.pth", serve(weights))
+    path = path_of(open_checkpoint(url))
+    for act in (serve(weights[:-9]), serve(bytes(500)), page(), status(404), redirect("file:///x"), hang_up):
+        server.on("/net.pth", act)
+        error(url, sha256=digest(b"newer"))
+        assert path.read_bytes() == weights
+    assert_whole(open_checkpoint(url), weights)
+    newer = saved(1.0)
+    server.on("/net.pth", serve(newer))
+    assert_whole(open_checkpoint(url, sha256=digest(newer)), newer)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        *((code, f"does not exist on its server ({code} ") for code in (404, 410)),
+        *((code, f"is not for everybody ({code} ") for code in (401, 403, 407)),
+        *((code, f"cannot be fetched, its server answers {code}") for code in (400, 418, 451)),
+        *((code, f"could not be fetched: its server answers {code}") for code in (429, 503, 599)),
+        (204, "is empty"),
+    ],
+)
+def test_answers_that_are_no_file(server: Server, tmp_path: pathlib.Path, code: int, says: str) -> None:
+    assert says in refused(server.on("/net.pth", status(code)), tmp_path)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "content", ["<!doctype html><title>Sign in</title>", "\n\t <!-- <html> -->", "\ufeff<?xml version='1.0'?><Error/>"]
+)
+def test_pages_are_no_weights(server: Server, tmp_path: pathlib.Path, content: str) -> None:
+    text = refused(server.on("/net.pth", page(content)), tmp_path)
+    assert "is answered with an HTML or XML page, not with weights" in text
+    assert "/resolve/ in place of /blob/" in text
+
+
+def test_what_is_no_checkpoint_is_not_kept(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
+    for content, says in (
+        (b"cat\ndog\n" * 99, "neither a file of torch.save"),
+        (b'{"a": 1}', "holds JSON"),
+        (b"", "is empty"),
+        (weights[:-9], "truncated"),
+    ):
+        assert says in refused(server.on("/net.pth", serve(content)), tmp_path)
+    assert_whole(open_checkpoint(server.on("/net.pth", serve(weights))), weights)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "says"),
+    [
+        (lambda data: hang_up, "could not be fetched: the connection failed (Remote end closed connection"),
+        (lambda data: chunked(data[:5000], end=False), "could not be fetched: the connection failed (IncompleteRead"),
+        (lambda data: serve(data, stop=5000), "the connection failed (5,000 of"),
+        (lambda data: serve(data, announced=5000), "is truncated"),
+        (lambda data: serve(data, announced="soon"), "could not be fetched: invalid literal for int"),
+    ],
+)
+def test_a_connection_that_breaks(
+    server: Server, weights: bytes, tmp_path: pathlib.Path, breaks: object, says: str
+) -> None:
+    assert says in refused(server.on("/net.pth", breaks(weights)), tmp_path)  # type: ignore[operator]
+    assert_whole(open_checkpoint(server.on("/net.pth", serve(weights))), weights)
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        ("file:///etc/passwd", "Redirection to url 'file:///etc/passwd' is not allowed"),
+        ("ftp://127.0.0.1/net.pth", "it redirects to ftp"),
+        ("data:text/plain,abc", "is not allowed"),
+        ("/net.pth", "infinite loop"),
+    ],
+)
+def test_redirects_that_are_not_followed(server: Server, tmp_path: pathlib.Path, to: str, says: str) -> None:
+    assert says in refused(server.on("/net.pth", redirect(to)), tmp_path)
+
+
+def test_https(server: Server, weights: bytes, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running_server(tls=True) as safe:
+        url = safe.on("/net.pth", redirect("/real.pth"))
+        safe.on("/real.pth", serve(weights))
+        text = refused(url, tmp_path)
+        assert "its server's certificate is not valid (self" in text
+        assert text.endswith("name its certificate in SSL_CERT_FILE")
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+        assert_whole(open_checkpoint(url), weights)
+        unsafe = safe.on("/unsafe.pth", redirect(server.on("/real.pth", serve(weights))))
+        assert "a redirect from https to http is not followed" in str(error(unsafe))
+
+
+def test_a_server_that_is_silent(server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "SECONDS", 0.2)
+    wait = threading.Event()
+    try:
+        text = refused(server.on("/net.pth", lambda handler: wait.wait(10)), tmp_path)
+    finally:
+        wait.set()
+    assert "the connection failed (timed out)" in text
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "https:///net.pth", "http://exa mple.org:port/x", "http://[::1/x", "http://a.org/\udc80"]
+)
+def test_what_is_no_address(server: Server, url: str) -> None:
+    assert "is no address that can be fetched" in str(error(url))
+
+
+def test_no_server(server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = refused(f"http://127.0.0.1:{port}/net.pth", tmp_path)
+    assert "could not be fetched: the connection failed" in text and "refused" in text
+
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert "its server cannot be found" in refused("http://nowhere.org/net.pth", tmp_path)

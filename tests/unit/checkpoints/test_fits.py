@@ -1,0 +1,247 @@
+"""Checkpoints loaded into models: what fits, and parameters of special kinds."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoinit import AutoInitWarning, CheckpointError, initialize, plan
+from autoinit.checkpoints import open_checkpoint
+from tests.checkpoint_files import SAVES
+from tests.checkpoint_models import counts, filled, load
+
+
+class Mixed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.floating = nn.Parameter(torch.zeros(2))
+        self.halved = nn.Parameter(torch.zeros(2, dtype=torch.float16))
+        self.complex = nn.Parameter(torch.zeros(2, dtype=torch.complex64))
+        self.register_buffer("integer", torch.zeros(2, dtype=torch.int32))
+        self.register_buffer("boolean", torch.zeros(2, dtype=torch.bool))
+        self.register_buffer("unsaved", torch.zeros(2), persistent=False)
+
+
+FLOATING = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn]
+INTEGER = [torch.int64, torch.int32, torch.int8, torch.uint8, torch.bool]
+COMPLEX = [torch.complex64, torch.complex128]
+
+
+@pytest.mark.parametrize("dtype", [*FLOATING, *INTEGER, *COMPLEX])
+def test_numbers_of_one_kind_are_cast_and_others_do_not_fit(dtype: torch.dtype, path: pathlib.Path) -> None:
+    names = ("floating", "halved", "complex", "integer", "boolean")
+    torch.save({name: torch.ones(2).to(dtype) for name in names}, path)
+    model = Mixed()
+    fitting = names[:2] if dtype in FLOATING else names[2:3] if dtype in COMPLEX else names[3:]
+    others = [name for name in names if name not in fitting]
+    with pytest.warns(
+        AutoInitWarning, match=rf"{len(fitting)} loaded; {len(others)} of another dtype \({', '.join(others)}\)"
+    ):
+        report = initialize(model, load(path))
+    assert counts(report) == {"other_dtype": others}
+    for name in names:
+        tensor = getattr(model, name)
+        assert tensor.dtype == getattr(Mixed(), name).dtype
+        assert (tensor == (1 if name in fitting else 0)).all()
+    assert str(report.loads[0]).endswith(
+        f"{len(fitting)} loaded, 0 missing, 0 unexpected, 0 mis-shaped, {len(others)} of another dtype"
+    )
+    assert report.to_dict()["loads"][0]["other_dtype"] == others
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")  # torch's own, when it reads such a file
+def test_quantized_weights_are_of_another_dtype(path: pathlib.Path) -> None:
+    quantized = torch.quantize_per_tensor(torch.ones(1, 2), 0.1, 0, torch.qint8)
+    torch.save({"weight": quantized, "bias": torch.ones(1)}, path)
+    with pytest.warns(AutoInitWarning, match=r"1 loaded; 1 of another dtype \(weight\)"):
+        initialize(nn.Linear(2, 1), load(path))
+
+
+def test_another_dtype_alone_fits_nothing(path: pathlib.Path) -> None:
+    torch.save({"weight": torch.ones(1, 2, dtype=torch.int8), "bias": torch.ones(1, dtype=torch.int8)}, path)
+    layer = nn.Linear(2, 1)
+    before = layer.weight.clone()
+    with pytest.raises(CheckpointError, match=r"nothing in .* fits Linear: 2 of another dtype \(weight, bias\)"):
+        initialize(layer, load(path))
+    assert torch.equal(layer.weight, before)
+
+
+def test_strict_counts_dtypes(path: pathlib.Path) -> None:
+    torch.save({"weight": torch.ones(1, 2, dtype=torch.int8), "bias": torch.ones(1)}, path)
+    with pytest.raises(CheckpointError, match=r"strict=True and .* does not fit: 1 of another dtype \(weight\)"):
+        initialize(nn.Linear(2, 1), load(path, strict=True))
+
+
+@SAVES
+def test_all_kinds_of_counts(save: Callable[..., None], path: pathlib.Path) -> None:
+    content = {
+        "0.weight": torch.ones(4, 3),
+        "0.bias": torch.ones(5),
+        "1.weight": torch.ones(2, 4, dtype=torch.int32),
+        "extra.weight": torch.ones(1),
+    }
+    save(content, path)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    expected = "1 loaded; 1 missing (1.bias); 1 unexpected (extra.weight); 1 mis-shaped (0.bias); "
+    expected += "1 of another dtype (1.weight)."
+    with pytest.warns(AutoInitWarning) as caught:
+        report = initialize(model, [load(path), dict(type="Constant", val=7, layer="Linear", bias=7)])
+    assert [str(warning.message) for warning in caught] == [f"init_cfg[0]: {path}: {expected}"]
+    assert (model[0].weight == 1).all() and (model[1].weight == 7).all() and (model[0].bias == 7).all()
+    assert report["1.weight"].origin == "init_cfg[1]"
+
+
+def test_a_scalar_of_long_ago(path: pathlib.Path) -> None:
+    class Scale(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.zeros(()))
+
+    torch.save({"scale": torch.tensor([3.0])}, path)
+    model = Scale()
+    initialize(model, load(path, strict=True))
+    assert model.scale.item() == 3.0
+
+
+def test_a_checkpoint_from_before_batches_were_counted(path: pathlib.Path) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    content = filled(model, 2.0)
+    content.pop("1.num_batches_tracked")
+    torch.save(content, path)
+    report = initialize(model, load(path, strict=True))
+    assert counts(report) == {}
+    assert "6 loaded, 0 missing" in str(report.loads[0])
+    assert (model[1].running_mean == 2).all()
+
+
+def test_a_counter_of_ones_own_may_be_missing_too(path: pathlib.Path) -> None:
+    class Norm(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(2))
+            self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    torch.save({"weight": torch.ones(2)}, path)
+    assert counts(initialize(Norm(), load(path, strict=True))) == {}
+
+
+def test_tied_weights_are_there_under_any_name(path: pathlib.Path) -> None:
+    def build() -> nn.Sequential:
+        model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+        model[1].weight = model[0].weight
+        return model
+
+    for name in ("0.weight", "1.weight"):
+        torch.save({name: torch.full((2, 2), 3.0)}, path)
+        model = build()
+        initialize(model, load(path, strict=True))
+        assert (model[0].weight == 3).all() and model[0].weight is model[1].weight
+
+
+def test_a_shared_module_takes_either_name(path: pathlib.Path) -> None:
+    layer = nn.BatchNorm1d(2)
+    model = nn.Sequential(layer, layer)
+    torch.save(filled(model, 2.0), path)
+    initialize(model, load(path, strict=True))
+    assert (layer.weight == 2).all()
+
+
+# Special parameters
+
+
+@SAVES
+def test_lazy_parameters_get_their_shape_from_the_checkpoint(save: Callable[..., None], path: pathlib.Path) -> None:
+    save(filled(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), 2.0), path)
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d())
+    decided = plan(model, load(path, strict=True))
+    assert nn.parameter.is_lazy(model[0].weight) and decided["0.weight"].shape is None
+    weight = model[0].weight
+    report = decided.apply(model)
+    assert model[0].weight is weight and weight.shape == (4, 3) and (weight == 2).all()
+    assert report["0.weight"].shape == (4, 3)
+    assert (model[1].running_mean == 2).all()
+    assert {entry.outcome for entry in report.values()} == {"filled"}
+    assert (model(torch.ones(2, 3)) == model(torch.ones(2, 3))).all()
+
+
+def test_elements_that_share_memory_are_found_out_while_planning(path: pathlib.Path) -> None:
+    model = nn.Linear(2, 3)
+    model.bias = nn.Parameter(torch.zeros(1).expand(3))
+    torch.save({"weight": torch.ones(3, 2), "bias": torch.ones(3)}, path)
+    before = model.weight.clone()
+    with pytest.raises(CheckpointError, match="cannot be loaded into bias: its elements share memory") as caught:
+        initialize(model, load(path))
+    assert (caught.value.origin, caught.value.fqn) == ("init_cfg", "bias")
+    assert torch.equal(model.weight, before)
+
+
+def test_identity_strides_and_version_are_as_after_a_copy(path: pathlib.Path) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last), nn.Linear(2, 2))
+    model[1].weight.requires_grad_(False)
+    torch.save(filled(model, 1.0), path)
+    before = {name: (id(p), p.stride(), p.requires_grad, p._version) for name, p in model.named_parameters()}
+    initialize(model, load(path))
+    for name, param in model.named_parameters():
+        assert (id(param), param.stride(), param.requires_grad, param._version) == (
+            *before[name][:3],
+            before[name][3] + 1,
+        )
+        assert (param == 1).all()
+
+
+@pytest.mark.parametrize("model", [lambda: nn.Linear(3, 2), lambda: WithHook()])
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_sparse_values_are_loaded_into_what_is_not_sparse(
+    model: Callable[[], nn.Module], layout: torch.layout, path: pathlib.Path
+) -> None:
+    weight = torch.tensor([[0.0, 2.0, 0.0], [3.0, 0.0, 0.0]])
+    torch.save({"weight": weight.to_sparse(layout=layout), "bias": torch.ones(2)}, path)
+    linear = model()
+    initialize(linear, load(path))
+    assert torch.equal(linear.weight, weight)  # type: ignore[arg-type]
+
+
+class WithHook(nn.Linear):
+    """A layer with loading code of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], *args: Any) -> None:
+        super()._load_from_state_dict(dict(state_dict), *args)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")  # as above
+def test_odd_tensors_in_a_file(path: pathlib.Path) -> None:
+    base = torch.arange(8.0)
+    content = {
+        "row": base[2:4],
+        "turned": torch.arange(6.0).reshape(2, 3).t(),
+        "wide": torch.ones(1).expand(5),
+        "conjugate": torch.tensor([1 + 2j]).conj(),
+        "negative": torch.tensor([1 + 2j]).conj().imag,
+        "sparse": torch.eye(2).to_sparse(),
+        "quantized": torch.quantize_per_tensor(torch.ones(2), 0.5, 0, torch.qint8),
+        "empty": torch.empty(0, 3),
+        "nothing": torch.empty(2, device="meta"),
+    }
+    for part in ({**content}, {name: value for name, value in content.items() if name != "quantized"}):
+        torch.save(part, path)
+        checkpoint = open_checkpoint(path)
+        part.pop("nothing")
+        got = dict(checkpoint.tensors(checkpoint.shapes))
+        assert set(got) == set(part)
+        for name, tensor in part.items():
+            assert got[name].dtype == tensor.dtype == checkpoint.dtypes[name]
+            assert got[name].shape == tensor.shape == checkpoint.shapes[name]
+            assert torch.equal(dense(got[name]), dense(tensor)), name
+
+
+def dense(tensor: Tensor) -> Tensor:
+    tensor = tensor.dequantize() if tensor.is_quantized else tensor
+    return (tensor.to_dense() if tensor.is_sparse else tensor).resolve_conj().resolve_neg()

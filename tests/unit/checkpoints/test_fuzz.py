@@ -1,0 +1,148 @@
+"""Files cut off anywhere, and files with flipped bits: an error that says so, or the right content; nothing else."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from hypothesis import event, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from autoinit.checkpoints import open_checkpoint
+from autoinit.errors import CheckpointError
+from tests.checkpoint_files import Save, save_compressed, save_old, save_safetensors, save_zip
+
+STATE = {
+    "backbone.conv.weight": torch.arange(24.0).reshape(4, 3, 2),
+    "backbone.conv.bias": torch.arange(4.0).to(torch.bfloat16),
+    "head.fc.weight": torch.arange(8).reshape(2, 4),
+}
+SAVES: dict[str, Save] = {
+    "zip": save_zip,
+    "old": save_old,
+    "safetensors": save_safetensors,
+    "compressed": save_compressed,
+}
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[pathlib.Path]:
+    with TemporaryDirectory() as name:
+        yield pathlib.Path(name)
+
+
+@cache
+def whole(form: str) -> bytes:
+    with TemporaryDirectory() as name:
+        path = pathlib.Path(name, "whole")
+        SAVES[form](STATE, path)
+        return path.read_bytes()
+
+
+def read(path: pathlib.Path) -> dict[str, Tensor] | None:
+    """All that is in a file; None if it was refused, in the one way in which files are."""
+    try:
+        checkpoint = open_checkpoint(path, origin="here")
+        tensors = dict(checkpoint.tensors(checkpoint.shapes))
+    except CheckpointError as e:
+        refused = e
+    else:
+        refused = None
+    if refused is not None:
+        assert str(refused).startswith(f"here: checkpoint '{path}'")
+        assert refused.origin == "here"
+        return None
+    assert {name: tensor.shape for name, tensor in tensors.items()} == dict(checkpoint.shapes)
+    assert {name: tensor.dtype for name, tensor in tensors.items()} == dict(checkpoint.dtypes)
+    return tensors
+
+
+def is_right(tensors: dict[str, Tensor]) -> bool:
+    return tensors.keys() == STATE.keys() and all(torch.equal(tensors[name], STATE[name]) for name in STATE)
+
+
+@pytest.mark.parametrize("form", SAVES)
+@given(data=st.data())
+def test_cut_off(form: str, folder: pathlib.Path, data: st.DataObject) -> None:
+    length = data.draw(st.integers(0, len(whole(form)) - 1))
+    path = folder / f"cut-{form}"
+    path.write_bytes(whole(form)[:length])
+    tensors = read(path)
+    assert tensors is None or is_right(tensors)
+
+
+@pytest.mark.parametrize("form", SAVES)
+@given(data=st.data())
+def test_flipped_bits(form: str, folder: pathlib.Path, data: st.DataObject) -> None:
+    bits = data.draw(st.lists(st.integers(0, 8 * len(whole(form)) - 1), min_size=1, max_size=8, unique=True))
+    damaged = bytearray(whole(form))
+    for bit in bits:
+        damaged[bit // 8] ^= 1 << bit % 8
+    path = folder / f"flipped-{form}"
+    path.write_bytes(damaged)
+    tensors = read(path)
+    # No format has a digest of its values, so a flipped bit of a value is another value. That is what sha256= is for.
+    event("refused" if tensors is None else "right" if is_right(tensors) else "other values or names")
+
+
+@pytest.mark.parametrize("form", SAVES)
+@given(data=st.data())
+def test_pieces_in_another_order(form: str, folder: pathlib.Path, data: st.DataObject) -> None:
+    at, other = data.draw(st.tuples(*[st.integers(0, len(whole(form)))] * 2).map(sorted))
+    path = folder / f"moved-{form}"
+    path.write_bytes(whole(form)[:at] + whole(form)[other:] + whole(form)[at:other])
+    read(path)
+
+
+@given(data=st.data())
+def test_flipped_bits_of_a_pickle_in_an_archive_that_is_right(folder: pathlib.Path, data: st.DataObject) -> None:
+    # An archive has checksums, which hide what is behind them from random damage, but not from someone who means it.
+    with zipfile.ZipFile(io.BytesIO(whole("zip"))) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    (pickled,) = (name for name in records if name.endswith("data.pkl"))
+    bits = data.draw(st.lists(st.integers(0, 8 * len(records[pickled]) - 1), min_size=1, max_size=6, unique=True))
+    damaged = bytearray(records[pickled])
+    for bit in bits:
+        damaged[bit // 8] ^= 1 << bit % 8
+    writer = torch._C.PyTorchFileWriter(str(folder / "repacked"))
+    for name, content in {**records, pickled: bytes(damaged)}.items():
+        name = name.partition("/")[2]
+        if name not in ("version", ".data/serialization_id"):  # which the writer adds
+            writer.write_record(name, content, len(content))
+    writer.write_end_of_file()
+    read(folder / "repacked")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from([*STATE, "shard", "..", "/x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*STATE, "weight_map", "metadata"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(content=st.dictionaries(st.sampled_from(["weight_map", "metadata", "x"]), JSON), cut=st.integers(0, 40))
+def test_indexes(folder: pathlib.Path, content: dict[str, object], cut: int) -> None:
+    save_zip(STATE, folder / "shard")
+    path = folder / "model.index.json"
+    text = json.dumps(content)
+    path.write_text(text[: len(text) - cut] if cut < len(text) else text)
+    tensors = read(path)
+    assert tensors is None or all(torch.equal(tensor, STATE[name]) for name, tensor in tensors.items())
+
+
+@given(head=st.binary(max_size=64), tail=st.sampled_from([b"", bytes(100), b"{}" * 50]))
+def test_anything_at_all(folder: pathlib.Path, head: bytes, tail: bytes) -> None:
+    for suffix in (".pth", ".safetensors", ".index.json"):
+        path = folder / f"anything{suffix}"
+        path.write_bytes(head + tail)
+        assert read(path) is None

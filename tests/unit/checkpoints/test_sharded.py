@@ -1,0 +1,216 @@
+"""Sharded checkpoints: an index, and the files that it names."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from autoinit import initialize
+from autoinit.checkpoints import open_checkpoint
+from tests.checkpoint_files import Save, assert_same, error, save_old, save_safetensors, save_zip, state, values
+from tests.http_server import Server, serve
+
+KINDS = pytest.mark.parametrize(
+    ("save", "suffix"),
+    [(save_zip, "pytorch_model.bin"), (save_old, "pytorch_model.bin"), (save_safetensors, "model.safetensors")],
+)
+
+
+def shard(
+    folder: pathlib.Path, save: Save = save_safetensors, suffix: str = "model.safetensors", count: int = 3
+) -> pathlib.Path:
+    """Write `state()` as so many shards and an index."""
+    stem, _, extension = suffix.rpartition(".")
+    names = [f"{stem}-{number + 1:05d}-of-{count:05d}.{extension}" for number in range(count)]
+    parts: list[dict[str, Tensor]] = [{} for _ in names]
+    for number, (key, tensor) in enumerate(state().items()):
+        parts[number % count][key] = tensor
+    for name, part in zip(names, parts, strict=True):
+        save(part, folder / name)
+    index = folder / f"{suffix}.index.json"
+    weight_map = {key: names[number % count] for number, key in enumerate(state())}
+    index.write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": weight_map}))
+    return index
+
+
+def rewrite(index: pathlib.Path, **changes: object) -> None:
+    content = json.loads(index.read_text())
+    content["weight_map"].update(changes)
+    index.write_text(json.dumps(content))
+
+
+@KINDS
+def test_shapes_and_values(save: Save, suffix: str, tmp_path: pathlib.Path) -> None:
+    index = shard(tmp_path, save, suffix)
+    for location in (index, tmp_path, str(tmp_path) + os.sep):
+        checkpoint = open_checkpoint(location)
+        assert dict(checkpoint.shapes) == {key: tensor.shape for key, tensor in state().items()}
+        assert dict(checkpoint.dtypes) == {key: tensor.dtype for key, tensor in state().items()}
+        assert_same(values(checkpoint), state())
+    backwards = list(state())[::-1]
+    assert_same(dict(checkpoint.tensors(backwards)), {key: state()[key] for key in backwards})
+    assert_same(values(pickle.loads(pickle.dumps(checkpoint))), state())
+
+
+@KINDS
+def test_only_what_is_needed_is_opened(save: Save, suffix: str, tmp_path: pathlib.Path) -> None:
+    shard(tmp_path, save, suffix)
+    for path in tmp_path.iterdir():
+        if "-00002-" not in path.name and not path.name.endswith(".json"):
+            path.unlink()
+    # The second of three shards has the second and the fifth tensor.
+    assert list(open_checkpoint(tmp_path, prefix="head", revise_keys=(("^head.empty", "x"),)).shapes) == ["fc.weight"]
+
+
+def test_renames_and_prefix(tmp_path: pathlib.Path) -> None:
+    shard(tmp_path)
+    checkpoint = open_checkpoint(tmp_path, revise_keys=(("^backbone$|^backbone(?=[.])", "body"),), prefix="body")
+    expected = {"conv.weight": "backbone.conv.weight", "conv.bias": "backbone.conv.bias", "scale": "backbone.scale"}
+    assert_same(values(checkpoint), {new: state()[old] for new, old in expected.items()})
+    assert "has nothing under the prefix 'bakbone'" in str(error(tmp_path, prefix="bakbone"))
+
+
+def test_into_a_model(tmp_path: pathlib.Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    parts = [{}, {}]
+    for number, (key, tensor) in enumerate(model.state_dict().items()):
+        parts[number % 2][key] = tensor.clone()
+    for number, part in enumerate(parts):
+        torch.save(part, tmp_path / f"{number}.bin")
+    index = {"weight_map": {key: f"{number}.bin" for number, part in enumerate(parts) for key in part}}
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    initialize(other, dict(type="Pretrained", checkpoint=str(tmp_path), strict=True))
+    assert_same(other.state_dict(), model.state_dict())
+
+
+def test_a_folder_prefers_safetensors(tmp_path: pathlib.Path) -> None:
+    shard(tmp_path, save_zip, "pytorch_model.bin", count=2)
+    save_safetensors({"w": torch.ones(1)}, tmp_path / "model.safetensors")
+    assert list(open_checkpoint(tmp_path).shapes) == ["w"]
+
+
+def test_a_folder_with_the_index_of_another_name(tmp_path: pathlib.Path) -> None:
+    shard(tmp_path, suffix="diffusion_pytorch_model.safetensors")
+    assert_same(values(open_checkpoint(tmp_path)), state())
+
+
+# What is wrong
+
+
+def test_a_missing_shard(tmp_path: pathlib.Path) -> None:
+    index = shard(tmp_path)
+    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+    text = str(error(index))
+    assert f"checkpoint '{index}' (its shard 'model-00002-of-00003.safetensors') does not exist" in text
+    assert text.endswith("get it from where its index is from, and put it beside that")
+
+
+@KINDS
+def test_a_damaged_shard(save: Save, suffix: str, tmp_path: pathlib.Path) -> None:
+    index = shard(tmp_path, save, suffix)
+    (path,) = tmp_path.glob("*-00002-*")
+    path.write_bytes(path.read_bytes()[:-8])
+    text = str(error(index))
+    assert f"(its shard {path.name!r}) is" in text
+    assert "truncated" in text
+
+
+def test_a_shard_that_lacks_what_the_index_says(tmp_path: pathlib.Path) -> None:
+    index = shard(tmp_path)
+    rewrite(index, extra="model-00002-of-00003.safetensors")
+    text = str(error(index))
+    assert "(its shard 'model-00002-of-00003.safetensors') has no tensor 'extra', which the index says is in it" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../model.safetensors", "/etc/passwd", "a/b.bin", "..", ".", "", "a\\b.bin", "C:a.bin", "a\0b", 3, None, ["a"]],
+)
+def test_shards_that_are_not_beside_the_index(tmp_path: pathlib.Path, name: Any) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    save_safetensors({"extra": torch.ones(1)}, tmp_path / "model.safetensors")
+    index = shard(folder)
+    rewrite(index, extra=name)
+    text = str(error(index))
+    assert f"puts 'extra' into {name!r}, which is not the name of a file beside it, and was refused" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ('{"weight_map": {}}', "is an index of no tensors"),
+        ('{"weight_map": []}', "holds JSON, not weights"),
+        ('{"a": 1}', "holds JSON, not weights"),
+        ('{"weight_map": {"a": "b"}', "holds JSON that is truncated or damaged"),
+        ("{" * 100_000, "holds JSON that is truncated or damaged"),
+        ('{"a": ' * 100_000, "holds JSON that is truncated or damaged"),
+        (b'{"weight_map": {"\xff": "b"}}', "holds JSON that is truncated or damaged"),
+    ],
+)
+def test_indexes_that_are_none(tmp_path: pathlib.Path, content: str | bytes, says: str) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert says in str(error(path))
+
+
+def test_an_index_that_is_too_large(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "model.safetensors.index.json"
+    with path.open("wb") as file:
+        file.write(b"{")
+        file.truncate(65 << 20)
+    assert "too much of it for an index" in str(error(path))
+
+
+def test_a_shard_that_is_an_index(tmp_path: pathlib.Path) -> None:
+    index = shard(tmp_path)
+    rewrite(index, extra=index.name)
+    assert "holds JSON, not weights" in str(error(index))
+
+
+def test_keys_that_are_for_one_file(tmp_path: pathlib.Path) -> None:
+    index = shard(tmp_path)
+    assert "is an index, and has no part called 'model': leave key= out" in str(error(index, key="model"))
+    import hashlib
+
+    digest = hashlib.sha256(index.read_bytes()).hexdigest()
+    assert "is an index of several files, and sha256= is of one" in str(error(index, sha256=digest))
+
+
+def test_a_shard_that_changes(tmp_path: pathlib.Path) -> None:
+    checkpoint = open_checkpoint(shard(tmp_path), origin="here")
+    save_safetensors({"backbone.conv.bias": torch.ones(4)}, tmp_path / "model-00002-of-00003.safetensors")
+    next(checkpoint.tensors(["backbone.conv.weight"]))
+    with pytest.raises(Exception, match=r"shard 'model-00002-of-00003.safetensors'\) has changed since it was opened"):
+        next(checkpoint.tensors(["backbone.conv.bias"]))
+
+
+# From a server
+
+
+def test_shards_are_fetched_as_they_are_needed(server: Server, tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    shard(folder)
+    for path in folder.iterdir():
+        server.on(f"/a/b/{path.name}", serve(path.read_bytes()))
+    url = f"{server.root}/a/b/model.safetensors.index.json"
+    assert list(open_checkpoint(url, prefix="backbone_2").shapes) == ["fc.weight"]
+    assert server.requests == ["/a/b/model.safetensors.index.json", "/a/b/model-00001-of-00003.safetensors"]
+    checkpoint = open_checkpoint(url)
+    assert_same(values(checkpoint), state())
+    assert len(server.requests) == 4
+    assert_same(values(open_checkpoint(url)), state())
+    assert len(server.requests) == 4
+    server.acts.pop("/a/b/model-00002-of-00003.safetensors")
+    pathlib.Path(checkpoint.stored["backbone.conv.bias"].source.path).unlink()
+    text = str(error(url))
+    assert "model-00002-of-00003.safetensors" in text and "does not exist on its server (404 Not Found)" in text

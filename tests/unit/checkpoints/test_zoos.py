@@ -1,0 +1,270 @@
+"""Names of torchvision, timm and OpenMMLab: each means the URL that their own libraries mean by it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import pathlib
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from autoinit import AutoInitWarning, CheckpointError, register_checkpoints
+from autoinit.checkpoints import open_checkpoint, zoos
+from autoinit.checkpoints.hugging_face import HubFile
+from autoinit.checkpoints.location import Location
+from autoinit.checkpoints.location_schemes import follow
+from autoinit.checkpoints.places import LocalFile, WebFile
+from tests.checkpoint_files import error, save_zip, state
+from tests.processes import Interpreter
+from tests.zoo.operators import torchvision_operators
+
+DATA = pathlib.Path(__file__).parents[2] / "data" / "real_init_cfgs.json"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def operators() -> None:
+    torchvision_operators()
+
+
+def meaning(text: str) -> str:
+    """The URL that a location stands for."""
+    place, _ = follow(Location(text=text))
+    assert isinstance(place, WebFile), place
+    return place.url
+
+
+def checkpoints_in(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from ([value["checkpoint"]] if "checkpoint" in value else [])
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from checkpoints_in(part)
+
+
+def locations_in_use() -> list[str]:
+    found = checkpoints_in([entry["value"] for entry in json.loads(DATA.read_text())["corpus"]])
+    return sorted({location for location in found if "://" in location})
+
+
+def test_every_location_in_use_has_a_url() -> None:
+    locations = locations_in_use()
+    assert len(locations) > 60
+    assert {location.partition("://")[0] for location in locations} >= {"https", "http", "open-mmlab", "torchvision"}
+    for location in locations:
+        url = meaning(location)
+        assert url.startswith("https://" if not location.startswith("http:") else "http://")
+        assert url == location or not location.startswith("http")
+
+
+@pytest.fixture(scope="module")
+def mmengine() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its imports use what torch has deprecated
+        import mmengine.runner.checkpoint
+    return mmengine.runner.checkpoint
+
+
+# OpenMMLab
+
+
+@pytest.mark.parametrize("scheme", ["open-mmlab", "openmmlab", "Open-MMLab"])
+def test_openmmlab_means_what_mmengine_means(mmengine: Any, scheme: str) -> None:
+    table = mmengine.get_external_models()
+    assert len(table) >= 48
+    assert {name: meaning(f"{scheme}://{name}") for name in table} == table
+
+
+def test_old_names_of_openmmlab(mmengine: Any) -> None:
+    renamed, table = mmengine.get_deprecated_model_names(), mmengine.get_external_models()
+    met = 0
+    for old, new in renamed.items():
+        says = f"open-mmlab://{old} is an old name. Write open-mmlab://{new}."
+        if new in table:
+            met += 1
+            with pytest.warns(AutoInitWarning, match=says):
+                assert meaning(f"open-mmlab://{old}") == table[new]
+        else:
+            with pytest.warns(AutoInitWarning, match=says):
+                assert f"no {new!r}" in str(error(f"open-mmlab://{old}"))
+    assert met > 0
+
+
+def test_mmcls_means_the_backbone(mmengine: Any) -> None:
+    table = mmengine.get_mmcls_models()
+    assert {name: meaning(f"mmcls://{name}") for name in table} == table
+    assert follow(Location(text="mmcls://vgg16"))[1] == "backbone."
+
+
+def test_mmcls_takes_the_backbone_alone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, mmengine: Any) -> None:
+    torch.save({"state_dict": {"backbone.a.w": torch.ones(1), "head.w": torch.ones(2)}}, tmp_path / "toy.pth")
+    save_zip({"head.w": torch.ones(2)}, tmp_path / "headless.pth")
+    table = {"toy": str(tmp_path / "toy.pth"), "headless": str(tmp_path / "headless.pth")}
+    monkeypatch.setattr(zoos, "_table", lambda name, location: table)
+    checkpoint = open_checkpoint("mmcls://toy")
+    theirs = mmengine._process_mmcls_checkpoint(torch.load(tmp_path / "toy.pth"))["state_dict"]
+    assert list(checkpoint.shapes) == list(theirs) == ["a.w"]
+    assert list(open_checkpoint("mmcls://toy", prefix="a").shapes) == ["w"]
+    assert "has nothing under 'backbone.', the part that its scheme stands for" in str(error("mmcls://headless"))
+
+
+def test_the_users_own_table(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMENGINE_HOME", str(tmp_path))
+    (tmp_path / "open_mmlab.json").write_text('{"mine": "weights/mine.pth", "theirs": "https://x.org/a.pth"}')
+    (tmp_path / "weights").mkdir()
+    save_zip(state(), tmp_path / "weights" / "mine.pth")
+    assert set(open_checkpoint("open-mmlab://mine").shapes) == set(state())
+    assert meaning("open-mmlab://theirs") == "https://x.org/a.pth"
+    assert meaning("open-mmlab://vgg16_caffe").endswith("vgg16_caffe-292e1171.pth")
+    for content in ("{", "[]", '{"mine": 3}'):
+        (tmp_path / "open_mmlab.json").write_text(content)
+        assert "cannot be looked up" in str(error("open-mmlab://mine"))
+
+
+def test_names_that_openmmlab_does_not_have() -> None:
+    text = str(error("open-mmlab://detectron2/resnet50_cafe"))
+    assert "is not known: OpenMMLab's table has no 'detectron2/resnet50_cafe'" in text
+    assert text.endswith("Did you mean 'detectron2/resnet50_caffe'?")
+    assert str(error("mmcls://vgg16_bm")).endswith("Did you mean 'vgg16_bn'?")
+    assert "It has " in str(error("mmcls://zzzzzzzzzzzzz"))
+
+
+def test_without_mmengine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for scheme in ("open-mmlab", "openmmlab", "mmcls"):
+        text = str(error(f"{scheme}://vgg16"))
+        assert "needs OpenMMLab's table of names, which comes with mmengine: pip install mmengine" in text
+        register_checkpoints(scheme, {"vgg16": "https://x.org/a.pth"}, force=True)
+        assert meaning(f"{scheme}://vgg16") == "https://x.org/a.pth"
+
+
+def test_the_tables_are_read_without_importing_mmengine(interpreter: Interpreter) -> None:
+    code = (
+        "import sys; from autoinit.checkpoints.location import Location;"
+        "from autoinit.checkpoints.location_schemes import follow; print(follow(Location(text='mmcls://vgg16'))[0].url);"
+        "assert not {'mmengine', 'timm', 'torchvision', 'huggingface_hub'} & set(sys.modules)"
+    )
+    assert interpreter.check(code).startswith("https://download.openmmlab.com/")
+
+
+# torchvision
+
+
+def test_torchvision_means_what_mmengine_means(mmengine: Any) -> None:
+    table = mmengine.get_torchvision_models()
+    assert len(table) > 150
+    different = {name: (url, ours) for name, url in table.items() if (ours := meaning(f"torchvision://{name}")) != url}
+    # Published again under names with the right digests; and two that had not been published yet.
+    assert set(different) == {
+        *(f"efficientnet_b{number}" for number in range(8)),
+        "shufflenetv2_x1.5",
+        "shufflenetv2_x2.0",
+    }
+    for name, (theirs, ours) in different.items():
+        if theirs:
+            assert ours == table[f"{name}.imagenet1k_v1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("resnet50", "resnet50-0676ba61.pth"),
+        ("ResNet50", "resnet50-0676ba61.pth"),
+        ("resnet50.imagenet1k_v1", "resnet50-0676ba61.pth"),
+        ("resnet50.IMAGENET1K_V2", "resnet50-11ad3fa6.pth"),
+        ("resnet50.default", "resnet50-11ad3fa6.pth"),
+        ("ResNet50_Weights.IMAGENET1K_V2", "resnet50-11ad3fa6.pth"),
+        ("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_coco-258fb6c6.pth"),
+        ("inception_v3_google", "inception_v3_google-0cc3c7bd.pth"),
+        ("shufflenetv2_x0.5", "shufflenetv2_x0.5-f707e7126e.pth"),
+    ],
+)
+def test_torchvision(name: str, file: str) -> None:
+    assert meaning(f"torchvision://{name}") == f"https://download.pytorch.org/models/{file}"
+
+
+def test_the_old_name_of_torchvision() -> None:
+    with pytest.warns(AutoInitWarning, match="modelzoo:// is an old name. Write torchvision://resnet50."):
+        assert meaning("modelzoo://resnet50") == meaning("torchvision://resnet50")
+
+
+def test_names_that_torchvision_does_not_have() -> None:
+    text = str(error("torchvision://resnet5O"))
+    assert "is not known: torchvision has no 'resnet5O'" in text
+    assert text.endswith("Did you mean 'resnet50'?")
+    assert str(error("torchvision://resnet50.imagenet1k_v3")).endswith("Did you mean 'resnet50.imagenet1k_v2'?")
+    assert "has no published weights" in str(error("torchvision://mnasnet0_75")) or meaning("torchvision://mnasnet0_75")
+
+
+def test_libraries_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    for scheme, library in (("torchvision", "torchvision"), ("timm", "timm"), ("hf", "huggingface_hub")):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, library, None)
+            text = str(error(f"{scheme}://org/resnet50"))
+        assert f"needs {library}" in text
+        assert "pip install" in text
+
+
+# timm
+
+
+def test_timm_means_what_timm_loads() -> None:
+    from timm.models import get_pretrained_cfg, list_pretrained
+
+    counts = {"hub": 0, "web": 0, "npz": 0}
+    for name in list_pretrained():
+        cfg = get_pretrained_cfg(name)
+        if cfg.custom_load:
+            counts["npz"] += 1
+            with pytest.raises(CheckpointError, match=r"\(.npz\), which only timm reads"):
+                follow(Location(text=f"timm://{name}"))
+            continue
+        place, under = follow(Location(text=f"timm://{name}"))
+        assert under is None
+        if cfg.hf_hub_id:
+            counts["hub"] += 1
+            assert place == HubFile(repo=cfg.hf_hub_id, file=cfg.hf_hub_filename, revision=None)
+        else:
+            counts["web"] += 1
+            assert place == WebFile(url=cfg.url)
+    assert counts["hub"] > 1500 and counts["web"] > 10 and counts["npz"] > 50
+
+
+def test_a_timm_model_without_a_tag() -> None:
+    assert follow(Location(text="timm://resnet50"))[0] == HubFile(
+        repo="timm/resnet50.a1_in1k", file=None, revision=None
+    )
+
+
+def test_timm_without_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert meaning("timm://resnet50").endswith("/resnet50_a1_0-14fe96d1.pth")
+    place, _ = follow(Location(text="timm://aimv2_1b_patch14_224.apple_pt"))
+    assert isinstance(place, HubFile), "published nowhere else"
+
+
+def test_a_timm_model_in_a_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from timm import models
+
+    cfg = models.get_pretrained_cfg("resnet50")
+    for changes, expected in (
+        (dict(file="/a.pth"), LocalFile(path="/a.pth")),
+        (dict(hf_hub_filename="b.bin"), HubFile(repo="timm/resnet50.a1_in1k", file="b.bin", revision=None)),
+    ):
+        with monkeypatch.context() as patch:
+            for name, value in changes.items():
+                patch.setattr(cfg, name, value)
+            patch.setattr(models, "get_pretrained_cfg", lambda *_, **__: cfg)
+            assert follow(Location(text="timm://resnet50"))[0] == expected
+    cfg.url, cfg.hf_hub_id, cfg.file = "", None, None
+    monkeypatch.setattr(models, "get_pretrained_cfg", lambda *_, **__: cfg)
+    assert "has no published weights: choose another tag" in str(error("timm://resnet50"))
+
+
+def test_names_that_timm_does_not_have() -> None:
+    assert str(error("timm://resnet5O.a1_in1k")).endswith("Did you mean 'resnet50.a1_in1k'?")
+    assert str(error("timm://resnet50.a1_in2k")).endswith("Did you mean 'resnet50.a1_in1k'?")
+    assert "is not known: timm has no 'resnet5O'" in str(error("timm://resnet5O"))

@@ -1,0 +1,201 @@
+"""`autoinit.compat.mmengine`: initializers that are called with a module, and `initialize`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mmengine.model
+import pytest
+import torch
+from torch import nn
+
+import autoinit
+from autoinit import AutoInitWarning, ShapeError, TargetError
+from autoinit.compat import mmengine as compat
+from autoinit.compat.mmengine import ConstantInit, KaimingInit
+from tests.compat_models import LINEAR, PlainOwnInit, bias, constant, linear, silence, weight
+
+NAMES = [
+    *("ConstantInit", "XavierInit", "NormalInit", "TruncNormalInit"),
+    *("UniformInit", "KaimingInit", "Caffe2XavierInit", "PretrainedInit"),
+]
+FUNCTIONS = [
+    *("constant_init", "xavier_init", "normal_init", "trunc_normal_init", "uniform_init", "kaiming_init"),
+    *("caffe2_xavier_init", "bias_init_with_prob", "initialize", "update_init_info"),
+]
+REQUIRED = dict(ConstantInit=dict(val=3), PretrainedInit=dict(checkpoint="x.pth"))
+
+
+def parameters_of(function: Callable[..., Any]) -> list[tuple[str, object, object]]:
+    return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+
+@pytest.mark.parametrize("name", [*NAMES, *FUNCTIONS, "BaseModule", "ModuleList", "ModuleDict"])
+def test_arguments_are_those_of_the_original(name: str) -> None:
+    assert parameters_of(getattr(compat, name)) == parameters_of(getattr(mmengine.model, name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        dict(bias=2),
+        dict(bias=True),
+        dict(bias=2, bias_prob=0.01),
+        dict(layer="Linear"),
+        dict(layer=["Linear", "Conv2d"]),
+        dict(bias="2"),
+        dict(bias=None),
+        dict(bias_prob=1),
+        dict(bias_prob="0.1"),
+        dict(layer=("Linear",)),
+        dict(layer=nn.Linear),
+        dict(nonsense=1),
+    ],
+    ids=str,
+)
+def test_constructors_and_their_errors(name: str, arguments: dict[str, Any]) -> None:
+    def outcome(names: Any) -> object:
+        try:
+            made = getattr(names, name)(**REQUIRED.get(name, {}), **arguments)
+        except TypeError:
+            return TypeError
+        return {key: round(v, 12) if isinstance(v, float) else v for key, v in vars(made).items()}
+
+    expected = outcome(mmengine.model)
+    if isinstance(expected, dict):
+        expected.pop("wholemodule", None)
+    assert outcome(compat) == expected
+
+
+def some_model() -> nn.Module:
+    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Conv2d(3, 4, 2), nn.Linear(3, 4, bias=False)))
+    with torch.no_grad():
+        for param in model.parameters():
+            param.fill_(9)
+    return model
+
+
+def kinds(model: nn.Module) -> dict[str, object]:
+    distinct = {name: set(param.flatten().tolist()) for name, param in model.named_parameters()}
+    return {name: values.pop() if len(values) == 1 else "random" for name, values in distinct.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "PretrainedInit"])
+@pytest.mark.parametrize("layer", ["Linear", ["_ConvNd"], ["Linear", "Conv2d"], "LayerNorm", None], ids=str)
+@pytest.mark.parametrize("call", ["itself", "apply", "whole"])
+def test_called_with_a_module(name: str, layer: Any, call: str) -> None:
+    def outcome(names: Any) -> dict[str, object]:
+        model = some_model()
+        initializer = getattr(names, name)(**REQUIRED.get(name, {}), bias=0.5, layer=layer)
+        initializer.wholemodule = call == "whole"
+        if call == "apply":
+            model.apply(initializer)
+        else:
+            initializer(model)
+        return kinds(model)
+
+    assert outcome(compat) == outcome(mmengine.model)
+
+
+def test_a_scheme_is_what_its_attributes_say() -> None:
+    layer, initializer = nn.Linear(300, 400), KaimingInit(layer="Linear")
+    initializer.mode = "fan_in"
+    initializer(layer)
+    assert layer.weight.std().item() == pytest.approx((2 / 300) ** 0.5, rel=0.02)
+
+
+def test_errors_of_a_call_change_nothing() -> None:
+    model = nn.Sequential(linear(), nn.LayerNorm(2))
+    with pytest.raises(ShapeError, match=r"KaimingInit .*1\.weight of LayerNorm"):
+        KaimingInit(layer=["Linear", "LayerNorm"])(model)
+    assert weight(model[0]) == 9
+
+
+def test_calls_ask_no_module_for_its_own_rules() -> None:
+    model = nn.Sequential(compat.Sequential(PlainOwnInit(), init_cfg=constant(3, layer="Linear")))
+    ConstantInit(val=1, layer="Linear")(model)
+    assert (weight(model[0][0].c0), model[0].is_init) == (1, False)
+
+
+def test_pretrained(tmp_path: Path) -> None:
+    path = str(tmp_path / "whole.pth")
+    torch.save({f"backbone.{key}": torch.full_like(value, 4.0) for key, value in linear().state_dict().items()}, path)
+    layer = linear()
+    compat.PretrainedInit(path, prefix="backbone.")(layer)
+    assert (weight(layer), bias(layer)) == (4, 4)
+    with pytest.raises(autoinit.CheckpointError, match=r"PretrainedInit: checkpoint 'gone\.pth' does not exist"):
+        compat.PretrainedInit("gone.pth")(layer)
+
+
+# ---------------------------------------------------------------- initialize
+
+
+@pytest.mark.parametrize("cfg", [None, "Constant", (LINEAR,), 3])
+def test_types_of_a_config(cfg: Any) -> None:
+    for initialize in (compat.initialize, mmengine.model.initialize):
+        with pytest.raises(TypeError, match=r"a dict or a list"):
+            initialize(linear(), cfg)
+
+
+def test_a_layer_that_matches_nothing_is_a_warning_and_a_missing_target_an_error() -> None:
+    for layer, words in (("Linaer", "Did you mean 'Linear'"), ("Conv2d", "this model has none")):
+        with pytest.warns(AutoInitWarning, match=words):
+            compat.initialize(linear(), constant(1, layer=layer))
+    model = nn.Sequential(linear())
+    cfg = dict(LINEAR, override=dict(name="head"))
+    for initialize in (compat.initialize, mmengine.model.initialize):
+        with pytest.raises(RuntimeError, match="head"):
+            initialize(model, cfg)
+    with pytest.raises(TargetError, match=r"init_cfg\.override\.name"):
+        compat.initialize(model := nn.Sequential(linear()), cfg)
+    assert weight(model[0]) == 9
+
+
+def test_the_order_of_a_list_holds_for_checkpoints(tmp_path: Path) -> None:
+    """As in the original's function, and unlike in `BaseModule.init_weights` and `autoinit.initialize`."""
+    path = str(tmp_path / "all.pth")
+    torch.save({key: torch.full_like(value, 4.0) for key, value in linear().state_dict().items()}, path)
+    load = dict(type="Pretrained", checkpoint=path)
+    for cfg, expected in (([load, LINEAR], 1), ([LINEAR, load], 4), ([load, LINEAR, load], 4)):
+        for initialize in (compat.initialize, mmengine.model.initialize):
+            with silence():
+                initialize(layer := linear(), cfg)
+            assert weight(layer) == expected
+    autoinit.initialize(layer := linear(), [load, LINEAR])
+    assert weight(layer) == 4
+    with pytest.raises(ShapeError):  # Of the second of two plans; the first was not carried out.
+        compat.initialize(
+            model := nn.Sequential(linear(), nn.LayerNorm(2)), [LINEAR, load_of(model, tmp_path), KAIMING]
+        )
+    assert weight(model[0]) == 9
+
+
+KAIMING = dict(type="Kaiming", layer="LayerNorm")
+
+
+def load_of(model: nn.Module, folder: Path) -> dict[str, Any]:
+    torch.save({key: torch.full_like(value, 5.0) for key, value in model.state_dict().items()}, folder / "own.pth")
+    return dict(type="Pretrained", checkpoint=str(folder / "own.pth"))
+
+
+def test_a_checkpoint_for_a_part(tmp_path: Path) -> None:
+    """An override that loads, under a rule of whatever type."""
+    path = str(tmp_path / "part.pth")
+    torch.save({f"neck.{key}": torch.full_like(value, 4.0) for key, value in linear().state_dict().items()}, path)
+    load = dict(type="Pretrained", name="1", checkpoint=path, prefix="neck")
+    for initialize in (autoinit.initialize, compat.initialize, mmengine.model.initialize):
+        with silence():
+            initialize(model := nn.Sequential(linear(), linear()), dict(LINEAR, override=load))
+        assert (weight(model[0]), weight(model[1])) == (1, 4)
+
+
+def test_update_init_info_does_nothing() -> None:
+    layer = linear()
+    before = set(vars(layer))
+    assert compat.update_init_info(layer, init_info="by hand") is None
+    assert set(vars(layer)) == before

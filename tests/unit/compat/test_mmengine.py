@@ -1,0 +1,279 @@
+"""`autoinit.compat.mmengine`: modules that carry an `init_cfg`."""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import pickle
+from abc import abstractmethod
+from collections import OrderedDict
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import mmengine.model
+import pytest
+import torch
+from torch import nn
+
+import autoinit
+from autoinit import ApplyError, AutoInitWarning, ConfigError, ShapeError
+from autoinit.compat import mmengine as compat
+from autoinit.compat.mmengine import BaseModule, ModuleDict, ModuleList, Sequential
+from tests.compat_models import LINEAR, Block, NoSuper, OwnInit, PlainOwnInit, bias, constant, linear, silence, weight
+
+# ---------------------------------------------------------------- BaseModule
+
+
+def test_init_cfg_is_a_copy() -> None:
+    cfg = [dict(LINEAR, override=dict(name="c0"))]
+    block = Block(init_cfg=cfg)
+    cfg[0]["override"]["name"] = "c1"
+    assert block.init_cfg == [dict(LINEAR, override=dict(name="c0"))]
+
+
+def test_is_init() -> None:
+    block = Block(Sequential(linear()), init_cfg=LINEAR)
+    assert (block.is_init, block.c0.is_init) == (False, False)
+    block.init_weights()
+    assert (block.is_init, block.c0.is_init) == (True, True)
+    block.is_init = False
+    assert block.is_init is False
+
+
+def test_a_second_call_warns_and_changes_nothing() -> None:
+    block = Block(linear(), init_cfg=LINEAR)
+    block.init_weights()
+    block.c0.weight.data.fill_(3)
+    with pytest.warns(AutoInitWarning, match="init_weights of Block has been called more than once") as caught:
+        block.init_weights()
+    assert caught[0].filename == __file__
+    assert weight(block.c0) == 3
+
+
+def test_precedence_from_low_to_high(tmp_path: Path) -> None:
+    """Parent's items, its overrides, child's items, child's own `init_weights`, its checkpoint, the parent's."""
+
+    def value(**levels: Any) -> float:
+        child = (OwnInit if levels.get("own") else Block)(linear(), init_cfg=levels.get("child"))
+        Block(child, init_cfg=levels["parent"]).init_weights()
+        return weight(child.c0)
+
+    files = {}
+    for number, names in ((100, ["c0.weight"]), (200, ["c0.c0.weight"])):
+        files[number] = str(tmp_path / f"{number}.pth")
+        torch.save({name: torch.full((2, 2), float(number)) for name in names}, files[number])
+    items = constant(1, layer="Linear")
+    override = dict(items, override=constant(2, name="c0"))
+    child = constant(3, layer="Linear")
+    inner, outer = (dict(type="Pretrained", checkpoint=files[number]) for number in (100, 200))
+    assert value(parent=items) == 1
+    assert value(parent=override) == 2
+    assert value(parent=override, child=child) == 3
+    assert value(parent=override, child=child, own=True) == 50
+    with pytest.warns(AutoInitWarning, match="1 loaded"):
+        assert value(parent=override, child=[inner, child], own=False) == 100
+    with pytest.warns(AutoInitWarning, match="1 loaded"):
+        assert value(parent=[outer, override], child=[inner, child], own=True) == 200
+
+
+def test_an_own_init_weights_without_super_leaves_the_rules_out() -> None:
+    inner = Sequential(linear(), init_cfg=constant(5, layer="Linear"))
+    block = Block(NoSuper(linear(), inner, init_cfg=constant(4, layer="Linear")), init_cfg=LINEAR)
+    block.init_weights()
+    assert (weight(block.c0.c0), bias(block.c0.c0), weight(inner[0])) == (60, 1, 1)
+    assert (block.c0.is_init, inner.is_init) == (False, False)
+
+
+def test_an_own_init_weights_with_super_comes_after_the_rules() -> None:
+    block = Block(OwnInit(linear(), linear(), init_cfg=constant(4, layer="Linear")))
+    block.init_weights()
+    assert (weight(block.c0.c0), bias(block.c0.c0), weight(block.c0.c1)) == (50, 4, 4)
+
+
+def test_the_own_init_weights_of_the_root() -> None:
+    root = OwnInit(linear(), PlainOwnInit(), init_cfg=constant(4, layer="Linear"))
+    root.init_weights()
+    assert (weight(root.c0), bias(root.c0), weight(root.c1.c0), bias(root.c1.c0)) == (50, 4, 70, 4)
+    assert root.is_init
+
+
+@pytest.mark.parametrize("opt_out", ["is_init", "attribute"])
+def test_a_child_that_needs_no_call(opt_out: str) -> None:
+    """Its parents' rules still write to it; what is below it is its own business."""
+    below = Sequential(linear(), init_cfg=constant(5, layer="Linear"))
+    child = Block(linear(), below, init_cfg=constant(4, layer="Linear"))
+    plain = PlainOwnInit()
+    for module in (child, plain):
+        if opt_out == "is_init":
+            module.is_init = True
+        else:
+            module.init_weights = lambda: None
+    Block(child, plain, init_cfg=LINEAR).init_weights()
+    assert (weight(child.c0), weight(below[0]), weight(plain.c0)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("empty", [None, {}, []])
+def test_no_init_cfg(empty: Any) -> None:
+    block = Block(linear(), init_cfg=empty)
+    block.init_weights()
+    assert (weight(block.c0), block.is_init) == (9, True)
+
+
+def test_an_attribute_hides_that_of_the_class() -> None:
+    class Configured(Block):
+        init_cfg = LINEAR
+
+    hidden, kept = Configured(linear()), Configured(linear())
+    del kept.init_cfg
+    for block in (hidden, kept):
+        block.init_weights()
+    assert (weight(hidden.c0), weight(kept.c0)) == (9, 1)
+
+
+def test_models_in_wrappers() -> None:
+    block = Block(nn.DataParallel(Block(linear(), init_cfg=constant(4, layer="Linear", override=dict(name="c0")))))
+    block.init_weights()
+    assert weight(block.c0.module.c0) == 4
+
+
+def test_random_values_differ_between_modules_that_draw_for_themselves() -> None:
+    class Drawing(Block):
+        def init_weights(self) -> None:
+            compat.normal_init(self.c0)
+
+    block = Block(Drawing(linear()), Drawing(linear()))
+    torch.manual_seed(0)
+    block.init_weights()
+    assert not torch.equal(block.c0.c0.weight, block.c1.c0.weight)
+    again = Block(Drawing(linear()), Drawing(linear()))
+    torch.manual_seed(0)
+    again.init_weights()
+    assert torch.equal(block.c1.c0.weight, again.c1.c0.weight)
+
+
+def test_an_init_weights_that_asks_autoinit_for_its_own_rules_ends() -> None:
+    class Asking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c0 = linear()
+
+        def init_weights(self) -> None:
+            autoinit.initialize(self, LINEAR)
+            self.c0.bias.data.fill_(5)
+
+    for model in (Asking(), Block(Asking()), Sequential(Asking())):
+        model.init_weights()
+        layer = next(module for module in model.modules() if isinstance(module, nn.Linear))
+        assert (weight(layer), bias(layer)) == (1, 5)
+
+
+def test_one_line_a_model_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "autoinit"):
+        Block(OwnInit(linear(), init_cfg=LINEAR), OwnInit(linear(), init_cfg=LINEAR)).init_weights()
+    assert [record.getMessage() for record in caplog.records] == ["Block: 4 own init_weights"]
+
+
+def test_errors_change_nothing() -> None:
+    block = Block(linear(), nn.LayerNorm(2), init_cfg=[LINEAR, dict(type="Kaiming", layer=["Linear", "LayerNorm"])])
+    with pytest.raises(ShapeError, match=r"Block\.init_cfg\[1\].*c1\.weight"):
+        block.init_weights()
+    assert (weight(block.c0), block.is_init) == (9, False)
+    broken = Block(Block(linear(), init_cfg=dict(layer="Linear")), init_cfg=LINEAR)
+    with pytest.raises(ConfigError, match=r"c0\.init_cfg: no 'type'"):
+        broken.init_weights()
+    assert weight(broken.c0.c0) == 9
+
+
+def test_an_error_of_an_own_init_weights_says_whose() -> None:
+    class Failing(Block):
+        def init_weights(self) -> None:
+            raise KeyError("norm")
+
+    with pytest.raises(ApplyError, match=r"c1: Failing\.init_weights\(\) failed: KeyError") as caught:
+        Block(linear(), Failing()).init_weights()
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("names", [mmengine.model, compat], ids=["mmengine", "ours"])
+def test_a_module_in_two_places_is_called_once(names: Any) -> None:
+    class Counting(names.BaseModule):
+        calls = 0
+
+        def init_weights(self) -> None:
+            super().init_weights()
+            type(self).calls += 1
+
+    class Parent(names.Sequential):
+        def init_weights(self) -> None:
+            super().init_weights()
+
+    shared = Counting()
+    with silence():
+        names.Sequential(Parent(shared), names.Sequential(shared)).init_weights()
+    assert Counting.calls == 1
+
+
+@pytest.mark.parametrize("names", [mmengine.model, compat], ids=["mmengine", "ours"])
+def test_a_layer_in_two_places_gets_what_comes_later(names: Any) -> None:
+    shared = linear()
+    deep = names.Sequential(names.Sequential(names.Sequential(shared, init_cfg=constant(3, layer="Linear"))))
+    model = names.Sequential(deep, names.Sequential(shared, init_cfg=constant(2, layer="Linear")), init_cfg=LINEAR)
+    told = nullcontext() if names is mmengine.model else pytest.warns(AutoInitWarning, match="are one parameter")
+    with silence(), told:
+        model.init_weights()
+    assert weight(shared) == 2
+
+
+def test_a_module_below_one_that_initializes_itself_and_elsewhere() -> None:
+    shared = PlainOwnInit()
+    Block(NoSuper(linear(), shared), Block(shared)).init_weights()
+    assert weight(shared.c0) == 70
+
+
+# ---------------------------------------------------------------- containers, and modules as such
+
+
+def test_containers_are_what_they_are_in_torch() -> None:
+    sequential = Sequential(OrderedDict(a=nn.Linear(1, 1), b=nn.ReLU()), init_cfg=LINEAR)
+    assert [name for name, _ in sequential.named_children()] == ["a", "b"]
+    assert isinstance(sequential[:1], Sequential)
+    modules = ModuleList([nn.ReLU()], init_cfg=LINEAR)
+    modules.append(nn.ReLU())
+    assert (len(modules), len(ModuleList()), modules.init_cfg) == (2, 0, LINEAR)
+    named = ModuleDict(dict(a=nn.ReLU()), init_cfg=LINEAR)
+    assert (list(named), list(ModuleDict([("b", nn.ReLU())])), len(ModuleDict())) == (["a"], ["b"], 0)
+    for container, torch_class in ((sequential, nn.Sequential), (modules, nn.ModuleList), (named, nn.ModuleDict)):
+        assert isinstance(container, torch_class)
+        assert isinstance(container, BaseModule)
+
+
+def test_repr() -> None:
+    def tree(names: Any) -> nn.Module:
+        return names.Sequential(names.ModuleList([nn.ReLU()], init_cfg=LINEAR), nn.ReLU(), init_cfg=[LINEAR])
+
+    assert repr(tree(compat)) == repr(tree(mmengine.model))
+    assert "init_cfg" not in repr(Sequential(nn.ReLU()))
+
+
+def test_abstract_methods_are_enforced() -> None:
+    class Abstract(BaseModule):
+        @abstractmethod
+        def loss(self) -> None: ...
+
+    with pytest.raises(TypeError, match="abstract"):
+        Abstract()
+
+
+def test_nothing_is_left_on_a_module() -> None:
+    block = OwnInit(linear(), Sequential(linear()), init_cfg=LINEAR)
+    before = [set(vars(module)) for module in block.modules()]
+    block.init_weights()
+    assert [set(vars(module)) for module in block.modules()] == before
+    for copied in (copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        assert copied.is_init
+        assert torch.equal(copied.c0.weight, block.c0.weight)
+    torch.save(block, buffer := io.BytesIO())
+    buffer.seek(0)
+    assert torch.load(buffer, weights_only=False).init_cfg == LINEAR

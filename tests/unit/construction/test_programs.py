@@ -1,0 +1,173 @@
+"""Random construction programs, run plainly and in a block.
+
+An interpreter (`memory`, `statements`, `relations`) knows each program and says, without running it, which values are
+equal, and which are initialization, data or memory that was never written; `oracle` says what the contracts make of it.
+`AUTOINIT_EXAMPLES=20000 pytest tests/construction` runs as many programs of each property.
+
+Breaks of what watches a construction, and the test that finds each ("alone": `test_each_statement_alone_...`):
+
+1. A read does not bring a pending weight up to date (an operator is left out, or a Python call such as `tolist`,
+   `numpy`, `data_ptr`, pickling): alone without rules [reads], and `test_every_api`.
+2. A factory that takes its numbers from a weight (`full`, `linspace`, `tensor`) is no read: the same.
+3. A write by `out=`, `_foreach_*` or a scripted function is not seen, so that a replay overwrites it: alone without
+   rules [fixed fills, scales].
+4. A fill of a part counts as one of the whole, or a view's write as none: a block without rules changes nothing.
+5. Draws overtake pending ones, or `manual_seed`, `get_rng_state` and `fork_rng` do not wait for them: alone without
+   rules [draws], RNG state and reads.
+6. The draws of a weight that was replaced, copied over or dropped are not made: a block without rules changes nothing.
+7. Data counts as initialization (one way of loading, one operator with a tensor from outside, a step of an optimizer),
+   or the memory of an outside tensor is filled: alone under rules [loads, arithmetic with data, layers loaded,
+   parameters replaced by data, training].
+8. A value computed with data counts as initialization, or one computed without data as data (`arange` arithmetic):
+   alone under rules [loads of a part, factories, values of another weight].
+9. A copy is not followed; a copy that a later fill or write of a part ended still is; a copy of a copy follows the
+   middle; a series of layers is made equal, or frozen averages are made different: alone under rules [copies, series,
+   buffers], rules fill initialization and nothing else.
+10. An exception or a thread leaves a fill undone, or a replay overwrites a write by a raw pointer: alone [exceptions,
+    threads, raw writes]; every property looks for NaN, which unwritten memory is full of.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from autoinit import autoinit
+from tests.unit.construction.memory import INIT, NEVER
+from tests.unit.construction.oracle import Oracle, problems, same
+from tests.unit.construction.programs import Program, Rules
+from tests.unit.construction.statements import Statement
+from tests.unit.construction.strategies import BEGINNING, KINDS, programs
+
+# 300 programs by default, and as many as AUTOINIT_EXAMPLES says.
+EXAMPLES = settings(max_examples=settings.default.max_examples * (1 if "AUTOINIT_EXAMPLES" in os.environ else 5))
+# Fields of statements that hold the code.
+TEMPLATE = ("call", "value", "factory", "how", "text", "container", "data")
+RULES: Rules = (("a", "Constant", 3.0), ("b", "Normal", 0.04), ("p", "Constant", 5.0), ("s*.*", "Normal", 0.02))
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def unwritten_memory_is_nan() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    assert torch.utils.deterministic.fill_uninitialized_memory
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.set_num_threads(threads)
+
+
+@EXAMPLES
+@given(programs())
+def test_the_interpreter_agrees_with_plain_construction(program: Program) -> None:
+    world = program.interpret()
+    one, two = program.run(seed=3).values(), program.run(seed=4).values()
+    assert {name for name in one if not name.startswith(("after", "m"))} == set(world.slots)
+    by_numbers: dict[bytes, str] = {}
+    for name, slot in world.slots.items():
+        first = by_numbers.setdefault(slot.numbers.tobytes(), name)
+        assert same(one[name], one[first]).all(), f"{name} and {first} differ"
+        fixed, origin = world.values.fixed[slot.numbers], world.values.origin[slot.numbers]
+        assert same(one[name], two[name]).numpy()[fixed].all(), f"{name} is not fixed"
+        nan = one[name].isnan().numpy()
+        assert nan[origin == NEVER].all(), f"{name} was written"
+        assert not nan[origin == INIT].any(), f"{name} was not written"
+    for name, buffer in world.buffers.items():
+        assert same(one[name], two[name]).numpy()[world.values.fixed[buffer.numbers]].all(), f"{name} is not fixed"
+        first = by_numbers.get(buffer.numbers.tobytes())
+        assert first is None or same(one[name], one[first].to(one[name].dtype)).all(), f"{name} and {first} differ"
+
+
+def alone(kind: str, rules: Rules = ()) -> list[Program]:
+    """A program for each template of a kind, and each size."""
+    first: dict[str, Statement] = {}
+    for statement in KINDS[kind]:
+        inner = getattr(statement, "inner", statement)
+        template = next((str(getattr(inner, name)) for name in TEMPLATE if hasattr(inner, name)), str(inner))
+        first.setdefault(template, statement)
+    sizes = (96,) if kind in ("exceptions", "threads") else (8, 96)
+    return [Program(size, (*BEGINNING, statement), rules) for statement in first.values() for size in sizes]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_statement_alone_without_rules(kind: str) -> None:
+    assert {program.last: found for program in alone(kind) if (found := changes(program))} == {}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_statement_alone_under_rules(kind: str) -> None:
+    assert {program.last: found for program in alone(kind, RULES) if (found := mistakes(program))} == {}
+
+
+@EXAMPLES
+@given(programs())
+def test_a_block_without_rules_changes_nothing(program: Program) -> None:
+    assert changes(program) == []
+
+
+@EXAMPLES
+@given(programs())
+def test_a_rule_for_another_layer_changes_nothing_that_the_constructor_saw(program: Program) -> None:
+    assert mistakes(program) == []
+
+
+@EXAMPLES
+@given(programs(rules=True), st.booleans())
+def test_rules_fill_initialization_and_nothing_else(program: Program, defer: bool) -> None:
+    assert mistakes(program, defer=defer) == []
+
+
+def changes(program: Program) -> list[str]:
+    """Everything that a block without rules changes."""
+    plain = program.run()
+    state, values = torch.get_rng_state(), plain.values()
+    outside = program.outside()
+    with autoinit([]):
+        run = program.run(outside)
+    found = [*differences(values, run.values()), *unequal_reads(plain.reads(), run.reads())]
+    if not torch.equal(state, torch.get_rng_state()):
+        found.append("the RNG state differs")
+    if not all(same(*pair).all() for pair in zip(plain.outside.values(), run.outside.values(), strict=True)):
+        found.append("a tensor that was made before the block differs")
+    return found
+
+
+def mistakes(program: Program, *, defer: bool = True) -> list[str]:
+    """Everything that a block with the program's rules does and the contracts do not allow."""
+    plain = program.run()
+    values, world = plain.values(), program.interpret()
+    outside = program.outside()
+    with autoinit(program.cfg, seed=0, unmatched="ignore", defer=defer) as block:
+        run = program.run(outside)
+    report = next(report for report in block.reports if "after.weight" in report)
+    outcomes = {name: entry.outcome for first, entry in report.items() for name in (first, *entry.aliases)}
+    oracle = Oracle(world, program.rules, [name for name in values if name in world.slots], exact=not defer)
+    found = unequal_reads(plain.reads(), run.reads()) + problems(oracle, outcomes, values, run.values())
+    made = program.outside().values()
+    for before, one, other in zip(made, plain.outside.values(), run.outside.values(), strict=True):
+        if torch.equal(before, one) and not torch.equal(one, other):
+            found.append("a tensor that was made before the block changed")
+    return found
+
+
+def differences(plain: dict[str, Tensor], values: dict[str, Tensor]) -> list[str]:
+    """Names of what is not equal."""
+    assert list(plain) == list(values)
+    return [f"{name} differs" for name, value in plain.items() if not same(value, values[name]).all()]
+
+
+def unequal_reads(plain: list[Tensor], seen: list[Tensor]) -> list[str]:
+    """The reads whose results are not equal."""
+    assert len(plain) == len(seen)
+    return [
+        f"read {number} differs"
+        for number, (one, other) in enumerate(zip(plain, seen, strict=True))
+        if one.dtype != other.dtype or one.shape != other.shape or not same(one, other).all()
+    ]

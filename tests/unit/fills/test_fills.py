@@ -1,0 +1,558 @@
+"""Closed forms against scipy and mpmath, drawn values against closed forms, whole-tensor schemes against torch.nn.init.
+
+Statistical tests run on fixed seeds; the comment beside each gives the probability that correct values fail it for a
+seed chosen at random.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from torch import Tensor
+
+from autoinit import fills
+from autoinit.fans import torch_fans
+from autoinit.fills import (
+    Constant,
+    Custom,
+    Dirac,
+    Elementwise,
+    Eye,
+    Fill,
+    Normal,
+    Orthogonal,
+    Sparse,
+    TensorSpec,
+    TruncNormal,
+    Uniform,
+)
+from autoinit.sampling import Key, Region, Sampler, derive_key
+from tests.closed_form import pvalues
+from tests.unit.sampling.test_sampling import TRUNCATED, exact_share
+
+CPU = torch.device("cpu")
+INF = math.inf
+DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
+
+
+def keys_of(name: str, seed: int = 0) -> Callable[[int], Key]:
+    return lambda stream: derive_key(seed, 0, name, stream)
+
+
+def no_key(stream: int) -> Key:
+    raise AssertionError("a fill that is not random asked for a key")
+
+
+def written(fill: Fill, *shape: int, seed: int = 0, dtype: torch.dtype = torch.float32, name: str = "weight") -> Tensor:
+    tensor = torch.full(shape, 7.0, dtype=dtype)
+    fill.write(tensor, keys_of(name, seed), Sampler(CPU))
+    return tensor
+
+
+def halve_(tensor: Tensor) -> None:
+    tensor.mul_(0.5)
+
+
+FILLS = [
+    Constant(0.5),
+    Uniform(-0.25, 0.5),
+    Normal(0.0, 0.02),
+    TruncNormal(0.0, 1.0, -2.0, INF),
+    Orthogonal(2.0, 4, 6),
+    Dirac(2),
+    Eye(),
+    Sparse(0.25, 0.01, 8),
+    Custom(halve_, {}),
+]
+
+
+# What a fill is
+
+
+@pytest.mark.parametrize("fill", FILLS, ids=str)
+def test_fills_are_values(fill: Fill) -> None:
+    assert pickle.loads(pickle.dumps(fill)) == fill
+    assert copy.deepcopy(fill) == fill
+    assert [other for other in FILLS if other == fill] == [fill]
+    field = next(iter(fill.__dataclass_fields__), "anything")
+    with pytest.raises(FrozenInstanceError):
+        setattr(fill, field, 1)
+
+
+@pytest.mark.parametrize("fill", FILLS[:8], ids=str)
+def test_the_repr_of_a_fill_without_hidden_fields_is_its_code(fill: Fill) -> None:
+    if isinstance(fill, (Orthogonal, Sparse)):
+        assert "rows" not in repr(fill)
+    else:
+        assert eval(repr(fill), {**globals(), "inf": INF}) == fill
+
+
+def test_cached_moments_are_no_part_of_a_fill() -> None:
+    used, fresh = TruncNormal(0.0, 1.0, 0.0, 1.0), TruncNormal(0.0, 1.0, 0.0, 1.0)
+    assert used.std > 0
+    assert used == fresh
+    assert hash(used) == hash(fresh)
+    assert repr(used) == repr(fresh) == "TruncNormal(loc=0.0, scale=1.0, low=0.0, high=1.0)"
+
+
+@pytest.mark.parametrize(
+    ("fill", "text"),
+    [
+        (Constant(1 / 3), "Constant(value=0.333333)"),
+        (Normal(0.0, 2**0.5), "Normal(mean=0, std=1.41421)"),
+        (TruncNormal(0.0, 1e-7, -INF, 2.0), "TruncNormal(loc=0, scale=1e-07, low=-inf, high=2)"),
+        (Orthogonal(1.5, 3, 4), "Orthogonal(gain=1.5)"),
+        (Dirac(), "Dirac(groups=1)"),
+        (Eye(), "Eye()"),
+        (Sparse(0.1, 0.01, 30), "Sparse(sparsity=0.1, scale=0.01)"),
+        (Custom(halve_, {}), "halve_()"),
+        (Custom(torch.nn.init.constant_, {"val": 0.1}), "constant_(val=0.1)"),
+    ],
+    ids=str,
+)
+def test_a_fill_prints_with_six_digits(fill: Fill, text: str) -> None:
+    assert str(fill) == text
+
+
+def test_a_spec_counts_elements() -> None:
+    assert TensorSpec(shape=(2, 3, 4)).numel == 24
+    assert TensorSpec(shape=()).numel == 1
+    assert TensorSpec(shape=(2, 0)).numel == 0
+    assert TensorSpec(shape=(2, 3), fans=torch_fans((2, 3))) == TensorSpec(shape=(2, 3), fans=torch_fans((2, 3)))
+
+
+# Closed forms
+
+
+def exact_moments(loc: float, scale: float, low: float, high: float) -> tuple[mpmath.mpf, mpmath.mpf]:
+    """Mean and standard deviation of a truncated normal by the textbook's formulas, with fifty digits."""
+    with mpmath.workdps(50):
+        alpha, beta = ((mpmath.mpf(x) - mpmath.mpf(loc)) / mpmath.mpf(scale) for x in (low, high))
+        if alpha + beta > 0:
+            mean, std = exact_moments(-loc, scale, -high, -low)
+            return -mean, std
+        mass = (mpmath.erfc(-beta / mpmath.sqrt(2)) - mpmath.erfc(-alpha / mpmath.sqrt(2))) / 2
+        (at_low, low_moment), (at_high, high_moment) = (
+            (mpmath.npdf(x), x * mpmath.npdf(x)) if mpmath.isfinite(x) else (0, 0) for x in (alpha, beta)
+        )
+        mean = (at_low - at_high) / mass
+        variance = 1 + (low_moment - high_moment) / mass - mean**2
+        return mpmath.mpf(loc) + scale * mean, scale * mpmath.sqrt(variance)
+
+
+@pytest.mark.parametrize("case", TRUNCATED, ids=str)
+def test_moments_of_truncated_normals(case: tuple[float, ...]) -> None:
+    mean, std = exact_moments(*case)
+    fill = TruncNormal(*map(float, case))
+    assert abs(fill.mean - mean) < 1e-8 * std
+    assert abs(fill.std / std - 1) < 1e-9
+
+
+def test_scipy_agrees_where_it_is_precise() -> None:
+    for low, high in [(-2, 2), (-0.5, 3), (1, 2), (-5, -3)]:
+        ideal = stats.truncnorm(low, high, 0.3, 0.7)
+        fill = TruncNormal(0.3, 0.7, 0.3 + 0.7 * low, 0.3 + 0.7 * high)
+        assert fill.mean == pytest.approx(ideal.mean(), rel=1e-9)
+        assert fill.std == pytest.approx(ideal.std(), rel=1e-9)
+
+
+@pytest.mark.parametrize("case", TRUNCATED, ids=str)
+def test_cdf_of_truncated_normals(case: tuple[float, ...]) -> None:
+    loc, scale, low, high = map(float, case)
+    fill = TruncNormal(loc, scale, low, high)
+    x = fill.mean + fill.std * torch.linspace(-3, 3, 61, dtype=torch.float64)
+    expected = torch.tensor([float(exact_share(float(value), *case)) for value in x], dtype=torch.float64)
+    # The narrowest interval here has 1e-6 of a standard deviation: its CDF keeps nine of sixteen digits. Ten
+    # thousand standard deviations out it keeps eight.
+    precision = 1e-9 if abs(low - loc) < 1000 * scale or low == -INF else 2e-8
+    torch.testing.assert_close(fill.cdf(x), expected, atol=precision, rtol=1e-9)
+
+
+def test_a_cdf_is_precise_in_both_tails() -> None:
+    x = torch.tensor([-30.0, -10.0, -5.0], dtype=torch.float64)
+    expected = torch.from_numpy(stats.norm.cdf(x.numpy()))
+    torch.testing.assert_close(TruncNormal(0.0, 1.0, -INF, 40.0).cdf(x), expected, rtol=1e-12, atol=0)
+
+
+CONTINUOUS = [
+    (Uniform(-0.5, 2.0), stats.uniform(-0.5, 2.5)),
+    (Uniform(1e-3, 1.1e-3), stats.uniform(1e-3, 1e-4)),
+    (Normal(0.3, 0.02), stats.norm(0.3, 0.02)),
+    (Normal(-5.0, 100.0), stats.norm(-5, 100)),
+]
+
+
+@pytest.mark.parametrize(("fill", "ideal"), CONTINUOUS, ids=lambda value: str(value) if isinstance(value, Fill) else "")
+def test_uniform_and_normal(fill: Elementwise, ideal: stats.rv_continuous) -> None:
+    assert fill.mean == pytest.approx(ideal.mean(), rel=1e-14)
+    assert fill.std == pytest.approx(ideal.std(), rel=1e-14)
+    x = torch.linspace(ideal.ppf(1e-9) - fill.std, ideal.ppf(1 - 1e-9) + fill.std, 201, dtype=torch.float64)
+    torch.testing.assert_close(fill.cdf(x), torch.from_numpy(ideal.cdf(x.numpy())), rtol=1e-9, atol=1e-13)
+
+
+def test_a_constant() -> None:
+    fill = Constant(-0.25)
+    assert (fill.mean, fill.std) == (-0.25, 0.0)
+    assert fill.cdf(torch.tensor([-INF, -0.26, -0.25, 0.0, INF])).tolist() == [0, 0, 1, 1, 1]
+
+
+narrow_floats = st.floats(-100, 100)
+
+
+@st.composite
+def elementwise(take) -> Elementwise | Constant:
+    loc, scale = take(narrow_floats), take(st.floats(1e-3, 100))
+    low = loc + scale * take(st.floats(-60, 60))
+    high = low + scale * take(st.floats(1e-4, 60))
+    kind = take(st.sampled_from(["uniform", "normal", "truncated", "upper", "lower", "constant"]))
+    return {
+        "uniform": Uniform(low, high),
+        "normal": Normal(loc, scale),
+        "truncated": TruncNormal(loc, scale, low, high),
+        "upper": TruncNormal(loc, scale, low, INF),
+        "lower": TruncNormal(loc, scale, -INF, high),
+        "constant": Constant(loc),
+    }[kind]
+
+
+@given(fill=elementwise())
+def test_a_cdf_rises_from_zero_to_one(fill: Elementwise) -> None:
+    x = fill.mean + fill.std * torch.linspace(-8, 8, 400, dtype=torch.float64)
+    probabilities = fill.cdf(torch.cat([torch.tensor([-INF]), x, torch.tensor([INF])]))
+    assert probabilities.dtype == torch.float64
+    assert probabilities[0] == 0
+    assert probabilities[-1] == 1
+    # Log-probabilities of 60 standard deviations have 1e-13 of rounding in them.
+    assert probabilities.diff().min() >= -1e-11
+    assert fill.cdf(x.float().view(20, 20)).shape == (20, 20)
+
+
+@given(fill=elementwise())
+def test_moments_are_those_of_the_cdf(fill: Elementwise) -> None:
+    low, high = getattr(fill, "low", -INF), getattr(fill, "high", INF)
+    assert low <= fill.mean <= high
+    assert 0 <= fill.std <= (high - low) / 2
+    if fill.std:
+        # E[X] and E[X^2] as integrals of the survival function over a grid.
+        x = fill.mean + fill.std * torch.linspace(-40, 40, 40_001, dtype=torch.float64)
+        step, cdf = float(x[1] - x[0]), fill.cdf(x)
+        around = (1 - cdf - (x < fill.mean).double()) * step
+        assert float(around.sum()) == pytest.approx(0, abs=2e-3 * fill.std)
+        assert float((2 * (x - fill.mean) * around).sum()) == pytest.approx(fill.std**2, rel=5e-3)
+
+
+# Drawn values
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        Uniform(-0.25, 0.5),
+        Normal(0.1, 0.02),
+        TruncNormal(0.0, 0.02, -0.04, 0.04),
+        TruncNormal(0.0, 1.0, 0.0, INF),
+        TruncNormal(0.0, 1.0, 1.5, INF),
+        TruncNormal(5.0, 0.1, 0.0, 4.9),
+    ],
+    ids=str,
+)
+def test_drawn_values_are_of_the_distribution(fill: Elementwise) -> None:
+    # Six cases of four tests at 2e-5: some fails with probability 5e-4.
+    found = pvalues(written(fill, 300, 500), fill)
+    assert found.keys() == {"mean", "variance", "shape", "range"}
+    assert min(found.values()) > 2e-5, found
+
+
+@pytest.mark.parametrize(
+    "fill",
+    [
+        TruncNormal(0.0, 1.0, 8.0, INF),
+        TruncNormal(0.0, 1.0, -41.0, -40.0),
+        TruncNormal(0.0, 1.0, 0.1, 0.11),
+        TruncNormal(2.0, 0.5, 3.5, 3.8),
+    ],
+    ids=str,
+)
+def test_drawn_values_are_of_the_distribution_in_tails_and_narrow_intervals(fill: Elementwise) -> None:
+    # Four cases of four tests at 2e-5: some fails with probability 3e-4.
+    found = pvalues(written(fill, 200, 100), fill)
+    assert min(found.values()) > 2e-5, found
+
+
+def test_the_comparison_with_the_distribution_can_fail() -> None:
+    values = written(Normal(0.0, 0.0215), 100, 100)
+    assert min(pvalues(values, Normal(0.0, 0.02)).values()) < 1e-5
+
+
+@pytest.mark.parametrize("fill", FILLS[1:4], ids=str)
+def test_values_depend_on_seed_name_and_index_alone(fill: Fill) -> None:
+    one = written(fill, 30, 40)
+    assert torch.equal(one, written(fill, 30, 40))
+    assert torch.equal(one.flatten(), written(fill, 1200))
+    assert torch.equal(one[:10], written(fill, 10, 40))
+    assert not torch.equal(one, written(fill, 30, 40, seed=1))
+    assert not torch.equal(one, written(fill, 30, 40, name="bias"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_constant_in_every_dtype(dtype: torch.dtype) -> None:
+    tensor = torch.full((3, 4), 7.0, dtype=dtype)
+    Constant(0.1).write(tensor, no_key, Sampler(CPU))
+    assert torch.equal(tensor, torch.full((3, 4), 0.1, dtype=dtype))
+
+
+@pytest.mark.parametrize("fill", FILLS, ids=str)
+def test_who_is_random_asks_for_keys_and_nobody_else(fill: Fill) -> None:
+    asked = []
+
+    def key_of(stream: int) -> Key:
+        asked.append(stream)
+        return derive_key(0, 0, "w", stream)
+
+    shape = {Dirac: (4, 6, 1), Sparse: (8, 6)}.get(type(fill), (4, 6))
+    fill.write(torch.zeros(shape), key_of, Sampler(CPU))
+    assert bool(asked) == fill.is_random
+    assert asked == sorted(set(asked))
+
+
+@pytest.mark.parametrize("fill", FILLS, ids=str)
+def test_the_default_device_changes_nothing(fill: Fill) -> None:
+    shape = {Dirac: (4, 6, 1), Sparse: (8, 6)}.get(type(fill), (4, 6))
+    expected, tensor = written(fill, *shape), torch.full(shape, 7.0)
+    with torch.device("meta"):
+        fill.write(tensor, keys_of("weight"), Sampler(CPU))
+        if isinstance(fill, Elementwise):
+            assert fill.cdf(tensor).device == CPU
+            assert not math.isnan(fill.std)
+    assert torch.equal(tensor, expected)
+
+
+# Orthogonal
+
+
+def gram(tensor: Tensor) -> Tensor:
+    matrix = tensor.flatten(1).double()
+    return matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+
+
+def orthogonal(*shape: int, gain: float = 1.0) -> Orthogonal:
+    return Orthogonal(gain, shape[0], math.prod(shape[1:]))
+
+
+@given(
+    shape=st.lists(st.integers(1, 7), min_size=2, max_size=4),
+    gain=st.floats(-3, 3),
+    seed=st.integers(0, 1000),
+)
+def test_rows_or_columns_are_orthonormal_times_the_gain(shape: list[int], gain: float, seed: int) -> None:
+    fill = orthogonal(*shape, gain=gain)
+    values = written(fill, *shape, seed=seed)
+    size = min(shape[0], math.prod(shape[1:]))
+    torch.testing.assert_close(gram(values), gain**2 * torch.eye(size, dtype=torch.float64), atol=3e-5, rtol=0)
+    assert float(values.double().square().mean().sqrt()) == pytest.approx(fill.std, abs=1e-5)
+    assert fill.mean == 0
+
+
+def test_orthogonal_is_haar_distributed() -> None:
+    matrices = torch.stack([written(orthogonal(3, 3), 3, 3, seed=seed) for seed in range(800)]).double()
+    # In three dimensions each element is uniform on [-1, 1]. Nine tests at 1e-5 fail with probability 9e-5 each
+    # way; without the sign of R's diagonal the diagonal elements are all of one sign.
+    shapes = [
+        stats.kstest(matrices[:, i, j].numpy(), stats.uniform(-1, 2).cdf).pvalue for i in range(3) for j in range(3)
+    ]
+    assert min(shapes) > 1e-5
+    # Both determinants are as probable; the trace has mean 0 and mean square 1. Beyond 4.5 sigma: 7e-6 each.
+    assert abs(torch.linalg.det(matrices).sign().sum()) < 4.5 * math.sqrt(800)
+    trace = matrices.diagonal(dim1=1, dim2=2).sum(1)
+    assert abs(trace.mean()) < 4.5 / math.sqrt(800)
+    assert abs(trace.square().mean() - 1) < 4.5 * float(trace.square().std()) / math.sqrt(800)
+
+
+def test_wide_and_tall_matrices_are_haar_distributed() -> None:
+    for shape in ((2, 3), (3, 2)):
+        matrices = torch.stack([written(orthogonal(*shape), *shape, seed=seed) for seed in range(500)]).double()
+        columns = matrices.flatten(1).T.numpy()
+        assert min(stats.kstest(column, stats.uniform(-1, 2).cdf).pvalue for column in columns) > 1e-5
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype != torch.float64], ids=str)
+def test_orthogonal_is_computed_in_float32_and_rounded_once(dtype: torch.dtype) -> None:
+    fill = orthogonal(6, 5, 2, gain=1.5)
+    assert torch.equal(written(fill, 6, 5, 2, dtype=dtype), written(fill, 6, 5, 2).to(dtype))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
+def test_orthogonal_in_double_precision_is_orthogonal_in_double_precision(dtype: torch.dtype) -> None:
+    matrix = written(orthogonal(64, 64), 64, 64, dtype=dtype)
+    assert (matrix @ matrix.mH - torch.eye(64)).abs().max() < 4e-15
+    single = torch.complex64 if dtype.is_complex else torch.float32
+    torch.testing.assert_close(matrix.to(single), written(orthogonal(64, 64), 64, 64, dtype=single), rtol=0, atol=1e-4)
+
+
+def test_orthogonal_into_any_layout() -> None:
+    fill, key_of = orthogonal(4, 6), keys_of("weight")
+    strided = torch.zeros(6, 8).t()[::2]
+    fill.write(strided, key_of, Sampler(CPU))
+    torch.testing.assert_close(strided, written(fill, 4, 6), rtol=0, atol=0)
+
+
+# Dirac, Eye
+
+
+@given(
+    groups=st.integers(1, 3),
+    out=st.integers(1, 4),
+    into=st.integers(1, 5),
+    kernel=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_dirac_is_that_of_torch(groups: int, out: int, into: int, kernel: list[int], dtype: torch.dtype) -> None:
+    shape = (groups * out, into, *kernel)
+    tensor = torch.full(shape, 7.0, dtype=dtype)
+    Dirac(groups).write(tensor, no_key, Sampler(CPU))
+    assert torch.equal(tensor, torch.nn.init.dirac_(torch.empty(shape, dtype=dtype), groups))
+
+
+@given(rows=st.integers(0, 6), columns=st.integers(0, 6), dtype=st.sampled_from(DTYPES))
+def test_eye_is_that_of_torch(rows: int, columns: int, dtype: torch.dtype) -> None:
+    tensor = torch.full((rows, columns), 7.0, dtype=dtype)
+    Eye().write(tensor, no_key, Sampler(CPU))
+    assert torch.equal(tensor, torch.eye(rows, columns, dtype=dtype))
+
+
+def test_dirac_passes_channels_through() -> None:
+    convolution = torch.nn.Conv2d(4, 4, 3, padding=1, groups=2, bias=False)
+    Dirac(2).write(convolution.weight.data, no_key, Sampler(CPU))
+    image = torch.randn(1, 4, 5, 5, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(convolution(image), image)
+
+
+# Sparse
+
+
+@given(
+    sparsity=st.floats(0, 1),
+    rows=st.integers(1, 30),
+    columns=st.integers(1, 10),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_each_column_has_exactly_its_zeros(sparsity: float, rows: int, columns: int, dtype: torch.dtype) -> None:
+    fill = Sparse(sparsity, 1.0, rows)
+    zeros = (written(fill, rows, columns, dtype=dtype) == 0).sum(0).tolist()
+    theirs = torch.nn.init.sparse_(torch.empty(rows, columns), sparsity, generator=torch.Generator().manual_seed(1))
+    assert zeros == (theirs == 0).sum(0).tolist() == [fill.zeros_per_column] * columns
+
+
+def test_sparse_is_normal_elsewhere_and_its_zeros_are_anywhere() -> None:
+    fill = Sparse(0.25, 0.5, 40)
+    values = written(fill, 40, 3000)
+    where = values == 0
+    # Each row has 750 of the zeros in expectation; 40 rows, chi-square with 39 degrees of freedom (the rows of a
+    # column exclude each other, which makes the statistic smaller by 3/4). The two tests at 1e-5 each.
+    statistic = float(((where.sum(1) - 750.0) ** 2 / (750 * 0.75)).sum() * 39 / 40)
+    assert stats.chi2.sf(statistic, 39) > 1e-5
+    assert stats.kstest(values[~where].numpy(), stats.norm(0, 0.5).cdf).pvalue > 1e-5
+    assert float(values.std(correction=0)) == pytest.approx(fill.std, rel=0.02)
+    assert fill.std == pytest.approx(0.5 * math.sqrt(0.75))
+
+
+def test_columns_of_sparse_have_zeros_of_their_own() -> None:
+    where = written(Sparse(0.5, 1.0, 20), 20, 50) == 0
+    assert len({tuple(column.tolist()) for column in where.T}) == 50
+
+
+def test_sparse_of_nothing() -> None:
+    assert written(Sparse(0.5, 1.0, 0), 0, 3).shape == (0, 3)
+    assert Sparse(0.5, 1.0, 0).std == 0
+
+
+# Custom
+
+
+def test_a_function_sees_generators_seeded_from_the_key() -> None:
+    fill = Custom(torch.nn.init.normal_, {"std": 0.5})
+    torch.manual_seed(1)
+    first = written(fill, 5, 5)
+    torch.manual_seed(2)
+    assert torch.equal(written(fill, 5, 5), first)
+    assert not torch.equal(written(fill, 5, 5, name="other"), first)
+    expected = torch.empty(5, 5)
+    generator = torch.Generator().manual_seed(derive_key(0, 0, "weight").offset >> 1)
+    assert torch.equal(first, torch.nn.init.normal_(expected, std=0.5, generator=generator))
+
+
+def test_a_function_leaves_no_trace_in_global_generators(monkeypatch: pytest.MonkeyPatch) -> None:
+    # torch.manual_seed would seed accelerators as well, now or when they are first used.
+    for module in (torch.cuda, torch.mps, torch.xpu):
+        for name in ("manual_seed", "manual_seed_all"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, lambda seed: pytest.fail("an accelerator was seeded"))
+    torch.default_generator.manual_seed(5)
+    before = torch.get_rng_state()
+    written(Custom(torch.nn.init.normal_, {}), 5, 5)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_function_that_raises_leaves_all_as_it_was() -> None:
+    def half_way(tensor: Tensor) -> None:
+        tensor[0] = torch.randn(4)
+        raise KeyError("no more")
+
+    tensor = torch.ones(3, 4)
+    before = torch.get_rng_state()
+    with pytest.raises(KeyError, match="no more"):
+        Custom(half_way, {}).write(tensor, keys_of("w"), Sampler(CPU))
+    assert torch.equal(tensor, torch.ones(3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_function_works_on_a_copy_of_what_is_there() -> None:
+    tensor = torch.full((2, 3), 4.0).t()
+    seen = []
+    Custom(lambda given: seen.append(given) or halve_(given), {}).write(tensor, keys_of("w"), Sampler(CPU))
+    assert seen[0] is not tensor
+    assert seen[0].stride() == tensor.stride()
+    assert tensor.tolist() == [[2.0, 2.0]] * 3
+
+
+def test_numpy_and_python_keep_their_generators() -> None:
+    np.random.seed(3)
+    before = np.random.get_state()[1].copy()
+    written(Custom(torch.nn.init.uniform_, {}), 4)
+    assert np.array_equal(np.random.get_state()[1], before)
+
+
+def test_a_complex_fill_that_draws_says_so() -> None:
+    assert fills.ComplexNormal(0.0, 1.0).is_random
+
+
+@pytest.mark.parametrize(
+    ("fill", "dtype"),
+    [
+        (fills.Constant(2.0), torch.float32),
+        (fills.Normal(1.0, 2.0), torch.bfloat16),
+        (fills.ComplexNormal(3.0, 1.0), torch.complex64),
+        (fills.Orthogonal(1.0, 6, 8), torch.float32),
+        (fills.Sparse(0.5, 1.0, 6), torch.float32),
+        (fills.Eye(), torch.float32),
+        (fills.Custom(torch.nn.init.uniform_, {}), torch.float32),
+    ],
+    ids=str,
+)
+def test_a_region_gets_what_the_whole_has_there(fill: fills.Fill, dtype: torch.dtype) -> None:
+    region = Region.of_ranges((6, 8), [[range(1, 3), range(4, 5)], [range(2, 7)]])
+    whole, part = torch.empty(6, 8, dtype=dtype), torch.empty(region.size, dtype=dtype)
+    fill.write(whole, keys_of("w"), Sampler(CPU))
+    fill.write_region(part, region, keys_of("w"), Sampler(CPU))
+    assert torch.equal(part, region.select(whole))
