@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,34 +16,24 @@ from tests.processes import Interpreter
 
 PACKAGE = Path(autoinit.__file__).parent
 
+ROOT = Path(__file__).parents[1]
+
+
+def floors_in_table(text: str) -> dict[str, int]:
+    """Part -> floor, from the rows `| 3 | `fills` | ... |` of `docs/design.md`."""
+    rows = re.findall(r"^\| (\d+) \| (.*?) \|", text, re.MULTILINE)
+    return {part: int(floor) for floor, parts in rows for part in re.findall(r"`_?(\w+)`", parts)}
+
+
+def floors_in_picture(text: str) -> dict[str, int]:
+    """Part -> floor, from the lines ` 3  fills    what it holds` of `CONTRIBUTING.md`."""
+    rows = re.findall(r"^ ?(\d+)  ((?:\w+ {1,2})+) {2,}\S", text, re.MULTILINE)
+    return {part.lstrip("_"): int(floor) for floor, parts in rows for part in parts.split()}
+
+
 # A part is a module or folder right under the package, its leading underscore aside. It imports from
 # parts on lower floors and from itself, never from a neighbour.
-FLOORS = {
-    "errors": 0,
-    "tables": 0,
-    "torch": 0,
-    "construction": 1,
-    "layers": 1,
-    "modes": 1,
-    "parametrized": 1,
-    "patches": 1,
-    "sampling": 1,
-    "fans": 2,
-    "fills": 3,
-    "initializers": 4,
-    "checkpoints": 5,
-    "globs": 5,
-    "rules": 6,
-    "config": 7,
-    "planning": 8,
-    "applying": 9,
-    "interception": 10,
-    "functional": 11,
-    "propagation": 11,
-    "verification": 11,
-    "compat": 12,
-    "testing": 12,
-}
+FLOORS = floors_in_table((ROOT / "docs" / "design.md").read_text())
 FRONT_DOORS = {"__init__", "__main__"}
 
 # A module named like a function of the front door would take its place once it is imported.
@@ -117,7 +108,7 @@ def floor_violations(root: Path, floors: dict[str, int]) -> list[str]:
             continue
         part, where = part_of(path, root), path.relative_to(root.parent).as_posix()
         if part not in floors:
-            found.append(f"{where}: {part!r} has no floor; give it one in FLOORS of tests/test_imports.py")
+            found.append(f"{where}: {part!r} has no floor; give it one in the table of docs/design.md")
             continue
         for line, target in imported_parts(ast.parse(path.read_text()), path, root):
             if target == "the front door":
@@ -289,7 +280,7 @@ def test_the_floor_check_resolves_relative_imports_by_depth(tmp_path: Path) -> N
 def test_a_part_without_a_floor_is_told_to_get_one(tmp_path: Path) -> None:
     fake = write_package(tmp_path / "fake", {"attic.py": ""})
     (violation,) = floor_violations(fake, {})
-    assert "'attic' has no floor; give it one in FLOORS" in violation
+    assert "'attic' has no floor; give it one in the table of docs/design.md" in violation
 
 
 def test_the_eager_import_check_can_fail(tmp_path: Path) -> None:
@@ -299,6 +290,11 @@ def test_the_eager_import_check_can_fail(tmp_path: Path) -> None:
     numpy, yaml = sorted(found.split(": ")[1] for found in eager_imports(fake, OPTIONAL | LAZY))
     assert numpy.startswith("numpy is imported")
     assert yaml.startswith("yaml is imported")
+
+
+def test_the_picture_of_the_floors_is_the_table() -> None:
+    assert floors_in_picture((ROOT / "CONTRIBUTING.md").read_text()) == FLOORS
+    assert len(FLOORS) > 20
 
 
 def test_no_two_files_have_one_name() -> None:
