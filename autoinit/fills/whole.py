@@ -40,11 +40,7 @@ class Orthogonal(Fill):
     rows: int = field(repr=False)
     columns: int = field(repr=False)
 
-    is_random = True
-
-    @property
-    def mean(self) -> float:
-        return 0.0
+    mean = 0.0
 
     @property
     def std(self) -> float:
@@ -96,15 +92,11 @@ class Sparse(Fill):
     scale: float
     rows: int = field(repr=False)
 
-    is_random = True
-
     @property
     def zeros_per_column(self) -> int:
         return math.ceil(self.sparsity * self.rows)
 
-    @property
-    def mean(self) -> float:
-        return 0.0
+    mean = 0.0
 
     @property
     def std(self) -> float:
@@ -143,8 +135,6 @@ class Custom(Fill):
 
     function: Callable[..., object]
     arguments: Mapping[str, object]
-
-    is_random = True
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         copy = tensor.clone()

@@ -1,4 +1,4 @@
-/* Draws values on the CPU in one pass: the same bits as `sampler.py`, `transforms.py` and `normal_transforms.py` give.
+/* Draws values on the CPU in one pass: the same bits as `sampler.py` and `transforms.py` give.
 
    Compiled once for each instruction set, as DRAW, and with -ffp-contract=off: each operation is rounded on its own.
    Plain C, whose loops compilers turn into vector instructions. */
