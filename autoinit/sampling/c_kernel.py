@@ -55,7 +55,7 @@ class CKernel(Kernel):
             if formula is None or len(axes) > MOST_AXES or not draw.is_possible_on("cpu"):
                 left.append(draw)
                 continue
-            drawn.append(_distribution(formula))  # Alive until all is drawn, whatever the cache forgets.
+            drawn.append(_distribution(formula))  # Keeps it alive until all is drawn: the cache may drop it.
             unused = NO_AXES[len(axes) :]
             sizes, steps, strides = zip(*axes, strict=True)
             REQUEST.pack_into(

@@ -73,12 +73,12 @@ class Region:
         return held
 
     def put(self, whole: Tensor, held: Tensor) -> None:
-        """Copy what a tensor holds of the region into the whole, contiguous tensor."""
+        """Copy a tensor that holds the region into the whole, contiguous tensor."""
         for view, first, steps in self.blocks(held):
             whole.as_strided(view.shape, steps, first).copy_(view)
 
     def part(self, axis: int, repeats: int, start: int, size: int) -> Region:
-        """What this region holds of one part of the whole tensor.
+        """The region of one part of the whole tensor that lies in this region.
 
         Args:
             axis: Axis that is split into `repeats` equal pieces, of each of which the part has a range.
@@ -110,7 +110,7 @@ class Region:
         return True
 
     def blocks(self, held: Tensor) -> Iterator[tuple[Tensor, int, tuple[int, ...]]]:
-        """Views that tile what a tensor holds of the region.
+        """Views that tile a tensor that holds the region.
 
         Each comes with the row-major index of its first element in the whole tensor, and how much this index grows
         along each axis of the view.

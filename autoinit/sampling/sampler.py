@@ -108,7 +108,7 @@ class Sampler:
                     self._draw_together(alike[first : first + count])
 
     def draw_region(self, out: Tensor, key: Key, transform: Transform, region: Region) -> None:
-        """Fill the part of `out` that holds a region with what `draw_into` would give to that region of the whole."""
+        """Fill a tensor that holds a region with the values that `draw_into` gives to that region of the whole."""
         with self._left(
             [Draw(view, key, transform, first, steps) for view, first, steps in region.blocks(out)]
         ) as left:

@@ -59,7 +59,7 @@ def inverse_between(share: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def in_version1(transform: Transform) -> Transform:
-    """What version 1 has for the distribution of a transform; uniform values are the same in both.
+    """The transform of version 1 for the same distribution; uniform values are the same in both.
 
     Example:
         >>> from autoinit.sampling import NormalTransform
