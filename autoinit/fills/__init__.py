@@ -1,6 +1,5 @@
-"""What one tensor gets: a distribution in closed form, or a function of the whole tensor."""
+"""The values of one tensor: a distribution in closed form, or a function of the whole tensor."""
 
-from .blocks import Blocks as Blocks
 from .distributions import ComplexNormal as ComplexNormal
 from .distributions import Constant as Constant
 from .distributions import Normal as Normal
@@ -9,7 +8,8 @@ from .distributions import Uniform as Uniform
 from .fill import Elementwise as Elementwise
 from .fill import Fill as Fill
 from .fill import TensorSpec as TensorSpec
-from .padded import Padded as Padded
+from .mixtures import Blocks as Blocks
+from .mixtures import Padded as Padded
 from .whole import Custom as Custom
 from .whole import Dirac as Dirac
 from .whole import Eye as Eye

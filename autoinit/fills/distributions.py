@@ -18,26 +18,16 @@ REACH = 6.34
 
 @dataclass(frozen=True)
 class Constant(Fill):
-    """Every element equals `value`.
-
-    Example:
-        >>> import torch
-        >>> fill = Constant(0.5)
-        >>> fill.mean, fill.std, fill.cdf(torch.tensor([0.4, 0.5])).tolist()
-        (0.5, 0.0, [0.0, 1.0])
-    """
+    """Every element equals `value`."""
 
     value: float
 
     is_random = False
+    std = 0.0
 
     @property
     def mean(self) -> float:
         return self.value
-
-    @property
-    def std(self) -> float:
-        return 0.0
 
     def cdf(self, x: Tensor) -> Tensor:
         """P(element <= x): a step at `value`."""
@@ -53,13 +43,7 @@ class Constant(Fill):
 
 @dataclass(frozen=True)
 class Uniform(Elementwise):
-    """Uniform over [low, high].
-
-    Example:
-        >>> import torch
-        >>> Uniform(0.0, 2.0).cdf(torch.tensor([-1.0, 0.5, 3.0])).tolist()
-        [0.0, 0.25, 1.0]
-    """
+    """Uniform over [low, high]."""
 
     low: float
     high: float
@@ -85,13 +69,7 @@ class Uniform(Elementwise):
 
 @dataclass(frozen=True)
 class Normal(Elementwise):
-    """Normal with `mean` and `std`.
-
-    Example:
-        >>> import torch
-        >>> Normal(0.0, 2.0).cdf(torch.tensor([0.0])).tolist()
-        [0.5]
-    """
+    """Normal with `mean` and `std`."""
 
     mean: float
     std: float
@@ -158,7 +136,7 @@ class TruncNormal(Elementwise):
 
     @property
     def largest(self) -> float:
-        # What of the interval can be reached from its most probable value.
+        # The farthest that can be reached in the interval from its most probable value.
         peak, reach = min(max(self.loc, self.low), self.high), REACH * self.scale
         return max(abs(max(self.low, peak - reach)), abs(min(self.high, peak + reach)))
 
@@ -187,39 +165,29 @@ class ComplexNormal(Fill):
     """Complex normal around `mean`, with E|x - mean|**2 = std**2, as of `torch.nn.init.normal_` on complex tensors.
 
     Real and imaginary part are independent; each is normal with standard deviation `std / sqrt(2)`.
-
-    Example:
-        >>> print(ComplexNormal(0.0, 2.0).imaginary)
-        Normal(mean=0, std=1.41421)
     """
 
     mean: float
     std: float
 
-    is_random = True
-
     @property
     def real(self) -> Normal:
-        """What the real part gets."""
+        """Fill of the real part."""
         return Normal(self.mean, self.std / math.sqrt(2))
 
     @property
     def imaginary(self) -> Normal:
-        """What the imaginary part gets."""
+        """Fill of the imaginary part."""
         return Normal(0.0, self.std / math.sqrt(2))
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         # Numbers 2i and 2i + 1 of the stream are the parts of element i.
-        sampler.draw_into(torch.view_as_real(tensor), key_of(0), self._transform)
+        self.imaginary.write(torch.view_as_real(tensor), key_of, sampler)
         if self.mean:
             tensor.add_(self.mean)
 
     def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
-        pairs = Region(shape=(*region.shape, 2), runs=(*region.runs, (Run(0, 0, 2),)))
-        sampler.draw_region(torch.view_as_real(tensor), key_of(0), self._transform, pairs)
+        pairs = Region((*region.shape, 2), (*region.runs, (Run(0, 0, 2),)))
+        self.imaginary.write_region(torch.view_as_real(tensor), pairs, key_of, sampler)
         if self.mean:
             tensor.add_(self.mean)
-
-    @property
-    def _transform(self) -> NormalTransform:
-        return NormalTransform(0.0, self.imaginary.std)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,12 +20,12 @@ KeyOf = Callable[[int], Key]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """All that a scheme may know of a parameter: no values, no module.
+    """All that an initializer may know of a parameter: no values, no module.
 
     Args:
-        shape: the logical shape.
-        dtype: the parameter's dtype.
-        fans: its fans, or None where the shape has none.
+        shape: Logical shape.
+        dtype: Dtype of the parameter.
+        fans: Fans of the parameter, or None where the shape has none.
     """
 
     shape: tuple[int, ...]
@@ -34,75 +34,61 @@ class TensorSpec:
 
     @property
     def numel(self) -> int:
-        return int(torch.Size(self.shape).numel())
+        return math.prod(self.shape)
 
 
 class Fill(ABC):
-    """What one tensor gets. Immutable, comparable, printable; knows no parameter and no module.
+    """The values of one tensor. Immutable, comparable, printable; knows no parameter and no module.
 
     A fill whose distribution is known in closed form also has `mean`, `std` (of an element, before rounding to
     the parameter's dtype) and `cdf(x)`.
     """
 
     @property
-    @abstractmethod
     def is_random(self) -> bool:
         """Whether values depend on a seed."""
+        return True
 
     @abstractmethod
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
-        """Overwrite every element of `tensor`, which requires no grad and is of the sampler's device.
+        """Overwrite every element of a tensor that requires no grad.
 
         Args:
-            tensor: any floating or complex dtype, any strides.
-            key_of: the keys of this parameter's streams.
-            sampler: where random values come from.
+            tensor: Tensor of any floating or complex dtype and any strides, on the sampler's device.
+            key_of: Keys of this parameter's streams.
+            sampler: Source of random values.
         """
 
     def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
         """Give a tensor that holds a region of a larger one the values that `write` gives to the whole there.
 
-        Args:
-            tensor: The part, of the sampler's device.
-            region: The elements of the whole that it holds.
-            key_of: Keys of this parameter's streams.
-            sampler: Source of random values.
+        A fill of the whole tensor is computed whole; others draw only what the tensor holds.
         """
-        # A fill of the whole tensor is computed whole; others draw only what the part holds.
         whole = torch.empty(region.shape, dtype=tensor.dtype, device=tensor.device)
         self.write(whole, key_of, sampler)
         tensor.copy_(region.select(whole))
 
     def __str__(self) -> str:
-        # repr() is exact; a table has room for six digits.
-        shown = ", ".join(f"{f.name}={short(getattr(self, f.name))}" for f in fields(self) if f.repr)  # type: ignore[arg-type]
-        return f"{type(self).__name__}({shown})"
-
-
-def short(value: object) -> str:
-    """A number to six significant digits, anything else by its repr."""
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+        """Like the repr, which is exact, with six digits."""
+        values = ((f.name, getattr(self, f.name)) for f in fields(self) if f.repr)  # type: ignore[arg-type]
+        shown = (f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r}" for name, value in values)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
 
 class Elementwise(Fill):
     """A fill whose elements are independent and identically distributed."""
 
-    is_random = True
-
     if TYPE_CHECKING:
         # At run time a dataclass would take an inherited property for the default of the field of that name.
         @property
-        def mean(self) -> float:
-            """Expected value of an element."""
-
+        def mean(self) -> float: ...
         @property
-        def std(self) -> float:
-            """Standard deviation of an element."""
+        def std(self) -> float: ...
 
     @property
-    def largest(self) -> float | None:
-        """The largest magnitude that an element can have, if it is known: low precision may not reach so far."""
-        return None
+    @abstractmethod
+    def largest(self) -> float:
+        """The largest magnitude that an element can have: low precision may not reach so far."""
 
     @abstractmethod
     def cdf(self, x: Tensor) -> Tensor:
@@ -117,35 +103,3 @@ class Elementwise(Fill):
 
     def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
         sampler.draw_region(tensor, key_of(0), self.transform(), region)
-
-
-class Mixture(Fill):
-    """Fills of parts of one tensor. What is said of an element is meant over all parts, where every fill knows it."""
-
-    @property
-    @abstractmethod
-    def weighted(self) -> list[tuple[float, Any]]:
-        """The fills with the share of the elements that each has."""
-
-    @abstractmethod
-    def pieces(self, tensor: Tensor) -> Iterator[tuple[Fill, Tensor]]:
-        """What a tensor is tiled with, each piece with the one fill that it gets, in the shape that it is for."""
-
-    @property
-    def is_random(self) -> bool:
-        return any(fill.is_random for _, fill in self.weighted)
-
-    @property
-    def mean(self) -> float:
-        """Expected value of an element."""
-        return math.fsum(share * fill.mean for share, fill in self.weighted)
-
-    @property
-    def std(self) -> float:
-        """Standard deviation of an element."""
-        square = sum(share * (fill.std**2 + fill.mean**2) for share, fill in self.weighted)
-        return math.sqrt(max(square - self.mean**2, 0))
-
-    def cdf(self, x: Tensor) -> Tensor:
-        """P(element <= x)."""
-        return torch.stack([share * fill.cdf(x) for share, fill in self.weighted]).sum(0)

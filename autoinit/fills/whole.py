@@ -16,10 +16,7 @@ from .fill import Fill, KeyOf
 
 
 def normals(tensor: Tensor, shape: Sequence[int], std: float, key_of: KeyOf, sampler: Sampler) -> Tensor:
-    """Normals beside `tensor`, in float32 or in its own higher precision: whole-tensor schemes cost one such at least.
-
-    In version 1 of the definition no scheme computes in float64.
-    """
+    """Normal values in a new tensor, in float32 or, since version 2, in float64 if `tensor` has that precision."""
     dtype = torch.complex64 if tensor.is_complex() else torch.float32
     drawn = torch.empty(shape, dtype=dtype, device=tensor.device)
     fill: Fill = ComplexNormal(0.0, std) if tensor.is_complex() else Normal(0.0, std)
@@ -40,11 +37,7 @@ class Orthogonal(Fill):
     rows: int = field(repr=False)
     columns: int = field(repr=False)
 
-    is_random = True
-
-    @property
-    def mean(self) -> float:
-        return 0.0
+    mean = 0.0
 
     @property
     def std(self) -> float:
@@ -69,13 +62,10 @@ class Dirac(Fill):
     is_random = False
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
-        tensor.zero_()
-        out_per_group = tensor.shape[0] // self.groups
-        channels = torch.arange(min(out_per_group, tensor.shape[1]), device=tensor.device)
-        centre = tuple(size // 2 for size in tensor.shape[2:])
-        for group in range(self.groups):
-            position: tuple[Tensor | int, ...] = (group * out_per_group + channels, channels, *centre)
-            tensor[position] = 1
+        groups = tensor.zero_().view(self.groups, tensor.shape[0] // self.groups, *tensor.shape[1:])
+        channels = torch.arange(min(groups.shape[1:3]), device=tensor.device)
+        centres: tuple[Tensor | int, ...] = (channels, channels, *(size // 2 for size in tensor.shape[2:]))
+        groups.movedim(0, -1)[centres] = 1
 
 
 @dataclass(frozen=True)
@@ -96,15 +86,11 @@ class Sparse(Fill):
     scale: float
     rows: int = field(repr=False)
 
-    is_random = True
+    mean = 0.0
 
     @property
     def zeros_per_column(self) -> int:
         return math.ceil(self.sparsity * self.rows)
-
-    @property
-    def mean(self) -> float:
-        return 0.0
 
     @property
     def std(self) -> float:
@@ -121,30 +107,24 @@ class Sparse(Fill):
 
 @contextmanager
 def seeded(device: torch.device, seed: int) -> Iterator[None]:
-    """torch's generators for a device start from `seed` inside, and are afterwards as they were."""
-    if device.type in ("cpu", "meta"):
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed would seed accelerators too, at once or when they are first used.
-            torch.default_generator.manual_seed(seed)
-            yield
-        return
-    every = range(torch.get_device_module(device).device_count())
-    with torch.random.fork_rng(every, device_type=device.type):
-        torch.manual_seed(seed)
+    """Context with torch's generators for a device seeded, which puts their states back afterwards."""
+    is_cpu = device.type in ("cpu", "meta")
+    every = [] if is_cpu else range(torch.get_device_module(device).device_count())
+    with torch.random.fork_rng(every, device_type="cuda" if is_cpu else device.type):
+        # torch.manual_seed seeds accelerators too, at once or when they are first used.
+        (torch.default_generator.manual_seed if is_cpu else torch.manual_seed)(seed)
         yield
 
 
 @dataclass(frozen=True)
 class Custom(Fill):
-    """What a user's function writes in place. It sees torch's generators seeded from the parameter's key.
+    """Values that a user's function writes in-place. It sees torch's generators seeded from the parameter's key.
 
     The function works on a copy with the parameter's attributes, so one that raises leaves the parameter as it was.
     """
 
     function: Callable[..., object]
     arguments: Mapping[str, object]
-
-    is_random = True
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         copy = tensor.clone()

@@ -8,13 +8,14 @@ import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import torch
 
 from ..errors import warn
-from . import normal_quantile
-from .draws import DTYPES, Draw, Formula
+from .draws import DTYPES, Draw, Formula, Kernel, formula_of
+from .normal_quantile import AT_SEAM, LOG_2, LOG_LEVEL, LOG_POLES, POLES, SMOOTH, TAIL_LEVEL, TAIL_POLES
 
 LIBRARY = Path(__file__).parent / "_kernel.so"
 KERNEL_VERSION = 2
@@ -22,67 +23,39 @@ KERNEL_VERSION = 2
 VARIANTS = ("baseline", "avx2", "avx512")
 MOST_AXES = 8
 
-
-class _Side(ctypes.Structure):
-    _fields_ = (("inner", ctypes.c_float), ("rest", ctypes.c_float), ("below", ctypes.c_uint64))
-
-
-class _Distribution(ctypes.Structure):
-    _fields_ = (
-        ("numbers", ctypes.c_void_p),
-        ("first", ctypes.c_int64),
-        ("lower", _Side),
-        ("upper", _Side),
-        ("family", ctypes.c_int32),
-        *((name, ctypes.c_float) for name in ("step", "scale", "more_scale", "mean", "low", "high")),
-    )
-
-
 REQUEST = struct.Struct(f"@PPQQq{3 * MOST_AXES}qii")
 """`request` in kernel.h. Packing takes one call; setting the fields of a ctypes structure takes a dozen."""
 NO_AXES = (0,) * MOST_AXES
 
-COEFFICIENTS = (
-    normal_quantile.AT_SEAM,
-    *normal_quantile.SMOOTH,
-    *(number for pole in normal_quantile.POLES for number in pole),
-    normal_quantile.LOG_2,
-    normal_quantile.LOG_LEVEL,
-    *(number for pole in normal_quantile.LOG_POLES for number in pole),
-    normal_quantile.TAIL_LEVEL,
-    *(number for pole in normal_quantile.TAIL_POLES for number in pole),
-)
+DISTRIBUTION = struct.Struct("@PqffQffQi6f")
+"""`distribution` in kernel.h."""
+COEFFICIENTS = (AT_SEAM, *SMOOTH, *chain(*POLES), LOG_2, LOG_LEVEL, *chain(*LOG_POLES), TAIL_LEVEL, *chain(*TAIL_POLES))
 _coefficients = (ctypes.c_float * len(COEFFICIENTS))(*COEFFICIENTS)
 
 
 @dataclass(frozen=True)
-class Kernel:
+class CKernel(Kernel):
     """The loaded library.
 
     Args:
-        library: the loaded file.
-        variant: which instructions it uses: "baseline", "avx2" or "avx512".
+        library: The loaded file.
+        variant: The instructions that it uses: "baseline", "avx2" or "avx512".
     """
 
     library: ctypes.CDLL = field(repr=False)
     variant: str
 
-    @property
-    def variants(self) -> tuple[str, ...]:
-        """Instruction sets of the library that this processor supports."""
-        return VARIANTS[: self.library.autoinit_variants()]
-
     def draw(self, draws: Sequence[Draw]) -> list[Draw]:
         """Fill the tensors of all supported requests with shared threads; returns the unsupported ones."""
         requests = bytearray(REQUEST.size * len(draws))
-        drawn: list[_Distribution] = []
+        drawn: list[ctypes.Array[ctypes.c_char]] = []
         left = []
         for draw in draws:
-            formula, axes = Formula.of(draw.transform), draw.axes
+            formula, axes = formula_of(draw.transform), draw.axes
             if formula is None or len(axes) > MOST_AXES or not draw.is_possible_on("cpu"):
                 left.append(draw)
                 continue
-            drawn.append(_distribution(formula))  # Alive until all is drawn, whatever the cache forgets.
+            drawn.append(_distribution(formula))  # Keeps it alive until all is drawn: the cache may drop it.
             unused = NO_AXES[len(axes) :]
             sizes, steps, strides = zip(*axes, strict=True)
             REQUEST.pack_into(
@@ -98,7 +71,7 @@ class Kernel:
 
 
 @functools.lru_cache(maxsize=1)
-def kernel() -> Kernel | None:
+def kernel() -> CKernel | None:
     """Load the kernel; None if it was not built or cannot be used."""
     if not LIBRARY.exists() or sys.byteorder != "little":
         return None
@@ -116,14 +89,12 @@ def kernel() -> Kernel | None:
         )
         return None
     library.autoinit_make_table()
-    return Kernel(library, VARIANTS[library.autoinit_variants() - 1])
+    return CKernel(library, VARIANTS[library.autoinit_variants() - 1])
 
 
 @functools.lru_cache(maxsize=256)
-def _distribution(formula: Formula) -> _Distribution:
-    sides = {
-        name: _Side(side.inner, side.rest, side.below)
-        for name, side in (("lower", formula.lower), ("upper", formula.upper))
-    }
-    numbers = {name: getattr(formula, name) for name in ("first", "step", "scale", "more_scale", "mean", "low", "high")}
-    return _Distribution(numbers=ctypes.addressof(_coefficients), family=int(formula.is_normal), **sides, **numbers)
+def _distribution(formula: Formula) -> ctypes.Array[ctypes.c_char]:
+    is_normal, *numbers, (first, step, lower, upper) = formula
+    return ctypes.create_string_buffer(
+        DISTRIBUTION.pack(ctypes.addressof(_coefficients), first, *lower, *upper, is_normal, step, *numbers)
+    )

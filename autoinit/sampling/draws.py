@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .keys import Key
-from .normal_transforms import NormalTransform, TruncNormalTransform
-from .transforms import Transform, UniformTransform
-from .truncation import Side
+from .transforms import NormalTransform, Transform, UniformTransform, factors, within
+from .truncation import Places, float32
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 """Dtypes that kernels write, in the order of the enum in `kernel.h`."""
 
 
-@dataclass(frozen=True)
-class Draw:
+class Draw(NamedTuple):
     """A request to fill one tensor from a stream of random bits.
 
     Args:
@@ -40,8 +40,7 @@ class Draw:
         """Whether a kernel can write to the tensor: device, dtype, storage, no overlaps."""
         out = self.out
         is_plain = type(out) in (Tensor, torch.nn.Parameter) and out.device.type == device_type and not out.is_neg()
-        is_known = is_plain and out.dtype in DTYPES and (out.is_contiguous() or _is_apart(out))
-        return is_known and _has_memory(out)
+        return is_plain and out.dtype in DTYPES and _is_apart(out) and _has_memory(out)
 
     @property
     def axes(self) -> list[tuple[int, int, int]]:
@@ -57,52 +56,40 @@ class Draw:
         return axes
 
 
-NO_SIDE = Side(0.0, 0.0, 0)
+class Formula(NamedTuple):
+    """The numbers of a transform, as kernels take them.
 
-
-@dataclass(frozen=True)
-class Formula:
-    """The numbers of a transform.
-
-    Uniform: bits * scale * more_scale + mean. Normal: quantile(bits) * scale + mean, clamped.
-
-    Args:
-        is_normal: Normal or uniform.
-        scale: Factor, a float32.
-        more_scale: Second factor, for scales that would be subnormal.
-        mean: Summand, a float32.
-        low: Lower bound of the values.
-        high: Upper bound of the values.
-        first, step, lower, upper: See `truncation.Places`.
+    Uniform: bits * scale * more_scale + mean. Normal: quantile(bits) * scale + mean, clamped to [low, high].
     """
 
     is_normal: bool
     scale: float
-    more_scale: float = 1.0
-    mean: float = 0.0
+    more_scale: float
+    mean: float
     low: float = -math.inf
     high: float = math.inf
-    first: int = 0
-    step: float = 0.0
-    lower: Side = NO_SIDE
-    upper: Side = NO_SIDE
+    places: Places = Places()
 
-    @staticmethod
-    @functools.lru_cache(maxsize=256)
-    def of(transform: Transform) -> Formula | None:
-        """The formula of a transform, or None if kernels do not support it."""
-        if isinstance(transform, UniformTransform):
-            half, mean = transform.affine
-            if half < 2.0**-95:
-                return Formula(False, scale=2.0**-31, more_scale=half, mean=mean)
-            return Formula(False, scale=half * 2.0**-31, mean=mean)
-        if not isinstance(transform, (NormalTransform, TruncNormalTransform)):
-            return None
-        places = transform.places
-        low, high = getattr(transform, "low", -math.inf), getattr(transform, "high", math.inf)
-        return Formula(
-            True, transform.std, 1.0, transform.mean, low, high, places.first, places.step, places.lower, places.upper
-        )
+
+@functools.lru_cache(maxsize=256)
+def formula_of(transform: Transform) -> Formula | None:
+    """The formula of a transform, or None if kernels do not support it."""
+    if isinstance(transform, UniformTransform):
+        half, mean = within(transform.low, transform.high)
+        scale, more = (*factors(half), 1.0)[:2]
+        return Formula(False, scale, more, mean)
+    if isinstance(transform, NormalTransform):
+        mean, std, low, high = map(float32, (transform.mean, transform.std, transform.low, transform.high))
+        return Formula(True, std, 1.0, mean, low, high, transform.places)
+    return None
+
+
+class Kernel(ABC):
+    """Draws random values in one pass."""
+
+    @abstractmethod
+    def draw(self, draws: Sequence[Draw]) -> list[Draw]:
+        """Fill the tensors of all supported requests; returns the unsupported ones."""
 
 
 def _has_memory(tensor: Tensor) -> bool:
@@ -114,6 +101,8 @@ def _has_memory(tensor: Tensor) -> bool:
 
 def _is_apart(tensor: Tensor) -> bool:
     """Whether sizes and strides show that no two elements overlap."""
+    if tensor.is_contiguous():
+        return True
     reach = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size > 1:

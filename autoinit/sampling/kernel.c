@@ -1,4 +1,4 @@
-/* Draws values on the CPU in one pass: the same bits as `sampler.py`, `transforms.py` and `normal_transforms.py` give.
+/* Draws values on the CPU in one pass: the same bits as `sampler.py` and `transforms.py` give.
 
    Compiled once for each instruction set, as DRAW, and with -ffp-contract=off: each operation is rounded on its own.
    Plain C, whose loops compilers turn into vector instructions. */
@@ -11,16 +11,6 @@
 #define WORDS 1024 /* at a time, so that they and their values stay in the first-level cache */
 #define VALUES (2 * WORDS)
 #define GROUP 16 /* values that are searched for tails together */
-#define BLOCK_BITS 18
-
-extern uint64_t autoinit_table[1 << BLOCK_BITS];
-
-static inline uint64_t scattered(uint64_t number) {
-  uint64_t x = number * 0x9E3779B97F4A7C15u;
-  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-  return x ^ (x >> 31);
-}
 
 static void draw_words(const request *r, uint64_t first, int count, uint64_t *restrict out) {
   while (count > 0) {

@@ -8,6 +8,17 @@
 #define KERNEL_VERSION 2
 #define MOST_AXES 8
 #define PIECE (1 << 17) /* values that one thread takes at a time */
+#define BLOCK_BITS 18
+
+extern uint64_t autoinit_table[1 << BLOCK_BITS];
+
+/* SplitMix64 from seed 0. */
+static inline uint64_t scattered(uint64_t number) {
+  uint64_t x = number * 0x9E3779B97F4A7C15u;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+  return x ^ (x >> 31);
+}
 
 enum dtype { FLOAT32, BFLOAT16, FLOAT16 };
 enum family { UNIFORM, NORMAL };

@@ -6,20 +6,13 @@
 
 #include "kernel.h"
 
-#define TABLE (1 << 18)
-
-uint64_t autoinit_table[TABLE];
+uint64_t autoinit_table[1 << BLOCK_BITS];
 
 int32_t autoinit_kernel_version(void) { return KERNEL_VERSION; }
 
 /* Called once, by the thread that loads the library. */
 void autoinit_make_table(void) {
-  for (uint64_t number = 0; number < TABLE; number++) {
-    uint64_t x = number * 0x9E3779B97F4A7C15u;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    autoinit_table[number] = x ^ (x >> 31);
-  }
+  for (uint64_t number = 0; number < 1 << BLOCK_BITS; number++) autoinit_table[number] = scattered(number);
 }
 
 /* How many of the variants baseline, AVX2 and AVX-512 can run here. */
@@ -72,14 +65,14 @@ static void *work(void *shared) {
 
 /* Carry out requests on at most so many threads, the calling one included. Returns 0, or 1 if memory is short. */
 int32_t autoinit_draw(const request *requests, int64_t count, int32_t threads, int32_t variant) {
-  int64_t *ends = malloc((size_t)count * sizeof *ends), pieces = 0;
+  int64_t *ends = malloc((size_t)count * sizeof *ends), pieces = 0, values = 0;
   if (count && !ends) return 1;
-  for (int64_t i = 0; i < count; i++) ends[i] = pieces += (values_of(&requests[i]) + PIECE - 1) / PIECE;
+  for (int64_t i = 0; i < count; i++) {
+    values += values_of(&requests[i]);
+    ends[i] = pieces += (values_of(&requests[i]) + PIECE - 1) / PIECE;
+  }
   queue q = {variant_of(variant), requests, ends, pieces, 0};
-  /* A tensor smaller than a piece is too little work for a thread of its own. */
-  int64_t values = 0;
-  for (int64_t i = 0; i < count; i++) values += values_of(&requests[i]);
-  int64_t useful = values / PIECE;
+  int64_t useful = values / PIECE; /* A tensor smaller than a piece is too little work for a thread of its own. */
   int others = (int)((threads < useful ? threads : useful) - 1), started = 0;
   pthread_t *ids = others > 0 ? malloc((size_t)others * sizeof *ids) : NULL;
   /* Without more threads this one does it all. */

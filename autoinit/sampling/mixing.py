@@ -14,69 +14,46 @@ SECOND_MULTIPLIER = 0x94D049BB133111EB
 # Of the widely used 64-bit mixer that shifts by 32 throughout.
 MULTIPLIER = 0xD6E8FEB86659FD93
 
+MASK = (1 << 64) - 1
+
 
 def signed(word: int) -> int:
-    """The int64 with the same 64 bits: torch has no arithmetic on uint64.
+    """The int64 with the same low 64 bits: torch has no arithmetic on uint64.
 
     Example:
         >>> signed(2**64 - 1), signed(5)
         (-1, 5)
     """
-    word &= (1 << 64) - 1
-    return word - (1 << 64) if word >> 63 else word
-
-
-def splitmix64(states: Tensor) -> Tensor:
-    """The output of SplitMix64 for each state, in place.
-
-    Example:
-        >>> import torch
-        >>> hex(
-        ...     int(splitmix64(torch.tensor([signed(GAMMA)]))) % 2**64
-        ... )  # the first output for seed 0
-        '0xe220a8397b1dcdaf'
-    """
-    _xor_shift(states, 30)
-    states.mul_(signed(FIRST_MULTIPLIER))
-    _xor_shift(states, 27)
-    states.mul_(signed(SECOND_MULTIPLIER))
-    _xor_shift(states, 31)
-    return states
-
-
-def _xor_shift(words: Tensor, by: int) -> None:
-    # The mask makes torch's arithmetic shift a logical one, without which the step loses the sign bit.
-    words.bitwise_xor_((words >> by).bitwise_and_((1 << (64 - by)) - 1))
+    return ((word + (1 << 63)) & MASK) - (1 << 63)
 
 
 def scattered(numbers: Tensor) -> Tensor:
-    """The outputs of SplitMix64 from seed 0 with these numbers, in place; number 0 gives 0.
+    """The outputs of SplitMix64 from seed 0 with these numbers, in-place; number 0 gives 0.
 
     Example:
         >>> import torch
         >>> scattered(torch.arange(3)).tolist()
         [0, -2152535657050944081, 7960286522194355700]
     """
-    return splitmix64(numbers.mul_(signed(GAMMA)))
+    numbers.mul_(signed(GAMMA))
+    for shift, multiplier in ((30, FIRST_MULTIPLIER), (27, SECOND_MULTIPLIER), (31, 1)):
+        # The mask makes torch's arithmetic shift a logical one.
+        numbers.bitwise_xor_((numbers >> shift).bitwise_and_(MASK >> shift)).mul_(signed(multiplier))
+    return numbers
 
 
 def scattered_number(number: int) -> int:
     """`scattered` for one number, as a 64-bit word in a Python integer."""
-    mask = (1 << 64) - 1
-    word = number * GAMMA & mask
-    word = (word ^ word >> 30) * FIRST_MULTIPLIER & mask
-    word = (word ^ word >> 27) * SECOND_MULTIPLIER & mask
+    word = number * GAMMA & MASK
+    word = (word ^ word >> 30) * FIRST_MULTIPLIER & MASK
+    word = (word ^ word >> 27) * SECOND_MULTIPLIER & MASK
     return word ^ word >> 31
-
-
-def fold(words: Tensor) -> None:
-    """`word ^ (word >>> 32)` in-place: one pass over the low halves instead of shift, mask and xor."""
-    halves = words.view(torch.int32).view(-1, 2)
-    halves[:, 0].bitwise_xor_(halves[:, 1])
 
 
 def finish(words: Tensor) -> None:
     """The last three mixing steps of a word, in-place: fold, multiply, fold. A bijection."""
-    fold(words)
+    low, high = words.view(torch.int32).view(-1, 2).unbind(1)
+    # `word ^ (word >>> 32)`, in one pass over the low halves instead of shift, mask and xor.
+    low.bitwise_xor_(high)
     words.mul_(signed(MULTIPLIER))
-    fold(words)
+    low.bitwise_xor_(high)

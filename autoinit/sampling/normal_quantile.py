@@ -55,8 +55,7 @@ TAIL_POLES = (
 def central_(places: Tensor) -> None:
     """Quantiles of places in [0, 1), in-place: exact up to 1 - SEAM, and AT_SEAM beyond.
 
-    Args:
-        places: float32; twice the probability between the median and the quantile.
+    A place is twice the probability between the median and the quantile, as a float32.
 
     Example:
         >>> import torch
@@ -78,10 +77,7 @@ def central_(places: Tensor) -> None:
 
 
 def outer(rests: Tensor) -> Tensor:
-    """Quantiles of places given by their distance from 1: exact below SEAM, and AT_SEAM above.
-
-    Args:
-        rests: float32, normal numbers: twice the probability beyond the quantile.
+    """Quantiles of places given by their distance from 1, as normal float32: exact below SEAM, and AT_SEAM above.
 
     Example:
         >>> outer(torch.tensor([0.5, 2.0**-10, 2.0**-33])).tolist()
@@ -100,9 +96,8 @@ def outer(rests: Tensor) -> Tensor:
 
 
 def _pole(pole: tuple[float, float], at: Tensor) -> Tensor:
-    numerator, shift = pole
-    below = at + shift
-    return torch.div(torch.tensor(numerator, dtype=torch.float32, device="cpu"), below, out=below)
+    below = at + pole[1]
+    return torch.div(torch.tensor(pole[0], dtype=torch.float32, device="cpu"), below, out=below)
 
 
 def _sum_of_poles(poles: Sequence[tuple[float, float]], at: Tensor) -> Tensor:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+def row_major(shape: Sequence[int]) -> tuple[int, ...]:
+    """Increment of the row-major index along each axis."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 class Run(NamedTuple):
@@ -27,7 +32,7 @@ class Run(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Region:
     """Elements of a tensor that some runs along each axis select.
 
@@ -53,12 +58,7 @@ class Region:
         for along in (list(filter(None, each)) for each in ranges):
             starts = itertools.accumulate(map(len, along), initial=0)
             runs.append(tuple(Run(each.start, at, len(each)) for each, at in zip(along, starts, strict=False)))
-        return cls(shape=tuple(shape), runs=tuple(runs))
-
-    @cached_property
-    def strides(self) -> tuple[int, ...]:
-        """Distance of neighbours along each axis in the whole tensor, in row-major order."""
-        return tuple(math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+        return cls(tuple(shape), tuple(runs))
 
     @cached_property
     def size(self) -> tuple[int, ...]:
@@ -66,28 +66,22 @@ class Region:
         return tuple(sum(run.size for run in runs) for runs in self.runs)
 
     def select(self, whole: Tensor) -> Tensor:
-        """The region of a whole tensor: a view if there is one run along each axis, otherwise a copy."""
-        for axis, runs in enumerate(self.runs):
-            pieces = [whole.narrow(axis, run.start, run.size) for run in runs]
-            if len(pieces) > 1:
-                whole = torch.cat(pieces, axis)
-            else:
-                whole = pieces[0] if pieces else whole.narrow(axis, 0, 0)
-        return whole
+        """Copy the region of a whole, contiguous tensor."""
+        held = torch.empty(self.size, dtype=whole.dtype, device=whole.device)
+        for view, first, steps in self.blocks(held):
+            view.copy_(whole.as_strided(view.shape, steps, first))
+        return held
 
     def put(self, whole: Tensor, held: Tensor) -> None:
-        """Copy what a tensor holds of the region into the whole tensor."""
-        for along in itertools.product(*self.runs):
-            to, of = whole, held
-            for axis, run in enumerate(along):
-                to, of = to.narrow(axis, run.start, run.size), of.narrow(axis, run.at, run.size)
-            to.copy_(of)
+        """Copy a tensor that holds the region into the whole, contiguous tensor."""
+        for view, first, steps in self.blocks(held):
+            whole.as_strided(view.shape, steps, first).copy_(view)
 
     def part(self, axis: int, repeats: int, start: int, size: int) -> Region:
-        """What this region holds of one part of the whole tensor.
+        """The region of one part of the whole tensor that lies in this region.
 
         Args:
-            axis: The axis that is split: into `repeats` equal pieces, of each of which the part has a range.
+            axis: Axis that is split into `repeats` equal pieces, of each of which the part has a range.
             repeats: Number of those pieces.
             start: First position of the part in each piece.
             size: Number of positions of the part in each piece.
@@ -97,41 +91,42 @@ class Region:
             ((Run(start=1, at=0, size=1), Run(start=2, at=2, size=2)),)
         """
         length = self.shape[axis] // repeats
-        runs = []
-        for run in self.runs[axis]:
-            for piece in range(run.start // length, -(-(run.start + run.size) // length)):
-                first = piece * length + start
-                low, high = max(run.start, first), min(run.start + run.size, first + size)
-                if low < high:
-                    runs.append(Run(piece * size + low - first, run.at + low - run.start, high - low))
-        shape = (*self.shape[:axis], repeats * size, *self.shape[axis + 1 :])
-        return replace(self, shape=shape, runs=(*self.runs[:axis], tuple(runs), *self.runs[axis + 1 :]))
+        along = []
+        for run, piece in itertools.product(self.runs[axis], range(repeats)):
+            first = piece * length + start
+            low, high = max(run.start, first), min(run.start + run.size, first + size)
+            if low < high:
+                along.append(Run(piece * size + low - first, run.at + low - run.start, high - low))
+        shape, runs = list(self.shape), list(self.runs)
+        shape[axis], runs[axis] = repeats * size, tuple(along)
+        return Region(tuple(shape), tuple(runs))
 
     def meets(self, first: int, last: int) -> bool:
         """Whether the region may hold elements between two corners, given by their row-major indices in the whole."""
-        for stride, size, runs in zip(self.strides, self.shape, self.runs, strict=True):
+        for stride, size, runs in zip(row_major(self.shape), self.shape, self.runs, strict=True):
             low, high = first // stride % size, last // stride % size
             if not any(run.start <= high and low < run.start + run.size for run in runs):
                 return False
         return True
 
     def blocks(self, held: Tensor) -> Iterator[tuple[Tensor, int, tuple[int, ...]]]:
-        """Views that tile what a tensor holds of the region.
+        """Views that tile a tensor that holds the region.
 
         Each comes with the row-major index of its first element in the whole tensor, and how much this index grows
         along each axis of the view.
         """
+        strides = row_major(self.shape)
         for along in itertools.product(*map(progressions, self.runs)):
             view, first, steps = held, 0, []
             # From the last axis on, so that the numbers of earlier axes stay.
-            for axis, stride in reversed(tuple(enumerate(self.strides))):
+            for axis in reversed(range(len(strides))):
                 run, count, step, step_at = along[axis]
                 view = view.narrow(axis, run.at, (count - 1) * step_at + run.size)
-                first += run.start * stride
-                steps.append(stride)
+                first += run.start * strides[axis]
+                steps.append(strides[axis])
                 if count > 1:
                     view = view.unfold(axis, run.size, step_at).movedim(-1, axis + 1)
-                    steps.append(step * stride)
+                    steps.append(step * strides[axis])
             yield view, first, tuple(reversed(steps))
 
 

@@ -1,6 +1,6 @@
 """The Triton kernel: on a GPU, one pass from numbers to values, and one launch for all tensors of a distribution.
 
-Its operations are those of `kernel.c`, `normal_quantile.py` and `normal_transforms.py` in the same order, none of them
+Its operations are those of `kernel.c`, `normal_quantile.py` and `transforms.py` in the same order, none of them
 fused, so the bits are the same.
 """
 
@@ -17,7 +17,7 @@ import triton.language as tl
 
 from ..errors import warn
 from . import mixing, normal_quantile
-from .draws import DTYPES, Draw, Formula
+from .draws import DTYPES, Draw, Formula, Kernel, formula_of
 from .mixing import signed
 
 WORDS = 512
@@ -34,14 +34,10 @@ GAMMA, MULTIPLIER = tl.constexpr(mixing.GAMMA), tl.constexpr(mixing.MULTIPLIER)
 FIRST_MULTIPLIER = tl.constexpr(mixing.FIRST_MULTIPLIER)
 SECOND_MULTIPLIER = tl.constexpr(mixing.SECOND_MULTIPLIER)
 
-AT_SEAM, SMOOTH, POLES = (
-    tl.constexpr(normal_quantile.AT_SEAM),
-    tl.constexpr(normal_quantile.SMOOTH),
-    tl.constexpr(normal_quantile.POLES),
-)
+AT_SEAM, SMOOTH = tl.constexpr(normal_quantile.AT_SEAM), tl.constexpr(normal_quantile.SMOOTH)
+POLES, TAIL_LEVEL = tl.constexpr(normal_quantile.POLES), tl.constexpr(normal_quantile.TAIL_LEVEL)
 LOG_2, LOG_LEVEL = tl.constexpr(normal_quantile.LOG_2), tl.constexpr(normal_quantile.LOG_LEVEL)
 LOG_POLES, TAIL_POLES = tl.constexpr(normal_quantile.LOG_POLES), tl.constexpr(normal_quantile.TAIL_POLES)
-TAIL_LEVEL = tl.constexpr(normal_quantile.TAIL_LEVEL)
 
 
 @triton.jit
@@ -161,7 +157,7 @@ def _draw(
     tl.store(out + place, values.to(OUT), mask=(element >= 0) & (element < count))
 
 
-class TritonKernel:
+class TritonKernel(Kernel):
     """Draws on CUDA; on the CPU if Triton is interpreted (`TRITON_INTERPRET=1`)."""
 
     def __init__(self) -> None:
@@ -172,34 +168,39 @@ class TritonKernel:
         alike: dict[tuple[Formula, torch.dtype, int], list[Draw]] = {}
         left = []
         for draw in draws:
-            formula, axes = Formula.of(draw.transform) if self._works else None, len(draw.axes)
+            formula, axes = formula_of(draw.transform), len(draw.axes)
             if formula is None or axes > MOST_AXES or not draw.is_possible_on(draw.out.device.type):
                 left.append(draw)
             elif draw.out.numel():
                 alike.setdefault((formula, draw.out.dtype, axes), []).append(draw)
         for (formula, dtype, axes), together in alike.items():
-            if not self._try(together, formula, OUTS[DTYPES.index(dtype)], axes):
+            try:  # The first launch compiles, which needs a C compiler and a supported GPU.
+                if self._works:
+                    _launch(together, formula, OUTS[DTYPES.index(dtype)], axes)
+            except Exception as error:
+                if together[0].out.device.type == "cpu":  # Interpreted, in a test.
+                    raise
+                self._works = False
+                warn(
+                    f"Triton cannot be used ({type(error).__name__}: {error}). The same values are drawn without it, "
+                    "more slowly."
+                )
+            if not self._works:
                 left += together
         return left
 
-    def _try(self, draws: Sequence[Draw], formula: Formula, out: Any, axes: int) -> bool:
-        """Launch, and report success: the first launch compiles, which needs a C compiler and a supported GPU."""
-        try:
-            _launch(draws, formula, out, axes)
-        except Exception as error:
-            if draws[0].out.device.type == "cpu":  # Interpreted, in a test.
-                raise
-            self._works = False
-            warn(
-                f"Triton cannot be used ({type(error).__name__}: {error}). The same values are drawn without it, more "
-                "slowly."
-            )
-        return self._works
+
+KERNEL = TritonKernel()
 
 
 def _launch(draws: Sequence[Draw], formula: Formula, out: Any, axes: int) -> None:
-    device = draws[0].out.device
-    jobs = torch.tensor(_jobs(draws), dtype=torch.int64, device="cpu")
+    device, places = draws[0].out.device, formula.places
+    rows = []
+    for draw in draws:
+        row = [draw.out.data_ptr(), signed(draw.key.offset), signed(draw.key.twist), draw.first, draw.out.numel(), 0]
+        row += [number for axis in draw.axes for number in axis]
+        rows.append(row + [0] * (COLUMNS - len(row)))
+    jobs = torch.tensor(rows, dtype=torch.int64, device="cpu")
     programs = jobs[:, 4].add(jobs[:, 3] & 1 if axes == 1 else 0).add(2 * WORDS - 1) // (2 * WORDS)
     jobs[:, 5] = programs.cumsum(0) - programs
     jobs, programs = jobs.to(device), programs.to(device)
@@ -207,19 +208,9 @@ def _launch(draws: Sequence[Draw], formula: Formula, out: Any, axes: int) -> Non
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         _draw[(len(owners),)](
             jobs, owners, formula.scale, formula.more_scale, formula.mean, formula.low, formula.high,
-            formula.first, formula.step, formula.lower.inner, formula.lower.rest, formula.lower.below,
-            formula.upper.inner, formula.upper.rest, formula.upper.below,
-            OUT=out, IS_NORMAL=formula.is_normal, HAS_TAIL=bool(formula.lower.below or formula.upper.below),
+            places.first, places.step, *places.lower, *places.upper,
+            OUT=out, IS_NORMAL=formula.is_normal, HAS_TAIL=bool(places.lower.below or places.upper.below),
             HAS_MORE=formula.more_scale != 1.0, HAS_MEAN=formula.mean != 0.0,
             HAS_BOUNDS=formula.low > -math.inf or formula.high < math.inf,
             AXES=axes, WORDS=WORDS, COLUMNS=COLUMNS, **OPTIONS,
         )  # fmt: skip
-
-
-def _jobs(draws: Sequence[Draw]) -> list[list[int]]:
-    rows = []
-    for draw in draws:
-        row = [draw.out.data_ptr(), signed(draw.key.offset), signed(draw.key.twist), draw.first, draw.out.numel(), 0]
-        row += [number for axis in draw.axes for number in axis]
-        rows.append(row + [0] * (COLUMNS - len(row)))
-    return rows

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 from functools import lru_cache
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from .normal_quantile import SEAM
 
@@ -23,11 +22,7 @@ _CONTEXT = Context(prec=50, Emin=-(10**17), Emax=10**17)
 
 def float32(value: float | Decimal) -> float:
     """Round a number to the nearest float32."""
-    try:
-        rounded: float = struct.unpack("f", struct.pack("f", value))[0]
-    except OverflowError:
-        rounded = math.copysign(math.inf, value)
-    return rounded
+    return ctypes.c_float(float(value)).value
 
 
 def exactly(function: Callable[..., T]) -> Callable[..., T]:
@@ -63,40 +58,34 @@ def two_tails(z: Decimal) -> Decimal:
     return 2 * (-z * z / 2).exp() / (2 * PI).sqrt() * mills(z)
 
 
-@dataclass(frozen=True)
-class Side:
-    """How random bits map to places on one side of the median; all fields but `below` are float32.
+class Side(NamedTuple):
+    """How random bits map to places on one side of the median.
 
     Args:
-        inner: place of the bits next to the median.
-        rest: how far the place of the outermost bits is from 1.
-        below: bits that are so few from the outermost are in the tail.
+        inner: Place of the bits next to the median, a float32.
+        rest: Distance from 1 of the place of the outermost bits, a float32.
+        below: Number of outermost bits in the tail.
     """
 
-    inner: float
-    rest: float
-    below: int
+    inner: float = 0.0
+    rest: float = 0.0
+    below: int = 0
 
 
-@dataclass(frozen=True)
-class Places:
+class Places(NamedTuple):
     """How 32-bit integers map evenly to places in an interval of (-1, 1), from the median outwards.
 
     Args:
-        first: the least bits, as a signed integer, that are above the median.
-        step: distance of neighbours, a float32.
-        lower: the side below the median.
-        upper: the side above it.
+        first: Least bits above the median, as a signed integer.
+        step: Distance of neighbours, a float32.
+        lower: Side below the median.
+        upper: Side above the median.
     """
 
-    first: int
-    step: float
-    lower: Side
-    upper: Side
-
-    @property
-    def is_symmetric(self) -> bool:
-        return self.first == 0 and self.lower == self.upper
+    first: int = 0
+    step: float = 0.0
+    lower: Side = Side()
+    upper: Side = Side()
 
 
 @exactly
@@ -108,17 +97,12 @@ def places_between(mean: float, std: float, low: float, high: float) -> Places:
         >>> places.first, places.step == 2**-31, places.upper.rest == 2**-32
         (0, True, True)
     """
-    alpha, beta = standardized(mean, std, low, high)
+    alpha, beta = ((Decimal(bound) - Decimal(mean)) / Decimal(std) for bound in (low, high))
     rest_low, rest_high = two_tails(-alpha), two_tails(beta)
     bottom, step = rest_low - 1, (2 - rest_high - rest_low) / 2**32
     crossing = min(max(math.ceil(-bottom / step - HALF), 0), 2**32)
     inner = bottom + (crossing + HALF) * step
     return Places(crossing - 2**31, float32(step), _side(step - inner, rest_low, step), _side(inner, rest_high, step))
-
-
-def standardized(mean: float, std: float, low: float, high: float) -> tuple[Decimal, Decimal]:
-    """Bounds as distances from the mean, in standard deviations."""
-    return (Decimal(low) - Decimal(mean)) / Decimal(std), (Decimal(high) - Decimal(mean)) / Decimal(std)
 
 
 def _side(inner: Decimal, beyond: Decimal, step: Decimal) -> Side:
@@ -127,15 +111,14 @@ def _side(inner: Decimal, beyond: Decimal, step: Decimal) -> Side:
     return Side(float32(inner), rest, min(max(below, 0), 2**32))
 
 
-@dataclass(frozen=True)
-class Excess:
+class Excess(NamedTuple):
     """Polynomial for the distance from the nearer bound, where both bounds are on one side of the mean.
 
     Args:
-        share: of what lies beyond the nearer bound, the part that lies between the two.
-        is_log: whether the argument is `-log(1 - y * share)`, and not the share y of the interval itself.
-        largest: the largest argument.
-        coefficients: Chebyshev's, of the excess over the argument, between 0 and the largest.
+        share: Part of the probability beyond the nearer bound that lies between the two.
+        is_log: Whether the argument is `-log(1 - y * share)` instead of the share y of the interval itself.
+        largest: Largest argument.
+        coefficients: Chebyshev coefficients of the excess over the argument, between 0 and the largest.
     """
 
     share: float
@@ -150,7 +133,7 @@ NODES = 16
 @exactly
 def excess_between(mean: float, std: float, low: float, high: float) -> Excess:
     """Fit the polynomial for two bounds on one side of the mean, in standard deviations."""
-    alpha, beta = standardized(mean, std, low, high)
+    alpha, beta = ((Decimal(bound) - Decimal(mean)) / Decimal(std) for bound in (low, high))
     near, far = (alpha, beta) if alpha > 0 else (-beta, -alpha)
     beyond = (-_log_ratio(near, far - near)).exp() if far.is_finite() else Decimal(0)
     share = 1 - beyond

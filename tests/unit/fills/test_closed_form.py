@@ -60,28 +60,23 @@ def test_a_std_that_is_off_by_5_percent_is_found_among_sixty_tensors(generator: 
     assert {deviation.fqn for deviation in found} == {"wrong"}
 
 
-def test_a_mean_that_is_off_is_found(generator: torch.Generator) -> None:
-    found = deviations({"wrong": normal(generator) + 0.1 * STD}, {"wrong": Normal(0.0, STD)})
-    assert "mean" in {deviation.test for deviation in found}
-
-
-def test_a_uniform_distribution_of_the_std_of_a_normal_one_is_found(generator: torch.Generator) -> None:
-    found = deviations({"wrong": uniform(generator)}, {"wrong": Normal(0.0, STD)})
-    assert "shape" in {deviation.test for deviation in found}
-    assert "mean" not in {deviation.test for deviation in found}
-
-
-def test_a_missing_truncation_is_found_by_what_lies_outside(generator: torch.Generator) -> None:
-    found = deviations({"wrong": normal(generator)}, {"wrong": TRUNCATED})
-    assert {"range", "variance"} <= {deviation.test for deviation in found}
-    # The same where the variance has been made up for.
-    found = deviations({"wrong": normal(generator, std=TRUNCATED.std)}, {"wrong": TRUNCATED})
-    assert "range" in {deviation.test for deviation in found}
-
-
-def test_a_truncation_that_nobody_asked_for_is_found(generator: torch.Generator) -> None:
-    assert deviations({"wrong": truncated(generator)}, {"wrong": Normal(0.0, STD)})
-    assert deviations({"wrong": truncated(generator)}, {"wrong": Normal(0.0, TRUNCATED.std)})
+@pytest.mark.parametrize(
+    ("values", "fill", "tests", "others"),
+    [
+        (lambda generator: normal(generator) + 0.1 * STD, Normal(0.0, STD), {"mean"}, set()),
+        (uniform, Normal(0.0, STD), {"shape"}, {"mean"}),
+        (normal, TRUNCATED, {"range", "variance"}, set()),
+        (lambda generator: normal(generator, std=TRUNCATED.std), TRUNCATED, {"range"}, set()),
+        (truncated, Normal(0.0, STD), {"variance"}, {"mean"}),
+        (truncated, Normal(0.0, TRUNCATED.std), {"shape"}, {"mean"}),
+    ],
+    ids=["mean", "uniform", "not truncated", "not truncated, same std", "truncated", "truncated, same std"],
+)
+def test_another_distribution_is_found(
+    generator: torch.Generator, values: Callable[..., Tensor], fill: Fill, tests: set[str], others: set[str]
+) -> None:
+    found = {deviation.test for deviation in deviations({"wrong": values(generator)}, {"wrong": fill})}
+    assert tests <= found and not found & others
 
 
 def test_constants_are_compared_bit_by_bit() -> None:

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from autoinit.sampling import NormalTransform, Region, Sampler, TailTransform, Transform, derive_key, sampler
-from autoinit.sampling.regions import Run, progressions
 from autoinit.sampling.sampler import BLOCK
 
 CPU = torch.device("cpu")
@@ -56,21 +55,25 @@ def taken(region: Region, whole: Tensor) -> Tensor:
     return whole
 
 
+def empty_for(region: Region, dtype: torch.dtype, turned: bool, device: torch.device = CPU) -> Tensor:
+    """A tensor for a region, turned if its axes lie in memory in the opposite order."""
+    if not turned:
+        return torch.empty(region.size, dtype=dtype, device=device)
+    axes = tuple(range(len(region.size)))[::-1]
+    return torch.full(region.size[::-1], -9.0, dtype=dtype, device=device).permute(axes)
+
+
 def numbers(shape: Sequence[int]) -> Tensor:
     return torch.arange(math.prod(shape)).view(tuple(shape))
 
 
 @given(region=regions())
-def test_a_region_knows_its_elements(region: Region) -> None:
-    expected = taken(region, numbers(region.shape))
+def test_a_region_knows_its_elements_and_blocks_tile_them(region: Region) -> None:
+    whole = numbers(region.shape)
+    expected = taken(region, whole)
     assert region.size == tuple(expected.shape)
-    assert torch.equal(region.select(numbers(region.shape)), expected)
-
-
-@given(region=regions())
-def test_blocks_tile_a_region_and_know_their_indices(region: Region) -> None:
-    expected = taken(region, numbers(region.shape))
-    found = torch.full(region.size, -1)
+    assert torch.equal(region.select(whole), expected)
+    found, again = torch.full(region.size, -1), torch.full(region.shape, -1)
     for view, first, steps in region.blocks(found):
         assert view.eq(-1).all()
         index = torch.tensor(first)
@@ -78,23 +81,13 @@ def test_blocks_tile_a_region_and_know_their_indices(region: Region) -> None:
             index = index.unsqueeze(-1) + torch.arange(size) * step
         view.copy_(index)
     assert torch.equal(found, expected)
+    region.put(again, found)
+    assert torch.equal(again, torch.where(torch.isin(whole, expected), whole, -1))
 
 
 def test_equal_runs_at_equal_distances_are_one_block() -> None:
     region = Region.of_ranges((4096, 8), [[range(start, start + 2) for start in range(0, 4096, 8)], [range(8)]])
     assert len(list(region.blocks(torch.empty(region.size)))) == 1
-
-
-@given(places=st.integers(1, 30).flatmap(ranges))
-@example([range(2), range(4, 6), range(9, 11)])
-def test_progressions_give_the_runs_again(places: list[range]) -> None:
-    (runs,) = Region.of_ranges((30,), [places]).runs
-    again = [
-        Run(first.start + number * step, first.at + number * step_at, first.size)
-        for first, count, step, step_at in progressions(runs)
-        for number in range(count)
-    ]
-    assert again == list(runs)
 
 
 @given(region=regions(), corners=st.tuples(st.integers(0, 8), st.integers(0, 8)))
@@ -123,10 +116,7 @@ def test_a_region_draws_what_the_whole_has_there(
 ) -> None:
     whole = torch.empty(region.shape)
     Sampler(CPU, use_kernel=False).draw_into(whole, KEY, transform)
-    axes = tuple(range(len(region.size)))[::-1]
-    out = (
-        torch.full(region.size[::-1], -9.0, dtype=dtype).permute(axes) if turned else torch.empty(region.size).to(dtype)
-    )
+    out = empty_for(region, dtype, turned)
     Sampler(CPU, piece, use_kernel=False).draw_region(out, KEY, transform, region)
     assert torch.equal(out, taken(region, whole).to(dtype))
 

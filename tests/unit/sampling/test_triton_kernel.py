@@ -31,9 +31,10 @@ from autoinit.sampling import (
     truncated_normal,
 )
 from autoinit.sampling.draws import Draw
-from autoinit.sampling.sampler import BLOCK, row_major
+from autoinit.sampling.regions import row_major
+from autoinit.sampling.sampler import BLOCK
 from tests.unit.sampling.test_c_kernel import CPU, DTYPES, KEY, TRANSFORMS, by_operators, same_bits, starts, transforms
-from tests.unit.sampling.test_regions import regions
+from tests.unit.sampling.test_regions import empty_for, regions
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 if importlib.util.find_spec("triton") is None or not (IS_INTERPRETED or torch.cuda.is_available()):
@@ -71,13 +72,7 @@ def test_any_range(transform: Transform, first: int, count: int) -> None:
 @given(region=regions(), transform=transforms, dtype=st.sampled_from(DTYPES), turned=st.booleans())
 @example(Region.of_ranges((5, 7), [[range(5)], [range(1, 4)]]), TRANSFORMS[3], torch.float32, False)
 def test_any_region_in_any_layout(region: Region, transform: Transform, dtype: torch.dtype, turned: bool) -> None:
-    axes = tuple(range(len(region.size)))[::-1]
-    right, out = (
-        torch.empty(region.size[::-1], dtype=dtype, device=device).permute(axes)
-        if turned
-        else torch.empty(region.size, dtype=dtype, device=device)
-        for device in (CPU, DEVICE)
-    )
+    right, out = (empty_for(region, dtype, turned, device) for device in (CPU, DEVICE))
     Sampler(CPU, use_kernel=False).draw_region(right, KEY, transform, region)
     draws = [Draw(view, KEY, transform, first, steps) for view, first, steps in region.blocks(out)]
     left = TritonKernel().draw(draws)
