@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..construction import AUTOINIT, Content, Origin, Place, Watch, current_watch, has_memory, plain
+from ..construction import AUTOINIT, Content, Place, Watch, current_watch, has_memory, plain
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..planning import (
@@ -179,7 +179,7 @@ class Application:
         place = Place.of(sys._getframe(2))
         for fqn, outcome in self.outcomes.items():
             for tensor in self._stored(fqn) if outcome in (FILLED, OWN) else ():
-                content = Content(AUTOINIT, (watch.record.writer,), Origin.DATA, place=place, reason="initialized")
+                content = Content(AUTOINIT, (watch.record.writer,), True, place=place, reason="initialized")
                 watch.record.note_written(tensor, content)
 
 

@@ -1,14 +1,13 @@
-"""The construction record: what was written to every piece of memory that a block saw made, and where it came from."""
+"""The construction record: what was written to every storage that a block saw made, and where it came from."""
 
 from .content import AUTOINIT as AUTOINIT
 from .content import Content as Content
-from .content import Origin as Origin
 from .content import Place as Place
-from .generators import ACCELERATORS as ACCELERATORS
 from .memory import Region as Region
 from .operators import Call as Call
 from .operators import operator_of as operator_of
 from .operators import tensors_in as tensors_in
+from .postponed import ACCELERATORS as ACCELERATORS
 from .postponed import Postponed as Postponed
 from .record import ConstructionRecord as ConstructionRecord
 from .record import has_memory as has_memory

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import lru_cache
 from types import CodeType, FrameType
 
@@ -15,22 +14,11 @@ import wrapt
 from ..errors import PACKAGE
 
 INTERNAL = (*(os.path.dirname(path) + os.sep for path in (torch.__file__, wrapt.__file__)), PACKAGE)
-"""Code between the line that a user wrote and the operator that it led to."""
-
-
+"""Code between the user's line and the operator that it led to."""
 AUTOINIT = "autoinit"
 """The operator of what autoinit itself has written."""
 PART = "part"
-"""The operator of a piece of other content."""
-
-
-class Origin(Enum):
-    """Where values came from (contract O1)."""
-
-    INITIALIZATION = "initialization"
-    """Numbers, random draws, and what was computed from these in the block."""
-    DATA = "data"
-    """Everything else: files, NumPy, memory from before the block, other processes, gradients."""
+"""The operator of a part of other content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +26,9 @@ class Place:
     """A line of code that wrote values.
 
     Args:
-        code: of the function with that line.
-        line: its number.
-        called: what the line called, if that is code of torch's: `load_state_dict`.
+        code: Code of the function with that line.
+        line: Line number.
+        called: Name of the function of torch that the line called (`load_state_dict`), or "".
     """
 
     code: CodeType
@@ -55,10 +43,9 @@ class Place:
         """The first line outside of torch and autoinit, from a frame upwards."""
         called = ""
         while frame is not None:
-            code = frame.f_code
-            name = _name_if_internal(code)
+            name = _name_if_internal(frame.f_code)
             if name is None:
-                return cls(code, frame.f_lineno, _qualified(called))
+                return cls(frame.f_code, frame.f_lineno, called)
             called = name or called
             frame = frame.f_back
         return None
@@ -66,15 +53,10 @@ class Place:
 
 @lru_cache(maxsize=4096)
 def _name_if_internal(code: CodeType) -> str | None:
-    """What a function of torch or autoinit is called, "" if that says nothing; None for functions of others."""
+    """Name of a function of torch or autoinit, "" if private; None for other functions."""
     if not code.co_filename.startswith((*INTERNAL, "<frozen", "<eval_with_key>")):
         return None
     return "" if code.co_name.startswith(("_", "<", "on_", "wrap", "handle_torch")) else code.co_name
-
-
-@lru_cache(maxsize=1024)
-def _qualified(name: str) -> str:
-    return f"torch.{name}" if hasattr(torch, name) else name
 
 
 @dataclass(eq=False, slots=True)
@@ -82,58 +64,51 @@ class Content:
     """The values that one write put into memory.
 
     Args:
-        operator: what wrote them, as `aten.normal_.default`.
-        numbers: the arguments of the operator that are not tensors.
-        origin: initialization or data.
-        sources: the contents that they were computed from.
-        copied_from: the content that they are a whole copy of, perhaps in another dtype.
-        place: the line that wrote them.
-        reason: of data, what kind: "made outside the block", "gradients", ...
-        is_cast: of a copy, whether its bytes are others.
+        operator: Name of the operator that wrote them, as `aten.normal_.default`.
+        numbers: Its arguments that are not tensors.
+        is_data: Whether they are data, and not initialization (contract O1).
+        sources: Contents that they were computed from.
+        copied_from: Content that they are a whole copy of, perhaps in another dtype.
+        place: Line that wrote them.
+        reason: Kind of data: "made outside the block", "gradients", ...
+        is_cast: Whether a copy has another dtype or other strides.
     """
 
     operator: str
     numbers: tuple[object, ...] = ()
-    origin: Origin = Origin.INITIALIZATION
+    is_data: bool = False
     sources: tuple[Content, ...] = field(default=(), repr=False)
     copied_from: Content | None = field(default=None, repr=False)
     place: Place | None = None
     reason: str = ""
     is_cast: bool = False
-    parts: dict[object, Content] = field(default_factory=dict, repr=False)
-    """Contents that are pieces of this one, by their place in it."""
-
-    @property
-    def is_data(self) -> bool:
-        return self.origin is Origin.DATA
+    parts: dict[object, Content] | None = field(default=None, repr=False)
+    """Parts of these values, by their region."""
 
     def describe(self) -> str:
         """Kind and place of data, for a report.
 
         Example:
-            >>> Content("unobserved", origin=Origin.DATA, reason="made outside the block").describe()
+            >>> outside().describe()
             'data (made outside the block)'
         """
         called = self.place.called if self.place is not None and self.operator != AUTOINIT else ""
-        known = (called or self.reason, str(self.place) if self.place is not None else "")
-        return f"data ({', '.join(filter(None, known))})" if any(known) else "data"
+        called = f"torch.{called}" if hasattr(torch, called) else called
+        known = ", ".join(filter(None, (called or self.reason, str(self.place or ""))))
+        return f"data ({known})" if known else "data"
 
     def part(self, key: object) -> Content:
-        """A piece of this content, the same object each time it is asked for; of a copy, a copy of that piece.
-
-        Args:
-            key: which piece: the same for the same bytes of the whole.
-        """
-        found = self.parts.get(key)
-        if found is None:
+        """A part of these values, the same object for the same key; a part of a copy is a copy of that part."""
+        if self.parts is None:
+            self.parts = {}
+        if key not in self.parts:
             copied = self.copied_from.part(key) if self.copied_from is not None and not self.is_cast else None
-            found = Content(PART, (key,), self.origin, (self,), copied, self.place, self.reason)
-            self.parts[key] = found
-        return found
+            self.parts[key] = Content(PART, (key,), self.is_data, (self,), copied, self.place, self.reason)
+        return self.parts[key]
 
     @property
     def whole(self) -> Content:
-        """What it is a piece of; itself if of nothing."""
+        """The content that this is a part of, or itself."""
         content = self
         while content.operator == PART:
             content = content.sources[0]
@@ -142,11 +117,11 @@ class Content:
     def copy(self, operator: str, place: Place | None, *, is_cast: bool = False) -> Content:
         """The same values in other memory, perhaps in another dtype or order."""
         place = (self.place or place) if self.is_data else place
-        return Content(operator, (), self.origin, (), self, place, self.reason, is_cast)
+        return Content(operator, (), self.is_data, (), self, place, self.reason, is_cast)
 
     @property
     def original(self) -> Content:
-        """What it is a copy of a copy of; itself if it is not a copy."""
+        """The first content of a chain of copies, or itself."""
         content = self
         while content.copied_from is not None:
             content = content.copied_from
@@ -154,35 +129,31 @@ class Content:
 
     def ancestors(self) -> Iterator[Content]:
         """Everything that it was computed from, itself included."""
-        seen, waiting = {id(self)}, [self]
-        while waiting:
-            content = waiting.pop()
+        seen, left = {id(self)}, [self]
+        while left:
+            content = left.pop()
             yield content
-            read = content.sources if content.copied_from is None else (*content.sources, content.copied_from)
-            new = [source for source in read if id(source) not in seen]
-            seen.update(map(id, new))
-            waiting += new
+            for source in content.sources if content.copied_from is None else (*content.sources, content.copied_from):
+                if id(source) not in seen:
+                    seen.add(id(source))
+                    left.append(source)
 
 
 def outside(reason: str = "made outside the block", place: Place | None = None) -> Content:
-    """Values that nobody saw written."""
-    return Content("unobserved", origin=Origin.DATA, place=place, reason=reason)
+    """Values that no operator in the block wrote."""
+    return Content("unobserved", is_data=True, place=place, reason=reason)
 
 
 def computed(
-    operator: str,
-    numbers: tuple[object, ...],
-    sources: Collection[Content],
-    place: Place | None = None,
-    reason: str = "",
+    operator: str, numbers: tuple[object, ...], sources: Sequence[Content], place: Place | None = None, reason: str = ""
 ) -> Content:
-    """The result of an operator: data if anything that it read is, or if a reason is given."""
-    sources = tuple({id(source): source for source in sources}.values()) if sources else ()
-    data = next((source for source in sources if source.is_data), None)
+    """The result of an operator: data if one of its sources is, or if a reason is given."""
+    data = None
+    if sources:
+        sources = tuple({id(source): source for source in sources}.values())
+        place = place or sources[0].place
+        data = next((source for source in sources if source.is_data), None)
     if data is not None and not reason:
         # The line where the data came from says more than the line that reshaped it.
-        return Content(operator, numbers, Origin.DATA, sources, place=data.place or place, reason=data.reason)
-    if place is None and sources:
-        place = sources[0].place
-    origin = Origin.DATA if reason else Origin.INITIALIZATION
-    return Content(operator, numbers, origin, sources, place=place, reason=reason)
+        place, reason = data.place or place, data.reason
+    return Content(operator, numbers, data is not None or bool(reason), tuple(sources), place=place, reason=reason)

@@ -1,7 +1,8 @@
-"""How functions of torch get at values: by operators, which a dispatch mode sees, or by the address of memory."""
+"""Functions of torch: whether each gets at values by operators or by an address; and the mode that sees them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
@@ -9,9 +10,10 @@ from types import FunctionType, MethodDescriptorType, MethodWrapperType, Wrapper
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from .. import _torch
-from .operators import names
+from .operators import Handler, names
 
 
 class Access(Enum):
@@ -20,11 +22,11 @@ class Access(Enum):
     BY_OPERATORS = "by operators"
     """Each read and write is an operator that a dispatch mode sees."""
     COMPOSITE = "composite"
-    """The same, but for a few that read memory themselves: torch takes them apart before a dispatch mode sees them."""
+    """The same, but torch takes it apart before a dispatch mode sees it, and a few parts read memory themselves."""
     UNKNOWN = "unknown"
     """It may hand out the address."""
     CALLS = "calls"
-    """It calls code of others, in which no function is seen."""
+    """It calls functions of the user or hooks, within which no mode sees functions."""
 
 
 METADATA = names("""
@@ -34,19 +36,18 @@ METADATA = names("""
     is_tensor is_storage _set_grad_enabled __format__ retain_grad register_post_accumulate_grad_hook
     requires_grad get_default_dtype is_same_size result_type can_cast __getitem__ __setitem__ __bool__ _use_count
 """)
-"""Functions that are no operators, and look at no values or do it by operators."""
-NUMBERS_ONLY = frozenset({"torch.nn.init", "transformers.initialization"})
+"""Functions that are no operators, and read no values or read them by operators."""
+NUMBERS_ONLY = ("torch.nn.init", "transformers.initialization")
 """Modules with functions in Python that fill by operators."""
-ARITHMETIC = frozenset({"torch.functional", "torch.nn.functional"})
+ARITHMETIC = ("torch.functional", "torch.nn.functional")
 """Modules with functions in Python that compute, and keep nothing of what they are given."""
 CALLERS = names("apply_ map_ map2_ backward grad")
-"""Functions that are given functions, or run hooks."""
 VIEWS = names("""
     view_as reshape reshape_as flatten unflatten chunk split tensor_split narrow movedim moveaxis swapaxes
     swapdims T mT H mH expand_as ravel atleast_1d atleast_2d atleast_3d contiguous type_as to data numpy_T
     broadcast_to matrix_H adjoint detach requires_grad_ zeros_like
 """)
-"""Composite functions that read nothing but by operators."""
+"""Composite functions that read only by operators."""
 
 
 @lru_cache(maxsize=4096)
@@ -71,21 +72,49 @@ def access_of(function: Any) -> Access:
         return Access.COMPOSITE if function.__module__ in ARITHMETIC else Access.UNKNOWN
     if name in METADATA or name in VIEWS:
         return Access.BY_OPERATORS
-    if name == "new_tensor":  # Numbers in a list it reads unseen.
+    if name == "new_tensor":  # It reads numbers in a list unseen.
         return Access.COMPOSITE
-    plain = name.strip("_") if isinstance(function, (WrapperDescriptorType, MethodDescriptorType)) else name
-    known = [access for access in map(_operator_access, (name, plain)) if access is not None]
-    return known[0] if known else Access.UNKNOWN
+    is_method = isinstance(function, (WrapperDescriptorType, MethodDescriptorType))
+    packet = _overloads(name) or (_overloads(name.strip("_")) if is_method else [])
+    return Access.UNKNOWN if not packet else Access.COMPOSITE if any(packet) else Access.BY_OPERATORS
 
 
-def _operator_access(name: str) -> Access | None:
-    """How the operators of a name get at values; None if the dispatcher has none: TorchScript knows more."""
-    packet = getattr(torch.ops.aten, name, None)
-    overloads = packet.overloads() if packet is not None and hasattr(packet, "overloads") else ()
+def _overloads(name: str) -> list[bool]:
+    """Of each overload of an operator, whether it is composite; nothing for what the dispatcher does not have."""
+    packet: Any = getattr(torch.ops.aten, name, None)
     found = []
-    for each in overloads:
-        with suppress(RuntimeError):
+    for each in packet.overloads() if hasattr(packet, "overloads") else ():
+        with suppress(RuntimeError):  # TorchScript has more overloads than the dispatcher.
             found.append(getattr(packet, each).has_kernel_for_dispatch_key("CompositeImplicitAutograd"))
-    if not found:
-        return None
-    return Access.COMPOSITE if any(found) else Access.BY_OPERATORS
+    return found
+
+
+class FunctionMode(TorchFunctionMode):
+    """Sees functions of torch, among them those that read or hand out memory without an operator."""
+
+    def __init__(self, handle: Handler) -> None:
+        super().__init__()
+        self._handle = handle
+
+    def put(self, on: bool) -> None:
+        """Put it at the bottom of the stack, or take it off.
+
+        Only the default device (`torch.set_default_device`) keeps its place: torch looks for it at the very bottom.
+        """
+        modes, default = _torch.take_function_modes(), _torch.default_device_mode()
+        if self in modes:
+            modes.remove(self)
+        at = 1 if modes and modes[0] is default else 0
+        _torch.put_function_modes([*modes[:at], *([self] if on else []), *modes[at:]])
+
+    @_torch.not_compiled
+    def __torch_function__(self, func: Any, types: Iterable[type], args: Any = (), kwargs: Any = None) -> Any:
+        if torch.compiler.is_dynamo_compiling():  # The compiler traces this, too; what it makes of it is watched.
+            return func(*args, **(kwargs or {}))
+        return self._handle(func, args, kwargs or {})
+
+
+def default_device_is_busy() -> bool:
+    """Whether the mode of `torch.set_default_device` is off the stack, because it is handling a call."""
+    default = _torch.default_device_mode()
+    return default is not None and default not in _torch.function_modes()

@@ -1,40 +1,42 @@
-"""Pieces of memory that a block saw made, and the writes to each of them in order."""
+"""Storages that were made in a block, with the writes to each in order, and the fills of it that are postponed."""
 
 from __future__ import annotations
 
 import ctypes
 import zlib
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
 
+import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .. import _torch
-from .content import Content, computed
+from .content import Content, computed, outside
+from .operators import Operator
 
 SMALL = 1 << 14
-"""Memory of fewer bytes is compared by value at the end of a block; of larger memory, uses of its address are seen."""
+"""Storages of fewer bytes are compared by a checksum; for larger ones, uses of their address are seen."""
 MOST_WRITES = 16
-"""So many partial writes to one piece of memory are remembered one by one, and small memory is so often compared."""
-
-
+"""So many writes to parts of one storage are kept apart, and small storages are so often compared."""
+UNSEEN = "written by code that autoinit does not see"
 UNWRITTEN = Content("unwritten")
-"""What part of a tensor holds that was copied from memory to which nothing had been written."""
+"""What a part of a tensor holds that was copied from memory to which nothing had been written."""
 
 
 class Region(NamedTuple):
-    """Which elements of a storage a tensor has, in which order; in bytes.
+    """Which bytes of a storage a tensor has, in which order.
 
     Args:
-        start: of the first element.
-        end: past the last one.
-        layout: sizes and strides without axes of one element; None where the elements follow one another.
+        start: First byte.
+        end: Past the last byte.
+        layout: Sizes and strides in bytes, without axes of one element; None for elements that follow one another.
     """
 
     start: int
     end: int
-    layout: tuple[tuple[int, int], ...] | None
+    layout: tuple[tuple[int, int], ...] | None = None
 
     @classmethod
     def of(cls, tensor: Tensor) -> Region:
@@ -50,13 +52,13 @@ class Region(NamedTuple):
         width, count = tensor.element_size(), tensor.numel()
         start = int(tensor.storage_offset()) * width
         if tensor.is_contiguous() or not count:
-            return cls(start, start + count * width, None)
+            return cls(start, start + count * width)
         strides = zip(tensor.shape, tensor.stride(), strict=True)
         axes = tuple((int(n), int(step) * width) for n, step in strides if n > 1)
         return cls(start, start + sum((n - 1) * step for n, step in axes) + width, axes)
 
     def covers(self, other: Region) -> bool:
-        """Whether nothing of another region is left out.
+        """Whether every element of another region is in this one.
 
         Example:
             >>> import torch
@@ -67,9 +69,13 @@ class Region(NamedTuple):
         """
         if self == other:
             return True
-        run, axes = self._runs()
+        # Join axes without gaps into one run of bytes, then step along the others to where `other` begins.
+        axes = sorted((axis for axis in self.layout or () if axis[1]), key=lambda axis: axis[1])
+        run = self.end - self.start - sum((size - 1) * step for size, step in axes)
+        while axes and axes[0][1] == run:
+            run *= axes.pop(0)[0]
         offset = other.start - self.start
-        for size, step in axes:
+        for size, step in reversed(axes):
             offset -= step * min(offset // step, size - 1)
         return offset >= 0 and offset + other.end - other.start <= run
 
@@ -81,84 +87,84 @@ class Region(NamedTuple):
         """Whether two regions may have an element in common."""
         return self.start < other.end and other.start < self.end
 
-    def _runs(self) -> tuple[int, list[tuple[int, int]]]:
-        """The bytes that follow one another without a gap, and the axes along which there are such, largest first."""
-        axes = sorted((axis for axis in self.layout or () if axis[1]), key=lambda axis: axis[1])
-        run = self.end - self.start - sum((size - 1) * step for size, step in axes)
-        while axes and axes[0][1] == run:
-            run *= axes.pop(0)[0]
-        return run, axes[::-1]
-
 
 class Write(NamedTuple):
-    """One write to a piece of memory."""
+    """One write to a storage."""
 
     region: Region
     content: Content
+
+    def part(self, region: Region) -> Content:
+        """What it left in a region that it covers."""
+        if region == self.region or self.content is UNWRITTEN:
+            return self.content
+        return self.content.part(region.moved(-self.region.start))
 
 
 Values: TypeAlias = Content | Sequence[Write] | None
 """What a region holds: the content of one write, or of several to its parts; None if nothing was written to it."""
 
 
+NO_TENSOR = torch.empty(1, device="cpu").detach()
+NO_STORAGE = NO_TENSOR.untyped_storage()
+NO_FILLS: dict[int, Fill] = {}
+_USES = _torch.uses_of(NO_STORAGE)
+"""What torch counts for a storage that nothing but a `Memory` refers to."""
+
+
+@dataclass(eq=False, slots=True)
 class Memory:
-    """One storage that was made in the block, with what was written to it.
+    """One storage that was made in the block."""
 
-    Args:
-        tensor: has the storage. Only a weak reference is kept, so that what a constructor throws away is freed.
-        values: what it held when it was first seen.
-    """
+    key: int
+    reference: StorageWeakRef
+    """While it is there, no other storage comes to have the same address, which is the key."""
+    is_small: bool
+    exposed: bool = False
+    """Whether code that is not watched may have its address."""
+    is_foreign: bool = False
+    """Whether other code owns it, so that whatever is written there is data."""
+    writes: list[Write] = field(default_factory=list)
+    writes_seen: int = 0
+    """How often an operator wrote to it; a version counter that is above this was raised by something unseen."""
+    mixed: dict[Region, Content] | None = None
+    """What regions hold that several writes have left there, since the last write."""
+    checksum: int | None = None
+    """Of all its bytes, where unseen writes are found by that, and not by a version counter."""
+    fills: dict[int, Fill] = field(default_factory=lambda: NO_FILLS)
+    """Postponed fills of it, by number."""
+    storage: torch.UntypedStorage = NO_STORAGE
+    """While fills are postponed, the storage, which is kept alive."""
+    witness: Tensor = NO_TENSOR
+    """Meanwhile, a tensor with that storage and with the version counter of the first tensor that was filled."""
+    version_before: int = 0
+    """That counter before the first fill."""
 
-    __slots__ = (
-        "_checksum",
-        "exposed",
-        "is_foreign",
-        "is_small",
-        "key",
-        "pending",
-        "reference",
-        "writes",
-        "writes_seen",
-    )
-
-    def __init__(self, tensor: Tensor, values: Values = None) -> None:
+    @classmethod
+    def of(cls, tensor: Tensor) -> Memory:
+        """The memory of a tensor that no memory is known for."""
         storage = tensor.untyped_storage()
-        # While the weak reference is there, no other storage comes to have the same address.
-        self.reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-        self.key: int = self.reference.cdata
-        self.is_small = storage.nbytes() < SMALL
-        self.writes = _writes(Region(0, storage.nbytes(), None), values) if values is not None else []
-        self.writes_seen = 0
-        """How often an operator wrote to it; a version counter that is above this was raised by something unseen."""
-        self.is_foreign = False
-        """Whether it belongs to somebody else, whatever is written there."""
-        self.exposed = False
-        """Whether code that is not watched may have its address."""
-        self.pending = False
-        """Whether fills of it have been postponed."""
-        self._checksum: int | None = None
-
-    @property
-    def is_gone(self) -> bool:
-        return bool(self.reference.expired())  # type: ignore[no-untyped-call]
+        reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+        return cls(reference.cdata, reference, storage.nbytes() < SMALL)
 
     def write(self, region: Region, values: Values) -> None:
         """Note that an operator wrote a region."""
         self.writes_seen += 1
+        self.mixed = None
         left = [write for write in self.writes if not region.covers(write.region)]
         if values is None and any(write.region.meets(region) for write in left):
             values = UNWRITTEN
         if len(left) >= MOST_WRITES:
-            whole = Region(min(w.region.start for w in left), max(w.region.end for w in left), None)
-            left = [Write(whole, _mixed(left))]
-        self.writes = left + _writes(region, values)
+            whole = Region(min(w.region.start for w in left), max(w.region.end for w in left))
+            left = [Write(whole, computed("mixed", (), [write.content for write in left]))]
+        self.writes = [*left, Write(region, values)] if isinstance(values, Content) else [*left, *(values or ())]
 
     def pieces(self, region: Region) -> list[Write]:
         """What a region holds, write by write in their order; nothing if one of them reaches out of it."""
         found: list[Write] = []
         for write in self.writes:
             if write.region.covers(region):
-                found = [Write(region, _part(write, region))]
+                found = [Write(region, write.part(region))]
             elif region.covers(write.region):
                 found.append(write)
             elif write.region.meets(region):
@@ -167,53 +173,47 @@ class Memory:
 
     def content(self, region: Region) -> Content | None:
         """What a region holds; None if nothing was written there."""
-        found: list[Write] = []
+        found: list[Content] = []
         for write in reversed(self.writes):
             if write.region.meets(region):
-                if not found and write.region.covers(region) and write.content is UNWRITTEN:
-                    return None
-                if not found and write.region == region:
-                    return write.content
-                found.append(write)
+                found.append(write.content)
                 if write.region.covers(region):
+                    if len(found) == 1:
+                        return None if write.content is UNWRITTEN else write.part(region)
                     break
         if not found:
             return None
-        if len(found) == 1 and found[0].region.covers(region):
-            return _part(found[0], region)
-        key = (self.key, self.writes_seen, region)
-        parts = found[0].content.parts
-        return parts.get(key) or parts.setdefault(key, _mixed(found))
+        if self.mixed is None:
+            self.mixed = {}
+        if region not in self.mixed:
+            self.mixed[region] = computed("mixed", (), found)
+        return self.mixed[region]
 
-    @property
-    def is_compared(self) -> bool:
-        """Whether unseen writes are found by value, and not by a version counter."""
-        return self._checksum is not None
+    def check(self, tensor: Tensor) -> None:
+        """Note a write by code that is not watched: other bytes, or more writes than were seen."""
+        if self.checksum is not None:
+            was_written = checksum(tensor) != self.checksum
+        else:
+            was_written = _torch.version_of(tensor) > self.writes_seen
+        if was_written:
+            self.write(Region.of(tensor), outside(UNSEEN))
+            self.accept(tensor)
 
     def expect_write(self, tensor: Tensor) -> None:
         """Expect the version counter of a tensor to rise when the operator has returned."""
-        # What raised it unseen was noted before, or is overwritten.
         self.writes_seen = max(self.writes_seen, _torch.version_of(tensor) + 1)
 
-    def note_state(self, tensor: Tensor) -> None:
-        """Take the version counter and the values of a tensor as they are now."""
-        self.writes_seen = max(self.writes_seen, _torch.version_of(tensor))
-        self.note_values(tensor)
-
-    def note_values(self, tensor: Tensor) -> None:
-        """Remember what the memory holds now, as far as that is how unseen writes to it are found."""
+    def accept(self, tensor: Tensor, rise: int = 0) -> None:
+        """Take the bytes of a tensor as they are now, and its version counter after it will have risen."""
+        # What raised it unseen was noted before, or is overwritten.
+        self.writes_seen = max(self.writes_seen, _torch.version_of(tensor) + rise)
         is_compared = self.exposed or (self.is_small and self.writes_seen < MOST_WRITES)
-        self._checksum = checksum(tensor) if is_compared and not self.pending else None
+        self.checksum = checksum(tensor) if is_compared and not self.fills else None
 
-    def forget_values(self) -> None:
-        """Remember nothing of what the memory holds, because other processes will write to it at some later time."""
-        self._checksum = None
-
-    def was_written_unseen(self, tensor: Tensor) -> bool:
-        """Whether it holds other bytes than it should, or, for large memory, was written more often than was seen."""
-        if self.is_compared:
-            return checksum(tensor) != self._checksum
-        return _torch.version_of(tensor) > self.writes_seen
+    @property
+    def is_gone(self) -> bool:
+        """Whether the storage was freed, or nothing but this keeps it alive."""
+        return _torch.uses_of(self.storage) <= _USES if self.fills else bool(self.reference.expired())  # type: ignore[no-untyped-call]
 
 
 def checksum(tensor: Tensor) -> int | None:
@@ -228,18 +228,38 @@ def checksum(tensor: Tensor) -> int | None:
     return zlib.crc32((ctypes.c_char * count).from_address(address))
 
 
-def _part(write: Write, region: Region) -> Content:
-    """What a write left in a region that it covers."""
-    return write.content if write.content is UNWRITTEN else write.content.part(region.moved(-write.region.start))
+@dataclass(eq=False, slots=True)
+class Fill:
+    """One postponed call that fills memory by numbers alone."""
 
+    operator: Operator
+    memory: Memory
+    region: Region
+    layout: tuple[int, torch.Size, tuple[int, ...]]
+    """Offset, sizes and strides in elements, to make the tensor again."""
+    dtype: torch.dtype
+    device: torch.device
+    numbers: tuple[Any, ...]
+    named: Mapping[str, Any]
+    is_void: bool = False
+    """Whether only its draws matter, because later fills leave nothing of it, or its memory is gone."""
+    number: int = -1
+    """Its place in the order of the program."""
 
-def _writes(region: Region, values: Values) -> list[Write]:
-    """What is written to a region, as writes."""
-    if isinstance(values, Content):
-        return [Write(region, values)]
-    return list(values or ())
+    def is_covered_by(self, later: Fill) -> bool:
+        """Whether a later fill of the same memory leaves nothing of it."""
+        return later.operator.overwrites and later.region.covers(self.region)
 
+    def lies_in(self, regions: Mapping[int, Sequence[Region]]) -> bool:
+        """Whether one of some regions, given by storage, covers it."""
+        return any(region.covers(self.region) for region in regions.get(self.memory.key, ()))
 
-def _mixed(writes: Iterable[Write]) -> Content:
-    """What several writes to parts of one region have left there."""
-    return computed("mixed", (), [write.content for write in writes])
+    def apply(self, storage: torch.UntypedStorage | None) -> None:
+        """Fill a storage; or memory of its own, for the sake of the numbers that it draws."""
+        offset, size, stride = self.layout
+        if storage is None:
+            # In the same layout: how many numbers torch draws from a generator depends on it.
+            tensor = torch.empty_strided(size, stride, dtype=self.dtype, device=self.device)
+        else:
+            tensor = torch.empty(0, dtype=self.dtype, device=self.device).set_(storage, offset, size, stride)
+        self.operator.function(tensor, *self.numbers, **self.named)

@@ -1,28 +1,33 @@
-"""What the schema of an ATen operator says of it: what it reads, writes, makes and draws."""
+"""ATen operators: what the schema of each says that it reads, writes, makes and draws; and the mode that sees them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from .. import _torch
 
+Arguments: TypeAlias = tuple[tuple[int, str], ...]
+"""Positions and names of arguments."""
+Handler: TypeAlias = Callable[[Any, Any, Any], Any]
+"""Is given a function, its arguments and its keyword arguments, and calls it."""
+
 
 class Kind(Enum):
-    """How an operator is watched."""
+    """How an operator is recorded."""
 
     NEUTRAL = "neutral"
     """Views, shapes and dtypes: no value is read or written."""
     EMPTY = "empty"
     """Makes memory without values."""
     LIFTS = "lifts"
-    """Announces a tensor that torch made from Python numbers, or from an array of another library."""
+    """Passes on a tensor that torch made from Python numbers, or from an array of another library."""
     SETS = "sets"
     """Gives a tensor other memory."""
     RESIZES = "resizes"
@@ -47,73 +52,64 @@ OF_TORCH = COLLECTIVE | names("""
     aten prims prim quantized _quantized quantization onednn mkldnn mkldnn_prepacked mkl sparse static_runtime inductor
     inductor_prims profiler fsdp _dtensor debugprims rngprims _native debug_mode_ops export _test
 """)
-"""Namespaces of the operators that come with torch. What others do besides computing, nobody knows."""
-SCALARS = (int, float, str)
-CONSTANT_FILLS = frozenset({"fill_", "zero_"})
+"""Namespaces of the operators that come with torch. What others do besides computing is unknown."""
+FROM_FILE = "a file"
+CONSTANT_FILLS = ("fill_", "zero_")
 SELECTIVE = names("index_fill index_put masked_fill masked_scatter scatter tril triu")
 """Operators that leave each element as it is, or replace it."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Operator:
-    """One overload of an operator.
+    """One overload of an operator, by its schema."""
 
-    Args:
-        name: as `aten.normal_.default`.
-        kind: how it is watched.
-        written: positions and names of the arguments that it writes.
-        overwrites: whether nothing is left of what was there.
-        copies: whether its result has just the values of its source.
-        draws: whether it draws from a generator.
-        reads: whether it looks at the values of its tensor arguments.
-        pointwise: whether each element of its result depends on the elements in the same place alone.
-        arithmetic: whether it changes each element of its first argument by itself, in place.
-        collective: whether other processes take part.
-        from_file: whether it reads a file.
-        reason: why its result is data, whatever it reads; "" if it depends on that.
-        calls_others: whether it runs code in which nothing is watched: another library's, or functions it is given.
-        taken: positions and names of the arguments that are tensors, or lists of them; None if any may be.
-    """
-
+    function: Callable[..., Any]
     name: str
-    kind: Kind
-    written: tuple[tuple[int, str], ...] = ()
+    """As `aten.normal_.default`."""
+    kind: Kind = Kind.COMPUTES
+    taken: Arguments | None = None
+    """The arguments that are tensors or lists of them; None if any may be."""
+    written: Arguments = ()
     overwrites: bool = False
+    """Whether nothing is left of what was there."""
     copies: bool = False
     draws: bool = False
     reads: bool = True
     pointwise: bool = False
-    arithmetic: bool = False
+    """Whether each element of its result depends on the elements in the same place alone."""
+    can_wait: bool = False
+    """Whether it may be postponed: in place, it changes each element of its first argument by itself."""
     collective: bool = False
-    from_file: bool = False
     reason: str = ""
+    """Why its result is data, whatever it reads; "" if it depends on that."""
     calls_others: bool = False
-    taken: tuple[tuple[int, str], ...] | None = None
+    """Whether it runs code that is not watched: another library's, or functions it is given."""
+
+
+TRUNC_NORMAL = Operator(
+    function=_torch.no_grad_trunc_normal,  # As it is before a block replaces it.
+    name=f"torch.nn.init.{_torch.NO_GRAD_TRUNC_NORMAL}",
+    draws=True,
+    overwrites=True,
+    can_wait=True,
+)
+"""A Python function that is postponed as a whole, because it reads what it has drawn and draws again."""
 
 
 class Call:
-    """One call of an operator.
-
-    Args:
-        operator: what is called.
-        args: its positional arguments.
-        kwargs: the others.
-    """
+    """One call of an operator, with the tensors among its arguments and those that it writes."""
 
     __slots__ = ("args", "kwargs", "operator", "tensors", "written")
 
     def __init__(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         self.operator, self.args, self.kwargs = operator, args, kwargs
-        self.tensors = list(tensors_in((args, kwargs))) if operator.taken is None else self._among(operator.taken)
-        """All that are among its arguments."""
-        self.written = self.tensors if operator.collective else self._among(operator.written)
-        """Those of them that it writes."""
+        self.tensors = list(tensors_in((args, kwargs))) if operator.taken is None else self._tensors(operator.taken)
+        self.written = self.tensors if operator.collective else self._tensors(operator.written)
 
-    def _among(self, places: Iterable[tuple[int, str]]) -> list[Tensor]:
+    def _tensors(self, arguments: Arguments) -> list[Tensor]:
         found: list[Tensor] = []
-        args = self.args
-        for index, name in places:
-            value = args[index] if index < len(args) else self.kwargs.get(name)
+        for index, name in arguments:
+            value = self.args[index] if index < len(self.args) else self.kwargs.get(name)
             if isinstance(value, Tensor):
                 found.append(value)
             elif value is not None:
@@ -132,38 +128,37 @@ def operator_of(function: Any) -> Operator:
     """
     if not isinstance(function, _torch.OpOverload):
         # One that takes functions, as `torch.cond` does, has no schema.
-        return Operator(str(function), Kind.COMPUTES, draws=True, calls_others=True)
-    schema = _torch.schema_of(function)
+        return Operator(function=function, name=str(function), draws=True, calls_others=True)
+    schema, namespace = _torch.schema_of(function), function.namespace
     base = schema.name.partition("::")[2]
-    arguments = [(index, argument.name, argument) for index, argument in enumerate(schema.arguments)]
-    taken = tuple((index, name) for index, name, argument in arguments if "Tensor" in str(argument.type))
-    written = tuple(
-        (index, name)
-        for index, name, argument in arguments
-        if argument.alias_info is not None and argument.alias_info.is_write
-    )
+    arguments = list(enumerate(schema.arguments))
+    written = tuple((index, each.name) for index, each in arguments if each.alias_info and each.alias_info.is_write)
     draws = torch.Tag.nondeterministic_seeded in function.tags
     in_place = base.endswith("_") and not base.startswith("_") and [index for index, _ in written] == [0]
     pointwise = torch.Tag.pointwise in function.tags or base.rstrip("_") in SELECTIVE
+    reason = "a collective" if namespace in COLLECTIVE else FROM_FILE if base == "from_file" else ""
+    if namespace not in OF_TORCH:
+        reason = f"the operator {function}, which does not come with torch"
+    kind = _kind_of(function, base, written)
     return Operator(
+        function=function,
         name=str(function),
-        kind=_kind_of(function, base, written),
+        kind=kind,
+        taken=tuple((index, each.name) for index, each in arguments if "Tensor" in str(each.type)),
         written=written,
         overwrites=base in OVERWRITES or (bool(written) and not in_place and not base.startswith("_")),
         copies=base in COPIES,
         draws=draws,
-        reads=not (base.endswith("_like") or base.startswith("new_")),
+        reads=kind is Kind.COMPUTES and not (base.endswith("_like") or base.startswith("new_")),
         pointwise=pointwise,
-        arithmetic=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
-        collective=function.namespace in COLLECTIVE,
-        from_file=base == "from_file",
-        reason=_reason_of(function, base),
-        calls_others=function.namespace not in OF_TORCH,
-        taken=taken,
+        can_wait=in_place and (pointwise or base in CONSTANT_FILLS or (draws and base in OVERWRITES)),
+        collective=namespace in COLLECTIVE,
+        reason=reason,
+        calls_others=namespace not in OF_TORCH,
     )
 
 
-def _kind_of(function: Any, base: str, written: Sequence[object]) -> Kind:
+def _kind_of(function: _torch.OpOverload, base: str, written: Arguments) -> Kind:
     if base in ("lift_fresh", "lift"):
         return Kind.LIFTS
     if base in ("resize_", "resize_as_"):
@@ -172,32 +167,63 @@ def _kind_of(function: Any, base: str, written: Sequence[object]) -> Kind:
         return Kind.SETS
     if base.startswith(("empty", "new_empty")) or base == "_efficientzerotensor":
         return Kind.EMPTY
-    if torch.Tag.inplace_view in function.tags:
-        return Kind.NEUTRAL
-    views = [value.alias_info for value in _torch.schema_of(function).returns]
-    if not written and views and all(info is not None and not info.is_write for info in views):
-        return Kind.NEUTRAL
-    return Kind.COMPUTES
-
-
-def _reason_of(function: Any, base: str) -> str:
-    if function.namespace in COLLECTIVE:
-        return "a collective"
-    if base == "from_file":
-        return "a file"
-    return "" if function.namespace in OF_TORCH else f"the operator {function}, which does not come with torch"
+    returned = [each.alias_info for each in _torch.schema_of(function).returns]
+    is_view = not written and returned and all(info is not None and not info.is_write for info in returned)
+    return Kind.NEUTRAL if is_view or torch.Tag.inplace_view in function.tags else Kind.COMPUTES
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
     """The tensors in an argument, also those in lists and dicts."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, (list, tuple)):
-        for item in value:
+    elif isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
             if isinstance(item, Tensor):
                 yield item
-            elif not isinstance(item, SCALARS):
+            elif not isinstance(item, (int, float, str)):
                 yield from tensors_in(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors_in(item)
+
+
+@lru_cache(maxsize=1024)
+def handles_operators(cls: type) -> bool:
+    """Whether a subclass of Tensor handles operators itself; parameters do not."""
+    return cls.__torch_dispatch__ is not Tensor.__torch_dispatch__  # type: ignore[attr-defined]
+
+
+class OperatorMode(_torch.TorchDispatchMode):
+    """Sees every operator, whatever calls it."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, handle: Handler) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._handle = handle
+        self.is_running = False
+        """Whether an operator is being handled."""
+
+    def put(self, on: bool) -> None:
+        """Put it at the bottom of the stack, so that the modes above it can be left before it; or take it off."""
+        if not self.is_running:  # torch puts back the mode whose handler is running by itself.
+            modes = _torch.take_dispatch_modes()
+            if self in modes:
+                modes.remove(self)
+            _torch.put_dispatch_modes([self, *modes] if on else modes)
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # Skipping imports the compiler, which takes a second.
+
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        return True  # Else torch would compile nothing within the block, and not afterwards either.
+
+    @_torch.not_compiled
+    def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
+        if types and any(map(handles_operators, types)):
+            # A subclass of Tensor: the operators that it consists of come here too, unless another mode is asked first.
+            return func(*args, **(kwargs or {})) if _torch.number_of_dispatch_modes() else NotImplemented
+        before, self.is_running = self.is_running, True
+        try:
+            return self._handle(func, args, kwargs or {})
+        finally:
+            self.is_running = before

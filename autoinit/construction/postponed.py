@@ -1,77 +1,50 @@
-"""Fills that are not done yet: on which memory, in which order, and which of them have to be done by when."""
+"""Postponed fills in the order of the program, and which of them have to be run by when."""
 
 from __future__ import annotations
 
+import ctypes
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import takewhile
 from operator import attrgetter
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from .. import _torch
-from .generators import is_same, set_state, state_of
-from .memory import Memory, Region
-from .postponed_fill import Fill
+from .content import outside
+from .memory import NO_FILLS, NO_STORAGE, NO_TENSOR, UNSEEN, Fill, Memory, Region
+
+ACCELERATORS: tuple[tuple[ModuleType, ModuleType], ...] = tuple(
+    (module, module.random)
+    for module, is_built in ((torch.cuda, torch.version.cuda or torch.version.hip), (torch.xpu, torch.version.xpu))
+    if is_built
+)
+"""The devices of this build of torch that have a generator each, and where their functions for it are defined."""
 
 _number = attrgetter("number")
-
-
-@dataclass(eq=False, slots=True)
-class Held:
-    """Memory with postponed fills, which is kept alive until they are done.
-
-    Args:
-        storage: the memory. Asking a tensor for it later would be taken for a read by code that is not watched.
-        witness: a tensor with that memory, and with the version counter of the first tensor that was filled.
-        before: what it counted then.
-        fills: the fills, in their order.
-    """
-
-    storage: torch.UntypedStorage
-    witness: Tensor
-    before: int
-    fills: list[Fill]
-
-    @property
-    def was_written_unseen(self) -> bool:
-        """Whether the version counter rose more often than fills were postponed."""
-        return _torch.version_of(self.witness) - self.before > len(self.fills)
-
-    @property
-    def is_dropped(self) -> bool:
-        """Whether nothing but this refers to the memory any more."""
-        return _torch.uses_of(self.storage) <= _USES_WHEN_DROPPED
 
 
 class Postponed:
     """Postponed fills in the order of the program.
 
-    Fills that draw are done in that order, and before any other draw: each gets the numbers that it would have got.
-    Where the generator was set meanwhile (`torch.manual_seed`), they are done from where it stood.
-
-    Args:
-        on_unseen: is called with memory that was written by code that is not watched.
+    Fills that draw are run in that order, and before any other draw: each gets the numbers that it would have got.
+    Where the generator was set meanwhile (`torch.manual_seed`), they are run from where it stood.
     """
 
-    def __init__(self, on_unseen: Callable[[Memory], None]) -> None:
+    def __init__(self) -> None:
         self._numbers = itertools.count()
-        self._held: dict[int, Held] = {}
+        self._pending: dict[int, Memory] = {}
+        """Memory with postponed fills, by storage."""
         self._draws: dict[int, Fill] = {}
-        """Those that draw, by number, in their order."""
+        """The fills that draw, by number, in their order."""
         self._states: dict[torch.device, Tensor] = {}
         """Of the default generators, where the first of the postponed draws begins."""
-        self._on_unseen = on_unseen
         self._next_sweep = 64
 
-    def __len__(self) -> int:
-        return sum(len(held.fills) for held in self._held.values())
-
     def __bool__(self) -> bool:
-        return bool(self._held or self._draws)
+        return bool(self._pending or self._draws)
 
     @property
     def has_draws(self) -> bool:
@@ -80,173 +53,169 @@ class Postponed:
 
     def __contains__(self, key: int) -> bool:
         """Whether a storage has postponed fills."""
-        return key in self._held
+        return key in self._pending
 
     def add(self, fill: Fill, tensor: Tensor, *, in_operator: bool = False) -> None:
         """Postpone a fill of a tensor, which is the latest; `in_operator` while a dispatch mode handles it."""
-        fill.number = next(self._numbers)
+        fill.number, memory = next(self._numbers), fill.memory
         if fill.operator.draws:
-            self._note_state(fill.options["device"])
+            state = generator_of(fill.device).get_state()
+            if fill.device in self._states and not is_same(self._states[fill.device], state):
+                self.run_draws()
+            self._states.setdefault(fill.device, state)
             self._draws[fill.number] = fill
-        held = self._held.get(fill.memory.key)
-        if held is None:
-            witness = _torch.shares_version(tensor, in_operator=in_operator)
-            held = self._held[fill.memory.key] = Held(tensor.untyped_storage(), witness, _torch.version_of(witness), [])
-            fill.memory.pending = True
-            fill.memory.forget_values()
-        held.fills.append(fill)
-        if len(self._held) >= self._next_sweep:
+        if not memory.fills:
+            self._pending[memory.key] = memory
+            memory.storage = tensor.untyped_storage()
+            memory.witness = _torch.shares_version(tensor, in_operator=in_operator)
+            memory.version_before = _torch.version_of(memory.witness)
+            memory.checksum, memory.fills = None, {}
+        memory.fills[fill.number] = fill
+        if len(self._pending) >= self._next_sweep:
             self._void_what_is_gone()
-            self._next_sweep = max(64, 2 * len(self._held))
-
-    def _note_state(self, device: torch.device) -> None:
-        state = state_of(device)
-        if device in self._states and not is_same(self._states[device], state):
-            self.run_draws()
-        self._states.setdefault(device, state)
+            self._next_sweep = max(64, 2 * len(self._pending))
 
     def run_for(self, keys: Collection[int]) -> None:
-        """Bring some storages up to date: do their fills, and the draws that come before the last of those."""
-        held = [self._held[key] for key in keys if key in self._held]
-        if held:
-            self._void([fill for each in held for fill in _overwritten(each.fills)])
-            due = [fill for each in held for fill in each.fills]
-            last = max((fill.number for fill in due if fill.operator.draws), default=-1)
-            self._run({id(fill): fill for fill in (*due, *self._before(last))}.values())
+        """Bring some storages up to date: run their fills, and the draws that come before the last of those."""
+        memories = [self._pending[key] for key in keys if key in self._pending]
+        for memory in memories:
+            fills = list(memory.fills.values())
+            self._void([fill for at, fill in enumerate(fills) if any(map(fill.is_covered_by, fills[at + 1 :]))])
+        due = [fill for memory in memories for fill in memory.fills.values()]
+        self._run([*due, *self._before(max((fill.number for fill in due if fill.operator.draws), default=-1))])
 
     def run_draws(self) -> None:
-        """Do everything that draws, because something else is about to draw."""
+        """Run everything that draws, because something else is about to draw."""
         if self._draws:
             self._run(self._before(next(reversed(self._draws))))
 
     def run_all(self) -> None:
-        """Do everything."""
-        void = (fill for fill in self._draws.values() if fill.is_void)
-        self._run([*void, *(fill for held in self._held.values() for fill in held.fills)])
+        """Run everything."""
+        if self:
+            fills = (fill for memory in self._pending.values() for fill in memory.fills.values())
+            self._run([*self._draws.values(), *fills])
 
     def run_those(self, fills: Iterable[Fill], tensors: Mapping[int, Tensor]) -> None:
-        """Do fills that were dropped, after all."""
+        """Run fills that were dropped, after all."""
         for fill in fills:
             self.add(fill, tensors[fill.memory.key])
         self.run_all()
 
     def drop(self, regions: Mapping[int, Sequence[Region]]) -> list[Fill]:
         """Forget the fills of memory that will be overwritten, by storage; returns them in their order."""
-        dropped = [
-            fill
-            for key, parts in regions.items()
-            if key in self._held
-            for fill in self._held[key].fills
-            if fill.lies_in({key: parts})
-        ]
+        if not self:
+            return []
+        pending = [self._pending[key] for key in regions if key in self._pending]
+        dropped = [fill for memory in pending for fill in memory.fills.values() if fill.lies_in(regions)]
         dropped.sort(key=_number)
         self._take(dropped)
-        devices = {fill.options["device"] for fill in dropped if fill.operator.draws}
+        devices = {fill.device for fill in dropped if fill.operator.draws}
         if devices:
             # Later draws on these devices get other numbers anyhow, so draws without effect can be skipped.
             self._void_what_is_gone()
-            kept = {
-                n: fill for n, fill in self._draws.items() if not (fill.is_void and fill.options["device"] in devices)
-            }
-            self._draws = kept
+            self._take([fill for fill in self._draws.values() if fill.is_void and fill.device in devices])
         if not self._draws:
             self._states.clear()
         return dropped
 
     def _before(self, last: int) -> list[Fill]:
         """All draws up to a number, with what else was filled in the same memory before it."""
-        before = list(takewhile(lambda fill: fill.number <= last, self._draws.values()))
-        keys = {fill.memory.key for fill in before if not fill.is_void}
-        filled = [fill for key in keys for fill in self._held[key].fills if fill.number <= last]
-        return [*filled, *(fill for fill in before if fill.is_void)]
+        draws = list(itertools.takewhile(lambda fill: fill.number <= last, self._draws.values()))
+        memories = {fill.memory for fill in draws if not fill.is_void}
+        fills = [fill for memory in memories for fill in memory.fills.values() if fill.number <= last]
+        return [*draws, *fills]
 
     def _void_what_is_gone(self) -> None:
-        self._void(fill for held in self._held.values() if held.is_dropped for fill in held.fills)
+        self._void([fill for memory in self._pending.values() if memory.is_gone for fill in memory.fills.values()])
 
-    def _void(self, fills: Iterable[Fill]) -> None:
+    def _void(self, fills: Sequence[Fill]) -> None:
         """Forget fills of which nothing would be left, but for the numbers that they draw."""
-        fills = list(fills)
         self._take(fills, their_draws=False)
         for fill in fills:
             fill.is_void = True
 
-    def _run(self, due: Collection[Fill]) -> None:
-        """Do fills in their order, with the generator as it stood when they were postponed."""
-        if not due:
+    def _take(self, fills: Sequence[Fill], *, their_draws: bool = True) -> None:
+        """Take fills off the list, and out of the order of draws unless the numbers that they draw still matter."""
+        for fill in fills:
+            memory = fill.memory
+            if memory.fills.pop(fill.number, None) is not None:
+                memory.version_before += _torch.version_of(memory.witness) > memory.version_before
+                if not memory.fills:
+                    del self._pending[memory.key]
+                    memory.fills, memory.storage, memory.witness = NO_FILLS, NO_STORAGE, NO_TENSOR
+            if their_draws:
+                self._draws.pop(fill.number, None)
+
+    def _run(self, due: Iterable[Fill]) -> None:
+        """Run fills in their order, with the generators where they stood when they were postponed."""
+        fills = sorted({fill.number: fill for fill in due}.values(), key=_number)
+        if not fills:
             return
-        held = {key: self._held[key] for key in {fill.memory.key for fill in due if not fill.is_void}}
-        skipped = {key for key, each in held.items() if self._is_left_alone(each)}
+        witnesses = {fill.memory: fill.memory.witness for fill in fills if not fill.is_void}
+        storages = {memory: memory.storage for memory in witnesses if self._has_effect(memory)}
         # First of all, so that an error leaves nothing to be done a second time.
-        self._take(list(due))
+        self._take(fills)
         errors = []
-        with _torch.no_modes(), self._from_where_draws_begin(any(fill.operator.draws for fill in due)):
-            for fill in sorted(due, key=_number):
-                is_alive = not fill.is_void and fill.memory.key not in skipped
-                if is_alive or fill.operator.draws:
+        with _torch.no_modes(), self._from_where_draws_begin(any(fill.operator.draws for fill in fills)):
+            for fill in fills:
+                storage = None if fill.is_void else storages.get(fill.memory)
+                if storage is not None or fill.operator.draws:
                     try:
-                        fill.apply(held[fill.memory.key].storage if is_alive else None)
-                    except Exception as error:  # Those after it must not be left undone.
+                        fill.apply(storage)
+                    except Exception as error:  # Those after it must not be left unfilled.
                         errors.append(error)
-            for each in held.values():
-                each.fills[0].memory.note_values(each.witness)
+            for memory, witness in witnesses.items():
+                memory.accept(witness)
         if errors:
             raise errors[0]
 
-    def _is_left_alone(self, held: Held) -> bool:
-        """Whether the fills of some memory have no effect: it was written by something unseen, or it is gone."""
-        if held.was_written_unseen:
-            self._on_unseen(held.fills[0].memory)
-            return True
-        return held.is_dropped
+    @staticmethod
+    def _has_effect(memory: Memory) -> bool:
+        """Whether the fills of some memory leave anything: it is in use, and was not written by something unseen."""
+        if _torch.version_of(memory.witness) - memory.version_before > len(memory.fills):
+            memory.write(memory.writes[-1].region, outside(UNSEEN))
+            return False
+        return not memory.is_gone
 
     @contextmanager
     def _from_where_draws_begin(self, draws: bool) -> Iterator[None]:
         """Where a generator was set meanwhile, a stretch in which it stands where it stood before."""
-        if not draws or not self._states:
+        if not draws:
             yield
             return
         before, self._states = self._states, {}
-        now = {device: state_of(device) for device in before}
+        now = {device: generator_of(device).get_state() for device in before}
         was_set = [device for device, state in before.items() if not is_same(state, now[device])]
         for device in was_set:
-            set_state(device, before[device])
+            generator_of(device).set_state(before[device])
         try:
             yield
         finally:
-            self._states |= {device: state_of(device) for device in before if self._draws}
+            if self._draws:
+                self._states |= {device: generator_of(device).get_state() for device in before}
             for device in was_set:
-                set_state(device, now[device])
-
-    def _take(self, fills: Sequence[Fill], *, their_draws: bool = True) -> None:
-        """Take fills off the list, and out of the order of draws unless the numbers that they draw still matter."""
-        gone = {fill.number for fill in fills}
-        for memory in {fill.memory for fill in fills if not fill.is_void}:
-            held = self._held[memory.key]
-            left = [fill for fill in held.fills if fill.number not in gone]
-            if left:
-                held.before += len(held.fills) - len(left) if _torch.version_of(held.witness) > held.before else 0
-                held.fills = left
-            else:
-                del self._held[memory.key]
-                memory.pending = False
-        if their_draws:
-            for number in gone:
-                self._draws.pop(number, None)
+                generator_of(device).set_state(now[device])
 
 
-def _overwritten(fills: Sequence[Fill]) -> Iterator[Fill]:
-    """The fills of one piece of memory of which later ones leave nothing."""
-    for index, fill in enumerate(fills):
-        if any(later.covers(fill) for later in fills[index + 1 :]):
-            yield fill
+def generator_of(device: torch.device) -> torch.Generator:
+    """The default generator of a device on which there are tensors."""
+    if device.type == "cpu":
+        return torch.default_generator
+    generators: Sequence[torch.Generator] = torch.get_device_module(device).default_generators
+    return generators[device.index]
 
 
-def _uses_when_dropped() -> int:
-    """What torch counts for memory that only a `Held` refers to."""
-    tensor = torch.empty(1, device="cpu")
-    held = Held(tensor.untyped_storage(), tensor.detach(), 0, [])
-    del tensor
-    return _torch.uses_of(held.storage)
+def is_same(one: Tensor, other: Tensor) -> bool:
+    """Whether two states of generators are the same: asked at each draw, where `torch.equal` is slow."""
+    return ctypes.string_at(one.data_ptr(), one.numel()) == ctypes.string_at(other.data_ptr(), other.numel())
 
 
-_USES_WHEN_DROPPED = _uses_when_dropped()
+def is_in_order(device: torch.device) -> bool:
+    """Whether what is done on a device later is done in time: its generator is known, and one stream is used.
+
+    On a stream of the user's, what is done after the block would run beside what the user has put on that stream.
+    """
+    if device.type == "cpu":
+        return True
+    module = next((module for module, _ in ACCELERATORS if module.__name__ == f"torch.{device.type}"), None)
+    return module is not None and bool(module.current_stream(device) == module.default_stream(device))

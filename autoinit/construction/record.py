@@ -1,8 +1,9 @@
-"""The record of a construction: every piece of memory that the block saw made, with what was written to it."""
+"""The record of a construction: every storage that the block saw made, with what was written to it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
 
@@ -12,14 +13,14 @@ from torch import Tensor
 from .. import _torch
 from .content import Content, Place, computed, outside
 from .memory import UNWRITTEN, Memory, Region, Values, Write
-from .operators import Call, Kind, tensors_in
-from .torch_modes import handles_operators
+from .operators import FROM_FILE, Call, Kind, OperatorMode, handles_operators, operator_of, tensors_in
 
 LONGEST_LIST = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""
 Reads = Mapping[int, Content | None]
 
 
+@dataclass(eq=False, repr=False)
 class ConstructionRecord:
     """Memory by storage, as operators make it and write to it.
 
@@ -36,19 +37,14 @@ class ConstructionRecord:
         (False, True)
     """
 
-    uses_when_new = 0
-    """What torch counts for a storage that nobody but one tensor has, as `copy.deepcopy` and `torch.load` make it."""
-
-    def __init__(self) -> None:
-        self.least_uses = 1 << 30
-        self._memories: dict[int, Memory] = {}
-        self._next_sweep = 4096
-        self.writer: int | None = None
-        """Which block writes, while one does; what it writes says so by its number."""
-        self.all_exposed = False
-        """Whether code that is not watched may write to any memory: a thread was given work."""
-        self.has_large = False
-        """Whether any memory was made that is too large to be compared by value."""
+    writer: int | None = None
+    """Number of the block that fills parameters now; it becomes part of what is recorded of them."""
+    all_exposed: bool = False
+    """Whether code that is not watched may write to any memory: a thread was given work."""
+    has_large: bool = False
+    """Whether any memory was made that is too large to be compared by value."""
+    _memories: dict[int, Memory] = field(default_factory=dict)
+    _next_sweep: int = 4096
 
     def find(self, tensor: Tensor) -> Memory | None:
         """The memory of a tensor, if it has any and the block saw it made."""
@@ -60,77 +56,79 @@ class ConstructionRecord:
         memory = self.find(tensor)
         if memory is None:
             return outside()
-        self._check(memory, tensor)
+        memory.check(tensor)
         return memory.content(Region.of(tensor))
 
-    def _check(self, memory: Memory, tensor: Tensor) -> None:
-        """Note what was written by code that is not watched: another thread, C++, NumPy."""
-        if memory.was_written_unseen(tensor):
-            self.note_unseen(memory, Region.of(tensor))
-            memory.note_state(tensor)
-
-    def note_unseen(self, memory: Memory, region: Region) -> None:
-        """Note that code which is not watched wrote to some memory."""
-        memory.write(region, outside("written by code that autoinit does not see"))
-
     def note_written(self, tensor: Tensor, content: Content) -> None:
-        """Note a write that was not an operator's that is watched, as autoinit's own."""
+        """Note a write that is not an operator's, as autoinit's own."""
         memory = self.find(tensor) or self._new(tensor)
         memory.write(Region.of(tensor), content)
-        memory.note_state(tensor)
+        memory.accept(tensor)
 
     def note_moved(self, tensor: Tensor) -> None:
         """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
         memory = self.find(tensor)
         if memory is not None:
-            if memory.is_compared:
-                self._check(memory, tensor)
-            memory.note_state(tensor)
+            if memory.checksum is not None:
+                memory.check(tensor)
+            memory.accept(tensor)
 
     def declare(self, tensor: Tensor, reason: str, frame: FrameType) -> None:
         """Note that what a tensor holds is data, whatever it was made of."""
         if self.find(tensor) is not None:
             self.note_written(tensor, outside(reason, Place.of(frame)))
 
+    def expose(self, tensor: Tensor) -> None:
+        """Note that code which is not watched gets the address of some memory."""
+        memory = self.find(tensor)
+        if memory is not None and not memory.exposed:
+            memory.check(tensor)
+            memory.exposed = True
+            memory.accept(tensor)
+
     def read(self, call: Call) -> Reads:
         """What the tensors hold that an operator is about to read or to write, by their ids."""
         operator = call.operator
         if operator.kind is Kind.RESIZES:
-            self._note_outside(call.args[0])
-        if operator.kind is not Kind.COMPUTES or not operator.reads:
+            tensor = call.args[0]
+            if has_memory(tensor) and self.find(tensor) is None and tensor.untyped_storage().nbytes():
+                self._new(tensor, outside()).is_foreign = True  # It was there before the block.
+        if not operator.reads:
             return {}
-        replaced = [id(tensor) for tensor in call.written if _is_whole(tensor)] if operator.overwrites else ()
-        if len(replaced) == len(call.tensors):
-            return {}
-        return {id(tensor): self.content(tensor) for tensor in call.tensors if id(tensor) not in replaced}
+        reads: dict[int, Content | None] = {}
+        overwritten = set(map(id, call.written)) if operator.overwrites else ()
+        for tensor in call.tensors:
+            if not (id(tensor) in overwritten and _is_whole(tensor)):
+                reads[id(tensor)] = self.content(tensor)
+        return reads
 
     def note(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
         """Note what an operator did."""
         kind = call.operator.kind
         if kind is Kind.COMPUTES:
-            self._note_values(call, reads, result, frame)
+            self._note_values(call, reads, result, Place.of(frame))
         elif kind is Kind.EMPTY:
-            for tensor in filter(has_memory, tensors_in(result)):
-                self._new(tensor).note_values(tensor)
+            for tensor in tensors_in(result):
+                if has_memory(tensor):
+                    self._new(tensor).accept(tensor)
         elif kind is Kind.LIFTS:
             self._lift(result, frame)
         elif kind is Kind.NEUTRAL:
             for tensor in call.written:
                 if (memory := self.find(tensor)) is not None:
                     memory.expect_write(tensor)
-        else:
-            self._set(result, frame)
-
-    def expose(self, tensor: Tensor) -> None:
-        """Note that code which is not watched gets the address of some memory."""
-        memory = self.find(tensor)
-        if memory is not None and not memory.exposed:
-            self._check(memory, tensor)
-            memory.exposed = True
-            memory.note_values(tensor)
+        elif (memory := self.find(result)) is not None:
+            memory.expect_write(result)
+        elif has_memory(result):
+            memory = self._new(result, outside("a storage that no operator made", Place.of(frame)))
+            storage = result.untyped_storage()
+            memory.is_foreign = _torch.uses_of(storage) > USES_WHEN_NEW or storage.filename is not None
 
     def _new(self, tensor: Tensor, values: Values = None) -> Memory:
-        memory = Memory(tensor, values)
+        memory = Memory.of(tensor)
+        if values is not None:
+            memory.write(Region(0, tensor.untyped_storage().nbytes()), values)
+            memory.writes_seen = 0
         memory.exposed = self.all_exposed
         self._memories[memory.key] = memory
         self.has_large = self.has_large or not memory.is_small
@@ -140,7 +138,7 @@ class ConstructionRecord:
         return memory
 
     def _lift(self, tensor: Tensor, frame: FrameType) -> None:
-        """Memory that torch made from what Python gave it: numbers, unless it belongs to another library."""
+        """Note memory that torch made from what Python gave it: numbers, unless it belongs to another library."""
         if not has_memory(tensor) or self.find(tensor) is not None:
             return
         is_foreign = not tensor.untyped_storage().resizable()
@@ -149,37 +147,20 @@ class ConstructionRecord:
             reason = "an array of another library" if is_foreign else f"{tensor.numel():,} numbers from Python"
             self._new(tensor, outside(reason, place)).is_foreign = is_foreign
         else:
-            self._new(tensor, Content("numbers", place=place)).note_values(tensor)
+            self._new(tensor, Content("numbers", place=place)).accept(tensor)
 
-    def _note_outside(self, tensor: Tensor) -> None:
-        """Note memory that was there before the block, and is about to be resized."""
-        if has_memory(tensor) and self.find(tensor) is None and tensor.untyped_storage().nbytes():
-            self._new(tensor, outside()).is_foreign = True
-
-    def _set(self, tensor: Tensor, frame: FrameType) -> None:
-        memory = self.find(tensor)
-        if memory is not None:
-            memory.expect_write(tensor)
-        if memory is not None or not has_memory(tensor):
-            return
-        memory = self._new(tensor, outside("a storage that no operator made", Place.of(frame)))
-        storage = tensor.untyped_storage()
-        uses = _torch.uses_of(storage)
-        memory.is_foreign = uses > ConstructionRecord.uses_when_new or storage.filename is not None
-        self.least_uses = min(uses, self.least_uses)
-
-    def _note_values(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
+    def _note_values(self, call: Call, reads: Reads, result: Any, place: Place | None) -> None:
         """Note the values that an operator wrote to its arguments, or made."""
-        place = Place.of(frame)
-        reason = call.operator.reason or ("gradients" if _torch.current_backward() != -1 else "")
-        copies = _copied(call, result) if call.operator.copies and not reason else ()
+        operator = call.operator
+        reason = operator.reason or ("gradients" if _torch.current_backward() != -1 else "")
+        copies = _copied(call, result) if operator.copies and not reason else ()
         for target, source in copies:
-            self._store(call, target, self._copy(call, source, target, reads, place))
+            self._store(call, target, self._copy(operator.name, source, target, reads, place))
         if not copies:
             # A result whose memory is known is a view, or an argument.
-            targets = call.written or (each for each in tensors_in(result) if self.find(each) is None)
-            for tensor in filter(has_memory, targets):
-                self._store(call, tensor, self._computed(call, tensor, reads, place, reason))
+            for tensor in call.written or tensors_in(result):
+                if has_memory(tensor) and (call.written or self.find(tensor) is None):
+                    self._store(call, tensor, self._computed(call, tensor, reads, place, reason))
 
     def _store(self, call: Call, tensor: Tensor, values: Values) -> None:
         """Note what an operator wrote to an argument, or a result holds."""
@@ -187,49 +168,43 @@ class ConstructionRecord:
         if memory is not None:
             if not memory.is_foreign:
                 memory.write(Region.of(tensor), values)
-            memory.expect_write(tensor)
+            memory.accept(tensor, rise=1)
         elif call.written or not has_memory(tensor):
             return  # From outside: it is data already.
         else:
             memory = self._new(tensor, values)
-            memory.is_foreign = call.operator.from_file
+            memory.is_foreign = call.operator.reason == FROM_FILE
+            memory.accept(tensor)
         if call.operator.collective:
-            memory.forget_values()
-        else:
-            memory.note_values(tensor)
+            memory.checksum = None  # Other processes will write to it at some later time.
 
     def _computed(self, call: Call, target: Tensor, reads: Reads, place: Place | None, reason: str) -> Values:
         """What a tensor holds after an operator has computed it."""
-        operator = call.operator
-        numbers = tuple(value for value in call.args if isinstance(value, (int, float)))
+        operator, numbers = call.operator, tuple([value for value in call.args if isinstance(value, (int, float))])
         if not reads:
             return computed(operator.name, numbers, (), place, reason)
         written = set(map(id, call.written))
         sources = [content for key, content in reads.items() if content is not None and key not in written]
-        pieces = () if reason else self._pieces_for(call, target, reads)
-        if pieces:
-            rest = [content for content in sources if not content.is_data]
-            return [Write(at, computed(operator.name, numbers, [each, *rest], place)) for at, each in pieces]
+        if operator.pointwise and not reason:
+            # Of data and initialization side by side each stays where it is.
+            data = [each for each in call.tensors if (held := reads.get(id(each))) is not None and held.is_data]
+            pieces = self._pieces(data[0], target) if len(data) == 1 else []
+            if pieces:
+                rest = [content for content in sources if not content.is_data]
+                return [Write(at, computed(operator.name, numbers, [each, *rest], place)) for at, each in pieces]
         held = None if operator.overwrites or not written else reads.get(id(target))
         return computed(operator.name, numbers, sources if held is None else [held, *sources], place, reason)
 
-    def _copy(self, call: Call, source: Tensor, target: Tensor, reads: Reads, place: Place | None) -> Values:
+    def _copy(self, operator: str, source: Tensor, target: Tensor, reads: Reads, place: Place | None) -> Values:
         """What a tensor holds after another one was copied to it as a whole."""
-        held, name = reads[id(source)], call.operator.name
+        held = reads[id(source)]
         if held is None:
             return None
         pieces = self._pieces(source, target) if held.is_data else ()
         if pieces:
-            return [Write(at, of if of is UNWRITTEN else of.copy(name, place)) for at, of in pieces]
+            return [Write(at, of if of is UNWRITTEN else of.copy(operator, place)) for at, of in pieces]
         is_cast = target.dtype != source.dtype or target.stride() != source.stride()
-        return held.copy(name, place, is_cast=is_cast)
-
-    def _pieces_for(self, call: Call, target: Tensor, reads: Reads) -> list[Write]:
-        """What an elementwise operator makes of data and initialization side by side: each stays where it is."""
-        if not call.operator.pointwise:
-            return []
-        data = [each for each in call.tensors if (held := reads.get(id(each))) is not None and held.is_data]
-        return self._pieces(data[0], target) if len(data) == 1 else []
+        return held.copy(operator, place, is_cast=is_cast)
 
     def _pieces(self, source: Tensor, target: Tensor) -> list[Write]:
         """What a tensor holds, write by write, at the same places of another; nothing if one write made it all."""
@@ -268,3 +243,24 @@ def plain(tensor: Tensor) -> Tensor:
     while type(tensor) not in (Tensor, torch.nn.Parameter) and hasattr(tensor, "__tensor_flatten__"):
         tensor = getattr(tensor, tensor.__tensor_flatten__()[0][0])
     return tensor
+
+
+def _count_uses_when_new() -> int:
+    """What torch counts for a storage that only one tensor has, as `copy.deepcopy` and `torch.load` make it.
+
+    It is counted where the record does: torch itself holds some references while it calls a mode.
+    """
+    counts: list[int] = []
+
+    def handle(function: Any, args: Any, kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if operator_of(function).kind is Kind.SETS:
+            counts.append(_torch.uses_of(result.untyped_storage()))
+        return result
+
+    with _torch.no_modes(), _torch.dispatch_mode(OperatorMode(handle)):
+        torch.UntypedStorage(1, device="cpu").clone()  # type: ignore[no-untyped-call]
+    return min(counts)
+
+
+USES_WHEN_NEW = _count_uses_when_new()

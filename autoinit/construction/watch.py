@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -13,43 +14,42 @@ from torch import Tensor
 
 from .. import _torch
 from .content import Content, Place
-from .functions import Access, access_of
-from .generators import is_in_order
-from .memory import Memory
-from .operators import Call, Kind, Operator, operator_of, tensors_in
-from .postponed import Postponed
-from .postponed_fill import TRUNC_NORMAL, Fill, accepts
+from .functions import Access, FunctionMode, access_of, default_device_is_busy
+from .memory import Fill, Memory, Region
+from .operators import TRUNC_NORMAL, Call, Kind, Operator, OperatorMode, operator_of, tensors_in
+from .postponed import Postponed, is_in_order
 from .record import ConstructionRecord, has_memory
-from .torch_modes import FunctionMode, OperatorMode, default_device_is_busy
 
-PLAIN = frozenset((Tensor, torch.nn.Parameter))
+PLAIN = (Tensor, torch.nn.Parameter)
 SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
-POSTPONABLE = frozenset((int, float, bool, type(None)))
-"""Types of arguments whose fill may be postponed."""
+NUMBERS = frozenset((int, float, bool, type(None)))
+"""Types of the arguments of a fill that may be postponed."""
 
 
-_watches = threading.local()
+class _Watches(threading.local):
+    stack: Sequence[Watch] = ()
+
+
+_watches = _Watches()
 
 
 def current_watches() -> Sequence[Watch]:
     """The watches over the running thread, the latest last."""
-    found: Sequence[Watch] = getattr(_watches, "stack", ())
-    return found
+    return _watches.stack
 
 
 def current_watch() -> Watch | None:
     """The latest watch over the running thread, if there is one."""
-    watches = current_watches()
-    return watches[-1] if watches else None
+    return _watches.stack[-1] if _watches.stack else None
 
 
 class Watch:
-    """Records what operators do, postpones fills, and brings up to date whatever is read.
+    """Records what operators do, postpones fills, and runs those of whatever is read.
 
     Args:
-        is_here: whether the running code belongs to the block: a mode is entered for a thread, in which other tasks
+        is_here: Whether the running code belongs to the block: a mode is entered for a thread, in which other tasks
             may run.
-        may_postpone: whether fills may be postponed at all.
+        may_postpone: Whether fills may be postponed at all.
     """
 
     LARGE: ClassVar[int] = 1 << 12
@@ -57,64 +57,56 @@ class Watch:
 
     def __init__(self, is_here: Callable[[], bool] = lambda: True, *, may_postpone: bool = True) -> None:
         self.record = ConstructionRecord()
-        self.postponed = Postponed(self._note_unseen)
+        self.postponed = Postponed()
         self.users = 0
         """How many blocks are open that it watches for."""
         self.may_postpone = may_postpone
         self._is_here = is_here
         self._operators = OperatorMode(self._call_operator)
-        self._functions = FunctionMode(self._call_function)
-        self._has_functions = False
+        self._functions: FunctionMode | None = None
         self._is_on = False
 
     def begin(self) -> None:
         """Watch the running thread."""
         if not self._is_on:
-            self._is_on = True
-            self._push()
-            _watches.stack = [*current_watches(), self]
+            self._switch(True)
+            _watches.stack = [*_watches.stack, self]
 
     def end(self) -> None:
-        """Do what is postponed, and stop watching until `begin` is called."""
-        self._is_on = False
-        self._remove()
-        _watches.stack = [watch for watch in current_watches() if watch is not self]
+        """Run what is postponed, and stop watching until `begin` is called."""
+        self._switch(False)
+        _watches.stack = [watch for watch in _watches.stack if watch is not self]
         self.postponed.run_all()
 
     def stop_postponing(self) -> None:
-        """Do what is postponed, and postpone nothing more: code that cannot be watched is about to run."""
+        """Run what is postponed, and postpone nothing more: code that cannot be watched is about to run."""
         self.may_postpone = False
         self.postponed.run_all()
 
     @contextmanager
     def aside(self) -> Iterator[Postponed]:
         """A stretch in which nothing is recorded or postponed, and what is postponed stays so."""
-        was_on, self._is_on = self._is_on, False
-        if was_on:
-            self._remove()
+        if not self._is_on:
+            yield self.postponed
+            return
+        self._switch(False)
         try:
             yield self.postponed
         finally:
-            if was_on:
-                self._is_on = True
-                self._push()
+            self._switch(True)
 
-    def _push(self) -> None:
-        self._operators.insert()
-        if self._has_functions:
-            self._functions.insert()
-
-    def _remove(self) -> None:
-        self._operators.remove()
-        if self._has_functions:
-            self._functions.remove()
+    def _switch(self, on: bool) -> None:
+        self._is_on = on
+        self._operators.put(on)
+        if self._functions is not None:
+            self._functions.put(on)
 
     def watch_functions(self) -> None:
         """See what gets hold of addresses, which does not pass through operators, now that memory is large."""
         # torch looks for the default device at the bottom: while that is busy, ours would come to lie below it.
-        if self._is_on and self.record.has_large and not self._has_functions and not default_device_is_busy():
-            self._has_functions = True
-            self._functions.insert()
+        if self._is_on and self.record.has_large and self._functions is None and not default_device_is_busy():
+            self._functions = FunctionMode(self._call_function)
+            self._functions.put(True)
 
     def postpone_trunc_normal(self, tensor: Tensor, mean: float, std: float, a: float, b: float) -> bool:
         """Postpone torch's truncated normal as a whole: it reads what it has drawn, and draws again."""
@@ -129,7 +121,7 @@ class Watch:
             return function(*args, **kwargs)
         frame = sys._getframe(2)
         with _torch.without_functions():
-            if operator.arithmetic and self._postpone(operator, args, kwargs, frame):
+            if operator.can_wait and self._postpone(operator, args, kwargs, frame):
                 return args[0]
             call = Call(operator, args, kwargs)
             if self.postponed:
@@ -137,7 +129,7 @@ class Watch:
             reads = self.record.read(call)
             result = function(*args, **kwargs)
             self.record.note(call, reads, result, frame)
-        if self.record.has_large and not self._has_functions:
+        if self.record.has_large and self._functions is None:
             self.watch_functions()
         return result
 
@@ -166,7 +158,7 @@ class Watch:
         self.flush(call.tensors)
 
     def flush(self, tensors: Iterable[Tensor]) -> None:
-        """Do the postponed fills of the memory of some tensors."""
+        """Run the postponed fills of the memory of some tensors."""
         if self.postponed:
             self.postponed.run_for({_torch.storage_id(tensor) for tensor in tensors if has_memory(tensor)})
 
@@ -187,30 +179,29 @@ class Watch:
         memory = self.record.find(target)
         if memory is None or not self._can_wait(memory, target):
             return False
-        if not memory.pending and not (operator.overwrites and self._is_worth_it(target, operator.draws)):
+        # A small fill that draws waits behind larger ones, so that these need not be run before it.
+        is_worth_it = target.numel() >= self.LARGE or (operator.draws and self.postponed.has_draws)
+        if not memory.fills and not (operator.overwrites and is_worth_it):
             return False
         numbers = tuple(args[1:])
         named = {key: value for key, value in kwargs.items() if value is not None}
         values = (*numbers, *named.values())
-        if not all(type(value) in POSTPONABLE for value in values):
+        types = tuple(map(type, values))
+        if not NUMBERS.issuperset(types) or not _accepts(operator, target.dtype, numbers, tuple(named.items()), types):
             return False
-        if not accepts(operator.name, target.dtype, numbers, tuple(named.items()), tuple(map(type, values))):
-            return False
-        fill = Fill.of(operator, memory, target, numbers, named)
+        region = Region.of(target)
+        layout = (int(target.storage_offset()), target.shape, target.stride())
+        fill = Fill(operator, memory, region, layout, target.dtype, target.device, numbers, named)
         self.postponed.add(fill, target, in_operator=self._operators.is_running)
-        held = None if operator.overwrites else memory.content(fill.region)
+        held = None if operator.overwrites else memory.content(region)
         sources = () if held is None else (held,)
-        memory.write(fill.region, Content(operator.name, values, sources=sources, place=Place.of(frame)))
+        memory.write(region, Content(operator.name, values, sources=sources, place=Place.of(frame)))
         return True
-
-    def _is_worth_it(self, target: Tensor, draws: bool) -> bool:
-        # A small fill that draws waits behind larger ones, so that these need not be done before it.
-        return target.numel() >= self.LARGE or (draws and self.postponed.has_draws)
 
     def _can_wait(self, memory: Memory, target: Tensor) -> bool:
         return (
             self.may_postpone
-            and self._has_functions
+            and self._functions is not None
             and not (memory.exposed or memory.is_foreign)
             and is_in_order(target.device)
             and target.is_floating_point()
@@ -224,19 +215,15 @@ class Watch:
             and self._is_here()
         )
 
-    def _note_unseen(self, memory: Memory) -> None:
-        for write in memory.writes[-1:]:
-            self.record.note_unseen(memory, write.region)
 
-
-def _count_uses_when_new() -> int:
-    """Counted where the record does: torch itself holds some references while it calls a mode."""
-    watch = Watch()
-    with _torch.no_modes():
-        watch.begin()
-        torch.UntypedStorage(1, device="cpu").clone()  # type: ignore[no-untyped-call]
-        watch.end()
-    return watch.record.least_uses
-
-
-ConstructionRecord.uses_when_new = _count_uses_when_new()
+@lru_cache(maxsize=4096)
+def _accepts(
+    operator: Operator, dtype: torch.dtype, numbers: tuple[Any, ...], named: tuple[tuple[str, Any], ...], types: object
+) -> bool:
+    """Whether an operator takes some numbers; `types` are theirs, as `1 == 1.0 == True`."""
+    try:
+        with _torch.no_modes():
+            operator.function(torch.empty(0, dtype=dtype, device="cpu"), *numbers, **dict(named))
+    except Exception:  # Whatever it is, the call itself raises it, at the line that made the mistake.
+        return False
+    return True

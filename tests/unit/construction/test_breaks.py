@@ -15,7 +15,7 @@ from autoinit import _torch
 from autoinit.construction import Content, Watch, record
 from autoinit.construction.memory import Memory, Region
 from autoinit.construction.operators import Call
-from autoinit.construction.postponed import Held, Postponed
+from autoinit.construction.postponed import Postponed
 from autoinit.construction.record import ConstructionRecord
 from tests.unit.construction.strategies import KINDS, programs
 from tests.unit.construction.test_programs import RULES, alone, changes, mistakes, unwritten_memory_is_nan
@@ -23,8 +23,7 @@ from tests.unit.construction.test_programs import RULES, alone, changes, mistake
 pytestmark = [pytest.mark.campaign, pytest.mark.filterwarnings("ignore")]
 __all__ = ["unwritten_memory_is_nan"]
 
-_bring_up_to_date, _among = Watch._bring_up_to_date, Call._among
-computed, lift = record.computed, ConstructionRecord._lift
+_bring_up_to_date, _tensors, computed = Watch._bring_up_to_date, Call._tensors, record.computed
 
 
 def nothing(*_: Any, **__: Any) -> None:
@@ -38,7 +37,7 @@ def ignores(name: str) -> Callable[[Watch, Call], None]:
 
 def without_out(call: Call, places: tuple[tuple[int, str], ...]) -> list[Any]:
     is_seen = places is not call.operator.written or call.operator.name.split(".")[1].endswith("_")
-    return _among(call, places) if is_seen else []
+    return _tensors(call, places) if is_seen else []
 
 
 def forgets_draws(postponed: Postponed, fills: Any) -> None:
@@ -54,7 +53,7 @@ def without_sources(operator: str, numbers: Any, sources: Any, place: Any, reaso
 
 
 def all_of_it(postponed: Postponed, regions: Any) -> list[Any]:
-    fills = [fill for held in postponed._held.values() for fill in held.fills]
+    fills = [fill for memory in postponed._pending.values() for fill in memory.fills.values()]
     postponed._take(fills)
     return fills
 
@@ -64,7 +63,7 @@ BREAKS: dict[str, list[tuple[Any, str, Any]]] = {
     "item() is no read": [(Watch, "_bring_up_to_date", ignores("aten._local_scalar_dense"))],
     "clone() is no read": [(Watch, "_bring_up_to_date", ignores("aten.clone"))],
     "who gets an address is not noticed": [(Watch, "expose", nothing)],
-    "a write by out= is not seen": [(Call, "_among", without_out)],
+    "a write by out= is not seen": [(Call, "_tensors", without_out)],
     "a fill of a part counts as one of the whole": [(Region, "covers", Region.meets)],
     "fills of what rules leave alone are dropped": [(Postponed, "drop", all_of_it)],
     "draws overtake postponed ones": [(Postponed, "run_draws", nothing)],
@@ -79,8 +78,8 @@ BREAKS: dict[str, list[tuple[Any, str, Any]]] = {
     "copies are not known": [(record, "_copied", lambda *_: ())],
     "what gradients have touched is initialization": [(_torch, "current_backward", lambda: -1)],
     "writes by raw pointers are overwritten": [
-        (Memory, "was_written_unseen", lambda *_: False),
-        (Held, "was_written_unseen", False),
+        (Memory, "check", nothing),
+        (Postponed, "_has_effect", staticmethod(lambda memory: not memory.is_gone)),
     ],
     "a thread finds nothing filled": [(Watch, "stop_postponing", nothing), (Watch, "expose", nothing)],
 }

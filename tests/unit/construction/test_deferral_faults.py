@@ -14,8 +14,10 @@ from torch._C import _len_torch_function_stack
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from autoinit import autoinit
+from autoinit._torch import storage_id
 from autoinit.construction import Watch
-from autoinit.construction.postponed_fill import TRUNC_NORMAL, Fill
+from autoinit.construction.memory import Fill
+from autoinit.construction.operators import TRUNC_NORMAL
 from tests.unit.construction.test_deferral import SIZE, Noting, linear, watched
 
 
@@ -344,14 +346,12 @@ def test_a_small_draw_waits_behind_a_large_one_and_a_small_constant_does_not() -
         postponed = run.deferral.watch.postponed
         nn.Linear(3, 3)
         assert not postponed
-        linear()
-        assert len(postponed) == 2
-        small = nn.Linear(3, 3)
-        assert len(postponed) == 4
-        nn.init.ones_(nn.Parameter(torch.empty(3)))
-        assert len(postponed) == 4
+        large, small, constant = linear(), nn.Linear(3, 3), nn.Parameter(torch.empty(3))
+        nn.init.ones_(constant)
         nn.init.zeros_(small.weight)
-        assert len(postponed) == 5
+        with run.deferral.watch.aside():
+            waits = [storage_id(each) in postponed for each in (*large.parameters(), *small.parameters(), constant)]
+        assert waits == [True, True, True, True, False]
         assert not small.weight.any()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import MatchError, Report, autoinit
-from autoinit.construction.postponed_fill import Fill
+from autoinit.construction.memory import Fill
 from tests.two_samples import different
 from tests.unit.construction.test_deferral import EVERY_MODEL, SIZE, an_optimizer_in_the_constructor, linear, watched
 

@@ -1,4 +1,4 @@
-"""Generators of devices, by one that is made up: deferral itself is tested on the CPU, and by `make gpu` on a GPU."""
+"""Generators of devices, by a made-up one: deferral itself is tested on the CPU, and by `make gpu` on a GPU."""
 
 from __future__ import annotations
 
@@ -6,41 +6,26 @@ from types import ModuleType
 
 import pytest
 import torch
-from torch import Tensor
 
-from autoinit.construction import generators
-from autoinit.construction.generators import is_in_order, is_same, set_state, state_of
+from autoinit.construction import postponed
+from autoinit.construction.postponed import generator_of, is_in_order
 
 DEVICE = torch.device("xpu", 1)
-
-
-class Generator:
-    def __init__(self) -> None:
-        self.state = torch.zeros(16, dtype=torch.uint8)
-
-    def get_state(self) -> Tensor:
-        return self.state
-
-    def set_state(self, state: Tensor) -> None:
-        self.state = state
 
 
 @pytest.fixture
 def module(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     found = ModuleType("torch.xpu")
-    found.default_generators = [Generator(), Generator()]  # type: ignore[attr-defined]
+    found.default_generators = [torch.Generator(), torch.Generator()]  # type: ignore[attr-defined]
     found.current_stream = found.default_stream = lambda device: 0  # type: ignore[attr-defined]
     monkeypatch.setattr(torch, "get_device_module", lambda device: found)
-    monkeypatch.setattr(generators, "ACCELERATORS", ((found, found),))
+    monkeypatch.setattr(postponed, "ACCELERATORS", ((found, found),))
     return found
 
 
-def test_states_are_those_of_the_device(module: ModuleType) -> None:
-    other = torch.ones(16, dtype=torch.uint8)
-    assert not is_same(state_of(DEVICE), other)
-    set_state(DEVICE, other)
-    assert is_same(state_of(DEVICE), other)
-    assert not is_same(state_of(torch.device("xpu", 0)), other)
+def test_generators_are_those_of_the_device(module: ModuleType) -> None:
+    assert generator_of(DEVICE) is module.default_generators[1]
+    assert generator_of(torch.device("cpu")) is torch.default_generator
 
 
 @pytest.mark.parametrize("current", [0, 7])

@@ -12,8 +12,8 @@ from torch._C import _len_torch_dispatch_stack, _len_torch_function_stack, _pop_
 from torch.utils._python_dispatch import _pop_mode
 
 from autoinit.construction import ConstructionRecord, Content, current_watches
+from autoinit.construction.memory import Fill
 from autoinit.construction.postponed import Postponed
-from autoinit.construction.postponed_fill import Fill
 from autoinit.interception import batch, block, built, context, copying, deferring, first_uses, run
 from autoinit.planning import Surroundings
 from tests.unit.interception.interceptor_machine import Interceptor
@@ -63,7 +63,7 @@ def forgets_what_was_used(self: run.Run, *, used: Any = None, ends: bool = False
 
 
 def drops_all(self: Postponed, regions: Any) -> list[Fill]:
-    gone = [fill for held in self._held.values() for fill in held.fills]
+    gone = [fill for memory in self._pending.values() for fill in memory.fills.values()]
     self._take(gone)
     return gone
 

@@ -77,12 +77,10 @@ def test_a_block_that_does_nothing_is_not_noticed(name: str) -> None:
 
 def test_constructors_fill_nothing_that_the_config_fills(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    from autoinit.construction import postponed_fill
+    from autoinit.construction.memory import Fill
 
-    whole = postponed_fill.Fill.apply
-    monkeypatch.setattr(
-        postponed_fill.Fill, "apply", lambda fill, storage: (done.append(fill.operator.name), whole(fill, storage))[1]
-    )
+    whole = Fill.apply
+    monkeypatch.setattr(Fill, "apply", lambda fill, storage: (done.append(fill.operator.name), whole(fill, storage))[1])
     with CUDA, autoinit(dict(type="Normal", layer="Linear", std=0.02, bias=0.0), seed=0):
         model = nn.Sequential(*(nn.Linear(SIZE, SIZE) for _ in range(4)))
     assert len(model) == 4
