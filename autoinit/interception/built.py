@@ -37,7 +37,7 @@ class BuiltModules:
     _references: dict[int, weakref.ref[nn.Module]] = field(default_factory=dict)
 
     def add(self, module: nn.Module) -> None:
-        """Record a module; nothing happens if it is recorded already, as one whose two bases both call `__init__`."""
+        """Record a module, once: two of its bases may call `nn.Module.__init__`."""
         key = id(module)
         known = self._references.get(key)
         if known is not None:
@@ -82,16 +82,15 @@ class BuiltModules:
 
 
 def living_roots(built: BuiltModules) -> list[nn.Module]:
-    """The roots without those that were dropped and only wait for the garbage collector.
-
-    The values of a root depend on its index, so it must not matter whether the collector has run.
-    """
+    """The roots without dropped ones: values depend on a root's index, which must not depend on the collector."""
     roots = built.roots()
-    if len(roots) > 1 and any(map(refers_to_itself, roots)):
+    if len(roots) < 2:
+        return roots
+    if any(map(_refers_to_itself, roots)):
         del roots
         gc.collect()
         roots = built.roots()
-    failed = failed_constructions() if len(roots) > 1 else ()
+    failed = _failed_constructions() if len(roots) > 1 else ()
     return [root for root in roots if id(root) not in failed]
 
 
@@ -111,12 +110,8 @@ def is_parallel(module: nn.Module) -> bool:
     return not PARALLEL.isdisjoint(map(attrgetter("__name__"), type(module).__mro__))
 
 
-def refers_to_itself(root: nn.Module) -> bool:
-    """Whether a model is part of a reference cycle, through containers, objects, methods and closures.
-
-    Only a model in a cycle can wait for the garbage collector. Searching for one costs as much as walking the model,
-    a collection as much as walking the whole heap.
-    """
+def _refers_to_itself(root: nn.Module) -> bool:
+    """Whether a model is part of a reference cycle: much cheaper than a collection, which walks the whole heap."""
     if is_parametrized(root):
         return True  # A property of the class that torch made for it refers to it.
     seen = {id(root)}
@@ -136,11 +131,9 @@ def refers_to_itself(root: nn.Module) -> bool:
     return len(seen) > LIMIT
 
 
-def failed_constructions() -> set[int]:
-    """Ids of the modules whose constructor raised, and which a traceback still refers to.
-
-    A traceback begins with the frame that caught the exception: the frames after it did not return.
-    """
+def _failed_constructions() -> set[int]:
+    """Ids of the modules whose constructor raised, and which a traceback still refers to."""
+    # A traceback begins with the frame that caught the exception: the frames after it did not return.
     traces = (each for each in gc.get_objects() if type(each) is TracebackType)
     modules = (constructed_by(trace.tb_next.tb_frame) for trace in traces if trace.tb_next is not None)
     return {id(module) for module in modules if module is not None}

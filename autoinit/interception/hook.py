@@ -39,27 +39,22 @@ def open_scope(scope: Run) -> None:
     """Let a block record what its thread or task does."""
     _patches.acquire()
     open_scopes.append(scope)
-    if scope.needs_watch:
+    # Rules of the block, of one around it, or of its modules may replace what constructors write.
+    if scope.watch is not None or scope.rules or not ENGINES.isdisjoint(sys.modules):
         scope.start_watching()
     scope.begin()
 
 
 def close_scope(scope: Run, *, failed: bool, ends: bool = True) -> None:
-    """Remove the patches with the last block, and give the models their values.
-
-    Args:
-        scope: The block.
-        failed: Whether an exception leaves the block: its models are half built, and keep what constructors wrote.
-        ends: False for a generator that has yielded and will go on.
-    """
+    """Remove the patches with the last block, and give the models their values; a generator that yields goes on."""
     scope.end()
     open_scopes.remove(scope)
     if not open_scopes:
         _classes.clear()
-    remove_idle_hook()
+    _remove_idle_call_hook()
     _patches.release()
     try:
-        if not failed:
+        if not failed:  # Models that are half built keep what their constructors wrote.
             initialize_roots(scope, ends=ends)
     finally:
         scope.stop_watching()
@@ -83,7 +78,8 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
         scope.watch.begin()
     if is_parallel(instance):
         _initialize_arguments(scope, instance)
-    add_hook()
+    if not _handles:
+        _add_call_hook()
     if cls not in _classes:
         _watch(cls)
 
@@ -145,16 +141,14 @@ CALLERS_FOR_WEIGHTS = (
 """Files that call modules for the sake of their weights."""
 
 
-def add_hook() -> None:
-    """Notice forward passes from now on."""
-    if not _handles:
-        with _lock:
-            if not _handles:
-                _handles.append(register_module_forward_pre_hook(_on_call))
+def _add_call_hook() -> None:
+    with _lock:
+        if not _handles:
+            _handles.append(register_module_forward_pre_hook(_on_call))
 
 
-def remove_idle_hook() -> None:
-    """Remove the hook, unless a model has not got its values."""
+def _remove_idle_call_hook() -> None:
+    """Remove the hook on calls, unless a model has not got its values."""
     with _lock:
         if _handles and not (open_scopes and any(scope.built.roots() for scope in open_scopes)):
             _handles.pop().remove()
@@ -173,7 +167,7 @@ def _on_call(module: nn.Module, args: Any) -> None:
         if watch is not None and not any(each.built.roots() for each in open_scopes if each.watch is watch):
             # All that was built is traced, compiled or trained from now on: there is nothing to watch.
             watch.end()
-        remove_idle_hook()
+        _remove_idle_call_hook()
 
 
 def _is_no_use_yet(scope: Run) -> bool:
@@ -190,11 +184,7 @@ _make: Callable[..., Any] = copyreg.__newobj__  # type: ignore[attr-defined]
 
 
 class Remake:
-    """Makes the empty object that a copy of a module starts as, and records it.
-
-    `copy.deepcopy` calls no constructor. It asks the original how to be made again (`__reduce_ex__`), which returns
-    this; so no module has to carry a mark that copies would inherit.
-    """
+    """Makes the empty object that a deep copy starts as, and records it: `copy.deepcopy` calls no constructor."""
 
     def __init__(self, original: nn.Module) -> None:
         self._original = original

@@ -20,22 +20,18 @@ from .scope import Run
 
 @contextmanager
 def without_replaced_fills(scope: Run, applications: Sequence[Application], *, ends: bool) -> Iterator[None]:
-    """Around applying the plans of a block: postponed fills that they replace are dropped, others run before.
+    """Around applying plans: postponed fills that they replace are dropped, others run before.
 
-    The construction record notes meanwhile which block fills; if the code in this context fails, the dropped fills
-    run after all.
-
-    Args:
-        scope: The block, whose watch is aside.
-        applications: What is about to be applied.
-        ends: Whether the block has ended: otherwise nothing may be postponed afterwards.
+    The construction record notes meanwhile which block fills. If the code in this context fails, the dropped fills
+    run after all. If the block goes on, nothing stays postponed.
     """
     if scope.watch is None:
         yield
         return
     postponed, record = scope.watch.postponed, scope.watch.record
     dropped = postponed.drop(_regions(_replaced(applications, postponed))) if postponed else []
-    if not ends or scope.owns_watch or any(_runs_code(each.plan) for each in applications):
+    runs_code = any(not isinstance(step, Load) for each in applications for step in each.plan.steps)
+    if runs_code or scope.owns_watch or not ends:
         postponed.run_all()
     else:
         # What remains where a plan writes or reads; the other fills wait for the block around.
@@ -104,7 +100,3 @@ def _reads(fill: Fill) -> bool:
     if isinstance(fill, Padded):
         return _reads(fill.fill)
     return isinstance(fill, Custom) or (isinstance(fill, Blocks) and any(map(_reads, fill.fills)))
-
-
-def _runs_code(plan: Plan) -> bool:
-    return any(not isinstance(step, Load) for step in plan.steps)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,7 @@ from torch import nn
 
 from ..construction import AUTOINIT, Content, Watch
 from ..errors import StateError, warn
-from ..planning import COPY_OF, ENGINES, FILLED, OWN, Entry, Plan, Policy, Report, Tally, check_unmatched
+from ..planning import COPY_OF, FILLED, OWN, Entry, Plan, Policy, Report, Tally, check_unmatched
 from ..rules import Rule
 from .built import BuiltModules
 
@@ -86,10 +85,8 @@ class Run(Extent):
 
     Attributes:
         around: The blocks around this one in the same thread or task, inner before outer.
-        watch: Records the construction; shared with the blocks around. None if nothing needs the record.
-        owns_watch: Whether this block started it.
+        watch: Records the construction for this block and those around it; None if nothing needs the record.
         seed: The user's seed, or the one that was drawn.
-        tallies: What the rules matched in each root so far.
         results: The report of each root, or a function that makes it, by the root's index.
     """
 
@@ -109,13 +106,6 @@ class Run(Extent):
         self._filled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
         self._replaceable: dict[int, tuple[Content, Content]] = {}
 
-    # --- Recording ---------------------------------------------------------------------------------------------------
-
-    @property
-    def needs_watch(self) -> bool:
-        """Whether rules of the block, of a block around it, or of its modules may replace what constructors write."""
-        return self.watch is not None or bool(self.rules) or not ENGINES.isdisjoint(sys.modules)
-
     def start_watching(self) -> None:
         """Record what constructors write, from now on."""
         if self.watch is None:
@@ -134,8 +124,6 @@ class Run(Extent):
                 self.watch.end()
             elif self.owns_watch:  # The outer of two blocks may end first.
                 self.watch.postponed.run_all()
-
-    # --- Reports -----------------------------------------------------------------------------------------------------
 
     @property
     def reports(self) -> list[Report]:
@@ -168,8 +156,6 @@ class Run(Extent):
                 "No module was built in this autoinit block, so its rules did nothing. For a model that exists already "
                 "use autoinit.initialize(model, cfg)."
             )
-
-    # --- Blocks around and inside ------------------------------------------------------------------------------------
 
     def filled_within(self) -> dict[int, Entry]:
         """What inner blocks have filled and nothing has written to since, by the id of the parameter."""

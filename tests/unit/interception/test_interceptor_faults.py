@@ -86,7 +86,7 @@ FAULTS: dict[str, list[tuple[Any, str, Any]]] = {
     "who looks finds it unfilled": [(Postponed, "run_for", nothing)],
     "what was recorded is forgotten": [(Run, "stop_watching", nothing)],
     "fills are dropped that nothing replaces": [(Postponed, "drop", drops_all)],
-    "the hook for calls stays": [(hook, "remove_idle_hook", nothing)],
+    "the hook for calls stays": [(hook, "_remove_idle_call_hook", nothing)],
 }
 
 
