@@ -88,8 +88,8 @@ def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> 
     return Report(model=model, entries=entries, root=number)
 
 
-def _initialize(scope: Run, roots: Sequence[nn.Module], numbers: Mapping[int, int], *, ends: bool) -> None:
-    """Plan all models and find their tensors (A), then write."""
+def _plan(scope: Run, roots: Sequence[nn.Module], *, ends: bool) -> tuple[list[Planner], list[Application], list[Copy]]:
+    """Plan all models and find their tensors, before any is written (A)."""
     taken: set[int] = set()
     surroundings = Surroundings(
         built=set(map(id, scope.built)),
@@ -117,10 +117,12 @@ def _initialize(scope: Run, roots: Sequence[nn.Module], numbers: Mapping[int, in
     warn_of_conflicts(planners, scope.policy.unmatched)
     warn_of_stale(held, copies, list(zip(planners, plans, strict=True)))
     warn_of_unwritten(plans)
-    applications = [
-        Application(plan, planner.root, targets_of(planner, plan))
-        for planner, plan in zip(planners, plans, strict=True)
-    ]
+    pairs = zip(planners, plans, strict=True)
+    return planners, [Application(plan, planner.root, targets_of(planner, plan)) for planner, plan in pairs], copies
+
+
+def _initialize(scope: Run, roots: Sequence[nn.Module], numbers: Mapping[int, int], *, ends: bool) -> None:
+    planners, applications, copies = _plan(scope, roots, ends=ends)
     check_agreement(applications, scope.given_seed)
     with without_replaced_fills(scope, applications, ends=ends), put_back_on_error(before_loading_code(applications)):
         reports: dict[int, Report] = {}
@@ -135,7 +137,7 @@ def _initialize(scope: Run, roots: Sequence[nn.Module], numbers: Mapping[int, in
             reports[id(planner)] = scope.results[report.root] = report
             if scope.around:
                 scope.around[0].remember(plan, report, params)
-                touched = set(map(id, filter(surroundings.may_touch, planner.modules.values())))
+                touched = set(map(id, filter(planner.surroundings.may_touch, planner.modules.values())))
                 for outer in scope.around:
                     outer.built.carried_out |= touched
         write_copies([copy for copy in copies if _has_new_values(copy, reports)])
