@@ -37,27 +37,27 @@ def autoinit(
     """Initialize every model that is built in a block, or in a function that this decorates.
 
     Args:
-        cfg: a dict, a list of dicts, the path of a YAML, JSON or TOML file, or `Rule` objects; None for the modules'
-            own `init_cfg` alone. It is read now: what the caller does to it later changes nothing.
-        seed: any integer fixes every value; None draws one from torch's default generator, if anything is random.
-        defer: record what constructors fill parameters with, and do it only for those that no rule covers: at the end,
-            or when somebody looks. With False constructors run untouched, and what no rule covers is bitwise as without
-            autoinit; with True it is so if no rule matches, and else of the same distribution.
-        unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
-        fan: how fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
+        cfg: A dict, a list of dicts, the path of a YAML, JSON or TOML file, or `Rule` objects; None for the modules'
+            own `init_cfg` alone. It is read now: later changes to it have no effect.
+        seed: Any integer fixes every value; None draws a seed from torch's default generator, if anything is random.
+        defer: Whether to postpone the fills of constructors and drop those that rules replace. With False constructors
+            run untouched, and parameters that no rule covers are bitwise those of plain construction; with True they
+            are so if no rule matches, and otherwise have the same distribution.
+        unmatched: What to do about rules that match nothing: "auto", "error", "warn" or "ignore".
+        fan: Reading of fans where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
             each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
         own_init: Whether to call modules' own `init_weights()`: "auto" if the constructor did not, "run" in any case,
             "skip" never.
-        version: the definition of random values; 1 gives those of a report with `version` 1.
-        require_coverage: make a parameter that no rule covers an error.
-        allow_uncovered: globs over the FQNs of parameters that need not be covered.
+        version: Version of the definition of random values; 1 gives those of a report with `version` 1.
+        require_coverage: Whether a parameter that no rule covers is an error.
+        allow_uncovered: Globs over the FQNs of parameters that need not be covered.
 
     Returns:
         A context manager, which may be entered any number of times, also nested; `as run` gives a `Run`. On a
         generator function, what was built up to a `yield` has its values there.
 
     Raises:
-        ConfigError: at once, for what cannot mean anything.
+        ConfigError: at once, for an invalid config.
         MatchError, CoverageError, ShapeError, ParametrizationError, CheckpointError: at the end of the block; every
             parameter is as it was.
 

@@ -31,8 +31,8 @@ from .roots import initialize_roots
 from .scope import Run, innermost, is_paused, open_scopes, scopes_of
 
 _patches = Patches()
-_classes: set[type] = set()
-"""Classes whose own methods are replaced, or which have none of interest."""
+_known_classes: set[type] = set()
+"""Classes whose own methods are wrapped, or which have none of interest."""
 
 
 def open_scope(scope: Run) -> None:
@@ -50,7 +50,7 @@ def close_scope(scope: Run, *, failed: bool, ends: bool = True) -> None:
     scope.end()
     open_scopes.remove(scope)
     if not open_scopes:
-        _classes.clear()
+        _known_classes.clear()
     _remove_idle_call_hook()
     _patches.release()
     try:
@@ -80,8 +80,8 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
         _initialize_arguments(scope, instance)
     if not _handles:
         _add_call_hook()
-    if cls not in _classes:
-        _watch(cls)
+    if cls not in _known_classes:
+        _wrap_own_methods(cls)
 
 
 @functools.lru_cache(maxsize=8192)
@@ -103,11 +103,11 @@ def _initialize_arguments(scope: Run, wrapper: nn.Module) -> None:
             return
 
 
-def _watch(cls: type) -> None:
-    """Wrap the methods of a class, or of one of its ancestors, whose calls a block has to know of."""
-    _classes.add(cls)
+def _wrap_own_methods(cls: type) -> None:
+    """Wrap the `init_weights` and `__deepcopy__` of a class and its ancestors."""
+    _known_classes.add(cls)
     for base in cls.__mro__:
-        for name, wrapper in WATCHED.items():
+        for name, wrapper in OWN_METHODS.items():
             # A plain method: some classes have an option or a property of that name.
             if isinstance(base.__dict__.get(name), FunctionType) and base.__module__ not in ENGINES:
                 _patches.also(base, name, around(wrapper))
@@ -125,7 +125,7 @@ def _on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwar
     value = wrapped(*args, **kwargs)
     module: nn.Module = args[0] if args else kwargs["module"]
     if any(scopes_of(module)):
-        _watch(type(module))
+        _wrap_own_methods(type(module))
     return value
 
 
@@ -150,7 +150,7 @@ def _add_call_hook() -> None:
 def _remove_idle_call_hook() -> None:
     """Remove the hook on calls, unless a model has not got its values."""
     with _lock:
-        if _handles and not (open_scopes and any(scope.built.roots() for scope in open_scopes)):
+        if _handles and not any(scope.built.roots() for scope in open_scopes):
             _handles.pop().remove()
 
 
@@ -171,7 +171,7 @@ def _on_call(module: nn.Module, args: Any) -> None:
 
 
 def _is_no_use_yet(scope: Run) -> bool:
-    """Whether to ignore a forward pass: a constructor probes shapes, or reads or sets a parametrized weight."""
+    """Whether to ignore a forward pass: by a constructor to find a shape, or to read or set a parametrized weight."""
     for frame, _ in walk_stack(sys._getframe(2)):
         if frame.f_code.co_filename.startswith(CALLERS_FOR_WEIGHTS) or constructed_by(frame) in scope.built:
             return True
@@ -249,7 +249,7 @@ def _is_copying(instance: nn.Module) -> bool:
 
 # --- What is replaced ------------------------------------------------------------------------------------------------
 
-WATCHED = {"init_weights": _on_init_weights, "__deepcopy__": on_deepcopy}
+OWN_METHODS = {"init_weights": _on_init_weights, "__deepcopy__": on_deepcopy}
 STATES = ("get_rng_state", "set_rng_state", "manual_seed", "manual_seed_all", "seed", "seed_all")
 PATCHED: tuple[tuple[Any, str, Wrapper], ...] = (
     (nn.Module, "__init__", _on_init),

@@ -69,7 +69,7 @@ class Open:
     def waiting(self) -> list[Node]:
         return [node for node in self.members if id(node) not in self.final]
 
-    def settle(self, node: Node) -> None:
+    def give_values(self, node: Node) -> None:
         """Give a model the values that this block has for it."""
         for part in node.parts():
             is_open = part in self.waiting() and not part.loaded and id(part) not in self.filled_within
@@ -89,7 +89,7 @@ class Node:
     module: nn.Module
     children: tuple[Node, ...] = ()
     value: float | Tensor | None = None
-    """A constant, what the constructor drew, or None if nobody has looked yet."""
+    """A constant, what the constructor drew, or None if it was not read yet."""
     loaded: bool = False
     read: bool = False
     """Whether it was read from a file as a whole, perhaps while nothing was watched: then it stays data."""
@@ -141,7 +141,7 @@ class Interceptor(RuleBasedStateMachine):
         self.init = nn.Module.__init__
         self.hooks = dict(torch_module._global_forward_pre_hooks)
         self.deterministic = torch.are_deterministic_algorithms_enabled()
-        # What is allocated is NaN until somebody fills it.
+        # What is allocated is NaN until it is filled.
         torch.use_deterministic_algorithms(True)
         self.large = mock.patch.multiple(Watch, LARGE=1), mock.patch.multiple(memory, SMALL=1)
         self.is_large = False
@@ -175,7 +175,7 @@ class Interceptor(RuleBasedStateMachine):
                 if id(part) not in block.final:
                     for root in block.roots():
                         if part in root.parts():
-                            block.settle(root)
+                            block.give_values(root)
                             block.close(root)
 
     def in_pause_since(self, block: Open) -> bool:
@@ -211,7 +211,7 @@ class Interceptor(RuleBasedStateMachine):
             block.manager.__exit__(type(error) if error else None, error, None)
             if not failed:
                 for root in block.roots():
-                    block.settle(root)
+                    block.give_values(root)
 
     @precondition(lambda self: self.stack)
     @rule(failed=st.booleans())
@@ -261,7 +261,7 @@ class Interceptor(RuleBasedStateMachine):
         if id(original) not in known:
             parts = zip(original.children, module._modules.values(), strict=True)
             children = tuple(self.made_of(child, part, make, known) for child, part in parts if part is not None)
-            # It has the very values of the original, which perhaps nobody has looked at yet.
+            # It has the very values of the original, which may not have been read yet.
             if original.is_layer and original.value is None:
                 original.check()
             known[id(original)] = make(original, module, children)

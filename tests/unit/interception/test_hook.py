@@ -53,7 +53,7 @@ def test_a_model_that_is_called_has_one_report_whether_rules_reach_it_or_not(cfg
     assert whole[0] is model
 
 
-def test_a_forward_pass_in_a_constructor_does_not_settle_anything() -> None:
+def test_a_forward_pass_in_a_constructor_is_no_first_call() -> None:
     class Probing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
