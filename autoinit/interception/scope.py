@@ -159,13 +159,13 @@ class Run(Extent):
 
     def filled_within(self) -> dict[int, Entry]:
         """What inner blocks have filled and nothing has written to since, by the id of the parameter."""
-        return {key: entry for key, (param, entry) in self._filled.items() if self._is_as_filled(param())}
-
-    def _is_as_filled(self, param: torch.Tensor | None) -> bool:
-        if param is None:
-            return False
-        content = self.watch.record.content(param) if self.watch is not None else None
-        return content is None or content.operator == AUTOINIT
+        found = {}
+        for key, (reference, entry) in self._filled.items():
+            param = reference()
+            content = self.watch.record.content(param) if self.watch is not None and param is not None else None
+            if param is not None and (content is None or content.operator == AUTOINIT):
+                found[key] = entry
+        return found
 
     def content(self, tensor: torch.Tensor) -> Content | None:
         """What a tensor holds; what an outer block has filled counts as initialization, which may be replaced (P2)."""

@@ -190,53 +190,6 @@ def test_a_class_that_reads_its_part_of_a_state_dict_itself() -> None:
     assert type(ReadsItself.__dict__["_load_from_state_dict"]).__name__ == "function"
 
 
-class Adapted(nn.Module):
-    """An adapter as peft makes it: the layer that is there, and two new ones beside it."""
-
-    def __init__(self, base: nn.Linear) -> None:
-        super().__init__()
-        self.base_layer = base
-        self.lora_A = nn.ModuleDict({"default": nn.Linear(base.in_features, 2, bias=False)})
-        self.lora_B = nn.ModuleDict({"default": nn.Linear(2, base.out_features, bias=False)})
-
-
-@pytest.mark.parametrize("where", ["inside", "outside"])
-def test_adapters_on_a_loaded_base(where: str) -> None:
-    donor = Net()
-    cfg = [
-        dict(type="Constant", layer="Linear", val=7),
-        dict(type="Constant", name="**.lora_B.*", params="weight", val=0),
-    ]
-    outside = Net()
-    outside.load_state_dict(donor.state_dict())
-    with autoinit(cfg) as run:
-        model = outside if where == "outside" else Net()
-        if where == "inside":
-            model.load_state_dict(donor.state_dict())
-        model.body[0], model.head = Adapted(model.body[0]), Adapted(model.head)
-    reports = {fqn: entry for report in run.reports for fqn, entry in report.items()}
-    if where == "inside":
-        assert {fqn for fqn, entry in reports.items() if entry.outcome == "filled"} == {
-            f"{name}.lora_{letter}.default.weight" for name in ("body.0", "head") for letter in "AB"
-        }
-    assert torch.equal(model.body[0].base_layer.weight, donor.body[0].weight)
-    assert torch.equal(model.head.base_layer.bias, donor.head.bias)
-    assert model.head.lora_A["default"].weight.eq(7).all()
-    assert not model.head.lora_B["default"].weight.any()
-
-
-def test_around_and_inside_of_nested_blocks() -> None:
-    donor = nn.Linear(3, 3)
-    with autoinit(SEVEN) as outer:
-        with autoinit(dict(type="Constant", layer="Linear", val=5)) as inner:
-            model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
-            model[0].load_state_dict(donor.state_dict())
-        model[1].load_state_dict(donor.state_dict())
-    assert loaded(inner.report) == {"0.weight", "0.bias"}
-    assert all(torch.equal(layer.weight, donor.weight) for layer in model)
-    assert filled(outer.reports[-1]) == set()
-
-
 def test_a_rule_for_loaded_parameters_only_says_so() -> None:
     def build() -> nn.Module:
         model = Net()
