@@ -17,15 +17,14 @@ from torch import Tensor
 
 # The stack of dispatch modes. Without it the values written under `FakeTensorMode` are fake, and those under
 # `make_fx` become part of its graph.
-# The stack of function modes. Without it a mode of the caller (`with torch.device(...)`, a logger) sees and can change
-# the operators that write values. `torch._C.DisableTorchFunction` would disable `__torch_function__` of tensor
-# subclasses as well, which they need to be written to.
 from torch._C import _len_torch_dispatch_stack
 from torch._ops import OpOverload as OpOverload
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
+
+# The stack of function modes. Without it a mode of the caller (`with torch.device(...)`, a logger) sees and can change
+# the operators that write values. `torch._C.DisableTorchFunction` would disable `__torch_function__` of tensor
+# subclasses as well, which they need to be written to.
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
-from torch.overrides import _pop_mode as _pop_function_mode
-from torch.overrides import _push_mode as _push_function_mode
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._python_dispatch import _disable_current_modes, _pop_mode, _push_mode
 
@@ -47,23 +46,21 @@ Handler = TypeVar("Handler", bound=Callable[..., object])
 # module's own `init_weights` would make its tensors on another device than it does outside of `initialize`.
 _GLOBAL_DEVICE_CONTEXT = torch._GLOBAL_DEVICE_CONTEXT
 
-# The stack of `torch.func` transforms. Without it writing a parameter inside of `grad` or `jvp` raises, because a
-# transform lets nothing mutate the tensors that it captures.
-_innermost_transform = torch._C._functorch.peek_interpreter_stack
+# The innermost `torch.func` transform, if one is running. Without it writing a parameter inside of `grad` or `jvp`
+# raises, because a transform lets nothing mutate the tensors that it captures.
+is_transforming: Callable[[], object] = torch._C._functorch.peek_interpreter_stack
 
 # Whether `torch.jit.trace` is recording. Without it the writes become part of the traced graph.
 tracing_state = torch._C._get_tracing_state
 set_tracing_state = torch._C._set_tracing_state  # type: ignore[attr-defined]
 
+# The function modes of this thread, lowest first.
+function_modes: Callable[[], list[TorchFunctionMode]] = _get_current_function_mode_stack
+
 
 def number_of_dispatch_modes() -> int:
     """Number of dispatch modes of this thread, those that are entered before autograd (`torch.export`) included."""
     return int(_len_torch_dispatch_stack() + _len_torch_dispatch_stack_pre_dispatch())  # type: ignore[no-untyped-call]
-
-
-def is_transforming() -> bool:
-    """Whether a `torch.func` transform is running."""
-    return _innermost_transform() is not None
 
 
 def default_device_mode() -> TorchFunctionMode | None:
@@ -72,20 +69,18 @@ def default_device_mode() -> TorchFunctionMode | None:
     return found
 
 
-def function_modes() -> list[TorchFunctionMode]:
-    """The function modes of this thread, lowest first."""
-    return list(_get_current_function_mode_stack())  # type: ignore[no-untyped-call]
-
-
 def take_function_modes() -> list[TorchFunctionMode]:
     """Empty the stack of function modes; gives them lowest first."""
-    return [_pop_function_mode() for _ in function_modes()][::-1]  # type: ignore[no-untyped-call]
+    modes = function_modes()
+    for mode in modes:
+        TorchFunctionMode.__exit__(mode, None, None, None)  # type: ignore[no-untyped-call]  # Pops the highest.
+    return modes
 
 
 def put_function_modes(modes: Sequence[TorchFunctionMode]) -> None:
-    """Push function modes, the first lowest."""
+    """Push function modes, the first lowest, without their own `__enter__`: they were entered before."""
     for mode in modes:
-        _push_function_mode(mode)  # type: ignore[no-untyped-call]
+        TorchFunctionMode.__enter__(mode)  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -97,12 +92,26 @@ def without_dispatch_modes() -> Iterator[Sequence[TorchDispatchMode]]:
 
 @contextmanager
 def dispatch_mode(mode: TorchDispatchMode) -> Iterator[None]:
-    """A context with a dispatch mode on the stack, without its `__enter__`: it was entered before."""
+    """A context with a dispatch mode on the stack, without its own `__enter__`: it was entered before."""
     _push_mode(mode)
     try:
         yield
     finally:
         _pop_mode()
+
+
+def take_dispatch_modes() -> list[TorchDispatchMode]:
+    """Empty the stack of dispatch modes; gives them lowest first."""
+    modes: list[TorchDispatchMode] = []
+    while _len_torch_dispatch_stack():
+        modes.insert(0, _pop_mode())
+    return modes
+
+
+def put_dispatch_modes(modes: Sequence[TorchDispatchMode]) -> None:
+    """Push dispatch modes, the first lowest."""
+    for mode in modes:
+        _push_mode(mode)
 
 
 @contextmanager
@@ -115,70 +124,31 @@ def without_transforms() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def no_modes() -> Iterator[None]:
+    """A context without function modes, dispatch modes and transforms, for calls that nothing may see.
+
+    Cheaper than `modes.without_modes`, and without the modes of this package too.
+    """
+    transforms = without_transforms() if is_transforming() else nullcontext()
+    with without_functions(), torch.no_grad(), transforms, without_dispatch_modes():
+        yield
+
+
 def is_fake(tensor: Tensor) -> bool:
     """Whether a tensor is a `FakeTensor`, which has a device and no memory there.
 
     Without the name a fake parameter would count as filled.
     """
-    # Who has a fake tensor has imported the module, which takes 0.3 s.
+    # A program with a fake tensor has imported the module, which takes 0.3 s.
     module = sys.modules.get("torch._subclasses.fake_tensor")
     return module is not None and isinstance(tensor, module.FakeTensor)
 
 
-# The construction record (`autoinit/construction`) rests on the following ones; without any of them, blocks with rules
-# could neither defer fills nor tell initialization from data, so that the import fails.
-
-# Whether a tensor has a storage, and how many references there are to one: memory that a constructor threw away is not
-# filled, and a tensor without storage (sparse, a wrapper) is not looked up by it.
-has_storage = torch._C._has_storage
-_storage_use_count = torch._C._storage_Use_Count
-
-# The identifier of the running backward pass, or -1: what it computes are gradients, and so is what is made of them.
-current_backward = torch._C._current_graph_task_id
-
-# The functions that autograd hands what it saves (`saved_tensors_hooks`): they are code of others, which may read any
-# weight. Without the name, memory could be read before it is filled.
-hooks_of_saved_tensors = torch._C._autograd._top_saved_tensors_default_hooks
-
-# Truncated normal values. torch draws them by rejection and reads what it has drawn: without the name, they are drawn
-# at once. It is patched while a block is open.
-NO_GRAD_TRUNC_NORMAL = "_no_grad_trunc_normal_"
-no_grad_trunc_normal = getattr(torch.nn.init, NO_GRAD_TRUNC_NORMAL)
-
-# What gives a module that is parametrized for the first time a class of its own: without it, deep copies of it
-# would be taken for modules from elsewhere. It is patched while a block is open.
-INJECT_NEW_CLASS = torch.nn.utils.parametrize._inject_new_class.__name__
-
-# A context for the handler of a dispatch mode, in which operators take the way that leads to the handler.
-_as_before_operator = torch._C._RestorePythonTLSSnapshot  # type: ignore[attr-defined]
-
-# A context in which no function mode and no `__torch_function__` sees calls: looking at a tensor is no call of the
-# program's.
-without_functions = torch._C.DisableTorchFunction
-
-
-def uses_of(storage: torch.UntypedStorage) -> int:
-    """How many tensors and other objects refer to a storage."""
-    return int(_storage_use_count(storage._cdata))
-
-
-def storage_id(tensor: Tensor) -> int:
-    """What tensors that share memory have in common: the address of the C++ object of their storage.
-
-    `data_ptr()` is 0 for memory that is not there, and the same for a view of the first elements and the whole.
-    """
-    return int(tensor.untyped_storage()._cdata)
-
-
-def version_of(tensor: Tensor) -> int:
-    """How often operators have written to a tensor in place; inference tensors do not count."""
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def schema_of(function: OpOverload) -> torch.FunctionSchema:
-    """The signature of an operator, with what it writes."""
-    schema: torch.FunctionSchema = function._schema
-    return schema
+def is_compiling() -> bool:
+    """Whether `torch.compile` traces the running code: what it builds then is a stand-in for a model."""
+    guards = sys.modules.get("torch._guards") if "torch._dynamo" in sys.modules else None
+    return guards is not None and guards.TracingContext.try_get() is not None
 
 
 def strided_shard() -> type[_StridedShard]:
@@ -191,42 +161,70 @@ def strided_shard() -> type[_StridedShard]:
     return _StridedShard
 
 
-def is_compiling() -> bool:
-    """Whether `torch.compile` traces the running code: what it builds then is a picture of a model, not one."""
-    guards = sys.modules.get("torch._guards") if "torch._dynamo" in sys.modules else None
-    return guards is not None and guards.TracingContext.try_get() is not None
+# The construction record (`autoinit/construction`) rests on the following ones; without any of them, blocks with rules
+# could neither defer fills nor tell initialization from data, so that the import fails.
+
+# Whether a tensor has a storage, and how many references there are to one: memory that a constructor threw away is not
+# filled, and a tensor without storage (sparse, a wrapper) is not looked up by it.
+has_storage = torch._C._has_storage
+_storage_use_count = torch._C._storage_Use_Count
+
+# The identifier of the running backward pass, or -1: it computes gradients, which are data.
+current_backward = torch._C._current_graph_task_id
+
+# The functions to which autograd passes what it saves (`saved_tensors_hooks`): they may read any weight. Without the
+# name, memory could be read before it is filled.
+hooks_of_saved_tensors = torch._C._autograd._top_saved_tensors_default_hooks
+
+# Truncated normal values. torch draws them by rejection and reads what it has drawn: without the name, they are drawn
+# at once. It is patched while a block is open.
+NO_GRAD_TRUNC_NORMAL = "_no_grad_trunc_normal_"
+no_grad_trunc_normal = getattr(torch.nn.init, NO_GRAD_TRUNC_NORMAL)
+
+# Gives a module that is parametrized for the first time a class of its own: without it, deep copies of the module
+# would count as built outside the block. It is patched while a block is open.
+INJECT_NEW_CLASS = torch.nn.utils.parametrize._inject_new_class.__name__
+
+# A context for the handler of a dispatch mode, in which operators take the way that leads to the handler.
+_as_before_operator = torch._C._RestorePythonTLSSnapshot  # type: ignore[attr-defined]
+
+# A context in which no function mode and no `__torch_function__` sees calls: autoinit's looks at a tensor are not the
+# program's.
+without_functions = torch._C.DisableTorchFunction
+
+
+def uses_of(storage: torch.UntypedStorage) -> int:
+    """Number of tensors and other objects that refer to a storage."""
+    return int(_storage_use_count(storage._cdata))
+
+
+def storage_id(tensor: Tensor) -> int:
+    """The address of the C++ object of a tensor's storage: equal for tensors that share memory.
+
+    `data_ptr()` is 0 for memory that is not there, and the same for a view of the first elements as for the whole.
+    """
+    return int(tensor.untyped_storage()._cdata)
+
+
+def version_of(tensor: Tensor) -> int:
+    """Number of in-place writes of operators to a tensor; 0 for inference tensors, which do not count."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def schema_of(function: OpOverload) -> torch.FunctionSchema:
+    """The signature of an operator, with what it writes."""
+    schema: torch.FunctionSchema = function._schema
+    return schema
 
 
 def shares_version(tensor: Tensor, *, in_operator: bool) -> Tensor:
     """An alias that shares the version counter; `in_operator` in the handler of a dispatch mode.
 
-    Operators come to that below the layer that counts versions, so that `detach` alone gives a new counter there.
+    Operators reach the handler below the layer that counts versions, so that `detach` alone gives a new counter there.
     Without the name, a write by another thread while a fill is postponed would be overwritten by that fill.
     """
     with without_functions(), _as_before_operator() if in_operator else nullcontext():
         return tensor.detach()
-
-
-def take_dispatch_modes() -> list[TorchDispatchMode]:
-    """Empty the stack of dispatch modes; gives them lowest first."""
-    return [_pop_mode() for _ in range(_len_torch_dispatch_stack())][::-1]
-
-
-def put_dispatch_modes(modes: Sequence[TorchDispatchMode]) -> None:
-    """Push dispatch modes, the first lowest."""
-    for mode in modes:
-        _push_mode(mode)
-
-
-@contextmanager
-def no_modes() -> Iterator[None]:
-    """A context without function modes, dispatch modes and transforms, for calls that nothing may see.
-
-    Cheaper than `modes.without_modes`, and without the modes of this package, too.
-    """
-    transforms = without_transforms() if is_transforming() else nullcontext()
-    with without_functions(), torch.no_grad(), transforms, without_dispatch_modes():
-        yield
 
 
 def not_compiled(handler: Handler) -> Handler:

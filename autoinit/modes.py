@@ -25,11 +25,7 @@ def without_modes() -> AbstractContextManager[None]:
         ...     print(torch.empty(2).device)
         cpu
     """
-    return _without_all() if _is_surrounded() else nullcontext()
-
-
-def _is_surrounded() -> bool:
-    return bool(
+    is_surrounded = (
         _torch.function_modes()
         or _torch.number_of_dispatch_modes()
         or _torch.is_transforming()
@@ -37,6 +33,7 @@ def _is_surrounded() -> bool:
         or torch.is_inference_mode_enabled()
         or any(map(torch.is_autocast_enabled, AUTOCASTING))
     )
+    return _without_all() if is_surrounded else nullcontext()
 
 
 @contextmanager
@@ -46,16 +43,15 @@ def _without_all() -> Iterator[None]:
         if _torch.function_modes():
             stack.enter_context(_without_function_modes())
         if _torch.number_of_dispatch_modes():
-            for mode in stack.enter_context(_torch.without_dispatch_modes()):
-                if _is_ours(mode):
-                    stack.enter_context(_torch.dispatch_mode(mode))
+            for mode in filter(_is_ours, stack.enter_context(_torch.without_dispatch_modes())):
+                stack.enter_context(_torch.dispatch_mode(mode))
         if _torch.is_transforming():
             stack.enter_context(_torch.without_transforms())
         if _torch.tracing_state() is not None:
-            stack.enter_context(_without_tracing())
-        for device in AUTOCASTING:
-            if torch.is_autocast_enabled(device):
-                stack.enter_context(torch.autocast(device, enabled=False))
+            stack.callback(_torch.set_tracing_state, _torch.tracing_state())
+            _torch.set_tracing_state(None)
+        for device in filter(torch.is_autocast_enabled, AUTOCASTING):
+            stack.enter_context(torch.autocast(device, enabled=False))
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.no_grad())
@@ -71,19 +67,8 @@ def _without_function_modes() -> Iterator[None]:
         yield
     finally:
         now = _torch.take_function_modes()
-        unchanged = list(map(id, now)) == list(map(id, kept))
-        # A block that ends inside takes its mode out from below all others, where it had put it.
-        _torch.put_function_modes(modes if unchanged else [*now, *(mode for mode in modes if mode not in kept)])
-
-
-@contextmanager
-def _without_tracing() -> Iterator[None]:
-    state = _torch.tracing_state()
-    _torch.set_tracing_state(None)
-    try:
-        yield
-    finally:
-        _torch.set_tracing_state(state)
+        # A block that ends inside removes its mode from the bottom of the stack.
+        _torch.put_function_modes(modes if now == kept else [*now, *(mode for mode in modes if mode not in kept)])
 
 
 def _is_ours(mode: object) -> bool:

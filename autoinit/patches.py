@@ -6,7 +6,8 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from functools import wraps
+from dataclasses import dataclass, field
+from functools import partial, wraps
 from types import ModuleType
 from typing import Any
 
@@ -20,88 +21,59 @@ PACKAGES = (PACKAGE, os.path.dirname(wrapt.__file__) + os.sep)
 """Where the frames come from that wrapping puts between a caller and what it calls."""
 
 Make = Callable[[Any], Any]
-"""From an original to what is put in its place."""
+"""From an original to its replacement."""
 
 Owner = type | ModuleType
-"""What has the function: a class, or a module that looks it up by its name when it calls it."""
+"""A class with the method, or a module that looks the function up by its name at each call."""
 
 
-class Stack:
-    """One function, and what the patches on it make of it, one on top of the other.
+@dataclass(eq=False)
+class Patched:
+    """One function, with the patches of all sets on it; the last made is the outermost.
 
-    Patches that are installed and undone in any order need this: a wrapper that is not on top cannot be taken off.
-
-    Args:
-        owner: the class or module that has the function.
-        name: in the owner.
+    Rebuilding it without one of them lets patches go in any order.
     """
 
-    def __init__(self, owner: Owner, name: str) -> None:
-        self.owner, self.name = owner, name
-        self.original = owner.__dict__.get(name)
-        # An inherited method gets a wrapper of its own in the class, which is deleted again.
-        self._start = getattr(owner, name) if self.original is None else self.original
-        self.makes: list[Make] = []
-        self.top: object = self.original
-
-    @property
-    def is_on_top(self) -> bool:
-        """Whether nothing else has replaced the function since.
-
-        The first torch.compile of a process wraps __init__ for good. Taking our wrapper out from under it would take
-        torch's off; the wrapper stays inside and, with no block open, passes everything through.
-        """
-        return self.owner.__dict__.get(self.name) is self.top
+    owner: Owner
+    name: str
+    original: object
+    """In the owner itself; None for an inherited method, whose wrapper is deleted again."""
+    found: object
+    makes: list[Make] = field(default_factory=list)
+    top: object = None
 
     def rebuild(self) -> None:
-        """Install what the patches now make of the function; without any, the original."""
-        if not self.is_on_top:
+        """Put the wrapped function in its place; without patches, the original.
+
+        If another library has wrapped our wrapper meanwhile, as the first `torch.compile` of a process does with
+        `__init__` for good, then it stays inside and, with no block open, passes everything through.
+        """
+        if self.owner.__dict__.get(self.name) is not self.top:
             return
-        if self.makes:
-            self.top = self._start
-            for make in self.makes:
-                self.top = make(self.top)
+        self.top = self.found
+        for make in self.makes:
+            self.top = make(self.top)
+        if self.makes or self.original is not None:
             setattr(self.owner, self.name, self.top)
-        elif self.original is None:
-            delattr(self.owner, self.name)
         else:
-            setattr(self.owner, self.name, self.original)
+            delattr(self.owner, self.name)
 
 
-_stacks: dict[tuple[Owner, str], Stack] = {}
-_stacks_lock = threading.RLock()
-
-
-def _push(owner: Owner, name: str, make: Make) -> Stack:
-    with _stacks_lock:
-        stack = _stacks.get((owner, name))
-        if stack is None or not stack.is_on_top:
-            stack = _stacks[owner, name] = Stack(owner, name)
-        stack.makes.append(make)
-        stack.rebuild()
-        return stack
-
-
-def _remove(stack: Stack, make: Make) -> None:
-    with _stacks_lock:
-        stack.makes.remove(make)
-        stack.rebuild()
-        if not stack.makes and _stacks.get((stack.owner, stack.name)) is stack:
-            del _stacks[stack.owner, stack.name]
+_patched: dict[tuple[Owner, str], Patched] = {}
+_lock = threading.RLock()
 
 
 class Patches:
-    """Methods that are replaced while a counter is above zero.
+    """A set of patches that is installed while a counter is above zero.
 
-    One set of patches for all threads, whose blocks may end in any order: patches that each block put on and took
-    off for itself would, out of order, leave one installed for ever.
+    One set serves all threads, whose blocks may end in any order: patches that each block put on and took off for
+    itself would, out of order, leave one installed for ever.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
         self._count = 0
         self._wanted: list[tuple[Owner, str, Make]] = []
-        self._installed: list[tuple[Stack, Make]] = []
+        self._installed: dict[tuple[Owner, str], tuple[Patched, Make]] = {}
 
     def want(self, owner: Owner, name: str, make: Make) -> None:
         """Have `make(original)` in place of a function whenever a block is open."""
@@ -109,31 +81,41 @@ class Patches:
 
     def acquire(self) -> None:
         """Count one more block, and install the patches with the first."""
-        with self._lock:
+        with _lock:
             self._count += 1
             if self._count == 1:
-                for owner, name, make in self._wanted:
-                    self._installed.append((_push(owner, name, make), make))
+                for wanted in self._wanted:
+                    self.also(*wanted)
 
     def release(self) -> None:
         """Count one block less, and undo the patches with the last."""
-        with self._lock:
+        with _lock:
             self._count -= 1
-            if self._count == 0:
-                while self._installed:
-                    _remove(*self._installed.pop())
+            while self._installed and not self._count:
+                key, (patched, make) = self._installed.popitem()
+                patched.makes.remove(make)
+                patched.rebuild()
+                if not patched.makes and _patched.get(key) is patched:
+                    del _patched[key]
 
     def also(self, owner: Owner, name: str, make: Make) -> None:
         """Patch one more function until the last open block ends."""
-        with self._lock:
-            known = any(stack.owner is owner and stack.name == name for stack, _ in self._installed)
-            if self._count and not known:
-                self._installed.append((_push(owner, name, make), make))
+        key = owner, name
+        with _lock:
+            if not self._count or key in self._installed:
+                return
+            patched, now = _patched.get(key), owner.__dict__.get(name)
+            if patched is None or patched.top is not now:
+                found = getattr(owner, name) if now is None else now
+                patched = _patched[key] = Patched(owner, name, now, found, top=now)
+            patched.makes.append(make)
+            patched.rebuild()
+            self._installed[key] = patched, make
 
 
 def around(wrapper: Wrapper) -> Make:
     """Have `wrapper(wrapped, instance, args, kwargs)` around a function."""
-    return lambda original: wrapt.FunctionWrapper(original, wrapper)
+    return partial(wrapt.FunctionWrapper, wrapper=wrapper)
 
 
 def within(enter: Callable[[Any], AbstractContextManager[None] | None]) -> Make:

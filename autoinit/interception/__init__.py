@@ -2,6 +2,6 @@
 
 from .block import Block as Block
 from .block import autoinit as autoinit
-from .context import paused as paused
-from .run import Run as Run
-from .run import remember as remember
+from .scope import Run as Run
+from .scope import paused as paused
+from .scope import remember as remember

@@ -1,105 +1,146 @@
-"""The modules that were built in one block, in order, without keeping them alive."""
+"""The modules that were built in one block, without keeping them alive, and which of them are roots."""
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from operator import attrgetter
+from types import FrameType, FunctionType, ModuleType, TracebackType
 
-from torch import nn
-from torch.nn.utils.parametrize import ParametrizationList
+from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList, is_parametrized
 
 from ..planning import PARALLEL
 
+LIMIT = 200_000
+"""Number of objects to search for a reference cycle before assuming that there is one."""
 
+# These refer to the whole program, or to nothing that could refer to a module.
+ENDS = (type, ModuleType, Tensor)
+
+
+@dataclass(eq=False)
 class BuiltModules:
     """Weak references to the modules of a block in the order of their construction, with what happened to each.
 
     Attributes:
         called: Ids of the modules whose `init_weights` has run.
-        carried_out: Ids of the modules whose own rules and `init_weights` an inner block has carried out.
+        carried_out: Ids of the modules whose own rules and `init_weights` an inner block has applied.
         final: Ids of the modules whose values must not change any more: they have been used.
     """
 
-    def __init__(self) -> None:
-        self._born: dict[int, weakref.ref[nn.Module]] = {}
-        self.called: set[int] = set()
-        self.carried_out: set[int] = set()
-        self.final: set[int] = set()
+    called: set[int] = field(default_factory=set)
+    carried_out: set[int] = field(default_factory=set)
+    final: set[int] = field(default_factory=set)
+    _references: dict[int, weakref.ref[nn.Module]] = field(default_factory=dict)
 
     def add(self, module: nn.Module) -> None:
-        """Record that a module is being built."""
-        # Perhaps again: a torch.compile inside a block leaves a wrapper of ours inside torch's, and some classes have
-        # two bases that both call nn.Module.__init__.
+        """Record a module, once: two of its bases may call `nn.Module.__init__`."""
         key = id(module)
-        born = self._born.get(key)
-        if born is not None:
-            if born() is module:
+        known = self._references.get(key)
+        if known is not None:
+            if known() is module:
                 return
-            self._forget(key)
-        self._born[key] = weakref.ref(module)
-
-    def _forget(self, key: int) -> None:
-        """Drop what happened to a module that is gone, whose id another one has got."""
-        del self._born[key]
-        for marks in (self.called, self.carried_out, self.final):
-            marks.discard(key)
-
-    def add_copy(self, copy: nn.Module, original: nn.Module) -> None:
-        """Record a copy of a recorded module."""
-        self.add(copy)
-        for marks in (self.called, self.final):
-            if id(original) in marks:
-                marks.add(id(copy))
+            # That module is gone, and this one has got its id.
+            del self._references[key]
+            for marked in (self.called, self.carried_out, self.final):
+                marked.discard(key)
+        self._references[key] = weakref.ref(module)
 
     @property
     def is_empty(self) -> bool:
         """Whether no module was ever recorded."""
-        return not self._born
+        return not self._references
 
     def __iter__(self) -> Iterator[nn.Module]:
-        modules = (born() for born in list(self._born.values()))  # Other threads may add to it meanwhile.
-        return (module for module in modules if module is not None)
+        for reference in list(self._references.values()):  # Other threads may add modules meanwhile.
+            module = reference()
+            if module is not None:
+                yield module
 
     def __contains__(self, module: object) -> bool:
-        born = self._born.get(id(module))
-        return born is not None and born() is module
+        known = self._references.get(id(module))
+        return known is not None and known() is module
 
     def roots(self) -> list[nn.Module]:
-        """Modules that are not final, are part of no other one, and hold a parameter or buffer: not activations."""
+        """The modules that are not final and not part of another one, and hold a parameter or buffer."""
         modules = [module for module in self if "_modules" in module.__dict__ and id(module) not in self.final]
-        inside = {id(part) for part in parts_of(modules)}
-        return [module for module in modules if id(module) not in inside and self._is_model(module)]
+        inside = set(map(id, parts_of(modules)))
+        return [module for module in modules if id(module) not in inside and self._holds_tensors(module)]
 
-    def _is_model(self, module: nn.Module) -> bool:
-        # A model that is final has its report already: a module that only runs it in parallel is no other model.
+    def _holds_tensors(self, module: nn.Module) -> bool:
+        held = [module, *module._modules.values()] if isinstance(module, nn.ModuleDict) else [module]
+        if any(isinstance(part, ParametrizationList) for part in held):
+            return False  # Parametrizations of a module that was built elsewhere.
+        # A model that is final has its report already, and its parallel wrapper is not another model.
         done = self.final if is_parallel(module) else ()
-        parts = (part for group in ([module], parts_of([module])) for part in group if id(part) not in done)
-        return stands_alone(module) and any(part._parameters or part._buffers for part in parts)
+        return any(
+            (part._parameters or part._buffers) and id(part) not in done for part in (module, *parts_of([module]))
+        )
+
+
+def living_roots(built: BuiltModules) -> list[nn.Module]:
+    """The roots without dropped ones: values depend on a root's index, which must not depend on the collector."""
+    roots = built.roots()
+    if len(roots) < 2:
+        return roots
+    if any(map(_refers_to_itself, roots)):
+        del roots
+        gc.collect()
+        roots = built.roots()
+    failed = _failed_constructions() if len(roots) > 1 else ()
+    return [root for root in roots if id(root) not in failed]
 
 
 def parts_of(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """What is inside of some modules, each once, also by way of modules that are none of them.
-
-    Example:
-        >>> inner, outer = nn.Linear(1, 1), nn.Sequential(nn.Sequential(nn.ReLU()))
-        >>> outer[0].append(inner) is outer[0], inner in list(parts_of([outer, inner]))
-        (True, True)
-    """
-    waiting, found = list(modules), set[int]()
-    for module in waiting:  # It grows.
+    """The descendants of some modules, each once."""
+    queue, found = list(modules), set[int]()
+    for module in queue:  # It grows.
         for child in module._modules.values():
             if child is not None and id(child) not in found:
                 found.add(id(child))
-                waiting.append(child)
+                queue.append(child)
                 yield child
 
 
 def is_parallel(module: nn.Module) -> bool:
-    """Whether a module only runs a model in parallel."""
-    return not PARALLEL.isdisjoint(base.__name__ for base in type(module).__mro__)
+    """Whether a module only runs another one in parallel."""
+    return not PARALLEL.isdisjoint(map(attrgetter("__name__"), type(module).__mro__))
 
 
-def stands_alone(module: nn.Module) -> bool:
-    """Whether a module can be a model: not the parametrizations of one that was built elsewhere."""
-    parts = [module, *module._modules.values()] if isinstance(module, nn.ModuleDict) else [module]
-    return not any(isinstance(part, ParametrizationList) for part in parts)
+def _refers_to_itself(root: nn.Module) -> bool:
+    """Whether a model is part of a reference cycle: much cheaper than a collection, which walks the whole heap."""
+    if is_parametrized(root):
+        return True  # A property of the class that torch made for it refers to it.
+    seen = {id(root)}
+    queue: list[object] = [root]
+    while queue and len(seen) <= LIMIT:
+        each = queue.pop()
+        if isinstance(each, FunctionType):  # Its globals are the whole program.
+            referents: list[object] = [each.__closure__, each.__defaults__, each.__kwdefaults__, each.__dict__]
+        else:
+            referents = gc.get_referents(each)
+        for referent in referents:
+            if referent is root:
+                return True
+            if id(referent) not in seen and gc.is_tracked(referent) and not isinstance(referent, ENDS):
+                seen.add(id(referent))
+                queue.append(referent)
+    return len(seen) > LIMIT
+
+
+def _failed_constructions() -> set[int]:
+    """Ids of the modules whose constructor raised, and which a traceback still refers to."""
+    # A traceback begins with the frame that caught the exception: the frames after it did not return.
+    traces = (each for each in gc.get_objects() if type(each) is TracebackType)
+    modules = (constructed_by(trace.tb_next.tb_frame) for trace in traces if trace.tb_next is not None)
+    return {id(module) for module in modules if module is not None}
+
+
+def constructed_by(frame: FrameType) -> nn.Module | None:
+    """The module whose constructor runs in a frame."""
+    code = frame.f_code
+    owner = frame.f_locals.get(code.co_varnames[0]) if code.co_name == "__init__" and code.co_argcount else None
+    return owner if isinstance(owner, nn.Module) else None

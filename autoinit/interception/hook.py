@@ -1,73 +1,87 @@
-"""The hook on `nn.Module.__init__`, and all other patches that are there while a block is open."""
+"""The hook on `nn.Module.__init__`, and all other functions that are replaced while a block is open."""
 
 from __future__ import annotations
 
+import copy
+import copyreg
 import functools
+import os
 import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType, FunctionType
+from traceback import walk_stack
+from types import FunctionType
 from typing import Any, cast
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrize
+from torch.utils.hooks import RemovableHandle
 
-from .. import _torch
+from .. import _torch, applying, parametrized
 from ..construction import ACCELERATORS
-from ..patches import Patches, Wrapper, around
+from ..modes import without_modes
+from ..patches import PACKAGES, Patches, Wrapper, around
 from ..planning import ENGINES
-from . import copying, first_uses, unseen
-from .built import is_parallel
-from .context import innermost
-from .run import Run, open_runs, runs_of
+from . import unseen
+from .built import constructed_by, is_parallel
+from .roots import initialize_roots
+from .scope import Run, innermost, is_paused, open_scopes, scopes_of
 
 _patches = Patches()
-_lock = threading.RLock()
-_classes: set[type] = set()
-"""Those whose methods are being watched, or which have none of interest."""
+_known_classes: set[type] = set()
+"""Classes whose own methods are wrapped, or which have none of interest."""
 
 
-def open_(run: Run) -> None:
-    """Let a run notice what its thread or task does."""
+def open_scope(scope: Run) -> None:
+    """Let a block record what its thread or task does."""
     _patches.acquire()
-    with _lock:
-        open_runs.append(run)
-    run.deferral.begin()
-    run.begin()
+    open_scopes.append(scope)
+    # Rules of the block, of one around it, or of its modules may replace what constructors write.
+    if scope.watch is not None or scope.rules or not ENGINES.isdisjoint(sys.modules):
+        scope.start_watching()
+    scope.begin()
 
 
-def close(run: Run) -> None:
-    """Stop that; with the last run, all traces go."""
-    run.end()
-    with _lock:
-        open_runs.remove(run)
-        if not open_runs:
-            _classes.clear()
-    first_uses.unhook_if_idle()
+def close_scope(scope: Run, *, failed: bool, ends: bool = True) -> None:
+    """Remove the patches with the last block, and give the models their values; a generator that yields goes on."""
+    scope.end()
+    open_scopes.remove(scope)
+    if not open_scopes:
+        _known_classes.clear()
+    _remove_idle_call_hook()
     _patches.release()
+    try:
+        if not failed:  # Models that are half built keep what their constructors wrote.
+            initialize_roots(scope, ends=ends)
+    finally:
+        scope.stop_watching()
 
 
 def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
     wrapped(*args, **kwargs)
-    run = innermost(Run)
-    # What torch.compile builds while it traces is a picture of a model, not one.
-    if run is None or _torch.is_compiling():
+    scope = innermost()
+    # What torch.compile builds while it traces is a stand-in for a model.
+    if scope is None or _torch.is_compiling():
         return
-    run.notice(instance)
-    watch, cls = run.deferral.watch, cast(type, type(instance))
-    if watch is not None and isinstance(instance, torch.jit.ScriptModule):
-        watch.stop_postponing()  # C++ has its weights, and reads and saves them unseen.
-    elif watch is None and _has_rules(cls):
-        run.deferral.want()
-    elif watch is not None:
-        watch.begin()
+    for each in (scope, *scope.around):
+        each.built.add(instance)
+    cls = cast(type, type(instance))
+    if scope.watch is None:
+        if _has_rules(cls):
+            scope.start_watching()
+    elif isinstance(instance, torch.jit.ScriptModule):
+        scope.watch.stop_postponing()  # C++ has its weights, and reads and saves them unseen.
+    else:
+        scope.watch.begin()
     if is_parallel(instance):
-        _initialize_arguments(run, instance, sys._getframe(1))
-    first_uses.hook()
-    if cls not in _classes:
-        _watch(cls)
+        _initialize_arguments(scope, instance)
+    if not _handles:
+        _add_call_hook()
+    if cls not in _known_classes:
+        _wrap_own_methods(cls)
 
 
 @functools.lru_cache(maxsize=8192)
@@ -79,23 +93,21 @@ def _has_rules(cls: type) -> bool:
     )
 
 
-def _initialize_arguments(run: Run, wrapper: nn.Module, frame: FrameType | None) -> None:
-    """A model that is wrapped to run in parallel gets its values before the wrapper sends them to others (I5)."""
-    while frame is not None:
-        values = frame.f_locals.values() if frame.f_code.co_name == "__init__" else ()
-        if any(value is wrapper for value in values):
-            for module in values:
-                if isinstance(module, nn.Module) and module is not wrapper and module in run.built:
-                    run.initialize(used=module)
+def _initialize_arguments(scope: Run, wrapper: nn.Module) -> None:
+    """Initialize a model before its parallel wrapper broadcasts its weights (I5)."""
+    for frame, _ in walk_stack(sys._getframe(2)):
+        if constructed_by(frame) is wrapper:
+            for module in frame.f_locals.values():
+                if isinstance(module, nn.Module) and module is not wrapper and module in scope.built:
+                    initialize_roots(scope, used=module)
             return
-        frame = frame.f_back
 
 
-def _watch(cls: type) -> None:
-    """Patch what a class, or one of its ancestors, has of its own that the block has to know of."""
-    _classes.add(cls)
+def _wrap_own_methods(cls: type) -> None:
+    """Wrap the `init_weights` and `__deepcopy__` of a class and its ancestors."""
+    _known_classes.add(cls)
     for base in cls.__mro__:
-        for name, wrapper in WATCHED.items():
+        for name, wrapper in OWN_METHODS.items():
             # A plain method: some classes have an option or a property of that name.
             if isinstance(base.__dict__.get(name), FunctionType) and base.__module__ not in ENGINES:
                 _patches.also(base, name, around(wrapper))
@@ -103,31 +115,146 @@ def _watch(cls: type) -> None:
 
 def _on_init_weights(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
     if isinstance(instance, nn.Module):
-        for run in runs_of(instance):
-            run.built.called.add(id(instance))
+        for scope in scopes_of(instance):
+            scope.built.called.add(id(instance))
     return wrapped(*args, **kwargs)
 
 
 def _on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-    """A module that gets its first parametrization gets a class of its own, which has its own way to be copied."""
+    """A module that gets its first parametrization gets a class of its own, with a `__deepcopy__` of its own."""
     value = wrapped(*args, **kwargs)
     module: nn.Module = args[0] if args else kwargs["module"]
-    if any(runs_of(module)):
-        _watch(type(module))
+    if any(scopes_of(module)):
+        _wrap_own_methods(type(module))
     return value
 
 
-WATCHED = {
-    "init_weights": _on_init_weights,
-    "__deepcopy__": copying.on_deepcopy,
-}
-"""Methods that classes have of their own, and what is told of their calls."""
+# --- First calls -----------------------------------------------------------------------------------------------------
 
+_lock = threading.RLock()
+_handles: list[RemovableHandle] = []
+
+CALLERS_FOR_WEIGHTS = (
+    parametrize.__file__,
+    *(path + os.sep for part in (applying, parametrized) for path in part.__path__),
+)
+"""Files that call modules for the sake of their weights."""
+
+
+def _add_call_hook() -> None:
+    with _lock:
+        if not _handles:
+            _handles.append(register_module_forward_pre_hook(_on_call))
+
+
+def _remove_idle_call_hook() -> None:
+    """Remove the hook on calls, unless a model has not got its values."""
+    with _lock:
+        if _handles and not any(scope.built.roots() for scope in open_scopes):
+            _handles.pop().remove()
+
+
+def _on_call(module: nn.Module, args: Any) -> None:
+    # Traced by torch.compile this is a constant, and the hook leaves no graph break.
+    if torch.compiler.is_compiling():
+        return
+    for scope in scopes_of(module):
+        if id(module) in scope.built.final or _is_no_use_yet(scope):
+            continue
+        with without_modes():
+            initialize_roots(scope, used=module)
+        watch = scope.watch
+        if watch is not None and not any(each.built.roots() for each in open_scopes if each.watch is watch):
+            # All that was built is traced, compiled or trained from now on: there is nothing to watch.
+            watch.end()
+        _remove_idle_call_hook()
+
+
+def _is_no_use_yet(scope: Run) -> bool:
+    """Whether to ignore a forward pass: by a constructor to find a shape, or to read or set a parametrized weight."""
+    for frame, _ in walk_stack(sys._getframe(2)):
+        if frame.f_code.co_filename.startswith(CALLERS_FOR_WEIGHTS) or constructed_by(frame) in scope.built:
+            return True
+    return False
+
+
+# --- Copies ----------------------------------------------------------------------------------------------------------
+
+_make: Callable[..., Any] = copyreg.__newobj__  # type: ignore[attr-defined]
+
+
+class Remake:
+    """Makes the empty object that a deep copy starts as, and records it: `copy.deepcopy` calls no constructor."""
+
+    def __init__(self, original: nn.Module) -> None:
+        self._original = original
+
+    def __call__(self, cls: type[nn.Module], *args: object) -> nn.Module:
+        made: nn.Module = _make(cls, *args)
+        record_copy(made, self._original)
+        return made
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Pickled inside a block, a module must not need autoinit to be read again.
+        return functools.partial, (_make,)
+
+
+def on_reduce(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Record the copy that is about to be made of a module of a block."""
+    value = wrapped(*args, **kwargs)
+    if isinstance(value, tuple) and value[0] is _make and any(scopes_of(instance)):
+        return (Remake(instance), *value[1:])
+    return value
+
+
+def on_deepcopy(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Record the copy that a class makes with a `__deepcopy__` of its own."""
+    made = wrapped(*args, **kwargs)
+    if isinstance(made, nn.Module) and made is not instance:
+        record_copy(made, instance)
+    return made
+
+
+def record_copy(made: nn.Module, original: nn.Module) -> None:
+    """Record a copy in the blocks that the original was built in, unless they are paused."""
+    for scope in scopes_of(original):
+        if made not in scope.built and not is_paused(scope):
+            scope.built.add(made)
+            for marked in (scope.built.called, scope.built.final):
+                if id(original) in marked:
+                    marked.add(id(made))
+
+
+def on_setstate(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
+    """Record an unpickled module: it was loaded as a whole, and its own rules and `init_weights` do not run."""
+    scope = innermost()
+    if scope is not None and instance not in scope.built and not _is_copying(instance):
+        for each in (scope, *scope.around):
+            each.built.add(instance)
+            each.built.called.add(id(instance))
+            each.built.carried_out.add(id(instance))
+    wrapped(*args, **kwargs)
+
+
+def _is_copying(instance: nn.Module) -> bool:
+    """Whether `copy` sets a state, through `__setstate__` of subclasses and wrappers of other libraries."""
+    for frame, _ in walk_stack(sys._getframe(2)):
+        file = frame.f_code.co_filename
+        if file == copy.__file__:
+            return True
+        if not file.startswith(PACKAGES) and not any(value is instance for value in frame.f_locals.values()):
+            return False
+    return False
+
+
+# --- What is replaced ------------------------------------------------------------------------------------------------
+
+OWN_METHODS = {"init_weights": _on_init_weights, "__deepcopy__": on_deepcopy}
 STATES = ("get_rng_state", "set_rng_state", "manual_seed", "manual_seed_all", "seed", "seed_all")
 PATCHED: tuple[tuple[Any, str, Wrapper], ...] = (
     (nn.Module, "__init__", _on_init),
-    (nn.Module, "__reduce_ex__", copying.on_reduce),
-    (nn.Module, "__setstate__", copying.on_setstate),
+    (nn.Module, "__reduce_ex__", on_reduce),
+    (nn.Module, "__setstate__", on_setstate),
     (nn.Module, "load_state_dict", unseen.on_load_state_dict),
     (nn.init, _torch.NO_GRAD_TRUNC_NORMAL, unseen.on_trunc_normal),
     (threading.Thread, "start", unseen.on_thread),

@@ -20,7 +20,7 @@ TESTS = {
     "fans": ("fans", "fused", "blocks", "initializers", "zoo/test_fans"),
     "sampling": ("sampling", "fills", "sharded", "applying"),
     "interception": (
-        *("hook", "block", "built", "loaded", "deferral", "deferral_faults", "deferral_rules"),
+        *("hook", "block", "built", "scope", "loaded", "deferral", "deferral_faults", "deferral_rules"),
         *("applying", "own_initialization", "parametrized", "patches", "lazy", "contracts", "interceptor_machine"),
         *("field_notes", "checkpoints_kept"),
     ),

@@ -15,7 +15,7 @@ from torch import nn
 from autoinit import AutoInitWarning, Report, Run, autoinit
 from autoinit._torch import storage_id
 from autoinit.construction import Watch, memory
-from autoinit.interception.context import innermost
+from autoinit.interception.scope import innermost
 from autoinit.planning import ReportEntry
 
 from .configs import EVERYTHING, NOTHING, TYPICAL, covered_by_everything, covered_by_typical
@@ -213,8 +213,8 @@ def defer_all_sizes() -> None:
 
 def pending_in(model: nn.Module) -> int:
     """How many values the running block has not filled yet."""
-    run = innermost(Run)
-    watch = run.deferral.watch if run is not None else None
+    run = innermost()
+    watch = run.watch if run is not None else None
     if watch is None:
         return 0
     with watch.aside() as postponed:

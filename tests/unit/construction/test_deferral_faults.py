@@ -343,7 +343,7 @@ def test_a_fill_that_fails_after_all_is_not_tried_again(monkeypatch: pytest.Monk
 
 def test_a_small_draw_waits_behind_a_large_one_and_a_small_constant_does_not() -> None:
     with watched() as run:
-        postponed = run.deferral.watch.postponed
+        postponed = run.watch.postponed
         nn.Linear(3, 3)
         assert not postponed
         large, small, constant = linear(), nn.Linear(3, 3), nn.Parameter(torch.empty(3))
@@ -359,7 +359,7 @@ def test_a_truncated_normal_is_deferred_as_a_whole() -> None:
     with watched() as run:
         layer = nn.Linear(SIZE, SIZE, bias=False)
         nn.init.trunc_normal_(layer.weight, std=0.02)
-        assert [fill.operator for fill in run.deferral.watch.postponed._draws.values()][1:] == [TRUNC_NORMAL]
+        assert [fill.operator for fill in run.watch.postponed._draws.values()][1:] == [TRUNC_NORMAL]
 
 
 @pytest.mark.parametrize(
@@ -373,7 +373,7 @@ def test_who_computes_with_a_weight_does_not_get_its_address(look: Callable[[tor
         weight = nn.Parameter(torch.empty(1))
         look(weight if look is bool else layer.weight.detach().flatten())
         nn.init.ones_(layer.weight)
-        assert run.deferral.watch.postponed
+        assert run.watch.postponed
     assert (layer.weight == 1).all()
 
 
@@ -381,6 +381,6 @@ def test_memory_whose_address_is_known_outside_is_not_deferred() -> None:
     with watched() as run:
         layer = nn.Linear(SIZE, SIZE, bias=False)
         seen = layer.weight.detach().numpy()
-        assert not run.deferral.watch.postponed
+        assert not run.watch.postponed
         nn.init.ones_(layer.weight)
-        assert not run.deferral.watch.postponed and (seen == 1).all()
+        assert not run.watch.postponed and (seen == 1).all()

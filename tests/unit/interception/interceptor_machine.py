@@ -11,7 +11,10 @@ import io
 import math
 import threading
 import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -66,7 +69,7 @@ class Open:
     def waiting(self) -> list[Node]:
         return [node for node in self.members if id(node) not in self.final]
 
-    def settle(self, node: Node) -> None:
+    def give_values(self, node: Node) -> None:
         """Give a model the values that this block has for it."""
         for part in node.parts():
             is_open = part in self.waiting() and not part.loaded and id(part) not in self.filled_within
@@ -86,7 +89,7 @@ class Node:
     module: nn.Module
     children: tuple[Node, ...] = ()
     value: float | Tensor | None = None
-    """A constant, what the constructor drew, or None if nobody has looked yet."""
+    """A constant, what the constructor drew, or None if it was not read yet."""
     loaded: bool = False
     read: bool = False
     """Whether it was read from a file as a whole, perhaps while nothing was watched: then it stays data."""
@@ -118,6 +121,12 @@ class Node:
             assert (weights == self.value).all(), f"{weights}, and it should be {self.value}"
 
 
+def run_in_a_thread(function: Callable[[], object]) -> None:
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
 class Interceptor(RuleBasedStateMachine):
     """Any interleaving of entering, leaving, failing, building, copying, loading, calling, training, pausing."""
 
@@ -132,7 +141,7 @@ class Interceptor(RuleBasedStateMachine):
         self.init = nn.Module.__init__
         self.hooks = dict(torch_module._global_forward_pre_hooks)
         self.deterministic = torch.are_deterministic_algorithms_enabled()
-        # What is allocated is NaN until somebody fills it.
+        # What is allocated is NaN until it is filled.
         torch.use_deterministic_algorithms(True)
         self.large = mock.patch.multiple(Watch, LARGE=1), mock.patch.multiple(memory, SMALL=1)
         self.is_large = False
@@ -166,7 +175,7 @@ class Interceptor(RuleBasedStateMachine):
                 if id(part) not in block.final:
                     for root in block.roots():
                         if part in root.parts():
-                            block.settle(root)
+                            block.give_values(root)
                             block.close(root)
 
     def in_pause_since(self, block: Open) -> bool:
@@ -202,7 +211,7 @@ class Interceptor(RuleBasedStateMachine):
             block.manager.__exit__(type(error) if error else None, error, None)
             if not failed:
                 for root in block.roots():
-                    block.settle(root)
+                    block.give_values(root)
 
     @precondition(lambda self: self.stack)
     @rule(failed=st.booleans())
@@ -231,8 +240,7 @@ class Interceptor(RuleBasedStateMachine):
 
     @rule(target=nodes, original=nodes)
     def deepcopy(self, original: Node) -> Node:
-        module = copy.deepcopy(original.module)
-        return self.copied(original, module, {})
+        return self.made_of(original, copy.deepcopy(original.module), self.copied, {})
 
     @precondition(lambda self: self.stack and len(self.stack) < 4)
     @rule(target=nodes, original=nodes)
@@ -248,16 +256,19 @@ class Interceptor(RuleBasedStateMachine):
         self.write(copied, value)
         return copied
 
-    def copied(self, original: Node, module: nn.Module, known: dict[int, Node]) -> Node:
-        if id(original) in known:
-            return known[id(original)]
-        parts = zip(original.children, module._modules.values(), strict=True)
-        children = tuple(self.copied(child, part, known) for child, part in parts if part is not None)
-        # It has the very values of the original, which perhaps nobody has looked at yet.
-        if original.is_layer and original.value is None:
-            original.check()
+    def made_of(self, original: Node, module: nn.Module, make: Callable[..., Node], known: dict[int, Node]) -> Node:
+        """The node of a module that was made of another one, without a constructor."""
+        if id(original) not in known:
+            parts = zip(original.children, module._modules.values(), strict=True)
+            children = tuple(self.made_of(child, part, make, known) for child, part in parts if part is not None)
+            # It has the very values of the original, which may not have been read yet.
+            if original.is_layer and original.value is None:
+                original.check()
+            known[id(original)] = make(original, module, children)
+        return known[id(original)]
+
+    def copied(self, original: Node, module: nn.Module, children: tuple[Node, ...]) -> Node:
         node = Node(module, children, original.value, original.loaded, original.read)
-        known[id(original)] = node
         self.all.append(node)
         for block in self.holders(original):
             if not self.in_pause_since(block):
@@ -272,21 +283,10 @@ class Interceptor(RuleBasedStateMachine):
         file = io.BytesIO()
         torch.save(original.module, file)
         file.seek(0)
-        module = torch.load(file, weights_only=False)
-        return self.read(original, module, {})
+        return self.made_of(original, torch.load(file, weights_only=False), self.read, {})
 
-    def read(self, original: Node, module: nn.Module, known: dict[int, Node]) -> Node:
-        if id(original) in known:
-            return known[id(original)]
-        children = tuple(
-            self.read(child, part, known)
-            for child, part in zip(original.children, module._modules.values(), strict=True)
-            if part is not None
-        )
-        if original.is_layer and original.value is None:
-            original.check()
+    def read(self, original: Node, module: nn.Module, children: tuple[Node, ...]) -> Node:
         node = self.built(module, children)
-        known[id(original)] = node
         # Nothing of it is new, wherever it was read.
         node.value, node.loaded, node.read = original.value, True, True
         return node
@@ -296,15 +296,10 @@ class Interceptor(RuleBasedStateMachine):
         made: list[nn.Module] = []
 
         def build() -> None:
-            if in_a_block:
-                with autoinit(dict(type="Constant", val=-1, bias=-1, layer="Linear")):
-                    made.append(nn.Linear(WIDTH, WIDTH))
-            else:
+            with autoinit(dict(type="Constant", val=-1, bias=-1, layer="Linear")) if in_a_block else nullcontext():
                 made.append(nn.Linear(WIDTH, WIDTH))
 
-        thread = threading.Thread(target=build)
-        thread.start()
-        thread.join()
+        run_in_a_thread(build)
         node = Node(made[0], value=-1.0 if in_a_block else None)
         self.all.append(node)
         return node
@@ -313,13 +308,9 @@ class Interceptor(RuleBasedStateMachine):
 
     @rule(node=nodes, in_a_thread=st.booleans())
     def forward(self, node: Node, in_a_thread: bool) -> None:
-        def call() -> None:
-            node.module(torch.ones(1, WIDTH))
-
+        call = partial(node.module, torch.ones(1, WIDTH))
         if in_a_thread:
-            thread = threading.Thread(target=call)
-            thread.start()
-            thread.join()
+            run_in_a_thread(call)
         else:
             call()
         self.called(node)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import pickle
 from typing import Any
 
@@ -16,50 +15,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from autoinit import AutoInitWarning, autoinit, initialize
 from tests.processes import Interpreter
 
-SEVEN = dict(type="Constant", val=7, layer="Linear")
-
-
-def is_seven(layer: nn.Linear) -> bool:
-    return bool((layer.weight == 7).all() and (layer.bias == 0).all())
-
-
-# --- loaded is sacred --------------------------------------------------------------------------------------------
-
-
-def test_what_was_loaded_inside_is_kept() -> None:
-    donor = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    with autoinit(SEVEN) as run:
-        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2), nn.Linear(2, 2))
-        model.load_state_dict(donor.state_dict(), strict=False)
-    assert torch.equal(model[0].weight, donor[0].weight)
-    assert torch.equal(model[1].bias, donor[1].bias)
-    assert is_seven(model[2])
-    assert run.report["0.weight"].outcome.startswith("kept: data")
-    assert run.report["0.weight"].beat[0].origin == "init_cfg"
-
-
-@pytest.mark.parametrize("assign", [False, True])
-def test_partly_loaded_modules_and_their_copies(assign: bool) -> None:
-    weight = torch.full((2, 2), 3.0)
-    with autoinit(SEVEN):
-        layer = nn.Linear(2, 2)
-        layer.load_state_dict({"weight": weight}, strict=False, assign=assign)
-        clone = copy.deepcopy(layer)
-        fresh = nn.Linear(2, 2)
-    for each in (layer, clone):
-        assert torch.equal(each.weight, weight)
-        assert (each.bias == 0).all()
-    assert is_seven(fresh)
-
-
-def test_a_key_of_the_wrong_shape_was_not_loaded() -> None:
-    with autoinit(SEVEN):
-        layer = nn.Linear(2, 2)
-        with pytest.raises(RuntimeError, match="size mismatch"):
-            layer.load_state_dict({"weight": torch.zeros(3, 3), "bias": torch.ones(2)})
-    assert (layer.weight == 7).all()
-    assert (layer.bias == 1).all()
-
+from . import NORMAL, SEVEN, X, is_seven
 
 # --- first calls -------------------------------------------------------------------------------------------------
 
@@ -68,7 +24,7 @@ def test_a_model_that_is_called_inside_has_its_values_then_and_keeps_what_it_lea
     with autoinit(SEVEN) as run:
         model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
         other = nn.Linear(2, 2)
-        output = model(torch.ones(1, 2))
+        output = model(X)
         assert is_seven(model[0])
         assert not is_seven(other), "it has not been called"
         torch.optim.SGD(model.parameters(), lr=0.5).zero_grad()
@@ -82,20 +38,13 @@ def test_a_model_that_is_called_inside_has_its_values_then_and_keeps_what_it_lea
     assert len(run.reports) == 2
 
 
-def test_calling_a_part_settles_the_whole_model() -> None:
-    with autoinit(SEVEN):
-        model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-        model[0](torch.ones(1, 2))
-        assert is_seven(model[1])
-
-
 @pytest.mark.parametrize("cfg", [[], dict(type="Normal", layer="Conv2d"), SEVEN])
 @pytest.mark.filterwarnings("ignore:.*matches no module:autoinit.AutoInitWarning")
 def test_a_model_that_is_called_has_one_report_whether_rules_reach_it_or_not(cfg: object) -> None:
     with autoinit(cfg) as run:
         model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
         for _ in range(2):
-            model(torch.ones(1, 2))
+            model(X)
         whole = nn.Sequential(model, nn.Linear(2, 2))
     assert [list(report) for report in run.reports] == [
         ["0.weight", "0.bias", "1.weight", "1.bias"],
@@ -104,7 +53,7 @@ def test_a_model_that_is_called_has_one_report_whether_rules_reach_it_or_not(cfg
     assert whole[0] is model
 
 
-def test_a_forward_pass_in_a_constructor_does_not_settle_anything() -> None:
+def test_a_forward_pass_in_a_constructor_is_no_first_call() -> None:
     class Probing(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -112,9 +61,9 @@ def test_a_forward_pass_in_a_constructor_does_not_settle_anything() -> None:
             size = self.features(torch.zeros(1, 3)).shape[1]
             self.head = nn.Linear(size, 2)
 
-    with autoinit(dict(type="Normal", layer="Linear"), seed=2) as run:
+    with autoinit(NORMAL, seed=2) as run:
         model = Probing()
-    with autoinit(dict(type="Normal", layer="Linear"), seed=2):
+    with autoinit(NORMAL, seed=2):
         plain = nn.Module()
         plain.features, plain.head = nn.Linear(3, 5), nn.Linear(5, 2)
     assert len(run.reports) == 1
@@ -124,7 +73,8 @@ def test_a_forward_pass_in_a_constructor_does_not_settle_anything() -> None:
 def test_a_head_that_replaces_another_after_the_first_call() -> None:
     with autoinit(SEVEN):
         model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-        model(torch.ones(1, 2))
+        model[0](X)
+        assert is_seven(*model), "calling a part initializes the whole model"
         with torch.no_grad():
             model[0].weight.zero_()
         model[1] = nn.Linear(2, 3)
@@ -135,7 +85,7 @@ def test_a_head_that_replaces_another_after_the_first_call() -> None:
 def test_a_part_that_was_trained_and_then_put_into_a_larger_model() -> None:
     with autoinit(SEVEN) as run:
         backbone = nn.Linear(2, 2)
-        backbone(torch.ones(1, 2))
+        backbone(X)
         with torch.no_grad():
             backbone.weight.fill_(3)
         model = nn.Sequential(backbone, nn.Linear(2, 2))
@@ -146,10 +96,10 @@ def test_a_part_that_was_trained_and_then_put_into_a_larger_model() -> None:
 
 def test_values_do_not_depend_on_whether_a_root_was_called_early() -> None:
     def build(call: bool) -> list[torch.Tensor]:
-        with autoinit(dict(type="Normal", layer="Linear"), seed=4):
+        with autoinit(NORMAL, seed=4):
             models = [nn.Linear(2, 2) for _ in range(3)]
             if call:
-                models[1](torch.ones(1, 2))
+                models[1](X)
         return [model.weight.detach() for model in models]
 
     assert all(torch.equal(a, b) for a, b in zip(build(False), build(True), strict=True))
@@ -161,7 +111,7 @@ def test_the_call_hook_is_there_only_while_something_waits_for_its_values() -> N
         assert not hooks
         model = nn.Linear(2, 2)
         assert len(hooks) == 1
-        model(torch.ones(1, 2))
+        model(X)
         assert not hooks
         second = nn.Linear(2, 2)
         assert len(hooks) == 1
@@ -236,18 +186,14 @@ def test_own_init_weights_beats_rules_and_is_credited_with_what_it_wrote() -> No
     assert Own.__dict__["init_weights"] is method
 
 
-def test_an_init_weights_that_the_constructor_ran_is_not_run_again() -> None:
+@pytest.mark.parametrize("by_constructor", [True, False])
+def test_an_init_weights_that_ran_in_the_block_is_not_run_again(by_constructor: bool) -> None:
     with autoinit(SEVEN) as run:
-        model = Own(call=True)
-    assert is_seven(model.a) and is_seven(model.b)
+        model = Own(call=by_constructor)
+        if not by_constructor:
+            model.init_weights()
+    assert is_seven(model.a, model.b)
     assert set(run.report.outcomes) == {"filled"}
-
-
-def test_an_init_weights_that_somebody_called_inside_is_not_run_again() -> None:
-    with autoinit(SEVEN):
-        model = Own(call=False)
-        model.init_weights()
-    assert is_seven(model.a)
 
 
 def test_an_option_called_init_weights_is_no_method() -> None:
@@ -352,7 +298,7 @@ def test_a_patch_that_another_library_put_on_meanwhile_survives() -> None:
         assert nn.Module.__init__ is theirs
     finally:
         nn.Module.__init__ = original  # type: ignore[method-assign]
-    assert is_seven(inside) and is_seven(again) and not is_seven(outside)
+    assert is_seven(inside, again) and not is_seven(outside)
     assert len(run.reports) == 1
     assert calls == ["Linear"] * 3
 
@@ -403,72 +349,3 @@ def test_copies_made_in_their_own_ways() -> None:
     assert is_seven(copies[1]), "a copy without a constructor"
     assert is_seven(copies[0]), "a copy by way of a state dict"
     assert shallow.weight is second.weight
-
-
-def test_shared_parameters_are_not_touched_through_new_modules() -> None:
-    old = nn.Linear(2, 2)
-    weight = old.weight.detach().clone()
-    with autoinit(SEVEN) as run:
-        new = nn.Linear(2, 2)
-        new.weight = old.weight
-    assert torch.equal(old.weight, weight)
-    assert run.report["weight"].kept == "data (made outside the block)"
-    assert run.report["bias"].outcome == "filled"
-
-
-def test_two_base_classes_that_both_initialize_the_module() -> None:
-    class Left(nn.Module):
-        def __init__(self) -> None:
-            nn.Module.__init__(self)
-
-    class Both(Left, nn.Linear):
-        def __init__(self) -> None:
-            Left.__init__(self)
-            nn.Linear.__init__(self, 2, 2)
-
-    with autoinit(SEVEN) as run:
-        model = Both()
-    assert is_seven(model)
-    assert len(run.reports) == 1
-
-
-def test_a_layer_in_two_roots_is_filled_once_under_its_name_in_the_first() -> None:
-    with autoinit(dict(type="Normal", layer="Linear"), seed=0) as run:
-        shared = nn.Linear(2, 2)
-        first, second = nn.Sequential(shared), nn.Sequential(nn.ReLU(), shared)
-    assert run.reports[0]["0.weight"].outcome == "filled"
-    assert run.reports[1]["1.weight"].kept == "shared with an earlier root of the block"
-    with autoinit(dict(type="Normal", layer="Linear"), seed=0):
-        alone = nn.Sequential(nn.Linear(2, 2))
-    assert torch.equal(first[0].weight, alone[0].weight)
-    assert first[0] is second[1]
-
-
-def test_a_dropped_layer_with_a_computed_weight_is_no_root() -> None:
-    # torch's property of the class that was made for it holds it in a closure.
-    layers = []
-    for dropped in (0, 2):
-        with autoinit(dict(type="Normal", layer="Embedding"), seed=0) as run:
-            for _ in range(dropped):
-                nn.Sequential(weight_norm(nn.Linear(2, 2)))
-            layers.append(nn.Embedding(3, 3))
-        assert run.report.root == 0
-    assert torch.equal(layers[0].weight, layers[1].weight)
-
-
-def test_a_dropped_model_that_waits_for_the_garbage_collector_is_no_root() -> None:
-    def build(cycle: bool) -> torch.Tensor:
-        with autoinit(dict(type="Normal", layer="Linear"), seed=0) as run:
-            dropped = nn.Linear(2, 2)
-            if cycle:
-                dropped.__dict__["itself"] = dropped
-            del dropped
-            model = nn.Linear(2, 2)
-        assert run.report.root == 0
-        return model.weight
-
-    gc.disable()
-    try:
-        assert torch.equal(build(cycle=True), build(cycle=False))
-    finally:
-        gc.enable()

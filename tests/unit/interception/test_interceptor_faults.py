@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from torch.utils._python_dispatch import _pop_mode
 from autoinit.construction import ConstructionRecord, Content, current_watches
 from autoinit.construction.memory import Fill
 from autoinit.construction.postponed import Postponed
-from autoinit.interception import batch, block, built, context, copying, deferring, first_uses, run
+from autoinit.interception import Run, block, hook, roots, scope
 from autoinit.planning import Surroundings
 from tests.unit.interception.interceptor_machine import Interceptor
 
@@ -28,38 +27,41 @@ def nothing(*_: Any, **__: Any) -> None:
     pass
 
 
-def fills_all_the_same(each: run.Run, *, failed: bool, ends: bool = True) -> None:
-    each.initialize(ends=True)
-    each.deferral.end()
+def fills_all_the_same(each: Run, *, failed: bool, ends: bool = True) -> None:
+    CLOSE(each, failed=False)
 
 
-def notices_for_itself_alone(self: run.Run, module: Any) -> None:
-    self.built.add(module)
+def takes_no_marks(made: Any, original: Any) -> None:
+    for each in hook.scopes_of(original):
+        if made not in each.built and not hook.is_paused(each):
+            each.built.add(made)
 
 
-def adds_a_copy_as_if_it_were_new(self: built.BuiltModules, copy: Any, original: Any) -> None:
-    self.add(copy)
-
-
-def may_be_replaced(self: run.Run, tensor: Any) -> Content | None:
+def may_be_replaced(each: Run, tensor: Any) -> Content | None:
     """What any block has filled."""
-    content = CONTENT(self, tensor)
-    return self._as_initialization(content) if content is not None and content.reason == "initialized" else content
+    content = CONTENT(each, tensor)
+    return each._as_initialization(content) if content is not None and content.reason == "initialized" else content
 
 
-def knows_no_others(each: run.Run, taken: set[int]) -> Surroundings:
-    return replace(SURROUNDINGS(each, taken), built=None)
+def knows_no_others(**given: Any) -> Surroundings:
+    return Surroundings(**{**given, "built": None})
 
 
-def initializes_nothing_used(self: run.Run, *, used: Any = None, ends: bool = False) -> None:
+def initializes_nothing_used(each: Run, *, used: Any = None, ends: bool = False) -> None:
     if used is None:
-        INITIALIZE(self, ends=ends)
+        INITIALIZE(each, ends=ends)
 
 
-def forgets_what_was_used(self: run.Run, *, used: Any = None, ends: bool = False) -> None:
-    final = set(self.built.final)
-    INITIALIZE(self, used=used, ends=ends)
-    self.built.final = final
+def forgets_what_was_used(each: Run, *, used: Any = None, ends: bool = False) -> None:
+    final = set(each.built.final)
+    INITIALIZE(each, used=used, ends=ends)
+    each.built.final = final
+
+
+class NoBlocksAround(Run):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.around = ()
 
 
 def drops_all(self: Postponed, regions: Any) -> list[Fill]:
@@ -68,23 +70,23 @@ def drops_all(self: Postponed, regions: Any) -> list[Fill]:
     return gone
 
 
-SURROUNDINGS, CONTENT, INITIALIZE = batch.surroundings_of, run.Run.content, run.Run.initialize
+BEGIN, CLOSE, CONTENT, INITIALIZE = scope.Extent.begin, hook.close_scope, Run.content, roots.initialize_roots
 FAULTS: dict[str, list[tuple[Any, str, Any]]] = {
-    "what was built outside is touched": [(batch, "surroundings_of", knows_no_others)],
+    "what was built outside is touched": [(roots, "Surroundings", knows_no_others)],
     "data is overwritten": [(ConstructionRecord, "content", lambda self, tensor: None)],
-    "deep copies are not known": [(copying, "note_copy", nothing)],
-    "a copy of what was called is new": [(built.BuiltModules, "add_copy", adds_a_copy_as_if_it_were_new)],
-    "a call settles nothing": [(run.Run, "initialize", initializes_nothing_used)],
-    "what was called is filled again": [(run.Run, "initialize", forgets_what_was_used)],
-    "the outer block beats the inner": [(run.Run, "remember", nothing), (run.Run, "content", may_be_replaced)],
-    "an outer block does not hear of what is built inside": [(run.Run, "notice", notices_for_itself_alone)],
-    "a block that failed fills all the same": [(block.Block, "_finish", staticmethod(fills_all_the_same))],
-    "a pause is none": [(context.Pause, "is_here", lambda self: False)],
-    "what is copied in a pause is noticed": [(copying, "is_paused_within", lambda extent: False)],
+    "deep copies are not known": [(hook, "record_copy", nothing)],
+    "a copy of what was called is new": [(hook, "record_copy", takes_no_marks)],
+    "a call initializes nothing": [(hook, "initialize_roots", initializes_nothing_used)],
+    "what was called is filled again": [(hook, "initialize_roots", forgets_what_was_used)],
+    "the outer block beats the inner": [(Run, "remember", nothing), (Run, "content", may_be_replaced)],
+    "an outer block does not hear of what is built inside": [(block, "Run", NoBlocksAround)],
+    "a block that failed fills all the same": [(block, "close_scope", fills_all_the_same)],
+    "a pause is none": [(scope.Extent, "begin", lambda self: BEGIN(self) if isinstance(self, Run) else None)],
+    "what is copied in a pause is recorded": [(hook, "is_paused", lambda each: False)],
     "who looks finds it unfilled": [(Postponed, "run_for", nothing)],
-    "what was recorded is forgotten": [(deferring.Deferral, "end", nothing)],
+    "what was recorded is forgotten": [(Run, "stop_watching", nothing)],
     "fills are dropped that nothing replaces": [(Postponed, "drop", drops_all)],
-    "the hook for calls stays": [(first_uses, "unhook_if_idle", nothing)],
+    "the hook for calls stays": [(hook, "_remove_idle_call_hook", nothing)],
 }
 
 
@@ -95,9 +97,9 @@ class Cleaned(Interceptor):
         try:
             super().teardown()
         finally:
-            while first_uses._handles:
-                first_uses._handles.pop().remove()
-            run.open_runs.clear()
+            while hook._handles:
+                hook._handles.pop().remove()
+            scope.open_scopes.clear()
             while _len_torch_function_stack():
                 _pop_torch_function_stack()
             while _len_torch_dispatch_stack():

@@ -1,0 +1,225 @@
+"""The state of open blocks: which one is current, the modules built in it, and their reports; `paused()`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from operator import is_not
+
+import torch
+from torch import nn
+
+from ..construction import AUTOINIT, Content, Watch
+from ..errors import StateError, warn
+from ..planning import COPY_OF, FILLED, OWN, Entry, Plan, Policy, Report, Tally, check_unmatched
+from ..rules import Rule
+from .built import BuiltModules
+
+
+class Extent:
+    """A stretch of the execution of one thread or asyncio task: an open block, or a pause.
+
+    Tasks and `asyncio.to_thread` start with a copy of the context, which outlives the block: an extent counts only
+    until it ends, and only in the thread or task that began it.
+    """
+
+    ended = True
+
+    def begin(self) -> None:
+        """Make this the innermost extent of the running code."""
+        self._thread, self._task, self.ended = threading.get_ident(), _current_task(), False
+        _stack.set((*_stack.get(), self))
+
+    def end(self) -> None:
+        """End this extent; those that began inside it go on."""
+        self.ended = True
+        # Not ContextVar.reset: a generator may be closed in another context than it was started in.
+        _stack.set(tuple(filter(partial(is_not, self), _stack.get())))
+
+    def is_here(self) -> bool:
+        """Whether the running thread or task is the one that began it."""
+        if self.ended or threading.get_ident() != self._thread:
+            return False
+        return self._task is None or _current_task() is self._task
+
+
+def _current_task() -> object | None:
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
+
+
+_stack: ContextVar[tuple[Extent, ...]] = ContextVar("autoinit_stack", default=())
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """A stretch inside a block in which nothing is noticed: what is built or copied there is left alone.
+
+    Example:
+        >>> import torch
+        >>> from autoinit import autoinit, paused
+        >>> with autoinit(dict(type="Constant", val=7, layer="Linear")):
+        ...     layer = torch.nn.Linear(1, 1)
+        ...     with paused():
+        ...         other = torch.nn.Linear(1, 1)
+        >>> layer.weight.item(), other.weight.item() == 7
+        (7.0, False)
+    """
+    pause = Extent()
+    pause.begin()
+    try:
+        yield
+    finally:
+        pause.end()
+
+
+class Run(Extent):
+    """The state of one `with autoinit(...)` block; `as run` gives it.
+
+    Attributes:
+        around: The blocks around this one in the same thread or task, inner before outer.
+        watch: Records the construction for this block and those around it; None if nothing needs the record.
+        seed: The user's seed, or the one that was drawn.
+        results: The report of each root, or a function that makes it, by the root's index.
+    """
+
+    def __init__(
+        self, rules: tuple[Rule, ...], seed: int | None, policy: Policy, outer: Run | None, *, defer: bool
+    ) -> None:
+        self.rules = rules
+        self.policy = policy
+        self.around: tuple[Run, ...] = () if outer is None else (outer, *outer.around)
+        self.built = BuiltModules()
+        self.watch: Watch | None = None if outer is None else outer.watch
+        self.owns_watch = False
+        self.given_seed = self.seed = seed
+        self.tallies: list[Tally] = []
+        self.results: dict[int, Report | Callable[[], Report]] = {}
+        self._defer = defer
+        self._filled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
+        self._replaceable: dict[int, tuple[Content, Content]] = {}
+
+    def start_watching(self) -> None:
+        """Record what constructors write, from now on."""
+        if self.watch is None:
+            self.watch = Watch(self.is_here, may_postpone=self._defer and bool(self.rules))
+            self.owns_watch = True
+        self.watch.users += 1
+        self.watch.begin()
+        if not self._defer and not self.owns_watch:
+            self.watch.stop_postponing()
+
+    def stop_watching(self) -> None:
+        """Run the postponed fills, and stop recording with the last block that needs it."""
+        if self.watch is not None:
+            self.watch.users -= 1
+            if not self.watch.users:
+                self.watch.end()
+            elif self.owns_watch:  # The outer of two blocks may end first.
+                self.watch.postponed.run_all()
+
+    @property
+    def reports(self) -> list[Report]:
+        """One for each root module built in the block, in order, once the block has ended."""
+        made = {number: each if isinstance(each, Report) else each() for number, each in self.results.items()}
+        self.results.update(made)
+        return list(made.values())
+
+    @property
+    def report(self) -> Report:
+        """The report of the block's only root.
+
+        Raises:
+            StateError: the block has not ended, or has no root, or several.
+        """
+        reports = self.reports
+        if len(reports) == 1:
+            return reports[0]
+        if not self.ended:
+            raise StateError("The block has not ended: its report is made when it does. Read run.report after it.")
+        models = ", ".join(report.model for report in reports) or "none"
+        raise StateError(f"The block has {len(reports)} root modules ({models}), not one. Use run.reports.")
+
+    def check_rules(self) -> None:
+        """Raise or warn about rules that have matched nothing, now that the block has ended."""
+        if self.tallies:
+            check_unmatched(self.tallies, self.policy.unmatched)
+        elif self.rules and self.policy.unmatched != "ignore" and self.built.is_empty:
+            warn(
+                "No module was built in this autoinit block, so its rules did nothing. For a model that exists already "
+                "use autoinit.initialize(model, cfg)."
+            )
+
+    def filled_within(self) -> dict[int, Entry]:
+        """What inner blocks have filled and nothing has written to since, by the id of the parameter."""
+        found = {}
+        for key, (reference, entry) in self._filled.items():
+            param = reference()
+            content = self.watch.record.content(param) if self.watch is not None and param is not None else None
+            if param is not None and (content is None or content.operator == AUTOINIT):
+                found[key] = entry
+        return found
+
+    def content(self, tensor: torch.Tensor) -> Content | None:
+        """What a tensor holds; what an outer block has filled counts as initialization, which may be replaced (P2)."""
+        content = self.watch.record.content(tensor) if self.watch is not None else None
+        if content is None or content.original.operator != AUTOINIT:
+            return content
+        writers = content.original.numbers
+        return self._as_initialization(content) if any(id(outer) in writers for outer in self.around) else content
+
+    def _as_initialization(self, content: Content) -> Content:
+        """The same content, and what it is a copy of, as if constructors had written it."""
+        if id(content) not in self._replaceable:
+            copied = content.copied_from
+            made = Content(AUTOINIT) if copied is None else self._as_initialization(copied).copy(content.operator, None)
+            self._replaceable[id(content)] = content, made
+        return self._replaceable[id(content)][1]
+
+    def remember(self, plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
+        """Keep, here and in the blocks around, what rules have filled that win over this block's (P2)."""
+        for fqn, entry in report.items():
+            if entry.outcome in (FILLED, OWN) or entry.outcome.startswith(COPY_OF):
+                for scope in (self, *self.around):
+                    scope._filled[id(params[fqn])] = weakref.ref(params[fqn]), plan[fqn]
+
+
+open_scopes: list[Run] = []
+"""The open blocks of all threads and tasks, in the order of their opening."""
+
+
+def innermost() -> Run | None:
+    """The block that the running code is in; None in a pause."""
+    for extent in reversed(_stack.get()):
+        if extent.is_here():
+            return extent if isinstance(extent, Run) else None
+    return None
+
+
+def scopes_of(module: nn.Module) -> Iterator[Run]:
+    """The open blocks that a module was built in, inner before outer, in whatever thread it is used now."""
+    return (scope for scope in open_scopes[::-1] if module in scope.built)
+
+
+def is_paused(scope: Run) -> bool:
+    """Whether a pause began after a block of the running code; for a block from elsewhere, whether any is open."""
+    for extent in reversed(_stack.get()):
+        if extent is scope:
+            return False
+        if not isinstance(extent, Run) and extent.is_here():
+            return True
+    return False
+
+
+def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
+    """Let the current block, if there is one, keep what a module's own rules have filled."""
+    scope = innermost()
+    if scope is not None:
+        scope.remember(plan, report, params)
