@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
 from ..config import Config, parse_config
-from ..errors import ConfigTypeError, ShapeError
+from ..errors import ConfigTypeError
 from ..modes import without_modes
 from ..planning import (
     Fan,
+    Node,
     OwnInitMode,
     Plan,
     Planner,
@@ -29,25 +31,28 @@ from ..rules import Rule
 from ..sampling import VERSION
 from .execution import apply_plan
 from .flat_parameters import check_flat_parameters
-from .seeds import being_initialized, check_prefix
+from .module_code import being_initialized
+from .seeds import check_prefix
 from .targets import targets_of
 
 
 def make_plan(planner: Planner) -> Plan:
-    """The plan of a planner, ready to be carried out.
+    """The plan of a planner, which `apply_plan` applies.
 
     Raises:
         StateError: FSDP1 keeps a parameter that a rule selects in a flat parameter.
     """
-    try:
-        with without_modes():
-            made = planned(planner, apply_plan)
-    except ShapeError:
-        # A rule may not fit only because a shard has another shape than its parameter.
-        check_flat_parameters(planner)
-        raise
-    check_flat_parameters(planner)
-    return made
+    with without_modes():
+        planner.collect()
+        # First: a rule may not fit only because a shard has another shape than its parameter.
+        check_flat_parameters(planner.root, partial(_selecting, planner))
+        return planned(planner, apply_plan)
+
+
+def _selecting(planner: Planner, node: Node, name: str) -> str | None:
+    """Where a rule is written that selects a module, if any."""
+    selecting = (m.rule.origin for m in planner.matches if m.selects_class(type(node.module)) and m.selects_node(node))
+    return next(selecting, None)
 
 
 def decide(

@@ -29,10 +29,10 @@ from ..planning import (
     walk,
 )
 from .filling import writable
+from .module_code import WriteRecorder
 from .rollback import tables_of
 from .sharding import is_sharded, spread_like
 from .targets import Targets
-from .writes import WriteRecorder
 
 MISMATCH = "size mismatch for "
 

@@ -9,7 +9,6 @@ from torch import nn
 
 from ..applying import (
     Application,
-    before_loading_code,
     check_agreement,
     make_plan,
     put_back_on_error,
@@ -71,7 +70,7 @@ class Batch:
         with (
             self._run.deferral.replaced(applications, final=not self._ends, draws=draws),
             self._run.deferral.signed(id(self._run)),
-            put_back_on_error(before_loading_code(applications)),
+            put_back_on_error(applications),
         ):
             pairs = zip(self._planners, applications, strict=True)
             reports = {id(planner): self._apply(planner, application) for planner, application in pairs}

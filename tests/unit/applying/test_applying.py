@@ -27,7 +27,7 @@ from autoinit import (
     initialize,
     plan,
 )
-from autoinit.applying.writes import WriteRecorder
+from autoinit.applying.module_code import WriteRecorder
 from autoinit.sampling import NormalTransform, Sampler, derive_key
 
 NORMAL = dict(type="Normal", layer="Linear", std=0.02)

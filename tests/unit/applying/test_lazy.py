@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from autoinit import ShapeError, autoinit, initialize, plan
-from autoinit.applying import lazy_fills
+from autoinit.applying.lazy import _pending, patches
 from autoinit.fills import Constant, Normal
 
 CFG = [
@@ -34,7 +34,7 @@ def no_trace() -> Iterator[None]:
     before = [getattr(cls, name) for cls, name in PATCHED]
     yield
     gc.collect()
-    assert lazy_fills._waiting == {} and lazy_fills.patches._count == 0
+    assert _pending == {} and patches._count == 0
     assert [getattr(cls, name) for cls, name in PATCHED] == before
 
 
@@ -191,7 +191,7 @@ def test_a_model_that_never_materializes_is_forgotten() -> None:
     for _ in range(3):
         initialize(lazy(), CFG, seed=0)
     gc.collect()
-    assert lazy_fills._waiting == {}
+    assert _pending == {}
 
 
 def test_a_plan_of_a_lazy_model_is_applied_to_one_that_is_not() -> None:
@@ -229,7 +229,7 @@ def test_a_copy_made_before_the_first_call_waits_for_its_own(in_block: bool) -> 
         copied = copy.deepcopy(model) if in_block else nn.Identity()
     if not in_block:
         copied = copy.deepcopy(model)
-    assert all(len(queue) == 1 for queue in lazy_fills._waiting.values()), "each waits once"
+    assert all(len(queue) == 1 for queue in _pending.values()), "each waits once"
     copied(IMAGE)
     assert set(run.reports[0].outcomes) == {"pending"}, "the report is of the original"
     assert copied[2].bias.eq(0).all() and float(copied[2].weight.detach().std()) == pytest.approx(0.05, rel=0.1)

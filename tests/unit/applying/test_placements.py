@@ -22,8 +22,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.distributed.tensor.placement_types import Placement, _StridedShard
 
 from autoinit import StateError, autoinit, initialize, plan
-from autoinit.applying.placements import Split, held, is_unambiguous
-from autoinit.applying.sharding import region_of, unknown_layout
+from autoinit.applying.sharding import Split, held, is_unambiguous, region_of, unknown_layout
 from autoinit.sampling import Sampler
 from tests.ranks import one_of
 
