@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..construction import AUTOINIT, Content, Origin, Place, Watch, current_watch, has_memory, plain
+from ..construction import AUTOINIT, Content, Origin, Place, current_watch, has_memory, plain
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..planning import COPY_OF, FILLED, KEPT, NEVER_WRITTEN, PENDING, Copy, Entry, Load, Plan, Report, ReportEntry
@@ -20,7 +20,7 @@ from .agreement import check_agreement
 from .filling import fill
 from .first_call import leave_pending
 from .lazy import may_draw, with_shape
-from .loading import Loading, credited, load
+from .loading import load
 from .module_code import run_code
 from .rollback import put_back_on_error
 from .seeds import Values, check_prefix, running, values_for
@@ -80,7 +80,7 @@ class Application:
         self.module = module
         self.targets = targets
         self.outcomes: dict[str, str] = {}
-        self._loads: list[Loading] = []
+        self._loads: list[Load] = []
         shaped: dict[str, Entry] = {}
         for fqn, entry in plan.items():
             if entry.deferred is not None and not is_lazy(targets.params[fqn]):  # It was lazy when it was planned.
@@ -104,7 +104,10 @@ class Application:
         values = values_for(self.module, self.targets, check_seed(seed), root, prefix, self.plan.version)
         self._run(values)
         if watch is not None:
-            self._note_written(watch)
+            place = Place.of(sys._getframe())
+            for tensor in self._stored(self.outcomes):
+                content = Content(AUTOINIT, (watch.record.writer,), Origin.DATA, place=place, reason="initialized")
+                watch.record.note_written(tensor, content)
         for fqn in self.plan.initialized:
             # By this flag OpenMMLab's init_weights knows that it has run.
             self.targets.modules[fqn].__dict__["_is_init"] = True
@@ -116,7 +119,7 @@ class Application:
         return report
 
     def _run(self, values: Values) -> None:
-        pending = [entry for entry in self.plan.values() if entry.fill is not None and entry.kept is None]
+        pending = list(self.plan.values())
         token = running.set(values)
         try:
             for step in self.plan.steps:
@@ -124,22 +127,15 @@ class Application:
                 fill((entry for entry in pending if entry.rank < step.rank), self.targets, values, self.outcomes)
                 pending = [entry for entry in pending if entry.rank >= step.rank]
                 if isinstance(step, Load):
-                    self._loads.append(load(step, self.plan, self.targets))
-                    self.outcomes |= dict.fromkeys(self._loads[-1].written, FILLED)
+                    done, loaded = load(step, self.plan, self.targets)
+                    self._loads.append(done)
+                    self.plan = replace(self.plan, entries={**self.plan.entries, **loaded})
+                    self.outcomes |= dict.fromkeys(loaded, FILLED)
                 else:
                     self.outcomes |= run_code(step, self.plan, self.targets)
             fill(pending, self.targets, values, self.outcomes)
         finally:
             running.reset(token)
-        if self._loads:
-            self.plan = credited(self.plan, self._loads, self.targets)
-
-    def _note_written(self, watch: Watch) -> None:
-        """Note in the construction record what rules have written, and for which block."""
-        place = Place.of(sys._getframe())
-        for tensor in self._stored(self.outcomes):
-            content = Content(AUTOINIT, (watch.record.writer,), Origin.DATA, place=place, reason="initialized")
-            watch.record.note_written(tensor, content)
 
     def _report(self, values: Values) -> Report:
         """The report; fills that have no shape yet are left pending, and amend it when they are written."""
@@ -157,7 +153,7 @@ class Application:
             seed=values.seed if values.used else None,
             root=values.root,
             version=values.version,
-            loads=tuple(loading.step for loading in self._loads),
+            loads=tuple(self._loads),
         )
         if pending:
             leave_pending(pending, report, values, self.targets)

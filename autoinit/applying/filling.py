@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from .._torch import not_compiled
 from ..errors import ApplyError, AutoInitError
-from ..fills import Constant, Elementwise, seeded
+from ..fills import Constant, Elementwise, Fill, seeded
 from ..layers import is_lazy
 from ..planning import FILLED, Entry, joined
 from ..sampling import Key, Sampler, derive_key
@@ -22,7 +23,7 @@ from .targets import Targets
 
 @not_compiled
 def fill(entries: Iterable[Entry], targets: Targets, values: Values, outcomes: dict[str, str]) -> None:
-    """Write the fills of entries, and note the outcome of each that is written.
+    """Write the fills of entries that have one and are not kept; note the outcome of each that is written.
 
     Raises:
         ApplyError: a fill failed, such as a user's function.
@@ -30,13 +31,18 @@ def fill(entries: Iterable[Entry], targets: Targets, values: Values, outcomes: d
     alone: list[list[Entry]] = []
     together: dict[tuple[torch.device, bool], list[Entry]] = {}
     for entry in entries:
+        if entry.fill is None or entry.kept is not None:
+            continue
         if _is_simple(entry, targets):
             param = targets.params[entry.fqn]
             together.setdefault((param.device, param.is_inference()), []).append(entry)
         else:
             alone.append([entry])
     for group in (*alone, *together.values()):
-        _write(group, targets, values)
+        tensors: list[Tensor] = []
+        for entry in group:
+            tensors += targets.tensors(entry.fqn)
+        _write(group, tensors, targets, values)
         for entry in group:
             outcomes[entry.fqn] = FILLED
 
@@ -47,9 +53,8 @@ def _is_simple(entry: Entry, targets: Targets) -> bool:
     return is_independent and entry.fqn not in targets.weights and not is_sharded(targets.params[entry.fqn])
 
 
-def _write(entries: Sequence[Entry], targets: Targets, values: Values) -> None:
+def _write(entries: Sequence[Entry], tensors: Sequence[Tensor], targets: Targets, values: Values) -> None:
     """Write one fill of any kind, or several of independent elements, the random ones with one call."""
-    tensors = [tensor for entry in entries for tensor in targets.tensors(entry.fqn)]
     at, outs, transforms = entries[0], [], []
     drawn: dict[Key, Entry] = {}
     sampler: Sampler | None = None
@@ -83,9 +88,8 @@ def _write(entries: Sequence[Entry], targets: Targets, values: Values) -> None:
 
 def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sampler) -> None:
     """Write a fill of any kind: whole, this rank's shard, or through a parametrization."""
-    param, weight, key_of = targets.params[entry.fqn], targets.weights.get(entry.fqn), partial(values.key, entry.fqn)
-    if entry.fill is None:
-        return
+    param, weight = targets.params[entry.fqn], targets.weights.get(entry.fqn)
+    given, key_of = cast(Fill, entry.fill), partial(values.key, entry.fqn)
     if weight is not None:
         out = torch.empty_like(weight.picture(), device=param.device)
     else:
@@ -95,9 +99,9 @@ def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sample
         vars(out).setdefault(name, value)
     if weight is None and is_sharded(param):
         if out.numel():
-            entry.fill.write_region(out, region_of(param), key_of, sampler)
+            given.write_region(out, region_of(param), key_of, sampler)
         return
-    entry.fill.write(out, key_of, sampler)
+    given.write(out, key_of, sampler)
     if weight is not None:
         # Some inverses draw random numbers: from no generator of the user's, and the same everywhere.
         with seeded(param.device, derive_key(0, 0, joined(values.prefix, entry.fqn)).offset >> 1):

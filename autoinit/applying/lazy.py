@@ -67,9 +67,8 @@ class Pending:
 
     def write(self, entry: Entry, param: Tensor) -> None:
         """Write the fill, if there is one, to a parameter that has its shape."""
-        if entry.fill is not None:
-            with without_modes():
-                fill([entry], Targets({entry.fqn: param}, {}, {}), self.values, {})
+        with without_modes():
+            fill([entry], Targets({entry.fqn: param}, {}, {}), self.values, {})
 
 
 _pending: dict[int, list[Pending]] = {}

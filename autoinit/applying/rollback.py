@@ -40,7 +40,7 @@ def put_back_on_error(applications: Sequence[Application]) -> Iterator[None]:
             tables.append(table)
             tensors += (tensor for tensor in table.values() if tensor is not None)
     before = [(table, dict(table)) for table in tables]
-    values = {each: each.detach().clone() for each in tensors if not is_lazy(each) and not each.is_meta}
+    values = {each: each.detach().clone() for each in dict.fromkeys(tensors) if not is_lazy(each) and not each.is_meta}
     try:
         yield
     except BaseException:

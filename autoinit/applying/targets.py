@@ -14,7 +14,7 @@ from ..layers import is_lazy
 from ..parametrized import Effective
 from ..planning import Entry, Plan, Planner, Surroundings, joined
 from .flat_parameters import check_flat_parameters
-from .sharding import is_sharded, local_of, unknown_layout
+from .sharding import is_sharded, unknown_layout
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,19 @@ class Targets:
         return (self.params[fqn],) if weight is None else tuple(weight.stored.values())
 
 
-def targets_of(planner: Planner, plan: Plan) -> Targets:
+def targets_of(planner: Planner, plan: Mapping[str, Entry]) -> Targets:
     """The targets of a plan that was just made of this model.
 
     Raises:
         StateError: a parameter that would be written has no memory (on the meta device, or a FakeTensor), or its
             sharding is unknown.
     """
-    targets = _collected(planner)
+    params, weights = {}, {}
+    for record in planner.records:
+        params[record.fqn] = record.param
+        if record.weight is not None:
+            weights[record.fqn] = record.weight
+    targets = Targets(params, planner.modules, weights)
     for entry in plan.values():
         if entry.gets_values:
             _check_writable(entry, targets)
@@ -66,7 +71,7 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
     check_flat_parameters(module, lambda node, name: _origin(plan.get(joined(node.fqn, name))))
     planner = Planner(module, [], Surroundings(rules_only=True))
     planner.collect()
-    targets = _collected(planner)
+    targets = targets_of(planner, {})
     # A parametrized weight has another shape than what is stored for it, and a lazy parameter has none.
     shapes = {record.fqn: record.shape_and_dtype()[0] for record in planner.records}
     for fqn, entry in plan.items():
@@ -91,15 +96,6 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
     return targets
 
 
-def _collected(planner: Planner) -> Targets:
-    params, weights = {}, {}
-    for record in planner.records:
-        params[record.fqn] = record.param
-        if record.weight is not None:
-            weights[record.fqn] = record.weight
-    return Targets(params, planner.modules, weights)
-
-
 def _origin(entry: Entry | None) -> str | None:
     return entry.origin if entry is not None and entry.gets_values else None
 
@@ -113,7 +109,7 @@ def _named_tensor(fqn: str, targets: Targets) -> Tensor | None:
 
 def _check_writable(entry: Entry, targets: Targets) -> None:
     param = targets.params[entry.fqn]
-    local = local_of(param)
+    local = param._local_tensor if is_sharded(param) else param
     where = "on the meta device" if local.is_meta else "a FakeTensor" if is_fake(local) else ""
     problem = None
     if where and not is_lazy(param):
