@@ -33,28 +33,25 @@ def fill(entries: Iterable[Entry], targets: Targets, values: Values, outcomes: d
     for entry in entries:
         if entry.fill is None or entry.kept is not None:
             continue
-        if _is_simple(entry, targets):
-            param = targets.params[entry.fqn]
+        param = targets.params[entry.fqn]
+        is_independent = isinstance(entry.fill, (Elementwise, Constant))
+        if is_independent and entry.fqn not in targets.weights and not is_sharded(param):
             together.setdefault((param.device, param.is_inference()), []).append(entry)
         else:
             alone.append([entry])
-    for group in (*alone, *together.values()):
-        tensors: list[Tensor] = []
-        for entry in group:
-            tensors += targets.tensors(entry.fqn)
-        _write(group, tensors, targets, values)
-        for entry in group:
-            outcomes[entry.fqn] = FILLED
+    for group in alone:
+        _write(group, targets, values, outcomes, is_alone=True)
+    for group in together.values():
+        _write(group, targets, values, outcomes)
 
 
-def _is_simple(entry: Entry, targets: Targets) -> bool:
-    """Whether a fill has independent elements, and its parameter is stored whole."""
-    is_independent = isinstance(entry.fill, (Elementwise, Constant))
-    return is_independent and entry.fqn not in targets.weights and not is_sharded(targets.params[entry.fqn])
-
-
-def _write(entries: Sequence[Entry], tensors: Sequence[Tensor], targets: Targets, values: Values) -> None:
+def _write(
+    entries: Sequence[Entry], targets: Targets, values: Values, outcomes: dict[str, str], *, is_alone: bool = False
+) -> None:
     """Write one fill of any kind, or several of independent elements, the random ones with one call."""
+    tensors: list[Tensor] = []
+    for at in entries:
+        tensors += targets.tensors(at.fqn)
     at, outs, transforms = entries[0], [], []
     drawn: dict[Key, Entry] = {}
     sampler: Sampler | None = None
@@ -62,7 +59,7 @@ def _write(entries: Sequence[Entry], tensors: Sequence[Tensor], targets: Targets
         with writable(tensors):
             sampler = values.sampler(tensors[0].device)
             for at in entries:
-                if not _is_simple(at, targets):
+                if is_alone:
                     _write_alone(at, targets, values, sampler)
                 elif isinstance(at.fill, Constant):
                     distinct(targets.params[at.fqn].data).fill_(at.fill.value)
@@ -84,6 +81,8 @@ def _write(entries: Sequence[Entry], tensors: Sequence[Tensor], targets: Targets
         if not tensor.is_inference():
             # Written through .data in many pieces; autograd has to see one write, as after torch.nn.init.
             torch.autograd.graph.increment_version(tensor)
+    for at in entries:
+        outcomes[at.fqn] = FILLED
 
 
 def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sampler) -> None:

@@ -41,14 +41,16 @@ class FirstCall:
 
     Args:
         module: Module that is called.
+
+    Attributes:
         in_forward: Whether its pre-hooks have run.
+        lost: Entries of the parameters that forward has overwritten.
     """
 
-    def __init__(self, module: nn.Module, *, in_forward: bool = False) -> None:
+    def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.in_forward = in_forward
+        self.in_forward = False
         self.lost: list[Entry] = []
-        """Entries of the parameters that forward has overwritten."""
         self._filled: dict[int, Tensor] = {}
         for pending, loaded, param in take(module):
             pending.report.amend(replace(loaded, shape=tuple(param.shape), deferred=None), LOADED)
