@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from .applying import Application, check_agreement, make_plan, targets_of
+from .applying import apply_plan, make_plan, targets_of
 from .errors import ConfigTypeError
 from .initializers import Caffe2Xavier, Constant, Initializer, Kaiming, Normal, TruncNormal, Uniform, Xavier
-from .modes import without_modes
 from .planning import Planner, Surroundings
 from .rules import Rule
 
@@ -105,9 +104,4 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
     rule = Rule(initializer=scheme, bias=bias, layer=(type(module),), padding="fill", origin=origin)
     planner = Planner(module, [(rule,)], SURROUNDINGS)
     plan = make_plan(planner)
-    with without_modes():
-        application = Application(plan, module, targets_of(planner, plan))
-        check_agreement([application], None)
-        application.run()
-        if application.has_deferred:
-            application.report()  # It is amended when the parameters get their shapes.
+    apply_plan(plan, module, targets=targets_of(planner, plan), is_model=False)

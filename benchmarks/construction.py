@@ -105,7 +105,7 @@ def spread(count: int) -> list[Subject]:
 
 def undrawn(build: Build) -> Build:
     """The same without the filling of parameters: what is left is what interception and planning cost."""
-    unfilled = mock.patch.object(execution, "fill_in", lambda entries, targets, values: iter(entries))
+    unfilled = mock.patch.object(execution, "fill")
     return unfilled(build)
 
 

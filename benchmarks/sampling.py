@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import initialize
-from autoinit.applying.placements import Split, held
+from autoinit.applying.sharding import Split, held
 from autoinit.sampling import NormalTransform, Region, Sampler, derive_key
 from autoinit.sampling import sampler as sampler_module
 

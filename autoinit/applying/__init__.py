@@ -10,11 +10,10 @@ from .initialization import decide as decide
 from .initialization import initialize as initialize
 from .initialization import make_plan as make_plan
 from .initialization import plan as plan
-from .rollback import before_loading_code as before_loading_code
+from .module_code import WriteRecorder as WriteRecorder
+from .module_code import being_initialized as being_initialized
 from .rollback import put_back_on_error as put_back_on_error
-from .seeds import being_initialized as being_initialized
 from .sharding import is_sharded as is_sharded
 from .targets import Targets as Targets
 from .targets import bind_targets as bind_targets
 from .targets import targets_of as targets_of
-from .writes import WriteRecorder as WriteRecorder

@@ -1,93 +1,110 @@
-"""Fills written to parameters: those of independent elements together, others each for itself."""
+"""Fills written to parameters: those of independent elements together, others each alone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from .._torch import not_compiled
 from ..errors import ApplyError, AutoInitError
-from ..fills import Constant, Elementwise, seeded
+from ..fills import Constant, Elementwise, Fill, seeded
 from ..layers import is_lazy
-from ..planning import Entry
-from ..sampling import Sampler, derive_key
+from ..planning import FILLED, Entry, joined
+from ..sampling import Key, Sampler, derive_key
 from .seeds import Values
-from .sharding import copy_attributes, is_sharded, local_of, region_of
+from .sharding import is_sharded, region_of
 from .targets import Targets
 
 
 @not_compiled
-def fill_in(entries: Iterable[Entry], targets: Targets, values: Values) -> Iterator[Entry]:
-    """Write the fills of some entries; gives each entry when it is written.
+def fill(entries: Iterable[Entry], targets: Targets, values: Values, outcomes: dict[str, str]) -> None:
+    """Write the fills of entries that have one and are not kept; note the outcome of each that is written.
 
     Raises:
-        ApplyError: a user's function failed; the entries given so far are written, no other is.
+        ApplyError: a fill failed, such as a user's function.
     """
+    alone: list[list[Entry]] = []
     together: dict[tuple[torch.device, bool], list[Entry]] = {}
     for entry in entries:
-        param = targets.params[entry.fqn]
-        is_quick = isinstance(entry.fill, (Elementwise, Constant))
-        if is_quick and entry.fqn not in targets.weights and not is_sharded(param):
-            together.setdefault((param.device, param.is_inference()), []).append(entry)
+        if entry.fill is None or entry.kept is not None:
             continue
-        with _writing([entry], targets):
-            _write(entry, targets, values)
-        yield entry
-    for (device, _), group in together.items():
-        with _writing(group, targets):
-            _write_together(group, targets, values.sampler(device), values)
-        yield from group
+        param = targets.params[entry.fqn]
+        is_independent = isinstance(entry.fill, (Elementwise, Constant))
+        if is_independent and entry.fqn not in targets.weights and not is_sharded(param):
+            together.setdefault((param.device, param.is_inference()), []).append(entry)
+        else:
+            alone.append([entry])
+    for group in alone:
+        _write(group, targets, values, outcomes, is_alone=True)
+    for group in together.values():
+        _write(group, targets, values, outcomes)
 
 
-def _write(entry: Entry, targets: Targets, values: Values) -> None:
-    if entry.fill is None:
-        return
+def _write(
+    entries: Sequence[Entry], targets: Targets, values: Values, outcomes: dict[str, str], *, is_alone: bool = False
+) -> None:
+    """Write one fill of any kind, or several of independent elements, the random ones with one call."""
+    tensors: list[Tensor] = []
+    for at in entries:
+        tensors += targets.tensors(at.fqn)
+    at, outs, transforms = entries[0], [], []
+    drawn: dict[Key, Entry] = {}
+    sampler: Sampler | None = None
+    try:
+        with writable(tensors):
+            sampler = values.sampler(tensors[0].device)
+            for at in entries:
+                if is_alone:
+                    _write_alone(at, targets, values, sampler)
+                elif isinstance(at.fill, Constant):
+                    distinct(targets.params[at.fqn].data).fill_(at.fill.value)
+                elif isinstance(at.fill, Elementwise):
+                    drawn[values.key(at.fqn, 0)] = at
+                    outs.append(targets.params[at.fqn].data)
+                    transforms.append(at.fill.transform())
+            at = entries[0]
+            sampler.draw_each(outs, list(drawn), transforms)
+    except AutoInitError:
+        raise
+    except Exception as error:
+        if sampler is not None and sampler.drawing is not None:
+            at = drawn.get(sampler.drawing, at)
+        reason = f"{type(error).__name__}: {error}"
+        text = f"{at.origin}: {at.fill} failed on {at.fqn} of shape {at.shape}: {reason}"
+        raise ApplyError(text, origin=at.origin, fqn=at.fqn) from error
+    for tensor in tensors:
+        if not tensor.is_inference():
+            # Written through .data in many pieces; autograd has to see one write, as after torch.nn.init.
+            torch.autograd.graph.increment_version(tensor)
+    for at in entries:
+        outcomes[at.fqn] = FILLED
+
+
+def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sampler) -> None:
+    """Write a fill of any kind: whole, this rank's shard, or through a parametrization."""
     param, weight = targets.params[entry.fqn], targets.weights.get(entry.fqn)
-    sampler = values.sampler(param.device)
-    if weight is None and is_sharded(param):
-        local = local_of(param).detach()
-        if local.numel():
-            copy_attributes(param, local)
-            entry.fill.write_region(local, region_of(param), lambda stream: values.key(entry.fqn, stream), sampler)
-        return
-    out = param.data if weight is None else torch.empty_like(weight.picture(), device=param.device)
-    copy_attributes(param, out)
-    if isinstance(entry.fill, Constant):
-        distinct(out).fill_(entry.fill.value)
+    given, key_of = cast(Fill, entry.fill), partial(values.key, entry.fqn)
+    if weight is not None:
+        out = torch.empty_like(weight.picture(), device=param.device)
     else:
-        entry.fill.write(out, lambda stream: values.key(entry.fqn, stream), sampler)
+        out = param._local_tensor.detach() if is_sharded(param) else param.data
+    # Libraries keep attributes on a parameter that fills read, such as `infshape` of mup.
+    for name, value in vars(param).items():
+        vars(out).setdefault(name, value)
+    if weight is None and is_sharded(param):
+        if out.numel():
+            given.write_region(out, region_of(param), key_of, sampler)
+        return
+    given.write(out, key_of, sampler)
     if weight is not None:
         # Some inverses draw random numbers: from no generator of the user's, and the same everywhere.
-        with seeded(param.device, derive_key(0, 0, values.name(entry.fqn)).offset >> 1):
+        with seeded(param.device, derive_key(0, 0, joined(values.prefix, entry.fqn)).offset >> 1):
             weight.set(out)
-
-
-def _write_together(entries: Sequence[Entry], targets: Targets, sampler: Sampler, values: Values) -> None:
-    """Fill parameters whose elements do not depend on each other, with one call for all that are random."""
-    outs, keys, transforms, drawn = [], [], [], []
-    at = entries[0]
-    try:
-        for at in entries:
-            out = targets.params[at.fqn].data
-            if isinstance(at.fill, Constant):
-                distinct(out).fill_(at.fill.value)
-            elif isinstance(at.fill, Elementwise):
-                outs.append(out)
-                keys.append(values.key(at.fqn, 0))
-                transforms.append(at.fill.transform())
-                drawn.append(at)
-        at = entries[0]
-        sampler.draw_each(outs, keys, transforms)
-    except Exception as error:
-        raise _failed(drawn[keys.index(sampler.drawing)] if sampler.drawing in keys else at, error) from error
-
-
-def _failed(entry: Entry, error: Exception) -> ApplyError:
-    text = f"{entry.origin}: {entry.fill} failed on {entry.fqn} of shape {entry.shape}: {type(error).__name__}: {error}"
-    return ApplyError(text, origin=entry.origin, fqn=entry.fqn)
 
 
 def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:
@@ -100,8 +117,10 @@ def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:
         ...     tensor.fill_(1)
         tensor([1., 1.])
     """
-    made_there = any(not is_lazy(tensor) and tensor.is_inference() for tensor in tensors)
-    return torch.inference_mode() if made_there else torch.no_grad()
+    for tensor in tensors:
+        if not is_lazy(tensor) and tensor.is_inference():
+            return torch.inference_mode()
+    return torch.no_grad()
 
 
 def distinct(tensor: Tensor) -> Tensor:
@@ -115,19 +134,3 @@ def distinct(tensor: Tensor) -> Tensor:
         if stride == 0 and tensor.shape[axis] > 1:
             tensor = tensor.narrow(axis, 0, 1)
     return tensor
-
-
-@contextmanager
-def _writing(entries: Sequence[Entry], targets: Targets) -> Iterator[None]:
-    try:
-        with writable(tensor for entry in entries for tensor in targets.tensors(entry.fqn)):
-            yield
-    except AutoInitError:
-        raise
-    except Exception as error:
-        raise _failed(entries[0], error) from error
-    for entry in entries:
-        for tensor in targets.tensors(entry.fqn):
-            if not tensor.is_inference():
-                # Written through .data in many pieces; autograd has to see one write, as after torch.nn.init.
-                torch.autograd.graph.increment_version(tensor)

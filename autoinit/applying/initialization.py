@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from torch import nn
 
 from ..config import Config, parse_config
-from ..errors import ConfigTypeError, ShapeError
+from ..errors import ConfigTypeError
 from ..modes import without_modes
 from ..planning import (
     Fan,
+    Node,
     OwnInitMode,
     Plan,
     Planner,
@@ -29,25 +31,28 @@ from ..rules import Rule
 from ..sampling import VERSION
 from .execution import apply_plan
 from .flat_parameters import check_flat_parameters
-from .seeds import being_initialized, check_prefix
+from .module_code import being_initialized
+from .seeds import check_prefix
 from .targets import targets_of
 
 
 def make_plan(planner: Planner) -> Plan:
-    """The plan of a planner, ready to be carried out.
+    """The plan of a planner, which `apply_plan` applies.
 
     Raises:
         StateError: FSDP1 keeps a parameter that a rule selects in a flat parameter.
     """
-    try:
-        with without_modes():
-            made = planned(planner, apply_plan)
-    except ShapeError:
-        # A rule may not fit only because a shard has another shape than its parameter.
-        check_flat_parameters(planner)
-        raise
-    check_flat_parameters(planner)
-    return made
+    with without_modes():
+        planner.collect()
+        # First: a rule may not fit only because a shard has another shape than its parameter.
+        check_flat_parameters(planner.root, partial(_selecting, planner))
+        return planned(planner, apply_plan)
+
+
+def _selecting(planner: Planner, node: Node, name: str) -> str | None:
+    """Where a rule is written that selects a module, if any."""
+    selecting = (m.rule.origin for m in planner.matches if m.selects_class(type(node.module)) and m.selects_node(node))
+    return next(selecting, None)
 
 
 def decide(
@@ -90,17 +95,17 @@ def plan(
     """What `initialize(module, cfg)` would do, decided and not done. Works on the meta device.
 
     Args:
-        module: any model.
-        cfg: a dict, a list of dicts, the path of a YAML, JSON or TOML file, or `Rule` objects; None for the modules'
+        module: Any model.
+        cfg: A dict, a list of dicts, the path of a YAML, JSON or TOML file, or `Rule` objects; None for the modules'
             own `init_cfg` alone.
-        unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
-        fan: how fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
+        unmatched: What to do about rules that select nothing: "auto", "error", "warn" or "ignore".
+        fan: How fans are read where a rule does not say: "torch" as `torch.nn.init` does, "layer" by the convention of
             each layer, "auto" the former for OpenMMLab's schemes and the latter for all others.
         own_init: Whether to call modules' own `init_weights()`: "auto" as OpenMMLab does (the module, or one above it,
             derives from `BaseModule`), "run" in any case, "skip" never.
-        version: the definition of random values; 1 gives those of a report with `version` 1.
-        require_coverage: make a parameter that no rule covers an error.
-        allow_uncovered: globs over the FQNs of parameters that need not be covered.
+        version: Definition of random values; 1 gives those of a report with `version` 1.
+        require_coverage: Whether a parameter that no rule covers is an error.
+        allow_uncovered: Globs over the FQNs of parameters that need not be covered.
 
     Raises:
         ConfigError, MatchError, CoverageError, ShapeError, ParametrizationError, CheckpointError: see their texts;
@@ -156,17 +161,17 @@ def initialize(
     """Initialize a model that exists already, in place.
 
     Args:
-        module: any model.
-        cfg: see `plan`.
-        seed: any integer fixes every value; None draws one from torch's default generator, if anything is random.
-        prefix: name of the module in a larger model. Values depend on parameter names, so two parts with the same
+        module: Any model.
+        cfg: See `plan`.
+        seed: Any integer fixes every value; None draws one from torch's default generator, if anything is random.
+        prefix: Name of the module in a larger model. Values depend on parameter names, so two parts with the same
             seed differ if their prefixes do, and a part gets the values that it has in the larger model.
-        unmatched: what to do about rules that select nothing: "auto", "error", "warn" or "ignore".
-        fan: how fans are read where a rule does not say: "auto", "layer" or "torch"; see `plan`.
+        unmatched: What to do about rules that select nothing: "auto", "error", "warn" or "ignore".
+        fan: How fans are read where a rule does not say: "auto", "layer" or "torch"; see `plan`.
         own_init: Whether to call modules' own `init_weights()`: "auto", "run" or "skip"; see `plan`.
-        version: the definition of random values; 1 gives those of a report with `version` 1.
-        require_coverage: make a parameter that no rule covers an error.
-        allow_uncovered: globs over the FQNs of parameters that need not be covered.
+        version: Definition of random values; 1 gives those of a report with `version` 1.
+        require_coverage: Whether a parameter that no rule covers is an error.
+        allow_uncovered: Globs over the FQNs of parameters that need not be covered.
 
     Returns:
         The executed plan.

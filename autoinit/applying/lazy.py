@@ -1,217 +1,142 @@
-"""The first call of a module with lazy parameters: fills them when the call has given them their shapes.
+"""Fills that are pending because a lazy parameter has no shape yet: kept by module, written when there is a shape.
 
-A pre-hook of the module may do that (torch's `LazyModuleMixin`, torch_geometric's `Linear`) or its forward. While any
-fill is pending, every call of a module goes through here, and `UninitializedParameter.materialize` is wrapped. A fill
-is written after all pre-hooks and before forward; a parameter that gets its shape in forward is filled at once. Where
-forward writes to it afterwards, the result was computed with what forward wrote: it stays, and a warning says so.
+Modules are referenced weakly, and nothing is put on them or on their parameters.
 """
 
 from __future__ import annotations
 
-import functools
-import sys
+import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from types import FrameType
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor, nn
-from torch.nn.modules import module as modules
-from torch.nn.modules.lazy import LazyModuleMixin
-from torch.nn.parameter import UninitializedParameter
 
+from ..errors import AutoInitError
+from ..initializers import Constant, Dirac, Eye, Keep, resolve
 from ..layers import is_lazy
-from ..patches import around, within
-from ..planning import CONTAINERS, Report, joined
-from .first_call import FirstCall, warn_of
-from .lazy_fills import Waiting, copy_waiting, is_waiting, leave, modules_by_param, modules_waiting, patches
+from ..modes import without_modes
+from ..patches import Patches
+from ..planning import PENDING, Entry, Report
+from .filling import fill
 from .seeds import Values
 from .targets import Targets
 
-_calls: ContextVar[dict[int, FirstCall] | None] = ContextVar("autoinit_calls", default=None)
-"""What the outermost call of this thread or task may give a shape, by the id of the module."""
+patches = Patches()
+"""Installed while any fill is pending."""
 
-_active: dict[int, FirstCall] = {}
-"""The calls of modules with pending fills that are being made, in whatever thread."""
-
-_BY_PARAM = object()
-"""Key of an index in the memo of a deep copy, which lasts as long as the copying."""
+_lock = threading.RLock()
 
 
-def wait(report: Report, values: Values, targets: Targets) -> None:
-    """Leave the fills of parameters that are lazy still for when they are not."""
-    found: dict[int, Waiting] = {}
-    for fqn, entry in report.items():
-        if entry.deferred is None or not is_lazy(targets.params[fqn]):
-            continue
-        for alias in (fqn, *entry.aliases):
-            path, name = _split(alias, targets)
-            module = targets.modules[path]
-            if id(module) not in found:
-                found[id(module)] = Waiting(module=weakref.ref(module), path=path, values=values.fixed(), report=report)
-            found[id(module)].entries[name] = entry
-    for waiting in found.values():
-        module = targets.modules[waiting.path]
-        leave(waiting)
-        _watch(type(module))
-        if _is_being_called(module):
-            _compare_after(module)
+@dataclass(eq=False, kw_only=True)
+class Pending:
+    """The pending fills of one module, from one application.
+
+    Args:
+        module: Weak reference to the module whose call gives the parameters their shapes.
+        path: FQN of the module.
+        values: Source of the random values.
+        report: Report to amend when a parameter gets its shape.
+        entries: Plan entries by the parameter's name in the module, which may be dotted.
+    """
+
+    module: weakref.ref[nn.Module]
+    path: str
+    values: Values
+    report: Report
+    entries: dict[str, Entry] = field(default_factory=dict)
+
+    def leave(self) -> None:
+        """Leave the fills pending, after those that are pending for the same module already."""
+        module = self.module()
+        if module is not None:
+            with _lock:
+                # An id is used again: the finalizer removes what is left under it.
+                _pending.setdefault(id(module), []).append(self)
+                patches.acquire()
+                weakref.finalize(module, self.forget, id(module)).atexit = False
+
+    def forget(self, key: int) -> None:
+        """Drop the fills of a module that is gone, or that has all of its shapes."""
+        with _lock:
+            fills = _pending.get(key, [])
+            if self in fills:
+                fills.remove(self)
+                patches.release()
+                if not fills:
+                    del _pending[key]
+
+    def write(self, entry: Entry, param: Tensor) -> None:
+        """Write the fill, if there is one, to a parameter that has its shape."""
+        with without_modes():
+            fill([entry], Targets({entry.fqn: param}, {}, {}), self.values, {})
 
 
-def _split(fqn: str, targets: Targets) -> tuple[str, str]:
-    """The FQN of the module whose call gives a parameter its shape, and the parameter's name in it."""
-    path, _, name = fqn.rpartition(".")
-    while path and isinstance(targets.modules[path], CONTAINERS):
-        path, _, last = path.rpartition(".")
-        name = joined(last, name)
-    return path, name
+_pending: dict[int, list[Pending]] = {}
+"""By the id of the module."""
 
 
-def _is_being_called(module: nn.Module) -> bool:
-    """Whether a plan is applied because its model is called for the first time in its block."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_filename == modules.__file__ and frame.f_locals.get("self") is module:
-            return True
-        frame = frame.f_back
-    return False
+def with_shape(entry: Entry, param: Tensor) -> Entry:
+    """The entry of a parameter that was lazy, now that it has a shape.
 
-
-def _compare_after(module: nn.Module) -> None:
-    """Watch a call that has begun: nothing can be done any more between its pre-hooks and its forward."""
-    call = FirstCall(module)
-    call.begin()
-
-    def after(*args: Any) -> None:
-        handle.remove()
-        call.compare()
-        warn_of(call.lost)
-
-    handle = module.register_forward_hook(after, always_call=True)
-
-
-def _watch(cls: type) -> None:
-    for base in cls.__mro__:
-        if callable(base.__dict__.get("__deepcopy__")):
-            patches.also(base, "__deepcopy__", around(_on_deepcopy))
-    if issubclass(cls, LazyModuleMixin):
-        owner = next(base for base in cls.__mro__ if "initialize_parameters" in base.__dict__)
-        patches.also(owner, "initialize_parameters", within(_within_initialize))
-
-
-def _within_call(module: nn.Module) -> AbstractContextManager[None] | None:
-    # Traced by torch.compile this is a constant, and leaves no graph break.
-    if torch.compiler.is_compiling():
-        return None
-    calls = _calls.get()
-    if calls is None:
-        return _outermost(module)
-    return _watched(module, calls) if id(module) not in _active and is_waiting(module) else None
-
-
-@contextmanager
-def _outermost(module: nn.Module) -> Iterator[None]:
-    """A call that may give any module its shapes, also unseen, in code that is compiled; one warning for all."""
-    calls: dict[int, FirstCall] = {}
-    for each in modules_waiting():
-        _prepared(each, calls)
-    token = _calls.set(calls)
+    Raises:
+        ShapeError: its scheme is not defined for this shape.
+    """
+    if entry.deferred is None:
+        return entry
+    shape = tuple(param.shape)
     try:
-        with _within_call(module) or nullcontext():
-            yield
-    finally:
-        _calls.reset(token)
-        for call in calls.values():
-            if id(call.module) not in _active:
-                call.compare()
-        warn_of([entry for call in calls.values() for entry in call.lost])
+        found = resolve(entry.deferred.scheme, shape, entry.dtype, entry.deferred.layout)
+    except AutoInitError as error:
+        raise type(error)(f"{entry.origin}: {entry.fqn}: {error}", origin=entry.origin, fqn=entry.fqn) from error
+    return replace(entry, shape=shape, fill=found.fill, fans=found.fans, deferred=None)
 
 
-def _prepared(module: nn.Module, calls: dict[int, FirstCall]) -> FirstCall:
-    call = calls.get(id(module))
-    if call is None:
-        call = calls[id(module)] = FirstCall(module)
-        call.begin()
-    return call
+def may_draw(entry: Entry) -> bool:
+    """Whether the fill of a lazy parameter, which is not known yet, can be random."""
+    return entry.deferred is not None and not isinstance(entry.deferred.scheme, (Constant, Dirac, Eye, Keep))
 
 
-@contextmanager
-def _watched(module: nn.Module, calls: dict[int, FirstCall]) -> Iterator[None]:
-    call = _active[id(module)] = _prepared(module, calls)
-
-    def last_pre_hook(module: nn.Module, args: Any) -> None:
-        if not torch.compiler.is_compiling():
-            handle.remove()
-            call.fill()
-            call.is_in_forward = True
-
-    handle = module.register_forward_pre_hook(last_pre_hook)
-    failed = True
-    try:
-        yield
-        failed = False
-    finally:
-        handle.remove()
-        del _active[id(module)]
-        if failed and not call.is_in_forward:
-            call.fill()
-        else:
-            call.compare()
+def pending_of(module: nn.Module) -> list[Pending]:
+    """The pending fills of a module, in the order of the applications."""
+    return [each for each in list(_pending.get(id(module), ())) if each.module() is module]
 
 
-def _within_initialize(module: nn.Module) -> AbstractContextManager[None] | None:
-    """`LazyModuleMixin.initialize_parameters`: called by its pre-hook, by torch.compile, or by hand."""
-    if not is_waiting(module):
-        return None
-    call = _active.get(id(module))
-    if call is None:
-        call = FirstCall(module)
-        call.begin()
-    elif call.is_in_forward or (_calls.get() or {}).get(id(module)) is not call:
-        return None
-    return _initializing(call)
+def pending_modules() -> list[nn.Module]:
+    """The modules with pending fills."""
+    with _lock:
+        found = [fills[-1].module() for fills in _pending.values()]
+    return [module for module in found if module is not None]
 
 
-@contextmanager
-def _initializing(call: FirstCall) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        call.fill()
+def param_of(module: nn.Module, name: str) -> Tensor | None:
+    """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
+    *path, last = name.split(".")
+    owner: nn.Module | None = module
+    for part in path:
+        # A copy that is being made has neither modules nor parameters yet.
+        owner = None if owner is None else vars(owner).get("_modules", {}).get(part)
+    found: Tensor | None = None if owner is None else vars(owner).get("_parameters", {}).get(last)
+    return found
 
 
-def _materializing(original: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(original)
-    def materialize(self: Tensor, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        for call in (_calls.get() or {}).values():
-            if call.is_in_forward:
-                call.fill_at_once(self)
-
-    return materialize
-
-
-def _on_deepcopy(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
-    """A copy of a module that waits for its first call waits, too."""
-    copied = wrapped(*args, **kwargs)
-    if isinstance(instance, nn.Module):
-        if isinstance(copied, nn.Module):
-            copy_waiting(instance, copied)
-    elif isinstance(instance, Tensor) and is_lazy(instance):
-        memo: dict[Any, Any] = args[0] if args else kwargs["memo"]
-        if _BY_PARAM not in memo:
-            memo[_BY_PARAM] = modules_by_param()
-        for module in memo[_BY_PARAM].get(id(instance), ()):
-            # A module without a __deepcopy__ of its own is in the memo before its parameters are copied.
-            if isinstance(memo.get(id(module)), nn.Module):
-                copy_waiting(module, memo[id(module)])
-    return copied
+def take(module: nn.Module) -> list[tuple[Pending, Entry, Tensor]]:
+    """Remove the pending fills of parameters that have a shape; returns them in the order of the applications."""
+    taken = []
+    with _lock:
+        for pending in pending_of(module):
+            for name in list(pending.entries):
+                param = param_of(module, name)
+                if param is not None and not is_lazy(param):
+                    taken.append((pending, pending.entries.pop(name), param))
+            if not pending.entries:
+                pending.forget(id(module))
+    # A tied parameter may have been filled in the call of another module.
+    return [each for each in taken if each[0].report[each[1].fqn].outcome == PENDING]
 
 
-patches.want(nn.Module, "__call__", within(_within_call))
-patches.want(UninitializedParameter, "materialize", _materializing)
-patches.want(UninitializedParameter, "__deepcopy__", around(_on_deepcopy))
-patches.want(nn.Parameter, "__deepcopy__", around(_on_deepcopy))
+def copy_pending(module: nn.Module, copied: nn.Module) -> None:
+    """Leave pending for a copy of a module what is pending for the module; the copy is in no report."""
+    if module is not copied and not pending_of(copied):
+        for each in pending_of(module):
+            report = replace(each.report, entries=dict(each.report.entries))
+            replace(each, module=weakref.ref(copied), report=report, entries=dict(each.entries)).leave()

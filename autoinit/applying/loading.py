@@ -1,8 +1,8 @@
-"""Checkpoints copied into the parameters that they won, with no more of their values in memory than has to be."""
+"""Checkpoints loaded into the parameters that they won, one tensor at a time where modules allow it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -29,40 +29,46 @@ from ..planning import (
     walk,
 )
 from .filling import writable
+from .module_code import WriteRecorder
 from .rollback import tables_of
 from .sharding import is_sharded, spread_like
 from .targets import Targets
-from .writes import WriteRecorder
 
 MISMATCH = "size mismatch for "
 
 
-def load(step: Load, plan: Plan, targets: Targets) -> Loading:
-    """Copy what a step loads.
+def load(step: Load, plan: Plan, targets: Targets) -> tuple[Load, dict[str, Entry]]:
+    """Load a checkpoint; returns the step with the counts, and the entries of the parameters that were loaded.
 
-    Each tensor is read, copied and let go of before the next is read. A module with loading code of its own is given
+    Each tensor is read, copied and released before the next is read. A module with loading code of its own gets
     everything for it and the modules below it at once.
 
     Raises:
-        ApplyError: a module refuses to be loaded into.
+        ApplyError: a module's loading code failed.
         CheckpointError: a file is not what it was when it was planned, or nothing of it was loaded.
     """
-    loading = Loading(step, plan, targets)
+    loading = _Loading(step, plan, targets)
     module = unwrapped(targets.modules[step.fqn])
     shares = [(recipient, loading.names(recipient)) for recipient in recipients(module)]
     tensors = step.checkpoint.tensors([name for _, names in shares for name in names])
     for recipient, names in shares:
         if recipient.whole and names:
-            loading.give_all(recipient, dict(islice(tensors, len(names))))
+            loading.load_below(recipient, dict(islice(tensors, len(names))))
         else:
             for name, tensor in islice(tensors, len(names)):
-                loading.give(recipient, name, tensor)
-    loading.finish(type(module).__name__)
-    loading.tell([recipient.module for recipient, _ in reversed(shares) if not recipient.whole])
-    return loading
+                loading.load_own(recipient, name, tensor)
+    if step.coded:  # What fits is only known now.
+        loading.step = replace(loading.step, coded=False)
+        check_load(loading.step, type(module).__name__)
+    incompatible = IncompatibleKeys(list(loading.step.missing), list(loading.step.unexpected))
+    for recipient, _ in reversed(shares):
+        for hook in () if recipient.whole else recipient.module._load_state_dict_post_hooks.values():
+            with loading.explained(recipient.module, []):
+                hook(recipient.module, incompatible)
+    return loading.step, {fqn: loading.credited(fqn) for fqn in loading.written}
 
 
-class Loading:
+class _Loading:
     """One step of a plan while it is applied.
 
     Attributes:
@@ -72,176 +78,138 @@ class Loading:
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
         self.step = step
+        self.written: dict[str, None] = {}
+        self._plan = plan
         self._targets = targets
         self._keys = frozenset(step.keys)
         self._staying = frozenset((*step.kept, *step.other_dtype))
-        # Two for a tensor that is stored for a computed weight and that a rule names as well.
+        # Two for a tensor that is stored for a parametrized weight and that a rule names as well.
         self._entries: dict[int, list[Entry]] = {}
         for fqn, entry in plan.items():
             for tensor in targets.tensors(fqn):
                 self._entries.setdefault(id(tensor), []).append(entry)
-        self.written: set[str] = set()
 
     def names(self, recipient: Recipient) -> list[str]:
-        """What a recipient is to be given, by the checkpoint's names."""
+        """The checkpoint's names of what a module gets."""
         if not recipient.whole:
-            prefix, own = recipient.prefix, own_tensors(recipient.module)
-            return [prefix + name for name, tensor in own.items() if self._is_wanted(prefix + name, tensor)]
+            own = {recipient.prefix + name: tensor for name, tensor in own_tensors(recipient.module).items()}
+            return [name for name, tensor in own.items() if name in self._keys and self._has_won(tensor)]
         if all(self._is_left(name, tensor) for name, tensor in tensors_below(recipient)):
             return []
         return [name for name in self.step.checkpoint.shapes if name.startswith(recipient.prefix)]
 
-    def give(self, recipient: Recipient, name: str, tensor: Tensor) -> None:
-        """Let a module load one of its own tensors."""
-        errors: list[str] = []
-        own = own_tensors(recipient.module)[name.removeprefix(recipient.prefix)]
-        with self._explained(recipient.module, errors), writable([own]):
-            about = self.step.checkpoint.versions.get(recipient.prefix[:-1], {})
-            tensor = _as_stored_in(own, tensor)
-            recipient.module._load_from_state_dict({name: tensor}, recipient.prefix, about, False, [], [], errors)
-        self._note(own_tensors(recipient.module)[name.removeprefix(recipient.prefix)])
+    def _has_won(self, tensor: Tensor) -> bool:
+        """Whether this load has won a tensor, or no rule is about it: a buffer."""
+        entries = self._entries.get(id(tensor))
+        return not entries or any(entry.rule is self.step.rule and not entry.kept for entry in entries)
 
-    def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
+    def _is_left(self, name: str, tensor: Tensor) -> bool:
+        """Whether this load leaves a tensor alone: it is kept, or a later rule has won it."""
+        entries = self._entries.get(id(tensor), ())
+        return name in self._staying or any(e.kept is not None or e.rank > self.step.rank for e in entries)
+
+    def _note_written(self, tensor: Tensor) -> None:
+        self.written.update((entry.fqn, None) for entry in self._entries.get(id(tensor), ())[-1:])
+
+    def load_own(self, recipient: Recipient, name: str, tensor: Tensor) -> None:
+        """Let a module load one of its own tensors."""
+        module, prefix, errors = recipient.module, recipient.prefix, list[str]()
+        own = own_tensors(module)[name.removeprefix(prefix)]
+        with self.explained(module, errors), writable([own]):
+            version = self.step.checkpoint.versions.get(prefix[:-1], {})
+            state = {name: _as_stored_in(own, tensor)}
+            module._load_from_state_dict(state, prefix, version, False, [], [], errors)
+        self._note_written(own_tensors(module)[name.removeprefix(prefix)])
+
+    def load_below(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
         """Let a module with loading code load everything for it and the modules below it, and count what it took."""
         before = dict(tensors_below(recipient))
-        staying = {name: tensor for name, tensor in before.items() if self._stays(name, tensor)}
+        stays = {key: each for key, each in before.items() if self._is_left(key, each) and not is_lazy(each)}
         errors: list[str] = []
-        told = IncompatibleKeys([], [])
+        unexpected: list[str] = []
+        incompatible = IncompatibleKeys([], [])
         recorder = WriteRecorder(tensor for tensor in before.values() if not is_lazy(tensor))
-        with self._explained(recipient.module, errors), writable(before.values()), _kept(recipient, staying):
+        with self.explained(recipient.module, errors), writable(before.values()), _unchanged(recipient, stays):
             for name in before.keys() & state.keys():
                 state[name] = _as_stored_in(before[name], state[name])
+            names = {id(tensor): name for name, tensor in state.items()}
             with recorder:
-                unexpected = self._hand_over(recipient, state, told, errors)
+                about = self.step.checkpoint.versions
+                for _, left, _ in hand_over(recipient.module, state, recipient.prefix, about, incompatible, errors):
+                    new = incompatible.unexpected_keys[len(unexpected) :]
+                    # Code may have renamed what it got.
+                    unexpected += [names.get(id(left.get(key)), key) for key in new]
         refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
         after = dict(tensors_below(recipient))
         # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
-        taken = {
+        taken = [
             name
             for name, tensor in after.items()
-            if name not in staying and not is_lazy(tensor) and name not in refused
-            if recorder.wrote(tensor) or (before.get(name) is not tensor and name not in told.missing_keys)
-        }
-        self._rebind(before, after)
-        self._count(after, taken, refused, unexpected)
-
-    def _hand_over(
-        self, recipient: Recipient, state: dict[str, Tensor], told: IncompatibleKeys, errors: list[str]
-    ) -> list[str]:
-        """Let modules load; gives the names of the checkpoint that they do not know."""
-        unexpected: list[str] = []
-        sources = {id(tensor): name for name, tensor in state.items()}
-        versions = self.step.checkpoint.versions
-        for _, left, _ in hand_over(recipient.module, state, recipient.prefix, versions, told, errors):
-            new = told.unexpected_keys[len(unexpected) :]
-            unexpected += [sources.get(id(left.get(key)), key) for key in new]
-        return unexpected
-
-    def _rebind(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
-        """Note the tensors that the loading code of a module has put in the place of others."""
+            if name not in stays and not is_lazy(tensor) and name not in refused
+            if recorder.wrote(tensor) or (before.get(name) is not tensor and name not in incompatible.missing_keys)
+        ]
         for name, tensor in after.items():
             entries = self._entries.get(id(before.get(name)))
             if entries and before[name] is not tensor:
                 self._entries[id(tensor)] = entries
-                fqn = entries[-1].fqn
-                if fqn not in self._targets.weights:
-                    self._targets.params[fqn] = tensor
-
-    def _count(self, below: dict[str, Tensor], taken: set[str], refused: set[str], unexpected: list[str]) -> None:
-        """Note which tensors the loading code of a module wrote, and which it did not."""
+                if entries[-1].fqn not in self._targets.weights:
+                    self._targets.params[entries[-1].fqn] = tensor
         for name in taken:
-            self._note(below[name])
-        written = {id(below[name]) for name in taken}
-        lost = [
-            name
-            for name, tensor in below.items()
-            if id(tensor) not in written and COUNTER not in name and not self._stays(name, tensor)
-        ]
-        mismatched = [name for name in lost if name in refused or self._is_mismatched(name, below[name])]
-        loaded = [name for name in below if name in taken]
+            self._note_written(after[name])
+        self._count(after, taken, refused, unexpected)
+
+    def _count(self, after: dict[str, Tensor], taken: list[str], refused: set[str], unexpected: list[str]) -> None:
+        """Count what the loading code of a module wrote, and what it did not."""
+        written, shapes = {id(after[name]) for name in taken}, self.step.checkpoint.shapes
+        missing: list[str] = []
+        mismatched: list[str] = []
+        for name, tensor in after.items():
+            stays = self._is_left(name, tensor) and not is_lazy(tensor)
+            if id(tensor) not in written and COUNTER not in name and not stays:
+                fits = is_lazy(tensor) or shapes.get(name, tensor.shape) == tensor.shape
+                (mismatched if name in refused or not fits else missing).append(name)
         self.step = replace(
             self.step,
-            keys=tuple(dict.fromkeys((*(key for key in self.step.keys if key not in below), *loaded))),
-            missing=(*self.step.missing, *(name for name in lost if name not in mismatched)),
+            keys=tuple(dict.fromkeys((*(key for key in self.step.keys if key not in after), *taken))),
+            missing=(*self.step.missing, *missing),
             mismatched=(*self.step.mismatched, *mismatched),
             unexpected=(*self.step.unexpected, *unexpected),
         )
 
-    def _is_mismatched(self, name: str, tensor: Tensor) -> bool:
-        shape = self.step.checkpoint.shapes.get(name)
-        return shape is not None and not is_lazy(tensor) and shape != tensor.shape
-
-    def _note(self, tensor: Tensor) -> None:
-        self.written.update(entry.fqn for entry in self._entries.get(id(tensor), ())[-1:])
-
-    def finish(self, model: str) -> None:
-        """Judge what fitted, if that was not known before."""
-        if self.step.coded:
-            self.step = replace(self.step, coded=False)
-            check_load(self.step, model)
-
-    def tell(self, modules: Iterable[nn.Module]) -> None:
-        """Run the hooks of modules that run after a load."""
-        told = IncompatibleKeys(list(self.step.missing), list(self.step.unexpected))
-        for module in modules:
-            with self._explained(module, []):
-                for hook in module._load_state_dict_post_hooks.values():
-                    hook(module, told)
-
-    def _is_wanted(self, name: str, tensor: Tensor) -> bool:
-        """Whether this load has won a tensor, or no rule is about it: a buffer."""
-        entries = self._entries.get(id(tensor))
-        return name in self._keys and (not entries or any(e.rule is self.step.rule and not e.kept for e in entries))
-
-    def _is_left(self, name: str, tensor: Tensor) -> bool:
-        """Whether a tensor is none of this load's: it is kept, or a later rule has it."""
-        entries = self._entries.get(id(tensor), ())
-        return name in self._staying or any(e.kept is not None or e.rank > self.step.rank for e in entries)
-
-    def _stays(self, name: str, tensor: Tensor) -> bool:
-        return self._is_left(name, tensor) and not is_lazy(tensor)
+    def credited(self, fqn: str) -> Entry:
+        """The entry of a parameter that was loaded: with the checkpoint's rule, if only loading code decided that."""
+        entry, rule, param = self._plan[fqn], self.step.rule, self._targets.params[fqn]
+        if entry.rule is rule:
+            return entry
+        shape = entry.shape
+        if fqn not in self._targets.weights:
+            shape = None if is_lazy(param) else tuple(param.shape)
+        beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
+        rank = self.step.rank
+        return replace(entry, rule=rule, beat=beat, shape=shape, fill=None, fans=(), deferred=None, rank=rank)
 
     @contextmanager
-    def _explained(self, module: nn.Module, errors: list[str]) -> Iterator[None]:
-        error: Exception | None = None
+    def explained(self, module: nn.Module, errors: list[str]) -> Iterator[None]:
+        """A context whose errors, and those that the module adds to the list, become an ApplyError."""
+        failure: Exception | None = None
         try:
             yield
         except AutoInitError:
             raise
-        except Exception as e:
-            error = e
-        # Sizes were compared when it was planned, and told.
-        said = [text for text in errors if not text.startswith(MISMATCH)]
-        if error is None and not said:
-            return
-        origin, name = self.step.rule.origin, type(module).__name__
-        reason = said[0] if error is None else f"{type(error).__name__}: {error}"
-        text = f"{origin}: {self.step.checkpoint.location} could not be loaded into {name}: {reason}"
-        raise ApplyError(text, origin=origin, fqn=self.step.fqn) from error
-
-
-def credited(plan: Plan, loads: Sequence[Loading], targets: Targets) -> Plan:
-    """The plan with the checkpoints' rules for the parameters that the loading code of modules wrote."""
-    known: dict[str, Entry] = {}
-    for loading in loads:
-        rule, rank = loading.step.rule, loading.step.rank
-        for fqn in loading.written:
-            entry = known.get(fqn, plan[fqn])
-            if entry.rule is not rule:
-                beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
-                shape = entry.shape if fqn in targets.weights else _shape_of(targets.params[fqn])
-                known[fqn] = replace(
-                    entry, rule=rule, beat=beat, shape=shape, fill=None, fans=(), deferred=None, rank=rank
-                )
-    return replace(plan, entries={**plan.entries, **known}) if known else plan
-
-
-def _shape_of(tensor: Tensor) -> tuple[int, ...] | None:
-    return None if is_lazy(tensor) else tuple(tensor.shape)
+        except Exception as error:
+            failure = error
+        # Sizes were compared when it was planned.
+        reasons = [text for text in errors if not text.startswith(MISMATCH)]
+        if failure is not None:
+            reasons = [f"{type(failure).__name__}: {failure}"]
+        if reasons:
+            origin, name = self.step.rule.origin, type(module).__name__
+            text = f"{origin}: {self.step.checkpoint.location} could not be loaded into {name}: {reasons[0]}"
+            raise ApplyError(text, origin=origin, fqn=self.step.fqn) from failure
 
 
 @contextmanager
-def _kept(recipient: Recipient, tensors: dict[str, Tensor]) -> Iterator[None]:
+def _unchanged(recipient: Recipient, tensors: dict[str, Tensor]) -> Iterator[None]:
     """A context that leaves these tensors of a module in their places, with their values, also if it fails."""
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     try:
@@ -251,12 +219,13 @@ def _kept(recipient: Recipient, tensors: dict[str, Tensor]) -> Iterator[None]:
             tensors[name].data.copy_(before)
         for node in walk(recipient.module) if tensors else ():
             for table in tables_of(node.module):
-                names = {name: recipient.prefix + joined(node.fqn, name) for name in table}
-                table.update({name: tensors[key] for name, key in names.items() if key in tensors})
+                for name in table:
+                    key = recipient.prefix + joined(node.fqn, name)
+                    table[name] = tensors.get(key, table[name])
 
 
 def _as_stored_in(like: Tensor, tensor: Tensor) -> Tensor:
-    """A tensor that is to be loaded as what takes it is stored: values without gaps; what this rank needs of them."""
+    """A tensor as the one is stored that it is loaded into: dense; of a sharded one only what this rank holds."""
     if like.layout == torch.strided and tensor.layout != torch.strided:
         tensor = tensor.to_dense()
     return spread_like(like, tensor) if is_sharded(like) else tensor

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
 from ..layers import is_lazy
+from ..planning import Load
 from .filling import writable
 
 if TYPE_CHECKING:
@@ -20,15 +21,26 @@ Table = dict[str, Tensor | None]
 
 @contextmanager
 def put_back_on_error(applications: Sequence[Application]) -> Iterator[None]:
-    """Restore the parameters and buffers of some models if the code in this context fails (A).
+    """Restore models whose modules have loading code, and those before them, if the code in this context fails (A).
 
-    Whether the loading code of a module works is known only when it runs. A copy of the values is held meanwhile.
+    Whether loading code works is known only when it runs. A copy of the values is held meanwhile.
     """
-    modules = {id(module): module for each in applications for module in each.targets.modules.values()}
-    tables = [table for module in modules.values() for table in tables_of(module)]
-    bound: list[dict[str, Any]] = [*tables, *(each.targets.params for each in applications)]
-    before = [(table, dict(table)) for table in bound]
-    values = {tensor: tensor.detach().clone() for tensor in _tensors(applications, tables)}
+    last = 0
+    for number, each in enumerate(applications, 1):
+        for step in each.plan.steps:
+            last = number if isinstance(step, Load) and step.coded else last
+    if not last:
+        yield
+        return
+    applications = applications[:last]
+    tensors = [tensor for each in applications for fqn in each.plan for tensor in each.targets.tensors(fqn)]
+    tables: list[dict[str, Any]] = [each.targets.params for each in applications]
+    for module in {id(module): module for each in applications for module in each.targets.modules.values()}.values():
+        for table in tables_of(module):
+            tables.append(table)
+            tensors += (tensor for tensor in table.values() if tensor is not None)
+    before = [(table, dict(table)) for table in tables]
+    values = {each: each.detach().clone() for each in dict.fromkeys(tensors) if not is_lazy(each) and not each.is_meta}
     try:
         yield
     except BaseException:
@@ -38,14 +50,8 @@ def put_back_on_error(applications: Sequence[Application]) -> Iterator[None]:
         for tensor, value in values.items():
             put_back(tensor, value)
         for each in applications:
-            each.forget()
+            each.outcomes.clear()
         raise
-
-
-def before_loading_code(applications: Sequence[Application]) -> Sequence[Application]:
-    """The models of a block that are written before the last one whose modules have loading code."""
-    last = max((number for number, each in enumerate(applications) if each.plan.runs_loading_code), default=0)
-    return applications[:last]
 
 
 def put_back(tensor: Tensor, value: Tensor) -> None:
@@ -58,14 +64,5 @@ def put_back(tensor: Tensor, value: Tensor) -> None:
 
 
 def tables_of(module: nn.Module) -> tuple[Table, Table]:
-    """Where a module has its own parameters and buffers, by name."""
+    """The tables of a module's own parameters and buffers."""
     return module._parameters, module._buffers  # type: ignore[return-value]
-
-
-def _tensors(applications: Sequence[Application], tables: Iterable[Table]) -> Iterator[Tensor]:
-    """What some plans and their modules hold and can be copied: not lazy, and with memory."""
-    planned = (tensor for each in applications for fqn in each.plan for tensor in each.targets.tensors(fqn))
-    stored = (tensor for table in tables for tensor in table.values())
-    for tensor in dict.fromkeys((*planned, *stored)):
-        if tensor is not None and not is_lazy(tensor) and not tensor.is_meta:
-            yield tensor

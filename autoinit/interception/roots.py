@@ -13,7 +13,6 @@ from torch import nn
 from ..applying import (
     Application,
     agreed_seed,
-    before_loading_code,
     check_agreement,
     make_plan,
     put_back_on_error,
@@ -124,7 +123,7 @@ def _plan(scope: Run, roots: Sequence[nn.Module], *, ends: bool) -> tuple[list[P
 def _initialize(scope: Run, roots: Sequence[nn.Module], numbers: Mapping[int, int], *, ends: bool) -> None:
     planners, applications, copies = _plan(scope, roots, ends=ends)
     check_agreement(applications, scope.given_seed)
-    with without_replaced_fills(scope, applications, ends=ends), put_back_on_error(before_loading_code(applications)):
+    with without_replaced_fills(scope, applications, ends=ends), put_back_on_error(applications):
         reports: dict[int, Report] = {}
         for planner, application in zip(planners, applications, strict=True):
             plan, params, seed = application.plan, application.targets.params, scope.seed

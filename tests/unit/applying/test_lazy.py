@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from autoinit import ShapeError, autoinit, initialize, plan
-from autoinit.applying import lazy_fills
+from autoinit import autoinit, initialize, plan
+from autoinit.applying.lazy import _pending, patches
 from autoinit.fills import Constant, Normal
 
 CFG = [
@@ -34,7 +34,7 @@ def no_trace() -> Iterator[None]:
     before = [getattr(cls, name) for cls, name in PATCHED]
     yield
     gc.collect()
-    assert lazy_fills._waiting == {} and lazy_fills.patches._count == 0
+    assert _pending == {} and patches._count == 0
     assert [getattr(cls, name) for cls, name in PATCHED] == before
 
 
@@ -66,36 +66,12 @@ def test_they_wait_and_are_filled_when_they_materialize() -> None:
     assert run.report["0.weight"].shape == (6, 3, 3, 3)
 
 
-def test_values_and_report_are_those_of_a_model_that_is_not_lazy() -> None:
-    model, other = lazy(), ready()
-    report, expected = initialize(model, CFG, seed=7), initialize(other, CFG, seed=7)
-    model(IMAGE)
-    assert report == expected
-    for one, two in zip(model.parameters(), other.parameters(), strict=True):
-        assert torch.equal(one, two)
-
-
-def test_a_lazy_layer_is_a_layer_of_the_class_that_it_will_be() -> None:
-    decided = plan(lazy(), dict(type="Constant", layer="BatchNorm2d", val=3))
-    assert decided["1.weight"].rule is not None and decided["1.weight"].layer == "BatchNorm2d"
-    decided = plan(lazy(), dict(type="Constant", layer=nn.BatchNorm2d, val=3))
-    assert decided["1.weight"].rule is not None
-
-
 def test_fans_are_read_when_there_is_a_shape() -> None:
     model = nn.Sequential(nn.LazyConvTranspose2d(64, 3))
     report = initialize(model, dict(type="LeCun", layer="ConvTranspose2d", distribution="normal"), seed=0)
     model(torch.ones(1, 16, 4, 4))
     assert report["0.weight"].fans[0].fan_in == 144
     assert report["0.weight"].fill == Normal(0.0, 1 / 12)
-
-
-def test_a_scheme_that_is_not_defined_for_the_shape_is_told_at_the_first_call() -> None:
-    model = nn.Sequential(nn.LazyLinear(4))
-    initialize(model, dict(type="Dirac", layer="Linear"), seed=0)
-    with pytest.raises(ShapeError, match=r"^init_cfg: 0\.weight: Dirac needs 3 or 4 or 5 dimensions") as caught:
-        model(torch.ones(1, 3))
-    assert (caught.value.origin, caught.value.fqn) == ("init_cfg", "0.weight")
 
 
 def test_called_in_the_block_they_are_filled_there() -> None:
@@ -106,16 +82,6 @@ def test_called_in_the_block_they_are_filled_there() -> None:
         with torch.no_grad():
             model[0].weight.fill_(3.0)
     assert model[0].weight.eq(3.0).all()
-
-
-def test_what_was_loaded_before_the_first_call_is_kept() -> None:
-    source = ready()
-    report = initialize(model := lazy(), CFG, seed=0)
-    model.load_state_dict(source.state_dict())
-    model(IMAGE)
-    assert report["0.weight"].outcome == "kept: loaded" and report["5.weight"].outcome == "filled"
-    for (name, one), two in zip(model.named_parameters(), source.parameters(), strict=True):
-        assert torch.equal(one, two), name
 
 
 def test_what_was_loaded_in_the_block_is_kept() -> None:
@@ -187,18 +153,14 @@ def test_nothing_is_put_on_the_module() -> None:
     assert plain(IMAGE).shape == (2, 2)
 
 
-def test_a_model_that_never_materializes_is_forgotten() -> None:
-    for _ in range(3):
-        initialize(lazy(), CFG, seed=0)
-    gc.collect()
-    assert lazy_fills._waiting == {}
-
-
-def test_a_plan_of_a_lazy_model_is_applied_to_one_that_is_not() -> None:
-    decided = plan(lazy(), CFG)
+@pytest.mark.parametrize("layer", ["BatchNorm2d", nn.BatchNorm2d])
+def test_a_plan_of_a_lazy_model_is_applied_to_one_that_is_not(layer: object) -> None:
+    cfg = [CFG[0], dict(CFG[1], layer=layer)]
+    decided = plan(lazy(), cfg)
+    assert decided["1.weight"].layer == "BatchNorm2d"
     other, direct = ready(), ready()
     report = decided.apply(other, seed=1)
-    assert report == initialize(direct, CFG, seed=1)
+    assert report == initialize(direct, cfg, seed=1)
     assert all(torch.equal(one, two) for one, two in zip(other.parameters(), direct.parameters(), strict=True))
 
 
@@ -229,7 +191,7 @@ def test_a_copy_made_before_the_first_call_waits_for_its_own(in_block: bool) -> 
         copied = copy.deepcopy(model) if in_block else nn.Identity()
     if not in_block:
         copied = copy.deepcopy(model)
-    assert all(len(queue) == 1 for queue in lazy_fills._waiting.values()), "each waits once"
+    assert all(len(queue) == 1 for queue in _pending.values()), "each waits once"
     copied(IMAGE)
     assert set(run.reports[0].outcomes) == {"pending"}, "the report is of the original"
     assert copied[2].bias.eq(0).all() and float(copied[2].weight.detach().std()) == pytest.approx(0.05, rel=0.1)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.nn.parameter import UninitializedParameter
 
 from autoinit import AutoInitWarning, Report, ShapeError, autoinit, initialize, plan
+from tests.unit.applying.test_lazy import IMAGE, lazy, ready
 from tests.unit.applying.test_lazy import no_trace as no_trace
 
 X = torch.ones(2, 6)
@@ -33,7 +34,7 @@ class Hooked(nn.Module):
         else:
             self.weight = UninitializedParameter()
             self._hook = self.register_forward_pre_hook(self.initialize_parameters)
-        self._load_hook = self._register_load_state_dict_pre_hook(self._lazy_load_hook)  # type: ignore[no-untyped-call]
+        self._load_hook = self._register_load_state_dict_pre_hook(self._lazy_load_hook)
         self.reset_parameters()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Hooked:
@@ -105,7 +106,7 @@ class Replacing(nn.Linear):
         super().__init__(1, 4)
         self.weight = NotYet()
         if hooked:
-            self.register_forward_pre_hook(Replacing.replace)  # type: ignore[arg-type]
+            self.register_forward_pre_hook(Replacing.replace)
 
     def replace(self, args: tuple[Tensor, ...]) -> None:
         if isinstance(self.weight, NotYet):
@@ -130,22 +131,97 @@ def built(make: Callable[[], nn.Module]) -> tuple[nn.Module, Report]:
     return model, run.report
 
 
-def test_a_hook_that_was_bound_in_the_constructor_gives_the_shape() -> None:
-    model, report = built(lambda: Hooked(-1, 4))
-    assert outcomes(report) == ["filled", "pending"]
+@pytest.mark.parametrize(
+    "make", [lambda: Hooked(-1, 4), InForward, lambda: Replacing(hooked=True)], ids=["hook", "forward", "replaced"]
+)
+def test_fills_are_written_before_they_are_used(make: Callable[[], nn.Module]) -> None:
+    model, report = built(make)
+    assert report["weight"].outcome == "pending"
     assert torch.equal(model(X), torch.full((2, 4), 3.0)), "the result is computed with the fills"
-    assert model.weight.eq(0.5).all() and model.bias.eq(0).all(), "what the hook wrote to the bias is put back"
+    assert model.weight.eq(0.5).all() and model.bias.eq(0).all(), "what a hook wrote to the bias is put back"
     assert outcomes(report) == ["filled", "filled"] and report["weight"].shape == (4, 6)
-    assert not model._forward_pre_hooks and not hasattr(model, "_hook")
+    assert not hasattr(model, "_hook")
 
 
-def test_values_fans_and_report_are_those_of_a_layer_that_is_not_lazy() -> None:
-    cfg = dict(type="LeCun", layer="Hooked", distribution="normal", bias=0.25)
-    model, other = nn.Sequential(Hooked(-1, 4)), nn.Sequential(Hooked(6, 4))
-    report, expected = initialize(model, cfg, seed=3), initialize(other, cfg, seed=3)
+def other_bias(layer: InForward) -> None:
+    layer.bias = nn.Parameter(torch.zeros(2, 4))
+
+
+@pytest.mark.parametrize(
+    ("make", "lost", "output"),
+    [
+        (lambda: InForward(all_ones), ["weight", "bias"], 7),
+        (lambda: InForward(other_bias), ["bias"], 3),
+        (lambda: Replacing(hooked=False), ["weight"], 6),
+    ],
+    ids=["all", "bias of another shape", "another weight"],
+)
+def test_what_forward_writes_stays_and_a_warning_says_so(
+    make: Callable[[], nn.Module], lost: list[str], output: float
+) -> None:
+    model, report = built(make)
+    names = ", ".join(rf"{name} \(init_cfg\)" for name in lost)
+    with pytest.warns(AutoInitWarning, match=rf"^{names}: pending.*{WARNING}") as caught:
+        result = model(X)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert result.eq(output).all()
+    assert {name for name, entry in report.items() if entry.outcome == "pending"} == {*lost}
+    result.sum().backward()
     model(X)
-    assert report == expected and report["0.weight"].fans[0].fan_in == 6
+    assert set(initialize(model, HALF).outcomes) == {"filled"} and model.weight.eq(0.5).all()
+
+
+def test_one_warning_for_all_layers_of_a_model() -> None:
+    model, report = built(lambda: nn.Sequential(*(InForward(ones) for _ in range(7))))
+    with pytest.warns(AutoInitWarning, match=rf"4\.weight \(init_cfg\) and 2 others.*{WARNING}") as caught:
+        model(X)
+    assert len(caught) == 1 and report.outcomes == {"pending": 7, "filled": 7}
+
+
+KINDS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], Tensor]] = {
+    "torch": (lazy, ready, IMAGE),
+    "hooked": (lambda: nn.Sequential(Hooked(-1, 4)), lambda: nn.Sequential(Hooked(6, 4)), X),
+}
+kinds = pytest.mark.parametrize(("make", "make_ready", "x"), KINDS.values(), ids=KINDS)
+LECUN = [
+    dict(type="LeCun", layer=["Hooked", "Linear", "_ConvNd"], distribution="normal", bias=0.25),
+    dict(type="Constant", params="*", name="1", val=0.5),
+]
+
+
+@kinds
+def test_values_fans_and_report_are_those_of_a_model_that_is_not_lazy(
+    make: Callable[[], nn.Module], make_ready: Callable[[], nn.Module], x: Tensor
+) -> None:
+    model, other = make(), make_ready()
+    report, expected = (initialize(each, LECUN, seed=3, unmatched="ignore") for each in (model, other))
+    model(x)
+    assert report == expected and report["0.weight"].fans == expected["0.weight"].fans != ()
     assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
+
+
+@kinds
+def test_what_was_loaded_before_the_first_call_is_kept(
+    make: Callable[[], nn.Module], make_ready: Callable[[], nn.Module], x: Tensor
+) -> None:
+    source, model = make_ready(), make()
+    report = initialize(model, LECUN, seed=0, unmatched="ignore")
+    model.load_state_dict(source.state_dict())
+    model(x)
+    assert report["0.weight"].outcome == "kept: loaded" and report["0.weight"].shape == source[0].weight.shape
+    for one, two in zip(model.parameters(), source.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+@kinds
+def test_a_scheme_that_is_not_defined_for_the_shape_is_an_error_of_the_first_call(
+    make: Callable[[], nn.Module], make_ready: Callable[[], nn.Module], x: Tensor
+) -> None:
+    model = make()
+    initialize(model, dict(type="Dirac" if x is X else "Eye", name="0", params="weight"))
+    with pytest.raises(ShapeError, match=r"^init_cfg: 0\.weight: ") as caught:
+        model(x)
+    assert (caught.value.origin, caught.value.fqn) == ("init_cfg", "0.weight")
 
 
 def test_a_bias_that_was_changed_before_the_first_call_keeps_the_change() -> None:
@@ -162,22 +238,6 @@ def test_what_no_rule_fills_is_reset_by_the_hook() -> None:
         nn.init.constant_(model.bias, 9.0)
     model(X)
     assert model.weight.eq(0.5).all() and model.bias.abs().max() < 1
-
-
-def test_what_was_loaded_before_the_first_call_is_kept() -> None:
-    source = Hooked(6, 4)
-    model, report = built(lambda: Hooked(-1, 4))
-    model.load_state_dict(source.state_dict())
-    model(X)
-    assert torch.equal(model.weight, source.weight) and torch.equal(model.bias, source.bias)
-    assert report["weight"].outcome == "kept: loaded" and report["weight"].shape == (4, 6)
-
-
-def test_a_scheme_that_is_not_defined_for_the_shape_is_an_error_of_the_first_call() -> None:
-    model = nn.Sequential(Hooked(-1, 4))
-    initialize(model, dict(type="Dirac", layer="Hooked"))
-    with pytest.raises(ShapeError, match=r"^init_cfg: 0\.weight: Dirac needs"):
-        model(X)
 
 
 @pytest.mark.parametrize("make", [lambda: Hooked(-1, 4), lambda: InForward(), lambda: Replacing(hooked=True)])
@@ -207,47 +267,12 @@ def test_a_copy_of_a_class_that_copies_itself_waits() -> None:
     assert report["0.weight"].outcome == "filled"
 
 
-def test_forward_gives_the_shape_and_writes_nothing() -> None:
-    model, report = built(InForward)
-    assert torch.equal(model(X), torch.full((2, 4), 3.0)) and outcomes(report) == ["filled", "filled"]
-
-
-def test_what_forward_writes_stays_and_a_warning_says_so() -> None:
-    model, report = built(lambda: InForward(all_ones))
-    with pytest.warns(AutoInitWarning, match=r"^weight \(init_cfg\), bias \(init_cfg\): pending") as caught:
-        output = model(X)
-    assert [warning.filename for warning in caught] == [__file__]
-    assert output.eq(7).all() and model.weight.eq(1).all() and outcomes(report) == ["pending", "pending"]
-    output.sum().backward()
-    model(X)
-    assert set(initialize(model, HALF).outcomes) == {"filled"} and model.weight.eq(0.5).all()
-
-
-def test_one_warning_for_all_layers_of_a_model() -> None:
-    model, report = built(lambda: nn.Sequential(*(InForward(ones) for _ in range(7))))
-    with pytest.warns(AutoInitWarning, match=rf"4\.weight \(init_cfg\) and 2 others.*{WARNING}") as caught:
-        model(X)
-    assert len(caught) == 1 and report.outcomes == {"pending": 7, "filled": 7}
-
-
 def test_a_parameter_class_of_another_library_is_planned_as_lazy() -> None:
     decided = plan(Replacing(hooked=False), HALF)
     assert decided["weight"].shape is None and decided["weight"].gets == "Constant(val=0.5)"
     empty = nn.Linear(1, 4)
     empty.weight = nn.Parameter(torch.empty(0))
     assert plan(empty, dict(type="Constant", layer="Linear", val=1))["weight"].shape == (0,)
-
-
-def test_a_parameter_that_a_hook_replaces_is_filled() -> None:
-    model, report = built(lambda: Replacing(hooked=True))
-    assert model(X).eq(3).all() and outcomes(report) == ["filled", "filled"]
-
-
-def test_a_parameter_that_forward_replaces_is_pending() -> None:
-    model, report = built(lambda: Replacing(hooked=False))
-    with pytest.warns(AutoInitWarning, match=r"^weight \(init_cfg\): pending"):
-        model(X)
-    assert model.weight.eq(1).all() and report["weight"].outcome == "pending"
 
 
 def test_a_list_of_lazy_parameters() -> None:
@@ -351,13 +376,6 @@ def test_forward_sees_no_hook_of_ours() -> None:
     seen: list[object] = []
     model(X)
     assert not seen
-
-
-def test_forward_puts_a_bias_of_another_shape_in_its_place() -> None:
-    model, report = built(lambda: InForward(lambda layer: setattr(layer, "bias", nn.Parameter(torch.zeros(2, 4)))))
-    with pytest.warns(AutoInitWarning, match=r"^bias \(init_cfg\): pending"):
-        model(X)
-    assert outcomes(report) == ["filled", "pending"]
 
 
 def test_a_first_call_that_fails_before_there_is_a_shape_is_none() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from autoinit import AutoInitWarning, MatchError, ShapeError, autoinit, initialize, plan
-from autoinit.fills import ComplexNormal, Constant, Normal, TruncNormal
+from autoinit.fills import ComplexNormal
 from tests.closed_form import deviations
 
 LOW = [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2]
@@ -78,6 +77,8 @@ def test_a_truncated_normal_in_half_precision_is_one(dtype: torch.dtype) -> None
         (torch.float8_e4m3fn, rule("Uniform", a=0, b=449), "449"),
         (torch.float16, rule(mean=6e4, std=2000), "72680"),
         (torch.float16, rule("TruncNormal", std=1e5, a=-1e6, b=1), "634000"),
+        (torch.float8_e4m3fn, rule("TruncNormal", std=50, a=400, b=1e9), "717"),
+        (torch.float8_e4m3fn, rule("TruncNormal", std=200, a=-600, b=400), "600"),
     ],
     ids=str,
 )
@@ -108,10 +109,10 @@ def test_a_complex_normal_is_that_of_torch(dtype: torch.dtype) -> None:
     parts = {"real": values.real.float().contiguous(), "imag": values.imag.float().contiguous()}
     fill = report["weight"].fill
     # Half precision rounds to 1e-3; the tests of shape at 200,000 values see 3e-3. Rate 1e-3, and a fixed seed.
-    assert deviations(parts, {"real": fill.real, "imag": fill.imaginary}) == []  # type: ignore[union-attr]
+    assert deviations(parts, {"real": fill.real, "imag": fill.imaginary}) == []
     assert abs(float(torch.corrcoef(torch.stack([p.flatten() for p in parts.values()]))[0, 1])) < 0.01
     theirs = torch.empty(400, 500, dtype=torch.complex64).normal_(generator=torch.Generator().manual_seed(0))
-    assert float(theirs.real.std()) == pytest.approx(fill.imaginary.std / 2, rel=0.01)  # type: ignore[union-attr]
+    assert float(theirs.real.std()) == pytest.approx(fill.imaginary.std / 2, rel=0.01)
 
 
 @pytest.mark.parametrize("cfg", [rule("Xavier"), rule("Kaiming"), rule("LeCun", distribution="normal")], ids=str)
@@ -206,39 +207,6 @@ def test_a_layer_whose_weight_is_packed_away_has_no_parameter() -> None:
 # ---------------------------------------------------------------- memory
 
 
-def permuted(order: tuple[int, ...]) -> Callable[[], Tensor]:
-    sizes = (8, 6, 5, 3)
-    return lambda: torch.empty([sizes[axis] for axis in order]).permute([order.index(axis) for axis in range(4)])
-
-
-MEMORY: dict[str, Callable[[], Tensor]] = {
-    "channels last": lambda: torch.empty(8, 6, 5, 3).to(memory_format=torch.channels_last),
-    "permuted": permuted((3, 1, 0, 2)),
-    "every other": lambda: torch.empty(16, 6, 10, 3)[::2, :, 1::2],
-    "a slice": lambda: torch.empty(20, 6, 5, 3)[4:12],
-}
-
-
-@pytest.mark.parametrize("make", MEMORY.values(), ids=MEMORY)
-@pytest.mark.parametrize("cfg", [rule(), rule("Orthogonal"), rule("Dirac"), rule("Constant", val=2)], ids=str)
-def test_values_go_by_logical_index_and_the_memory_format_stays(
-    make: Callable[[], Tensor], cfg: dict[str, object]
-) -> None:
-    model, dense = holder(make()), holder(torch.empty(8, 6, 5, 3))
-    param, strides, pointer = model.weight, model.weight.stride(), model.weight.data_ptr()
-    for each in (model, dense):
-        initialize(each, cfg, seed=0)
-    assert torch.equal(model.weight, dense.weight)
-    assert (model.weight, model.weight.stride(), model.weight.data_ptr()) == (param, strides, pointer)
-
-
-def test_what_lies_beside_a_slice_is_not_written() -> None:
-    whole = torch.full((20, 6), 7.0)
-    initialize(holder(whole[4:12, ::2]), rule(std=0.1), seed=0)
-    assert whole[:4].eq(7).all() and whole[12:].eq(7).all() and whole[:, 1::2].eq(7).all()
-    assert whole[4:12, ::2].abs().max() < 1
-
-
 def test_an_expanded_parameter_gets_constants_only() -> None:
     model = holder(torch.full((3, 1), 7.0).expand(3, 5))
     with pytest.raises(ShapeError, match=r"elements of shape \(3, 5\) share memory, because the parameter is expanded"):
@@ -249,16 +217,12 @@ def test_an_expanded_parameter_gets_constants_only() -> None:
     assert model.weight.eq(2).all() and model.weight.stride() == (1, 0)
 
 
-def test_frozen_parameters_are_filled_and_stay_frozen() -> None:
-    model = nn.Linear(4, 4).requires_grad_(False)
-    initialize(model, dict(type="Constant", layer="Linear", val=2))
-    assert model.weight.eq(2).all() and not model.weight.requires_grad and not model.bias.requires_grad
-
-
-def test_a_parameter_in_use_sees_one_write() -> None:
-    model = nn.Linear(4, 4)
-    loss = model(torch.ones(1, 4, requires_grad=True)).square().sum()
-    initialize(model, dict(type="Normal", layer="Linear"), seed=0)
+@pytest.mark.parametrize("scheme", ["Normal", "Orthogonal", "Constant"])
+def test_a_parameter_in_use_sees_one_write(scheme: str) -> None:
+    model = nn.Linear(700, 600)
+    version, loss = model.weight._version, model(torch.ones(1, 700, requires_grad=True)).square().sum()
+    initialize(model, dict(type=scheme, layer="Linear", **(dict(val=1) if scheme == "Constant" else {})), seed=0)
+    assert model.weight._version == version + 1
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
 
@@ -356,10 +320,7 @@ def test_a_buffer_that_a_rule_names_is_filled() -> None:
     )
     assert model[1].running_mean.eq(5).all() and model[1].running_var.eq(5).all()
     assert report["1.running_var"].outcome == "filled"
-    assert list(report)[-2:] == ["1.running_mean", "1.running_var"] or set(list(report)[-2:]) == {
-        "1.running_mean",
-        "1.running_var",
-    }
+    assert {*list(report)[-2:]} == {"1.running_mean", "1.running_var"}
     assert model[1].num_batches_tracked == 0
 
 
@@ -437,37 +398,13 @@ ALL = ["cls_token", "pos_embed", "gamma", "scales.0", "scales.1", "tables.one", 
     ids=str,
 )
 def test_what_reaches_parameters_that_are_in_no_layer(keys: dict[str, object], reached: list[str]) -> None:
-    decided = plan(Raw(), dict(type="Constant", val=3, **keys))
-    assert [fqn for fqn, entry in decided.items() if entry.rule] == reached
-    assert [*decided] == ALL
-
-
-def test_the_layer_of_a_list_is_the_module_that_has_it() -> None:
-    assert {entry.layer for entry in plan(Raw()).values()} == {"Raw"}
+    model = Raw()
+    report = initialize(model, dict(type="Constant", val=3, **keys))
+    assert [fqn for fqn, entry in report.items() if entry.rule] == reached
+    assert [name for name, param in model.named_parameters() if param.eq(3).all()] == reached
+    assert [*report] == ALL and {entry.layer for entry in report.values()} == {"Raw"}
 
 
 def test_a_name_that_is_nearly_one_is_suggested() -> None:
     with pytest.raises(MatchError, match="Did you mean 'scales.0'"):
         plan(Raw(), dict(type="Constant", val=3, params="scale.0"))
-
-
-def test_lists_of_parameters_are_filled() -> None:
-    model = Raw()
-    initialize(model, dict(type="Constant", val=3, layer="Raw", params="*"))
-    assert all(param.eq(3).all() for param in model.parameters())
-
-
-def test_copies_are_no_ties() -> None:
-    # torch.nn.TransformerEncoder makes its layers by deepcopy: https://github.com/pytorch/pytorch/issues/86274
-    plain = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2), 2, enable_nested_tensor=False)
-    assert torch.equal(plain.layers[0].linear1.weight, plain.layers[1].linear1.weight)
-    with autoinit(dict(type="Xavier", layer="Linear"), seed=0):
-        model = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2), 2, enable_nested_tensor=False)
-    assert not torch.equal(model.layers[0].linear1.weight, model.layers[1].linear1.weight)
-
-
-def test_fills_by_kind() -> None:
-    assert (Constant(2.0).is_random, Normal(0.0, 1.0).largest) == (False, pytest.approx(6.34))
-    assert TruncNormal(0.0, 1.0, 8.0, math.inf).largest == pytest.approx(14.34)
-    assert TruncNormal(0.0, 1.0, -3.0, 2.0).largest == 3
-    assert copy.copy(ComplexNormal(0.0, 1.0)) == ComplexNormal(0.0, 1.0)
