@@ -20,10 +20,10 @@ from ..planning import (
     NEVER_WRITTEN,
     OWN,
     PENDING,
-    Copy,
     Entry,
     Load,
     Plan,
+    RecordedTensor,
     Report,
     ReportEntry,
     Step,
@@ -201,11 +201,13 @@ def _loaded(entry: Entry, targets: Targets) -> Entry:
     return replace(entry, shape=tuple(param.shape))
 
 
-def write_copies(copies: Sequence[Copy]) -> None:
+def write_copies(copies: Sequence[RecordedTensor]) -> None:
     """Give the copies of parameters what those hold now, in their own dtypes."""
     watch = current_watch()
     for copy in copies:
-        leader, follower = copy.leader.tensor, copy.follower.tensor
+        if copy.leader is None:
+            continue
+        leader, follower = copy.leader.tensor, copy.tensor
         with torch.no_grad(), torch.inference_mode(follower.is_inference()):
             follower.data.copy_(leader.detach())
         content = watch.record.content(leader) if watch is not None else None

@@ -17,14 +17,13 @@ from ..planning import (
     Entry,
     IncompatibleKeys,
     Load,
+    LoadingModule,
     Plan,
-    Recipient,
     check_load,
-    hand_over,
     joined,
+    load_below,
+    loading_modules,
     own_tensors,
-    recipients,
-    tensors_below,
     unwrapped,
     walk,
 )
@@ -49,7 +48,7 @@ def load(step: Load, plan: Plan, targets: Targets) -> Loading:
     """
     loading = Loading(step, plan, targets)
     module = unwrapped(targets.modules[step.fqn])
-    shares = [(recipient, loading.names(recipient)) for recipient in recipients(module)]
+    shares = [(recipient, loading.names(recipient)) for recipient in loading_modules(module)]
     tensors = step.checkpoint.tensors([name for _, names in shares for name in names])
     for recipient, names in shares:
         if recipient.whole and names:
@@ -82,16 +81,16 @@ class Loading:
                 self._entries.setdefault(id(tensor), []).append(entry)
         self.written: set[str] = set()
 
-    def names(self, recipient: Recipient) -> list[str]:
+    def names(self, recipient: LoadingModule) -> list[str]:
         """What a recipient is to be given, by the checkpoint's names."""
         if not recipient.whole:
             prefix, own = recipient.prefix, own_tensors(recipient.module)
             return [prefix + name for name, tensor in own.items() if self._is_wanted(prefix + name, tensor)]
-        if all(self._is_left(name, tensor) for name, tensor in tensors_below(recipient)):
+        if all(self._is_left(name, tensor) for name, tensor in recipient.tensors()):
             return []
         return [name for name in self.step.checkpoint.shapes if name.startswith(recipient.prefix)]
 
-    def give(self, recipient: Recipient, name: str, tensor: Tensor) -> None:
+    def give(self, recipient: LoadingModule, name: str, tensor: Tensor) -> None:
         """Let a module load one of its own tensors."""
         errors: list[str] = []
         own = own_tensors(recipient.module)[name.removeprefix(recipient.prefix)]
@@ -101,9 +100,9 @@ class Loading:
             recipient.module._load_from_state_dict({name: tensor}, recipient.prefix, about, False, [], [], errors)
         self._note(own_tensors(recipient.module)[name.removeprefix(recipient.prefix)])
 
-    def give_all(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
+    def give_all(self, recipient: LoadingModule, state: dict[str, Tensor]) -> None:
         """Let a module with loading code load everything for it and the modules below it, and count what it took."""
-        before = dict(tensors_below(recipient))
+        before = dict(recipient.tensors())
         staying = {name: tensor for name, tensor in before.items() if self._stays(name, tensor)}
         errors: list[str] = []
         told = IncompatibleKeys([], [])
@@ -114,7 +113,7 @@ class Loading:
             with recorder:
                 unexpected = self._hand_over(recipient, state, told, errors)
         refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
-        after = dict(tensors_below(recipient))
+        after = dict(recipient.tensors())
         # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
         taken = {
             name
@@ -126,13 +125,13 @@ class Loading:
         self._count(after, taken, refused, unexpected)
 
     def _hand_over(
-        self, recipient: Recipient, state: dict[str, Tensor], told: IncompatibleKeys, errors: list[str]
+        self, recipient: LoadingModule, state: dict[str, Tensor], told: IncompatibleKeys, errors: list[str]
     ) -> list[str]:
         """Let modules load; gives the names of the checkpoint that they do not know."""
         unexpected: list[str] = []
         sources = {id(tensor): name for name, tensor in state.items()}
         versions = self.step.checkpoint.versions
-        for _, left, _ in hand_over(recipient.module, state, recipient.prefix, versions, told, errors):
+        for left in load_below(recipient.module, state, recipient.prefix, versions, told, errors):
             new = told.unexpected_keys[len(unexpected) :]
             unexpected += [sources.get(id(left.get(key)), key) for key in new]
         return unexpected
@@ -241,7 +240,7 @@ def _shape_of(tensor: Tensor) -> tuple[int, ...] | None:
 
 
 @contextmanager
-def _kept(recipient: Recipient, tensors: dict[str, Tensor]) -> Iterator[None]:
+def _kept(recipient: LoadingModule, tensors: dict[str, Tensor]) -> Iterator[None]:
     """A context that leaves these tensors of a module in their places, with their values, also if it fails."""
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     try:

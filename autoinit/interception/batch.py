@@ -19,15 +19,13 @@ from ..applying import (
 from ..planning import (
     FILLED,
     OWN,
-    Copy,
     Plan,
     Planner,
+    RecordedTensor,
     Report,
     Surroundings,
     check_coverage,
-    find_copies,
-    find_held,
-    mark_copies,
+    recorded_tensors,
     tally,
     warn_of_conflicts,
     warn_of_stale,
@@ -57,7 +55,7 @@ class Batch:
         self._planners = [Planner(root, [run.rules], self._surroundings) for root in roots]
         for planner in self._planners:
             planner.collect()
-            taken.update(planner.records.ids())
+            taken.update(planner.records.by_id)
 
     def initialize(self) -> None:
         """Decide everything, then write it.
@@ -65,7 +63,7 @@ class Batch:
         Raises:
             AutoInitError: nothing was changed.
         """
-        applications, copies = self._decide()
+        applications, tensors = self._decide()
         check_agreement(applications, self._run.given_seed)
         draws = self._run.seed is None and any(_draws(each.plan) for each in applications)
         with (
@@ -75,15 +73,13 @@ class Batch:
         ):
             pairs = zip(self._planners, applications, strict=True)
             reports = {id(planner): self._apply(planner, application) for planner, application in pairs}
-            write_copies([copy for copy in copies if _was_written(copy, reports)])
+            write_copies([tensor for tensor in tensors if _follows_written(tensor, reports)])
         warn_of_unwritten(reports.values())
 
-    def _decide(self) -> tuple[list[Application], list[Copy]]:
+    def _decide(self) -> tuple[list[Application], list[RecordedTensor]]:
         """The plans of all roots, with their targets: all found before any is written (A)."""
         run, planners = self._run, self._planners
-        held = find_held(planners, run.content) if self._surroundings.content is not None else []
-        copies = list(find_copies(held))
-        mark_copies(copies)
+        tensors = recorded_tensors(planners, run.content) if self._surroundings.content is not None else []
         plans = [make_plan(planner) for planner in planners]
         run.tallies += map(tally, planners)
         if self._ends:
@@ -91,9 +87,9 @@ class Batch:
         check_coverage(plans, run.policy)
         warn_of_conflicts(planners, run.policy.unmatched)
         planned = list(zip(planners, plans, strict=True))
-        warn_of_stale(held, copies, planned)
+        warn_of_stale(tensors, planned)
         warn_of_unwritten(plans)
-        return [Application(plan, planner.root, targets_of(planner, plan)) for planner, plan in planned], copies
+        return [Application(plan, planner.root, targets_of(planner, plan)) for planner, plan in planned], tensors
 
     def _apply(self, planner: Planner, application: Application) -> Report:
         run, plan, params = self._run, application.plan, application.targets.params
@@ -131,7 +127,9 @@ def _draws(plan: Plan) -> bool:
     return any(entry.fill is not None and entry.fill.is_random for entry in plan.values())
 
 
-def _was_written(copy: Copy, reports: Mapping[int, Report]) -> bool:
-    """Whether the tensor that a copy follows has got other values."""
-    record, report = copy.leader.record, reports[id(copy.leader.planner)]
-    return record is not None and report[record.fqn].outcome in (FILLED, OWN)
+def _follows_written(tensor: RecordedTensor, reports: Mapping[int, Report]) -> bool:
+    """Whether a tensor is a copy of one that has got other values."""
+    leader = tensor.leader
+    if leader is None or leader.record is None:
+        return False
+    return reports[id(leader.planner)][leader.record.fqn].outcome in (FILLED, OWN)

@@ -163,7 +163,7 @@ class Run(Extent):
         """Leave models alone that no rule can reach; who wants their reports has them made then."""
         if roots:
             planner = Planner(roots[0], [self.rules], Surroundings())
-            planner.census.update(map(type, self.built))
+            planner.classes.update(map(type, self.built))
             self.tallies.append(tally(planner))
         for root in roots:
             number = numbers[id(root)]

@@ -25,30 +25,29 @@ class Selection:
 
     def __init__(self, matches: tuple[Match, ...]) -> None:
         self.matches = matches
-        self.named = frozenset(name for match in matches for name in match.rule.params or () if is_plain(name))
+        self.named: set[str] = set()
         """The parameters that rules ask for by name, not by a pattern or by default."""
         self._candidates: dict[tuple[str, bool], tuple[Candidate, ...]] = {}
         for match in matches:
             match.has_modules = True
+            self.named.update(filter(is_plain, match.rule.params or ()))
 
-    def candidates(self, param: str, *, named: bool = False) -> tuple[Candidate, ...]:
+    def candidates(self, param: str, *, named: bool) -> tuple[Candidate, ...]:
         """What the rules give to a parameter of that name; `named`: only those that ask for it by name."""
         found = self._candidates.get((param, named))
         if found is None:
-            fitting = [
-                match
-                for match in self.matches
-                if match.rule.scheme_for(param) is not None and (not named or match.rule.names(param))
-            ]
-            for match in fitting:
-                match.has_params = True
-            found = tuple(Candidate(match.rank, match.rule, match.rule.scheme_for(param)) for match in fitting)
+            found = ()
+            for match in self.matches:
+                scheme = match.rule.scheme_for(param)
+                if scheme is not None and (not named or match.rule.names(param)):
+                    match.has_params = True
+                    found += (Candidate(match.rank, match.rule, scheme),)
             self._candidates[param, named] = found
         return found
 
 
 class Subtree:
-    """What holds for a module and everything below it, because of the configs above.
+    """The configs above a module, for the module and everything below it.
 
     Args:
         matches: The rules that fill parameters.
@@ -72,9 +71,9 @@ class Subtree:
         cls = type(node.module)
         matches = self._of_class.get(cls)
         if matches is None:
-            matches = self._of_class[cls] = tuple(match for match in self.matches if match.selects_class(cls))
-        if any(match.is_particular for match in matches):
-            matches = tuple(match for match in matches if match.selects_node(node))
+            matches = self._of_class[cls] = tuple([match for match in self.matches if match.selects_class(cls)])
+        if any(match.targets is not None or match.rule.name for match in matches):
+            matches = tuple([match for match in matches if match.selects_node(node)])
         found = self._selections.get(matches)
         if found is None:
             found = self._selections[matches] = Selection(matches)
