@@ -8,8 +8,7 @@ from ..errors import AutoInitError, warn
 from ..fills import Fill
 from ..initializers import Initializer
 from ..rules import Rule
-from .candidates import Candidate
-from .matches import OWN, RULES, loads_rule
+from .matches import OWN, RULES, Candidate, loads_rule
 from .planner import Planner
 from .policy import Unmatched, may_overwrite
 from .records import Record, rank_of

@@ -13,7 +13,7 @@ from ..construction import Content
 from ..errors import warn
 from ..layers import class_name
 from .conflicts import first_of
-from .entries import COPY_OF, NEVER_WRITTEN, Entry, ReportEntry
+from .entries import COPY_OF, NEVER_WRITTEN, ReportEntry
 from .planner import Planner
 from .plans import Plan, Report
 from .records import Record
@@ -25,14 +25,11 @@ SERIES = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 
 @dataclass(eq=False, kw_only=True)
 class RecordedTensor:
-    """A parameter or buffer that the construction record knows.
+    """A parameter or buffer that something was written to in the block.
 
     Args:
-        fqn: Its name in its root.
-        planner: Planner of the root.
-        module: The module that has it.
-        tensor: The parameter or buffer.
-        content: What it holds.
+        planner: Planner of its root.
+        content: What the construction record says of it.
         record: Record of the parameter that it is, or is stored for; None for a buffer that no rule names.
         leader: The tensor that it is a copy of: it gets the leader's values after that is filled.
     """
@@ -44,35 +41,6 @@ class RecordedTensor:
     content: Content
     record: Record | None
     leader: RecordedTensor | None = None
-
-    @property
-    def may_be_written(self) -> bool:
-        """Whether it is not kept for a reason of its own: its layer was built elsewhere, or was called before."""
-        if self.record is not None:
-            return self.record.kept is None
-        return self.planner.surroundings.may_touch(self.module)
-
-    @property
-    def is_trainable(self) -> bool:
-        """Whether it is trained; a buffer goes by the parameters beside it."""
-        if isinstance(self.tensor, nn.Parameter):
-            return self.tensor.requires_grad
-        params = [param for param in self.module._parameters.values() if param is not None]
-        return not params or any(param.requires_grad for param in params)
-
-    @property
-    def is_overwritten(self) -> bool:
-        """Whether the rule that wins it says that it fills copies."""
-        winner = self.record.winner if self.record is not None else None
-        return winner is not None and winner.rule.overwrite
-
-    def copy_from(self, leader: RecordedTensor) -> None:
-        """Let it follow another tensor."""
-        self.leader = leader
-        if self.record is not None:
-            fqn = leader.record.fqn if leader.record is not None else leader.fqn
-            root = "" if leader.planner is self.planner else f" of {class_name(leader.planner.root)}"
-            self.record.kept = COPY_OF + fqn + root
 
 
 def recorded_tensors(planners: Sequence[Planner], content: Callable[[Tensor], Content | None]) -> list[RecordedTensor]:
@@ -102,7 +70,8 @@ def recorded_tensors(planners: Sequence[Planner], content: Callable[[Tensor], Co
                         record=record,
                     )
                     found.append(each)
-                    if each.may_be_written:
+                    # Unless it is kept for a reason of its own: its layer was built elsewhere, or was called before.
+                    if planner.surroundings.may_touch(module) if record is None else record.kept is None:
                         groups[id(held.original)].append(each)
     for group in groups.values():
         if len(group) > 1:
@@ -124,7 +93,11 @@ def _link(group: Sequence[RecordedTensor]) -> None:
     for leader, *others in families.values():
         for follower in others:
             if leader.record is None or follower.record is not leader.record:
-                follower.copy_from(leader)
+                follower.leader = leader
+                if follower.record is not None:
+                    fqn = leader.record.fqn if leader.record is not None else leader.fqn
+                    root = "" if leader.planner is follower.planner else f" of {class_name(leader.planner.root)}"
+                    follower.record.kept = COPY_OF + fqn + root
 
 
 def _sources_in(group: Sequence[RecordedTensor]) -> dict[int, RecordedTensor]:
@@ -134,7 +107,8 @@ def _sources_in(group: Sequence[RecordedTensor]) -> dict[int, RecordedTensor]:
     sources: dict[int, RecordedTensor] = {}
     first: RecordedTensor | None = None
     for each in group:
-        if id(each) in series or each.is_overwritten:
+        winner = each.record.winner if each.record is not None else None
+        if id(each) in series or (winner is not None and winner.rule.overwrite):
             continue
         source: RecordedTensor | None = by_content[id(each.content)]
         if source is each:  # Not two tensors with one memory: by way of others that are gone or were written again.
@@ -153,7 +127,10 @@ def _series_in(group: Sequence[RecordedTensor]) -> set[int]:
     """The ids of the tensors in layers of a series."""
     places: dict[tuple[int, str, str], list[RecordedTensor]] = defaultdict(list)
     for each in group:
-        if each.is_trainable:
+        # A buffer goes by the parameters beside it.
+        params = [each.tensor] if isinstance(each.tensor, nn.Parameter) else each.module._parameters.values()
+        trained = [param.requires_grad for param in params if param is not None]
+        if any(trained) or not trained:
             parts = each.fqn.split(".")
             for at in range(len(parts) - 1):
                 path = ".".join(parts[:at])
@@ -203,20 +180,16 @@ def _belongs_to(each: RecordedTensor, modules: set[int]) -> bool:
 
 
 def warn_of_unwritten(decided: Iterable[Plan | Report]) -> None:
-    """Warn of parameters in memory that nothing has written to, and that no rule covers.
-
-    Args:
-        decided: Plans, for the parameters that no `init_weights` may write, or reports, for those that one left out.
-    """
-    names = [fqn for entries in decided for fqn, entry in entries.items() if _stays_unwritten(entry)]
+    """Warn of parameters that nothing wrote to and no rule covers, once an `init_weights` that may write them has run."""
+    names = []
+    for entries in decided:
+        for fqn, entry in entries.items():
+            is_done = isinstance(entry, ReportEntry)
+            unwritten = entry.outcome if isinstance(entry, ReportEntry) else entry.kept
+            if unwritten == NEVER_WRITTEN and (entry.own is not None) == is_done:
+                names.append(fqn)
     if names:
         warn(
             f"{first_of(names)}: nothing was written to this memory, and no rule covers it, so that it holds whatever "
             "was there. Add a rule, or call reset_parameters()."
         )
-
-
-def _stays_unwritten(entry: Entry) -> bool:
-    if isinstance(entry, ReportEntry):
-        return entry.outcome == NEVER_WRITTEN and entry.own is not None
-    return entry.kept == NEVER_WRITTEN and entry.own is None

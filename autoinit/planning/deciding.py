@@ -11,10 +11,9 @@ from torch.nn.parameter import is_lazy
 from ..errors import CheckpointError
 from ..layers import class_name
 from ..rules import Rule
-from .candidates import Candidate
 from .entries import NEVER_WRITTEN, Entry
 from .loads import own_tensors
-from .matches import INNER, LOADS, NO_RANK, Rank
+from .matches import INNER, LOADS, NO_RANK, Candidate, Rank
 from .planner import Planner
 from .plans import Executor, Plan
 from .policy import may_overwrite
@@ -25,11 +24,7 @@ from .tree import joined, unwrapped, walk
 
 
 def planned(planner: Planner, executor: Executor | None = None) -> Plan:
-    """Walk over a model, if that was not done yet, and decide.
-
-    Args:
-        planner: The model, with the rules.
-        executor: What applies the plan.
+    """The plan of a model, which is walked if that was not done yet; `executor` applies it.
 
     Raises:
         ModuleGraphError, ConfigError, CheckpointError, ShapeError, ParametrizationError: The model or a rule is not
@@ -110,20 +105,13 @@ def _entry_after_inner(planner: Planner, record: Record, inner: Entry, candidate
 
 
 def _rules_of(candidates: Sequence[Candidate], winner: Rule | None = None) -> tuple[Rule, ...]:
-    """The rules of candidates that lost, weakest first.
-
-    By identity: two equal rules at two places are two rules. A tied weight may meet one rule twice.
-    """
+    # By identity: two equal rules at two places are two rules. A tied weight may meet one rule twice.
     rules = [candidate.rule for candidate in candidates]
     return tuple({id(rule): rule for rule in rules if rule is not winner}.values())
 
 
 def _sparing(planner: Planner, load: Load, entries: Mapping[str, Entry]) -> Load:
-    """A load without the tensors that must be left alone, however well the checkpoint fits them.
-
-    Raises:
-        CheckpointError: A tensor that gets values cannot be written to.
-    """
+    """A load without the tensors that must be left alone, however well the checkpoint fits them."""
     keys, kept = dict.fromkeys(load.keys), []
     for node in walk(unwrapped(planner.modules[load.fqn])):
         for name, tensor in own_tensors(node.module).items():

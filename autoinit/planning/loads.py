@@ -23,13 +23,9 @@ COUNTER = "num_batches_tracked"
 
 
 class LoadingModule(NamedTuple):
-    """A module that loads tensors of a checkpoint.
+    """A module that loads its own tensors, whose names have a prefix.
 
-    Args:
-        prefix: Prefix of their names, with its dot.
-        module: The module; it loads its own parameters and buffers.
-        whole: Whether it also loads those of all modules below it, because it has code that looks at them: its own
-            `_load_from_state_dict`, or a hook that runs before it.
+    If `whole`, it also loads those of all modules below it, because it has code that looks at them.
     """
 
     prefix: str
@@ -91,14 +87,11 @@ def load_below(
 
     Args:
         module: The first module.
-        state: Tensors for it and everything below it, by full names. It is emptied on the way.
+        state: Tensors by full names. It is emptied on the way; after each module it is yielded as that left it.
         prefix: Prefix of its names, with its dot.
         versions: Metadata of each module in the checkpoint, by the module's name.
         keys: Gets the names that are missing and unexpected.
         errors: Gets the other complaints of modules.
-
-    Yields:
-        After each module has loaded, what it left of its tensors.
     """
     transparent = frozenset() if has_loading_code(module) else wraps(module) & module._modules.keys()
     if not transparent:
@@ -120,8 +113,7 @@ def load_below(
 def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Mapping[str, Tensor]]:
     """The load that a `Pretrained` rule means for a module, and the tensors that get values, by name.
 
-    First those that the checkpoint surely has values for, then those that a module's own loading code decides on. No
-    code of the model is run.
+    First those that the checkpoint surely has, then those that a module's own loading code decides on.
 
     Raises:
         CheckpointError: The file cannot be used, nothing in it fits, or `strict` and anything does not.

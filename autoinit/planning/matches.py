@@ -23,7 +23,6 @@ class Rank(NamedTuple):
     """The precedence of a rule: of two ranks, compared from the left, the higher one wins.
 
     Args:
-        level: `RULES`, `OWN`, `INNER` or `LOADS`.
         config: Number of the rule's config in the order of the walk, parents first (P2). For checkpoints, minus the
             depth of the config: the outer one wins (P4).
         rule: Index in its config.
@@ -44,14 +43,10 @@ class Match:
     """One rule or override in one model, and what it has matched so far. It holds names and ids, no modules.
 
     Args:
-        rule: The rule or override.
-        rank: Its precedence.
         base: FQN of the module that carries the config.
         passed: Whether the user passed the config, rather than a module carrying it as its own `init_cfg`.
         targets: The ids of the modules that an override is for; None for a rule.
         missing: The error for a target that does not exist.
-        has_modules: Whether it has selected a module.
-        has_params: Whether it has selected a parameter.
         hint: A remedy for the message if its `name` matches nothing, or only modules without parameters.
     """
 
@@ -75,10 +70,42 @@ class Match:
         """Whether a module of a selected class is selected by its name or as a part of the override's target."""
         if self.targets is not None:
             return id(node.module) in self.targets
-        if not self.rule.name:
-            return True
-        relative = relative_name(node.fqn, self.base)
-        return any(fqn_pattern(pattern)(relative) for pattern in self.rule.name)
+        name, patterns = relative_name(node.fqn, self.base), self.rule.name
+        return not patterns or any(fqn_pattern(pattern)(name) for pattern in patterns)
+
+
+class Candidate(NamedTuple):
+    """A rule that matches a parameter; no initializer for what a checkpoint supplies."""
+
+    rank: Rank
+    rule: Rule
+    initializer: Initializer | None
+
+
+class Selection:
+    """The rules that select some modules, in rising precedence within each config."""
+
+    def __init__(self, matches: tuple[Match, ...]) -> None:
+        self.matches = matches
+        self.named: set[str] = set()
+        """The parameters that rules ask for by name, not by a pattern or by default."""
+        self._candidates: dict[tuple[str, bool], tuple[Candidate, ...]] = {}
+        for match in matches:
+            match.has_modules = True
+            self.named.update(filter(is_plain, match.rule.params or ()))
+
+    def candidates(self, param: str, *, named: bool) -> tuple[Candidate, ...]:
+        """What the rules give to a parameter of that name; `named`: only those that ask for it by name."""
+        found = self._candidates.get((param, named))
+        if found is None:
+            found = ()
+            for match in self.matches:
+                scheme = match.rule.scheme_for(param)
+                if scheme is not None and (not named or match.rule.names(param)):
+                    match.has_params = True
+                    found += (Candidate(match.rank, match.rule, scheme),)
+            self._candidates[param, named] = found
+        return found
 
 
 def bind(
@@ -86,14 +113,8 @@ def bind(
 ) -> Iterator[tuple[Match, Sequence[Node]]]:
     """The rules of a config and their overrides, in rising precedence within each level.
 
-    Each comes with the modules that it is for as wholes: the one that carries the config, or the override's targets.
-
-    Args:
-        rules: Rules of the config.
-        node: Module that carries it.
-        number: Number of the config in the order of the walk.
-        depth: 0 for the outermost config.
-        passed: Whether the user passed the config.
+    Each comes with the modules that it is for as wholes: the one that carries the config (`node`), or the override's
+    targets. `number` is that of the config in the order of the walk, `depth` is 0 for the outermost config.
     """
     for index, top in enumerate(rules):
         loads = False
@@ -141,14 +162,14 @@ def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
             raise TargetError(f"name: {pattern!r} matches no module of {name}.")
         return found
     target: object = base
-    for part in pattern.split("."):
-        try:
+    try:
+        for part in pattern.split("."):
             target = getattr(target, part)
-        except AttributeError as error:
-            names = [child.fqn for child in walk(base) if child.fqn]
-            # A long dotted name is nearest to other long ones; the last component is what people mistype.
-            hint = nearest(pattern, names) or nearest(part, names)
-            raise TargetError(f"name: {name} has no submodule {pattern!r}.{hint}") from error
+    except AttributeError as error:
+        names = [child.fqn for child in walk(base) if child.fqn]
+        # A long dotted name is nearest to other long ones; the last component is what people mistype.
+        hint = nearest(pattern, names) or nearest(part, names)
+        raise TargetError(f"name: {name} has no submodule {pattern!r}.{hint}") from error
     if not isinstance(target, nn.Module):
         raise TargetError(
             f"name: {pattern!r} of {name} is a {type(target).__name__}, not a module. "
@@ -173,12 +194,9 @@ def can_reach(rules: Sequence[Rule], modules: Iterable[nn.Module]) -> bool:
     """
     classes: set[type] = set()
     for module in modules:
-        if "init_cfg" in module.__dict__:
+        if "init_cfg" in module.__dict__ or hasattr(type(module), "init_weights") or hasattr(type(module), "init_cfg"):
             return True
         classes.add(type(module))
-    for cls in classes:
-        if hasattr(cls, "init_weights") or hasattr(cls, "init_cfg"):
-            return True
     for rule in rules:
         if rule.override or not isinstance(rule.initializer, Initializer):
             return True

@@ -21,9 +21,7 @@ SELECTORS = ("layer", "name", "params", "override", "checkpoint")
 
 
 def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
-    """Rules of a module's own `init_cfg`, an attribute of the object or its class.
-
-    An `init_cfg` of another library gives no rules (O7).
+    """Rules of a module's own `init_cfg`, an attribute of the object or its class; none of another library's (O7).
 
     Raises:
         ConfigError: The config is invalid; `fqn` is that of the module.
@@ -74,15 +72,7 @@ def engine_of(cls: type) -> type | None:
 
 
 def has_own_init_weights(module: nn.Module) -> bool:
-    """Whether the module has an `init_weights` of its own: a plain method, or a function set on the object.
-
-    Example:
-        >>> class Policy(nn.Module):
-        ...     @staticmethod
-        ...     def init_weights(module, gain=1): ...
-        >>> has_own_init_weights(Policy())
-        False
-    """
+    """Whether the module has an `init_weights` of its own: a plain method, or a function set on the object."""
     if "init_weights" in module.__dict__:
         replaced = module.__dict__["init_weights"]
         return callable(replaced) and _accepts(replaced)
@@ -116,14 +106,7 @@ def _accepts(method: Callable[..., object], *args: object, **kwargs: object) -> 
 
 
 def own_arguments(module: nn.Module) -> dict[str, object]:
-    """Arguments for the module's own `init_weights`: none, or the device of its buffers (torchtitan).
-
-    Example:
-        >>> class Titan(nn.Module):
-        ...     def init_weights(self, buffer_device): ...
-        >>> own_arguments(Titan()), own_arguments(nn.Linear(1, 1))
-        ({'buffer_device': None}, {})
-    """
+    """Arguments for the module's own `init_weights`: none, or the device of its buffers (torchtitan)."""
     cls: type = type(module)
     method = getattr(cls, "init_weights", None)
     if "init_weights" in module.__dict__ or not callable(method) or _accepts(method, None):

@@ -11,9 +11,8 @@ from torch import nn
 from ..initializers import Initializer, ModuleFunction
 from ..parametrized import effective_weights
 from ..rules import Rule
-from .candidates import Candidate, Selection, Subtree
 from .loads import plan_load
-from .matches import OWN, Match, Rank, bind
+from .matches import OWN, Candidate, Match, Rank, Selection, bind
 from .own import has_own_init_weights, has_protocol, is_initialized, own_rules
 from .policy import Surroundings
 from .records import Record, Records
@@ -26,11 +25,23 @@ CONTAINERS = (nn.ParameterList, nn.ParameterDict)
 
 
 class Site(NamedTuple):
-    """One path to one module, with the rules that select it."""
+    """One path to one module, and the configs that apply there.
+
+    Args:
+        node: The path and the module.
+        matches: The rules that fill parameters here and below.
+        selection: Those of them that select the module.
+        closed: Whether modules below do not add rules of their own: an `init_weights` above is responsible for them.
+        protocol: Whether the module or one above it derives from OpenMMLab's `BaseModule`, which calls `init_weights`.
+        own: The call of a module's own `init_weights` that will run over everything here and below.
+    """
 
     node: Node
-    subtree: Subtree
+    matches: tuple[Match, ...]
     selection: Selection
+    closed: bool = False
+    protocol: bool = False
+    own: OwnInit | None = None
 
 
 class Planner:
@@ -43,9 +54,7 @@ class Planner:
 
     Attributes:
         matches: The rules and overrides of all configs.
-        records: The tensors that can be filled.
         modules: Modules by FQN.
-        steps: What runs besides fills.
         initialized: FQNs of modules in OpenMMLab's protocol whose `init_cfg` is applied.
         classes: How often each class occurs.
         param_names: How often each name of a parameter occurs.
@@ -67,12 +76,14 @@ class Planner:
         self._bound = 0
         self._loads: list[tuple[Match, Sequence[Node]]] = []
         self._sites: list[Site] = []
+        self._by_class: dict[tuple[tuple[Match, ...], type], tuple[Match, ...]] = {}
+        self._selections: dict[tuple[Match, ...], Selection] = {}
         self._own_inits: set[int] = set()
         self._own_rules: dict[int, tuple[Rule, ...]] = {}
         top: tuple[Match, ...] = ()
         for depth, rules in enumerate(configs):
             top += self._bind(rules, Node("", root, 0), depth, passed=True)
-        self._top = Subtree(top, closed=surroundings.rules_only)
+        self._top = Site(Node("", root, 0), top, Selection(()), closed=surroundings.rules_only)
 
     def collect(self) -> None:
         """Walk the model, if that was not done yet, then read what checkpoints have for it.
@@ -89,8 +100,8 @@ class Planner:
                 seen.add(id(node.module))
                 self.classes[type(node.module)] += 1
             del self._sites[node.depth :]
-            subtree = self._enter(node, self._sites[-1].subtree if self._sites else self._top)
-            site = Site(node, subtree, subtree.selection(node))
+            site = self._enter(node, self._sites[-1] if self._sites else self._top)
+            site = site._replace(node=node, selection=self._select(site.matches, node))
             self._sites.append(site)
             self._visit(site)
             if self.surroundings.shallow:
@@ -132,8 +143,8 @@ class Planner:
             for record in found.values():
                 record.candidates += (Candidate(match.rank, match.rule, None),)
 
-    def _enter(self, node: Node, above: Subtree) -> Subtree:
-        """The configs for a module and what is below it: those above, and its own."""
+    def _enter(self, node: Node, above: Site) -> Site:
+        """The site above a module, changed to the configs that apply to it and below it."""
         module, about = node.module, self.surroundings
         if above.closed or id(module) in about.carried_out:
             return above
@@ -142,25 +153,37 @@ class Planner:
         protocol = above.protocol or is_engine
         if touchable and self._runs_own(module, protocol):
             if not (about.asked or about.policy.own_init == "run" or above.matches or is_engine):
-                return Subtree((), closed=True)  # Its init_weights is left to the code that builds the model.
+                # Its init_weights is left to the code that builds the model.
+                return above._replace(matches=(), closed=True)
             step = OwnInit(fqn=node.fqn, model=type(module).__name__, rank=Rank(OWN, len(self.steps), 0, 0))
             if id(module) not in self._own_inits:
                 self._own_inits.add(id(module))
                 self.steps.append(step)
-            return Subtree(above.matches, closed=True, own=step)
+            return above._replace(closed=True, own=step)
         if is_engine and is_initialized(module):
-            return Subtree(above.matches, closed=True)
-        rules: tuple[Rule, ...] = ()
-        if touchable:
-            if is_engine:
-                self.initialized.append(node.fqn)
-            # The same objects on every path to it.
-            rules = self._own_rules.get(id(module)) or own_rules(module, node.fqn)
-        if not rules and protocol == above.protocol:
-            return above
+            return above._replace(closed=True)
+        if is_engine and touchable:
+            self.initialized.append(node.fqn)
+        # The same objects on every path to it.
+        rules = (self._own_rules.get(id(module)) or own_rules(module, node.fqn)) if touchable else ()
+        if not rules:
+            return above._replace(protocol=protocol)
         self._own_rules[id(module)] = rules
-        own = self._bind(rules, node, self.passed + node.depth, passed=False) if rules else ()
-        return Subtree(above.matches + own, protocol=protocol)
+        own = self._bind(rules, node, self.passed + node.depth, passed=False)
+        return above._replace(matches=above.matches + own, protocol=protocol)
+
+    def _select(self, matches: tuple[Match, ...], node: Node) -> Selection:
+        """The rules that select a module: one object for all modules that the same rules select."""
+        key = matches, type(node.module)
+        selected = self._by_class.get(key)
+        if selected is None:
+            selected = self._by_class[key] = tuple([match for match in matches if match.selects_class(key[1])])
+        if any(match.targets is not None or match.rule.name for match in selected):
+            selected = tuple([match for match in selected if match.selects_node(node)])
+        found = self._selections.get(selected)
+        if found is None:
+            found = self._selections[selected] = Selection(selected)
+        return found
 
     def _runs_own(self, module: nn.Module, protocol: bool) -> bool:
         """Whether to call a module's own `init_weights`; `protocol`: OpenMMLab's `BaseModule` would call it."""
@@ -186,12 +209,13 @@ class Planner:
             if record is not None and record.weight is not None:
                 # It follows the weight that is computed from it, unless a rule asks for it by name.
                 if name in named:
-                    self._add(site, name, self.records.named(node, name, param, record), named=True)
+                    self._add(site, name, self.records.get_or_add(node, name, param, record), named=True)
             elif not isinstance(module, CONTAINERS):
                 self._add(site, name, self.records.param(node, name, param))
             else:
-                # The list is a part of the module that has it: `scales.0`, with a list `scales`.
-                outer = self._owner(site)
+                # The list is a part of the module that has it, if any: `scales.0`, with a list `scales`.
+                around = (above for above in reversed(self._sites) if not isinstance(above.node.module, CONTAINERS))
+                outer = next(around, site)
                 path = joined(relative_name(node.fqn, outer.node.fqn), name)
                 record = self.records.param(outer.node, path, param)
                 self._add(outer, path, record)
@@ -199,12 +223,7 @@ class Planner:
                     self._add(site, name, record)
         for name, buffer in module._buffers.items() if named else ():
             if buffer is not None and name in named:
-                self._add(site, name, self.records.named(node, name, buffer), named=True)
-
-    def _owner(self, site: Site) -> Site:
-        """The module that has a list of parameters; a list that is the model is its own."""
-        around = (above for above in reversed(self._sites) if not isinstance(above.node.module, CONTAINERS))
-        return next(around, site)
+                self._add(site, name, self.records.get_or_add(node, name, buffer), named=True)
 
     def _add(self, site: Site, name: str, record: Record, *, named: bool = False) -> None:
         """Add the rules that select a module to one of its tensors."""
@@ -215,6 +234,6 @@ class Planner:
         module = site.node.module
         if name == "weight" and isinstance(module, EMBEDDINGS) and isinstance(module.padding_idx, int):
             record.pad(module._parameters.get(name), module.padding_idx)
-        if site.subtree.own is not None:
-            record.own = site.subtree.own
+        if site.own is not None:
+            record.own = site.own
         record.kept = self.surroundings.why_kept(record.owner, record.tensors) or record.kept

@@ -60,8 +60,10 @@ class Report(ByName[ReportEntry]):
     @property
     def outcomes(self) -> Counter[str]:
         """How many parameters had each kind of outcome: where data came from, or what is copied, makes no kind."""
-        outcomes = [entry.outcome for entry in self.entries.values()]
-        return Counter("copied" if each.startswith(COPY_OF) else each.partition(" (")[0] for each in outcomes)
+        counts: Counter[str] = Counter()
+        for entry in self.entries.values():
+            counts["copied" if entry.outcome.startswith(COPY_OF) else entry.outcome.partition(" (")[0]] += 1
+        return counts
 
     @property
     def caption(self) -> str:

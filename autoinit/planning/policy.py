@@ -17,26 +17,15 @@ from ..sampling import VERSION
 from .entries import COPY_OF, Entry
 
 Unmatched = Literal["auto", "error", "warn", "ignore"]
-"""What happens to a rule that selects nothing.
-
-"auto": an error if it is certainly a mistake (a `layer` that no class has, a `name`, `params` or override target that
-the model lacks) in a config that the user passed; a warning if the class exists but this model has none, or if the
-config is a module's own.
-"""
+"""What happens to a rule that selects nothing. "auto": an error if it is certainly a mistake (a `layer` that no class
+has, a `name`, `params` or override target that the model lacks) in a config that the user passed, else a warning."""
 
 Fan = Literal["auto", "layer", "torch"]
-"""How fans are read where a rule has no `fan`.
-
-"auto": as torch does for the schemes of OpenMMLab, by the layer's convention for all others; "layer", "torch": that,
-for every scheme.
-"""
+"""How fans are read where a rule has no `fan`. "auto": "torch" for OpenMMLab's initializers, "layer" for others."""
 
 OwnInitMode = Literal["auto", "run", "skip"]
-"""Whether to call the `init_weights()` of modules that have one of their own.
-
-"auto": in a block, unless it was called during construction; for an existing model, where OpenMMLab's protocol does;
-"run": also if it was called before; "skip": never.
-"""
+"""Whether to call modules' own `init_weights()`. "auto": in a block, unless it was called during construction; for an
+existing model, where OpenMMLab's protocol does. "run": also if it was called before. "skip": never."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +34,6 @@ class Policy:
 
     Raises:
         ConfigError, ConfigTypeError: A value is unknown.
-
-    Example:
-        >>> Policy(unmatched="loud")
-        Traceback (most recent call last):
-          ...
-        autoinit.errors.ConfigError: unmatched='loud' is unknown. Known: auto, error, warn, ignore.
     """
 
     unmatched: Unmatched = "auto"
@@ -146,13 +129,5 @@ class Surroundings:
 
 
 def may_overwrite(kept: str) -> bool:
-    """Whether `overwrite=True` fills a parameter that is kept for this reason.
-
-    Example:
-        >>> (
-        ...     may_overwrite("data (torch.load, train.py:88)"),
-        ...     may_overwrite("built outside the block"),
-        ... )
-        (True, False)
-    """
+    """Whether `overwrite=True` fills a parameter that is kept for this reason."""
     return kept.startswith(("data", COPY_OF))

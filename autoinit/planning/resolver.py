@@ -15,22 +15,17 @@ from ..initializers import Initializer, Resolved, resolve
 from ..layers import class_name
 from ..parametrized import Effective
 from ..rules import Rule
-from .candidates import Candidate
 from .entries import Deferred
+from .matches import Candidate
 from .policy import Fan
-from .records import Padding, Record
+from .records import Record
 from .tree import joined
 
 NOTHING = Resolved(fill=None)
 
 
 class Resolver:
-    """Resolves each initializer once for tensors that are alike.
-
-    Args:
-        fan: How fans are read where a rule does not say.
-        modules: Modules of the model, by FQN.
-    """
+    """Resolves each initializer once for tensors that are alike; `fan` says how fans are read where a rule does not."""
 
     def __init__(self, fan: Fan, modules: Mapping[str, nn.Module]) -> None:
         self._fan = fan
@@ -55,8 +50,8 @@ class Resolver:
             found = self._found.get(key)
             if found is None:
                 found = self._found[key] = resolve(candidate.initializer, shape, dtype, layout)
-            if record.padding is not None and candidate.rule.padding == "keep":
-                found = _padded(found, record.padding, shape)
+            if record.padding and candidate.rule.padding == "keep":
+                found = _padded(found, record, shape[record.padding_axis])
             if record.weight is not None:
                 _check_weight(found, record.weight, record.stored)
             elif not isinstance(found.fill, Constant | None) and is_expanded(record.param):
@@ -90,11 +85,7 @@ class Resolver:
         )
 
     def _layout_of(self, record: Record) -> Layout | None:
-        """How a module around a tensor, the outermost first, or its own layer reads its axes, under any of its names.
-
-        Raises:
-            ShapeError: A convention failed.
-        """
+        """How a module around a tensor, the outermost first, or its own layer reads its axes, under any of its names."""
         for fqn in (record.fqn, *record.aliases):
             outer, path = "", fqn
             while "." in path:
@@ -109,13 +100,12 @@ class Resolver:
         return own_layout(record.owner, record.name)
 
 
-def _padded(found: Resolved, padding: Padding, shape: Sequence[int]) -> Resolved:
+def _padded(found: Resolved, record: Record, size: int) -> Resolved:
     """What a tensor gets if the rows that embeddings use for padding stay zero."""
-    fill, size = found.fill, shape[padding.axis]
-    rows = tuple(sorted({row % size for row in padding.rows if -size <= row < size}))
+    fill, rows = found.fill, tuple(sorted({row % size for row in record.padding if -size <= row < size}))
     if not rows or fill is None or (isinstance(fill, Constant) and fill.value == 0):
         return found
-    return replace(found, fill=Padded(fill, rows, size, padding.axis))
+    return replace(found, fill=Padded(fill, rows, size, record.padding_axis))
 
 
 def _check_weight(found: Resolved, weight: Effective, stored: Sequence[str]) -> None:
@@ -138,6 +128,6 @@ def is_expanded(tensor: torch.Tensor) -> bool:
         >>> is_expanded(torch.zeros(1).expand(3)), is_expanded(torch.zeros(3, 1))
         (True, False)
     """
-    if tensor.layout != torch.strided:
+    if tensor.layout != torch.strided or 0 not in tensor.stride():
         return False
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))

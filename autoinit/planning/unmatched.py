@@ -20,14 +20,7 @@ SHOWN = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Tally:
-    """What the rules of one plan matched; it holds classes and names, no modules.
-
-    Args:
-        model: Class name of the root.
-        matches: The rules and overrides.
-        classes: How often each class occurs.
-        param_names: How often each name of a parameter occurs.
-    """
+    """What the rules of one plan matched, and how often each class and name of a parameter occurs; no modules."""
 
     model: str
     matches: Sequence[Match]
