@@ -180,7 +180,7 @@ def _belongs_to(each: RecordedTensor, modules: set[int]) -> bool:
 
 
 def warn_of_unwritten(decided: Iterable[Plan | Report]) -> None:
-    """Warn of parameters that nothing wrote to and no rule covers, once an `init_weights` that may write them has run."""
+    """Warn of parameters that nothing wrote to and no rule covers, after any `init_weights` of their module."""
     names = []
     for entries in decided:
         for fqn, entry in entries.items():

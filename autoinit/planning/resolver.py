@@ -85,7 +85,7 @@ class Resolver:
         )
 
     def _layout_of(self, record: Record) -> Layout | None:
-        """How a module around a tensor, the outermost first, or its own layer reads its axes, under any of its names."""
+        """How a module around a tensor, the outermost first, or its own layer reads its axes, by any of its names."""
         for fqn in (record.fqn, *record.aliases):
             outer, path = "", fqn
             while "." in path:
