@@ -12,7 +12,7 @@ import pytest
 
 TESTS = {
     "planning": (
-        *("planning", "coverage", "own_initialization", "tensors", "lazy", "fused", "messages", "parametrized"),
+        *("matches", "plans", "unmatched", "own", "tensors", "lazy", "fused", "messages", "parametrized"),
         *("applying", "block", "initializers", "compat_mmengine", "contracts"),
         *("checkpoints_fits", "checkpoints_kept", "checkpoints_loading"),
     ),
@@ -21,7 +21,7 @@ TESTS = {
     "sampling": ("sampling", "fills", "sharded", "applying"),
     "interception": (
         *("hook", "block", "built", "loaded", "deferral", "deferral_faults", "deferral_rules"),
-        *("applying", "own_initialization", "parametrized", "patches", "lazy", "contracts", "interceptor_machine"),
+        *("applying", "own", "parametrized", "patches", "lazy", "contracts", "interceptor_machine"),
         *("field_notes", "checkpoints_kept"),
     ),
     "verification": ("verification", "verification_statistics", "assertions"),
