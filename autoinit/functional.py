@@ -12,10 +12,10 @@ from .applying import Application, check_agreement, make_plan, targets_of
 from .errors import ConfigTypeError
 from .initializers import Caffe2Xavier, Constant, Initializer, Kaiming, Normal, TruncNormal, Uniform, Xavier
 from .modes import without_modes
-from .planning import Planner, Surroundings
+from .planning import PlanContext, Planner
 from .rules import Rule
 
-SURROUNDINGS = Surroundings(rules_only=True, shallow=True)
+SURROUNDINGS = PlanContext(rules_only=True, shallow=True)
 
 
 def constant_init(module: nn.Module, val: float, bias: float = 0) -> None:

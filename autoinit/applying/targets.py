@@ -12,7 +12,7 @@ from .._torch import is_fake
 from ..errors import MatchError, StateError, nearest
 from ..layers import is_lazy
 from ..parametrized import Effective
-from ..planning import Entry, Plan, Planner, Surroundings
+from ..planning import Entry, Plan, PlanContext, Planner
 from .flat_parameters import check_flat_targets
 from .sharding import is_sharded, local_of, unknown_layout
 
@@ -60,7 +60,7 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
             are here is unknown.
     """
     check_flat_targets(plan, module)
-    planner = Planner(module, [], Surroundings(rules_only=True))
+    planner = Planner(module, [], PlanContext(rules_only=True))
     planner.collect()
     found = _targets(planner)
     named = _named_tensors(plan, found)

@@ -20,13 +20,13 @@ from ..planning import (
     FILLED,
     OWN,
     Plan,
+    PlanContext,
     Planner,
     RecordedTensor,
     Report,
-    Surroundings,
     check_coverage,
     recorded_tensors,
-    tally,
+    rule_matches,
     warn_of_conflicts,
     warn_of_stale,
     warn_of_unwritten,
@@ -81,7 +81,7 @@ class Batch:
         run, planners = self._run, self._planners
         tensors = recorded_tensors(planners, run.content) if self._surroundings.content is not None else []
         plans = [make_plan(planner) for planner in planners]
-        run.tallies += map(tally, planners)
+        run.tallies += map(rule_matches, planners)
         if self._ends:
             run.check_rules()
         check_coverage(plans, run.policy)
@@ -102,7 +102,7 @@ class Batch:
         return report
 
 
-def surroundings_of(run: Run, taken: set[int]) -> Surroundings:
+def surroundings_of(run: Run, taken: set[int]) -> PlanContext:
     """What planning has to respect in a block.
 
     Args:
@@ -110,15 +110,15 @@ def surroundings_of(run: Run, taken: set[int]) -> Surroundings:
         taken: Ids of the tensors that belong to an earlier root; whoever plans adds to it.
     """
     built = run.built
-    return Surroundings(
+    return PlanContext(
         built={id(module) for module in built},
         final=built.final,
         content=run.content if run.deferral.watch is not None else None,
         taken=taken,
-        settled=run.filled_within(),
-        carried_out=built.carried_out,
+        filled_within=run.filled_within(),
+        applied_within=built.carried_out,
         called=built.called,
-        asked=any(each.rules for each in run.outwards()),
+        has_rules=any(each.rules for each in run.outwards()),
         policy=run.policy,
     )
 

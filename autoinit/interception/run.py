@@ -21,16 +21,16 @@ from ..planning import (
     OWN,
     Entry,
     Plan,
+    PlanContext,
     Planner,
     Policy,
     Report,
     ReportEntry,
-    Surroundings,
-    Tally,
+    RuleMatches,
     can_reach,
     check_unmatched,
     planned,
-    tally,
+    rule_matches,
     walk,
 )
 from ..rules import Rule
@@ -54,7 +54,7 @@ class Run(Extent):
         self.outer = outer
         self.built = BuiltModules()
         self.deferral: Deferral = Deferral(defer, bool(rules), outer.deferral if outer else None, self.is_here)
-        self.tallies: list[Tally] = []
+        self.tallies: list[RuleMatches] = []
         self.given_seed = self.seed = seed
         self._reports: dict[int, Report | Callable[[], Report]] = {}
         self._filled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
@@ -162,9 +162,9 @@ class Run(Extent):
     def _leave(self, roots: Sequence[nn.Module], numbers: Mapping[int, int]) -> None:
         """Leave models alone that no rule can reach; who wants their reports has them made then."""
         if roots:
-            planner = Planner(roots[0], [self.rules], Surroundings())
+            planner = Planner(roots[0], [self.rules], PlanContext())
             planner.classes.update(map(type, self.built))
-            self.tallies.append(tally(planner))
+            self.tallies.append(rule_matches(planner))
         for root in roots:
             number = numbers[id(root)]
             self._reports[number] = partial(_report_untouched, weakref.ref(root), type(root).__name__, number)
@@ -245,6 +245,6 @@ def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> 
 
 def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> Report:
     module = root()
-    plan = planned(Planner(module, [], Surroundings())) if module is not None else {}
+    plan = planned(Planner(module, [], PlanContext())) if module is not None else {}
     entries = {fqn: ReportEntry.of(entry, KEPT) for fqn, entry in plan.items()}
     return Report(model=model, entries=entries, root=number)

@@ -35,8 +35,8 @@ from .plans import Plan as Plan
 from .plans import Report as Report
 from .policy import Fan as Fan
 from .policy import OwnInitMode as OwnInitMode
+from .policy import PlanContext as PlanContext
 from .policy import Policy as Policy
-from .policy import Surroundings as Surroundings
 from .policy import Unmatched as Unmatched
 from .steps import Load as Load
 from .steps import ModuleCall as ModuleCall
@@ -47,7 +47,7 @@ from .tree import Node as Node
 from .tree import joined as joined
 from .tree import unwrapped as unwrapped
 from .tree import walk as walk
-from .unmatched import Tally as Tally
+from .unmatched import RuleMatches as RuleMatches
 from .unmatched import check_coverage as check_coverage
 from .unmatched import check_unmatched as check_unmatched
-from .unmatched import tally as tally
+from .unmatched import rule_matches as rule_matches

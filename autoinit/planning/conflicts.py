@@ -28,7 +28,7 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
     kept: dict[int, tuple[Rule, list[str], str]] = {}
     others: set[int] = set()
     for planner in planners:
-        about = planner.surroundings
+        context = planner.context
         for record in planner.records:
             ranked = record.ranked()
             if not ranked:
@@ -39,12 +39,12 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
             if record.alias_candidates and record.kept is None:
                 _warn_of_tie(planner, record, winner, warned)
             may_lose = record.own is not None and record.kept is None and winner.rank.level < OWN
-            if may_lose and abs(winner.rank.config) < planner.passed and about.policy.own_init != "run":
+            if may_lose and abs(winner.rank.config) < planner.passed and context.policy.own_init != "run":
                 fqns, origins = own.setdefault(str(record.own), ([], []))
                 fqns.append(record.fqn)
                 origins.append(winner.rule.origin)
             # Kept, if only `overwrite=True` on the winner is missing.
-            why = record.kept if id(record.param) not in about.settled and not winner.rule.overwrite else None
+            why = record.kept if id(record.param) not in context.filled_within and not winner.rule.overwrite else None
             for rank, rule, _ in ranked:
                 if why is None or not may_overwrite(why):
                     others.add(id(rule))

@@ -71,7 +71,7 @@ def recorded_tensors(planners: Sequence[Planner], content: Callable[[Tensor], Co
                     )
                     found.append(each)
                     # Unless it is kept for a reason of its own: its layer was built elsewhere, or was called before.
-                    if planner.surroundings.may_touch(module) if record is None else record.kept is None:
+                    if planner.context.may_touch(module) if record is None else record.kept is None:
                         groups[id(held.original)].append(each)
     for group in groups.values():
         if len(group) > 1:

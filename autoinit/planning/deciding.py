@@ -39,20 +39,20 @@ def planned(planner: Planner, executor: Executor | None = None) -> Plan:
         entries=entries,
         steps=tuple(sorted(steps, key=lambda step: step.rank)),
         initialized=tuple(planner.initialized),
-        version=planner.surroundings.policy.version,
+        version=planner.context.policy.version,
         executor=executor,
     )
 
 
 def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[Rule, ...]]) -> Entry:
     """What one tensor gets; `lost` keeps one tuple of losers for all records with the same candidates."""
-    about, candidates, kept = planner.surroundings, record.ranked(), record.kept
+    context, candidates, kept = planner.context, record.ranked(), record.kept
     best = candidates[-1] if candidates else None
-    if best is None and kept is None and about.is_unwritten(record.tensors):
+    if best is None and kept is None and context.is_unwritten(record.tensors):
         kept = NEVER_WRITTEN
     elif best is not None and kept is not None and best.rule.overwrite and may_overwrite(kept):
         kept = None
-    inner = about.settled.get(id(record.param))
+    inner = context.filled_within.get(id(record.param))
     if inner is not None:
         return _entry_after_inner(planner, record, inner, candidates)
     if best is not None and kept is None and record.within is not None:
@@ -131,15 +131,15 @@ def _sparing(planner: Planner, load: Load, entries: Mapping[str, Entry]) -> Load
 
 
 def _stays(planner: Planner, module: nn.Module, tensor: Tensor, load: Load, entries: Mapping[str, Entry]) -> bool:
-    records, about = planner.records, planner.surroundings
+    records, context = planner.records, planner.context
     record = records.of(tensor)
     if record is not None:
         return entries[record.fqn].kept is not None
-    if about.why_kept(module, [tensor]) is None:
+    if context.why_kept(module, [tensor]) is None:
         return False
     # A buffer. If a checkpoint of an inner block has loaded it, it follows the parameters beside it (P4).
     beside = [records.of(param) for param in module._parameters.values() if param is not None]
     return not any(
-        record is not None and id(record.param) in about.settled and entries[record.fqn].rule is load.rule
+        record is not None and id(record.param) in context.filled_within and entries[record.fqn].rule is load.rule
         for record in beside
     )

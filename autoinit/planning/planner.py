@@ -14,7 +14,7 @@ from ..rules import Rule
 from .loads import plan_load
 from .matches import OWN, Candidate, Match, Rank, Selection, bind
 from .own import has_own_init_weights, has_protocol, is_initialized, own_rules
-from .policy import Surroundings
+from .policy import PlanContext
 from .records import Record, Records
 from .resolver import Resolver
 from .steps import ModuleCall, OwnInit, Step
@@ -50,7 +50,7 @@ class Planner:
     Args:
         root: The model, on any device, meta included.
         configs: The rules of each config that was passed, outermost first.
-        surroundings: What else to respect.
+        context: What else to respect.
 
     Attributes:
         matches: The rules and overrides of all configs.
@@ -61,13 +61,13 @@ class Planner:
         passed: How many configs were passed: they come first, and those of modules follow.
     """
 
-    def __init__(self, root: nn.Module, configs: Sequence[tuple[Rule, ...]], surroundings: Surroundings) -> None:
+    def __init__(self, root: nn.Module, configs: Sequence[tuple[Rule, ...]], context: PlanContext) -> None:
         self.root = root
-        self.surroundings = surroundings
+        self.context = context
         self.matches: list[Match] = []
         self.records = Records()
         self.modules: dict[str, nn.Module] = {}
-        self.resolver = Resolver(surroundings.policy.fan, self.modules)
+        self.resolver = Resolver(context.policy.fan, self.modules)
         self.steps: list[Step] = []
         self.initialized: list[str] = []
         self.classes: Counter[type] = Counter()
@@ -83,7 +83,7 @@ class Planner:
         top: tuple[Match, ...] = ()
         for depth, rules in enumerate(configs):
             top += self._bind(rules, Node("", root, 0), depth, passed=True)
-        self._top = Site(Node("", root, 0), top, Selection(()), closed=surroundings.rules_only)
+        self._top = Site(Node("", root, 0), top, Selection(()), closed=context.rules_only)
 
     def collect(self) -> None:
         """Walk the model, if that was not done yet, then read what checkpoints have for it.
@@ -104,7 +104,7 @@ class Planner:
             site = site._replace(node=node, selection=self._select(site.matches, node))
             self._sites.append(site)
             self._visit(site)
-            if self.surroundings.shallow:
+            if self.context.shallow:
                 break
         for match, nodes in self._loads:
             self._load(match, nodes)
@@ -145,14 +145,14 @@ class Planner:
 
     def _enter(self, node: Node, above: Site) -> Site:
         """The site above a module, changed to the configs that apply to it and below it."""
-        module, about = node.module, self.surroundings
-        if above.closed or id(module) in about.carried_out:
+        module, context = node.module, self.context
+        if above.closed or id(module) in context.applied_within:
             return above
-        touchable = about.may_touch(module)
+        touchable = context.may_touch(module)
         is_engine = has_protocol(module)
         protocol = above.protocol or is_engine
         if touchable and self._runs_own(module, protocol):
-            if not (about.asked or about.policy.own_init == "run" or above.matches or is_engine):
+            if not (context.has_rules or context.policy.own_init == "run" or above.matches or is_engine):
                 # Its init_weights is left to the code that builds the model.
                 return above._replace(matches=(), closed=True)
             step = OwnInit(fqn=node.fqn, model=type(module).__name__, rank=Rank(OWN, len(self.steps), 0, 0))
@@ -187,14 +187,14 @@ class Planner:
 
     def _runs_own(self, module: nn.Module, protocol: bool) -> bool:
         """Whether to call a module's own `init_weights`; `protocol`: OpenMMLab's `BaseModule` would call it."""
-        about = self.surroundings
-        if about.policy.own_init == "skip" or id(module) in about.running:
+        context = self.context
+        if context.policy.own_init == "skip" or id(module) in context.running:
             return False
         if not has_own_init_weights(module) or is_initialized(module):
             return False
-        if about.policy.own_init == "run":
+        if context.policy.own_init == "run":
             return True
-        return protocol if about.called is None else id(module) not in about.called
+        return protocol if context.called is None else id(module) not in context.called
 
     def _visit(self, site: Site) -> None:
         """Add the tensors of a module."""
@@ -236,4 +236,4 @@ class Planner:
             record.pad(module._parameters.get(name), module.padding_idx)
         if site.own is not None:
             record.own = site.own
-        record.kept = self.surroundings.why_kept(record.owner, record.tensors) or record.kept
+        record.kept = self.context.why_kept(record.owner, record.tensors) or record.kept

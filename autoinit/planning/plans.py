@@ -137,7 +137,7 @@ class Plan(ByName[Entry]):
     @property
     def runs_loading_code(self) -> bool:
         """Whether code of the model loads a checkpoint."""
-        return any(load.coded for load in self.loads)
+        return any(isinstance(step, Load) and step.coded for step in self.steps)
 
     def apply(self, module: nn.Module, *, seed: int | None = None, prefix: str = "") -> Report:
         """Apply the plan to a model with the same parameters: this one, or one that was built elsewhere.

@@ -68,7 +68,7 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class PlanContext:
     """What planning respects besides rules.
 
     Args:
@@ -76,10 +76,10 @@ class Surroundings:
         final: Ids of the modules whose values must not change any more.
         content: What the construction record knows of a tensor; None if nothing was recorded.
         taken: Ids of the parameters that also belong to an earlier root of the block.
-        settled: By id, the entries of parameters that an inner block has filled already.
-        carried_out: Ids of the modules whose own rules and `init_weights` an inner block has carried out.
+        filled_within: By id, the entries of parameters that an inner block has filled already.
+        applied_within: Ids of the modules whose own rules and `init_weights` an inner block has applied.
         called: Ids of the modules whose `init_weights` has run in the block; None for a model that exists already.
-        asked: Whether this block or one around it has rules; without rules no module's `init_weights` is called.
+        has_rules: Whether this block or one around it has rules; without rules no module's `init_weights` is called.
         running: Ids of the modules whose `init_weights` is running right now.
         rules_only: Whether modules' own `init_cfg` and `init_weights` are ignored.
         shallow: Whether only the root is planned, and not the modules inside it.
@@ -90,10 +90,10 @@ class Surroundings:
     final: Container[int] = ()
     content: Callable[[Tensor], Content | None] | None = None
     taken: Set[int] = frozenset()
-    settled: Mapping[int, Entry] = field(default_factory=dict)
-    carried_out: Container[int] = ()
+    filled_within: Mapping[int, Entry] = field(default_factory=dict)
+    applied_within: Container[int] = ()
     called: Container[int] | None = None
-    asked: bool = True
+    has_rules: bool = True
     running: Container[int] = ()
     rules_only: bool = False
     shallow: bool = False

@@ -19,7 +19,7 @@ SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tally:
+class RuleMatches:
     """What the rules of one plan matched, and how often each class and name of a parameter occurs; no modules."""
 
     model: str
@@ -28,12 +28,12 @@ class Tally:
     param_names: Counter[str]
 
 
-def tally(planner: Planner) -> Tally:
+def rule_matches(planner: Planner) -> RuleMatches:
     """What the rules of a plan matched."""
     for match in planner.matches:
         if match.rule.name and not match.rank.override and not match.has_params:
             match.hint = _hint(match, planner)
-    return Tally(
+    return RuleMatches(
         model=class_name(planner.root),
         matches=planner.matches,
         classes=planner.classes,
@@ -50,19 +50,19 @@ def _hint(match: Match, planner: Planner) -> str:
     return found or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
 
 
-def check_unmatched(tallies: Sequence[Tally], unmatched: Unmatched) -> None:
+def check_unmatched(plans: Sequence[RuleMatches], unmatched: Unmatched) -> None:
     """Raise or warn of each rule that matches nothing in any of several plans.
 
     Raises:
         MatchError: A rule can match nothing, unless the policy is milder.
     """
-    if unmatched == "ignore" or not tallies:
+    if unmatched == "ignore" or not plans:
         return
-    models = " or ".join(dict.fromkeys([each.model for each in tallies]))
+    models = " or ".join(dict.fromkeys([each.model for each in plans]))
     classes: Counter[type] = Counter()
     names: Counter[str] = Counter()
     groups: dict[int, list[Match]] = {}
-    for each in tallies:
+    for each in plans:
         classes.update(each.classes)
         names.update(each.param_names)
         for match in each.matches:

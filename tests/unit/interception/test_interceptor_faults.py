@@ -15,7 +15,7 @@ from autoinit.construction import ConstructionRecord, Content, current_watches
 from autoinit.construction.postponed import Postponed
 from autoinit.construction.postponed_fill import Fill
 from autoinit.interception import batch, block, built, context, copying, deferring, first_uses, run
-from autoinit.planning import Surroundings
+from autoinit.planning import PlanContext
 from tests.unit.interception.interceptor_machine import Interceptor
 
 pytestmark = [
@@ -47,7 +47,7 @@ def may_be_replaced(self: run.Run, tensor: Any) -> Content | None:
     return self._as_initialization(content) if content is not None and content.reason == "initialized" else content
 
 
-def knows_no_others(each: run.Run, taken: set[int]) -> Surroundings:
+def knows_no_others(each: run.Run, taken: set[int]) -> PlanContext:
     return replace(SURROUNDINGS(each, taken), built=None)
 
 
