@@ -13,7 +13,6 @@ from .entries import LOADED as LOADED
 from .entries import NEVER_WRITTEN as NEVER_WRITTEN
 from .entries import OWN as OWN
 from .entries import PENDING as PENDING
-from .entries import Deferred as Deferred
 from .entries import Entry as Entry
 from .entries import ReportEntry as ReportEntry
 from .loads import COUNTER as COUNTER
@@ -30,7 +29,6 @@ from .own import is_initialized as is_initialized
 from .own import own_arguments as own_arguments
 from .planner import CONTAINERS as CONTAINERS
 from .planner import Planner as Planner
-from .plans import Executor as Executor
 from .plans import Plan as Plan
 from .plans import Report as Report
 from .policy import Fan as Fan

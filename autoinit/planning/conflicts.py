@@ -83,11 +83,11 @@ def _warn_of_tie(planner: Planner, record: Record, winner: Candidate, warned: se
     if record.candidates:
         by_name[record.fqn] = list(record.candidates)
     for name, candidates in by_name.items():
-        rule = max(candidates, key=rank_of).rule
-        pair = (rule.origin, winner.rule.origin)
-        if rule is winner.rule or loads_rule(winner.rule) or pair in warned:
+        best = max(candidates, key=rank_of)
+        pair = (best.rule.origin, winner.rule.origin)
+        if best.rule is winner.rule or loads_rule(winner.rule) or pair in warned:
             continue
-        given, gets = _fill(planner, max(candidates, key=rank_of), record), _fill(planner, winner, record)
+        given, gets = _fill(planner, best, record), _fill(planner, winner, record)
         if given != gets:
             warned.add(pair)
             names = " and ".join(dict.fromkeys([record.fqn, *record.aliases]))

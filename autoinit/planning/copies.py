@@ -23,7 +23,7 @@ SERIES = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 """Containers whose children are layers of their own, even if they were copied from one."""
 
 
-@dataclass(eq=False, kw_only=True)
+@dataclass(eq=False)
 class RecordedTensor:
     """A parameter or buffer that something was written to in the block.
 
@@ -61,14 +61,7 @@ def recorded_tensors(planners: Sequence[Planner], content: Callable[[Tensor], Co
                 held = content(tensor)
                 if held is not None:
                     record = planner.records.of(tensor)
-                    each = RecordedTensor(
-                        fqn=joined(path, name),
-                        planner=planner,
-                        module=module,
-                        tensor=tensor,
-                        content=held,
-                        record=record,
-                    )
+                    each = RecordedTensor(joined(path, name), planner, module, tensor, held, record)
                     found.append(each)
                     # Unless it is kept for a reason of its own: its layer was built elsewhere, or was called before.
                     if planner.context.may_touch(module) if record is None else record.kept is None:
@@ -173,10 +166,10 @@ def warn_of_stale(tensors: Sequence[RecordedTensor], plans: Sequence[tuple[Plann
 def _belongs_to(each: RecordedTensor, modules: set[int]) -> bool:
     """Whether a tensor is stored for a parametrized weight of one of these modules, which is set as a whole."""
     parts = each.fqn.split(".")
-    owner = parts[: parts.index("parametrizations")] if "parametrizations" in parts else None
-    return id(each.module) in modules or (
-        owner is not None and id(each.planner.modules.get(".".join(owner))) in modules
-    )
+    owner = each.module
+    if "parametrizations" in parts:
+        owner = each.planner.modules.get(".".join(parts[: parts.index("parametrizations")]), owner)
+    return id(each.module) in modules or id(owner) in modules
 
 
 def warn_of_unwritten(decided: Iterable[Plan | Report]) -> None:
@@ -184,9 +177,11 @@ def warn_of_unwritten(decided: Iterable[Plan | Report]) -> None:
     names = []
     for entries in decided:
         for fqn, entry in entries.items():
-            is_done = isinstance(entry, ReportEntry)
-            unwritten = entry.outcome if isinstance(entry, ReportEntry) else entry.kept
-            if unwritten == NEVER_WRITTEN and (entry.own is not None) == is_done:
+            if isinstance(entry, ReportEntry):
+                is_unwritten = entry.outcome == NEVER_WRITTEN and entry.own is not None
+            else:
+                is_unwritten = entry.kept == NEVER_WRITTEN and entry.own is None
+            if is_unwritten:
                 names.append(fqn)
     if names:
         warn(

@@ -67,6 +67,8 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
         key = (*map(id, candidates), winner is None)
         beat = lost[key] = lost.get(key) or _rules_of(candidates, winner.rule if winner is not None else None)
     load = record.load if kept is None else None
+    if load is not None and winner is not None and winner.rank >= load.rank:
+        load = None
     return Entry(
         fqn=record.fqn,
         shape=shape,
@@ -81,8 +83,7 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
         through=record.weight.through if record.weight is not None else "",
         stored=record.stored,
         own=record.own,
-        # Unless a later rule wins.
-        loader=load.rule if load is not None and (winner is None or winner.rank < load.rank) else None,
+        loader=load.rule if load is not None else None,
         deferred=planner.resolver.defer(winner, record) if winner is not None and shape is None else None,
         rank=winner.rank if winner is not None else NO_RANK,
     )
@@ -106,8 +107,7 @@ def _entry_after_inner(planner: Planner, record: Record, inner: Entry, candidate
 
 def _rules_of(candidates: Sequence[Candidate], winner: Rule | None = None) -> tuple[Rule, ...]:
     # By identity: two equal rules at two places are two rules. A tied weight may meet one rule twice.
-    rules = [candidate.rule for candidate in candidates]
-    return tuple({id(rule): rule for rule in rules if rule is not winner}.values())
+    return tuple({id(each.rule): each.rule for each in candidates if each.rule is not winner}.values())
 
 
 def _sparing(planner: Planner, load: Load, entries: Mapping[str, Entry]) -> Load:

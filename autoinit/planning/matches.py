@@ -184,14 +184,7 @@ def loads_rule(rule: Rule) -> bool:
 
 
 def can_reach(rules: Sequence[Rule], modules: Iterable[nn.Module]) -> bool:
-    """False only if no rule can select any of the modules, and none of them has rules or an initialization of its own.
-
-    Example:
-        >>> from torch import nn
-        >>> from autoinit.config import parse_config
-        >>> can_reach(parse_config(dict(type="Normal", layer="Conv2d")), [nn.Linear(1, 1)])
-        False
-    """
+    """Whether a rule may select one of the modules, or a module has rules or an initialization of its own."""
     classes: set[type] = set()
     for module in modules:
         if "init_cfg" in module.__dict__ or hasattr(type(module), "init_weights") or hasattr(type(module), "init_cfg"):

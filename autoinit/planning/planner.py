@@ -28,7 +28,6 @@ class Site(NamedTuple):
     """One path to one module, and the configs that apply there.
 
     Args:
-        node: The path and the module.
         matches: The rules that fill parameters here and below.
         selection: Those of them that select the module.
         closed: Whether modules below do not add rules of their own: an `init_weights` above is responsible for them.

@@ -55,8 +55,6 @@ class Report(ByName[ReportEntry]):
     def __eq__(self, other: object) -> bool:
         return self.to_dict() == other.to_dict() if isinstance(other, Report) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
-
     @property
     def outcomes(self) -> Counter[str]:
         """How many parameters had each kind of outcome: where data came from, or what is copied, makes no kind."""
@@ -126,8 +124,6 @@ class Plan(ByName[Entry]):
         if not isinstance(other, Plan):
             return NotImplemented
         return (self.model, dict(self.entries), self.steps) == (other.model, dict(other.entries), other.steps)
-
-    __hash__ = None  # type: ignore[assignment]
 
     @property
     def loads(self) -> tuple[Load, ...]:

@@ -77,14 +77,14 @@ class Record:
 
     def pad(self, table: Tensor | None, row: int) -> None:
         """Add the `padding_idx` of an embedding whose weight is this tensor, or one of the same memory."""
-        self.padding_axis = 0
+        axis = 0
         if table is not None and table is not self.param and self.weight is None:
             axes = list(zip(self.param.shape, self.param.stride(), strict=True))
             rows = (table.shape[0], table.stride(0))
             if rows not in axes:
                 return  # The same memory in other pieces: no axis of this tensor has the rows of the table.
-            self.padding_axis = axes.index(rows)
-        self.padding = tuple(sorted({*self.padding, row}))
+            axis = axes.index(rows)
+        self.padding, self.padding_axis = tuple(sorted({*self.padding, row})), axis
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -105,7 +105,7 @@ class Records(list[Record]):
     def __init__(self) -> None:
         super().__init__()
         self.by_id: dict[int, Record] = {}
-        """By the id of each tensor of a record; minus the id for a rule that names a tensor stored for a weight."""
+        """By the id of each tensor of a record; by minus the id where a rule names a tensor stored for a weight."""
         self._by_address: dict[int, Record] = {}
 
     def of(self, tensor: Tensor) -> Record | None:

@@ -122,12 +122,7 @@ def _check_weight(found: Resolved, weight: Effective, stored: Sequence[str]) -> 
 
 
 def is_expanded(tensor: torch.Tensor) -> bool:
-    """Whether elements of a tensor share memory because an axis was expanded.
-
-    Example:
-        >>> is_expanded(torch.zeros(1).expand(3)), is_expanded(torch.zeros(3, 1))
-        (True, False)
-    """
+    """Whether elements of a tensor share memory because an axis was expanded."""
     if tensor.layout != torch.strided or 0 not in tensor.stride():
         return False
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))
