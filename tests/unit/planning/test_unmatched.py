@@ -71,11 +71,6 @@ def test_what_may_be_meant_is_a_warning(model: Callable[[], nn.Module], cfg: dic
         plan(model(), cfg, unmatched="error")
 
 
-def test_a_rule_that_selects_nothing_at_all() -> None:
-    with pytest.warns(AutoInitWarning, match="neither layer, name, params nor override"):
-        plan(Net(), constant(1))
-
-
 def test_configs_without_a_warning() -> None:
     kaiming = dict(type="Kaiming", layer="Conv2d", override=dict(name="head"))
     decided = plan(Net(), [constant(1, layer="Linear"), kaiming, constant(1, layer=["_InstanceNorm", "_BatchNorm"])])
