@@ -82,32 +82,6 @@ class Candidate(NamedTuple):
     initializer: Initializer | None
 
 
-class Selection:
-    """The rules that select some modules, in rising precedence within each config."""
-
-    def __init__(self, matches: tuple[Match, ...]) -> None:
-        self.matches = matches
-        self.named: set[str] = set()
-        """The parameters that rules ask for by name, not by a pattern or by default."""
-        self._candidates: dict[tuple[str, bool], tuple[Candidate, ...]] = {}
-        for match in matches:
-            match.has_modules = True
-            self.named.update(filter(is_plain, match.rule.params or ()))
-
-    def candidates(self, param: str, *, named: bool) -> tuple[Candidate, ...]:
-        """What the rules give to a parameter of that name; `named`: only those that ask for it by name."""
-        found = self._candidates.get((param, named))
-        if found is None:
-            found = ()
-            for match in self.matches:
-                scheme = match.rule.scheme_for(param)
-                if scheme is not None and (not named or match.rule.names(param)):
-                    match.has_params = True
-                    found += (Candidate(match.rank, match.rule, scheme),)
-            self._candidates[param, named] = found
-        return found
-
-
 def bind(
     rules: Iterable[Rule], node: Node, *, number: int, depth: int, passed: bool
 ) -> Iterator[tuple[Match, Sequence[Node]]]:

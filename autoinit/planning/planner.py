@@ -12,7 +12,7 @@ from ..initializers import Initializer, ModuleFunction
 from ..parametrized import effective_weights
 from ..rules import Rule
 from .loads import plan_load
-from .matches import OWN, Candidate, Match, Rank, Selection, bind
+from .matches import OWN, Candidate, Match, Rank, bind
 from .own import has_own_init_weights, has_protocol, is_initialized, own_rules
 from .policy import PlanContext
 from .records import Record, Records
@@ -29,7 +29,7 @@ class Site(NamedTuple):
 
     Args:
         matches: The rules that fill parameters here and below.
-        selection: Those of them that select the module.
+        selected: Those of them that select the module.
         closed: Whether modules below do not add rules of their own: an `init_weights` above is responsible for them.
         protocol: Whether the module or one above it derives from OpenMMLab's `BaseModule`, which calls `init_weights`.
         own: The call of a module's own `init_weights` that will run over everything here and below.
@@ -37,7 +37,7 @@ class Site(NamedTuple):
 
     node: Node
     matches: tuple[Match, ...]
-    selection: Selection
+    selected: tuple[Match, ...]
     closed: bool = False
     protocol: bool = False
     own: OwnInit | None = None
@@ -76,13 +76,13 @@ class Planner:
         self._loads: list[tuple[Match, Sequence[Node]]] = []
         self._sites: list[Site] = []
         self._by_class: dict[tuple[tuple[Match, ...], type], tuple[Match, ...]] = {}
-        self._selections: dict[tuple[Match, ...], Selection] = {}
+        self._candidates: dict[tuple[tuple[Match, ...], str, bool], tuple[Candidate, ...]] = {}
         self._own_inits: set[int] = set()
         self._own_rules: dict[int, tuple[Rule, ...]] = {}
         top: tuple[Match, ...] = ()
         for depth, rules in enumerate(configs):
             top += self._bind(rules, Node("", root, 0), depth, passed=True)
-        self._top = Site(Node("", root, 0), top, Selection(()), closed=context.rules_only)
+        self._top = Site(Node("", root, 0), top, (), closed=context.rules_only)
 
     def collect(self) -> None:
         """Walk the model, if that was not done yet, then read what checkpoints have for it.
@@ -100,7 +100,7 @@ class Planner:
                 self.classes[type(node.module)] += 1
             del self._sites[node.depth :]
             site = self._enter(node, self._sites[-1] if self._sites else self._top)
-            site = site._replace(node=node, selection=self._select(site.matches, node))
+            site = site._replace(node=node, selected=self._select(site.matches, node))
             self._sites.append(site)
             self._visit(site)
             if self.context.shallow:
@@ -171,17 +171,32 @@ class Planner:
         own = self._bind(rules, node, self.passed + node.depth, passed=False)
         return above._replace(matches=above.matches + own, protocol=protocol)
 
-    def _select(self, matches: tuple[Match, ...], node: Node) -> Selection:
-        """The rules that select a module: one object for all modules that the same rules select."""
+    def _select(self, matches: tuple[Match, ...], node: Node) -> tuple[Match, ...]:
+        """The rules that select a module."""
         key = matches, type(node.module)
         selected = self._by_class.get(key)
         if selected is None:
             selected = self._by_class[key] = tuple([match for match in matches if match.selects_class(key[1])])
         if any(match.targets is not None or match.rule.name for match in selected):
             selected = tuple([match for match in selected if match.selects_node(node)])
-        found = self._selections.get(selected)
+        for match in selected:
+            match.has_modules = True
+        return selected
+
+    def _gives(self, selected: tuple[Match, ...], param: str, named: bool) -> tuple[Candidate, ...]:
+        """What rules give to a parameter of that name; `named`: only those that ask for it by name.
+
+        One object for all parameters of that name in modules that the same rules select.
+        """
+        found = self._candidates.get((selected, param, named))
         if found is None:
-            found = self._selections[selected] = Selection(selected)
+            found = ()
+            for match in selected:
+                scheme = match.rule.scheme_for(param)
+                if scheme is not None and (not named or match.rule.names(param)):
+                    match.has_params = True
+                    found += (Candidate(match.rank, match.rule, scheme),)
+            self._candidates[selected, param, named] = found
         return found
 
     def _runs_own(self, module: nn.Module, protocol: bool) -> bool:
@@ -197,7 +212,7 @@ class Planner:
 
     def _visit(self, site: Site) -> None:
         """Add the tensors of a module."""
-        node, module, named = site.node, site.node.module, site.selection.named
+        node, module = site.node, site.node.module
         if module._forward_pre_hooks or "parametrizations" in module._modules:
             for weight in effective_weights(module):
                 self._add(site, weight.name, self.records.weight(node, weight))
@@ -207,7 +222,7 @@ class Planner:
             record = self.records.of(param)
             if record is not None and record.weight is not None:
                 # It follows the weight that is computed from it, unless a rule asks for it by name.
-                if name in named:
+                if self._gives(site.selected, name, True):
                     self._add(site, name, self.records.get_or_add(node, name, param, record), named=True)
             elif not isinstance(module, CONTAINERS):
                 self._add(site, name, self.records.param(node, name, param))
@@ -220,14 +235,14 @@ class Planner:
                 self._add(outer, path, record)
                 if outer is not site:
                     self._add(site, name, record)
-        for name, buffer in module._buffers.items() if named else ():
-            if buffer is not None and name in named:
+        for name, buffer in module._buffers.items() if site.selected else ():
+            if buffer is not None and self._gives(site.selected, name, True):
                 self._add(site, name, self.records.get_or_add(node, name, buffer), named=True)
 
     def _add(self, site: Site, name: str, record: Record, *, named: bool = False) -> None:
         """Add the rules that select a module to one of its tensors."""
         self.param_names[name] += 1
-        candidates = site.selection.candidates(name, named=named)
+        candidates = self._gives(site.selected, name, named)
         if candidates:
             record.add(joined(site.node.fqn, name), candidates)
         module = site.node.module
