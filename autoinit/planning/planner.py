@@ -242,9 +242,11 @@ class Planner:
     def _add(self, site: Site, name: str, record: Record, *, named: bool = False) -> None:
         """Add the rules that select a module to one of its tensors."""
         self.param_names[name] += 1
-        candidates = self._gives(site.selected, name, named)
-        if candidates:
-            record.add(joined(site.node.fqn, name), candidates)
+        candidates, fqn = self._gives(site.selected, name, named), joined(site.node.fqn, name)
+        if fqn == record.fqn:
+            record.candidates += candidates
+        else:
+            record.alias_candidates += tuple((fqn, candidate) for candidate in candidates)
         module = site.node.module
         if name == "weight" and isinstance(module, EMBEDDINGS) and isinstance(module.padding_idx, int):
             record.pad(module._parameters.get(name), module.padding_idx)

@@ -55,13 +55,6 @@ class Record:
     candidates: tuple[Candidate, ...] = ()
     alias_candidates: tuple[tuple[str, Candidate], ...] = ()
 
-    def add(self, fqn: str, candidates: tuple[Candidate, ...]) -> None:
-        """Add the rules that match it under one of its names."""
-        if fqn == self.fqn:
-            self.candidates += candidates
-        else:
-            self.alias_candidates += tuple((fqn, candidate) for candidate in candidates)
-
     def ranked(self) -> tuple[Candidate, ...]:
         """All candidates in rising precedence: the last one wins."""
         if not self.alias_candidates and len(self.candidates) < 2:

@@ -58,20 +58,20 @@ def check_unmatched(plans: Sequence[RuleMatches], unmatched: Unmatched) -> None:
     """
     if unmatched == "ignore" or not plans:
         return
-    models = " or ".join(dict.fromkeys([each.model for each in plans]))
+    models: dict[str, None] = {}
     classes: Counter[type] = Counter()
     names: Counter[str] = Counter()
     groups: dict[int, list[Match]] = {}
     for each in plans:
+        models[each.model] = None
         classes.update(each.classes)
         names.update(each.param_names)
         for match in each.matches:
             groups.setdefault(id(match.rule), []).append(match)
     for matches in groups.values():
-        problem = _problem(matches, models, classes, names)
-        if problem is None:
+        error, certain = _problem(matches, " or ".join(models), classes, names)
+        if error is None:
             continue
-        error, certain = problem
         if unmatched == "error" or (unmatched == "auto" and certain and any(match.passed for match in matches)):
             raise error
         warn(str(error))
@@ -79,7 +79,7 @@ def check_unmatched(plans: Sequence[RuleMatches], unmatched: Unmatched) -> None:
 
 def _problem(
     matches: Sequence[Match], models: str, classes: Counter[type], names: Counter[str]
-) -> tuple[MatchError, bool] | None:
+) -> tuple[MatchError | None, bool]:
     """The error for a rule, and whether it must be a mistake rather than a model without such a layer."""
     rule, missing, hint = matches[0].rule, matches[0].missing, matches[0].hint
     if missing is not None and all(match.missing for match in matches):
@@ -91,13 +91,13 @@ def _problem(
         text = f"{what} matches no module of {models}.{suggestion(typos, classes)}"
         return MatchError(text, origin=rule.origin), True
     if not matches[0].rank.override and not rule.selects_by_itself:
-        return None
+        return None, False
     if not any(match.has_modules for match in matches):
         certain = bool(rule.name) and not absent
         remedy = hint if certain else " The class exists; this model has none."
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
     if any(match.has_params for match in matches):
-        return None
+        return None, False
     wanted = rule.params or ("weight", "bias")
     if rule.params and any(param in names for param in wanted):
         hint = " Other layers of the model have it: remove layer= or name=."
