@@ -27,15 +27,16 @@ def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
         ConfigError: The config is invalid; `fqn` is that of the module.
     """
     # Not getattr on the object: wrappers such as torch.compile's pass that on to the module inside.
-    cfg = module.__dict__["init_cfg"] if "init_cfg" in module.__dict__ else getattr(type(module), "init_cfg", None)
+    cls: type = type(module)
+    cfg = module.__dict__["init_cfg"] if "init_cfg" in module.__dict__ else getattr(cls, "init_cfg", None)
     if cfg is None or is_initialized(module):
         return ()
-    protocol = has_protocol(module)
+    protocol = engine_of(cls) is not None
     items = cfg if isinstance(cfg, Sequence) and not isinstance(cfg, str) else [cfg]
     if not any(map(_is_rule, items)) and not (protocol and cfg):
         return ()
     try:
-        return parse_config(cfg, f"{fqn or type(module).__name__}.init_cfg", padding="fill" if protocol else "keep")
+        return parse_config(cfg, f"{fqn or cls.__name__}.init_cfg", padding="fill" if protocol else "keep")
     except ConfigError as error:
         error.fqn = fqn
         raise
@@ -59,15 +60,9 @@ def is_initialized(module: nn.Module) -> bool:
     return attributes.get("_is_init") is True or attributes.get("is_init") is True
 
 
-def has_protocol(module: nn.Module) -> bool:
-    """Whether the module derives from OpenMMLab's `BaseModule`, whose `init_weights` notes that it has run."""
-    cls: type = type(module)
-    return engine_of(cls) is not None
-
-
 @lru_cache(maxsize=8192)
 def engine_of(cls: type) -> type | None:
-    """The base class that applies `init_cfg` in `init_weights`, if the class has one."""
+    """The base class that applies `init_cfg` in `init_weights`, OpenMMLab's `BaseModule`, if the class has one."""
     return next((base for base in cls.__mro__ if base.__module__ in ENGINES and "init_weights" in base.__dict__), None)
 
 

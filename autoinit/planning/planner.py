@@ -13,7 +13,7 @@ from ..parametrized import effective_weights
 from ..rules import Rule
 from .loads import plan_load
 from .matches import OWN, Candidate, Match, Rank, bind
-from .own import has_own_init_weights, has_protocol, is_initialized, own_rules
+from .own import engine_of, has_own_init_weights, is_initialized, own_rules
 from .policy import PlanContext
 from .records import Record, Records
 from .resolver import Resolver
@@ -147,14 +147,15 @@ class Planner:
         module, context = node.module, self.context
         if above.closed or id(module) in context.applied_within:
             return above
+        cls: type = type(module)
         touchable = context.may_touch(module)
-        is_engine = has_protocol(module)
+        is_engine = engine_of(cls) is not None
         protocol = above.protocol or is_engine
         if touchable and self._runs_own(module, protocol):
             if not (context.has_rules or context.policy.own_init == "run" or above.matches or is_engine):
                 # Its init_weights is left to the code that builds the model.
                 return above._replace(matches=(), closed=True)
-            step = OwnInit(fqn=node.fqn, model=type(module).__name__, rank=Rank(OWN, len(self.steps), 0, 0))
+            step = OwnInit(fqn=node.fqn, model=cls.__name__, rank=Rank(OWN, len(self.steps), 0, 0))
             if id(module) not in self._own_inits:
                 self._own_inits.add(id(module))
                 self.steps.append(step)

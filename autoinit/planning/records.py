@@ -107,14 +107,16 @@ class Records(list[Record]):
 
     def param(self, node: Node, name: str, param: Tensor) -> Record:
         """The record of a parameter under one of its names; parameters that share all memory have one record."""
-        record = self.by_id.get(id(param))
-        if record is None and type(param) is nn.Parameter and param.layout == torch.strided and param.numel():
+        if id(param) not in self.by_id:
+            if type(param) is not nn.Parameter or param.layout != torch.strided or not param.numel():
+                return self.get_or_add(node, name, param)
             address = _torch.storage_id(param) if param.is_meta else param.data_ptr()
             record = self._by_address.get(address)
             if record is None or record.param.numel() != param.numel():
                 record = self._by_address[address] = self.get_or_add(node, name, param)
+                return record
             self.by_id[id(param)] = record
-        return self._under(joined(node.fqn, name), record) if record is not None else self.get_or_add(node, name, param)
+        return self._under(joined(node.fqn, name), self.by_id[id(param)])
 
     def weight(self, node: Node, weight: Effective) -> Record:
         """The record of a parametrized weight; its stored tensors then belong to it."""

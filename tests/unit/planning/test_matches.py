@@ -108,6 +108,8 @@ def test_p2_a_childs_own_init_cfg_beats_its_parents_at_any_depth() -> None:
     assert decision(decided["layer2.0.attn.proj.weight"]) == expected
     assert decision(decided["head.weight"]) == (2.0, "Net.init_cfg", ["init_cfg"])
     assert decision(decided["layer2.0.conv1.weight"]) == (1.0, "init_cfg", [])
+    found = values(net, constant(1, override=constant(5, name="layer2")))  # Without a warning.
+    assert found["layer2.0.attn.proj.weight"] == 3.0
 
 
 def test_a_class_attribute_is_an_init_cfg_and_other_things_of_that_name_are_not() -> None:
