@@ -11,10 +11,10 @@ from torch import nn
 from .applying import apply_plan, make_plan, targets_of
 from .errors import ConfigTypeError
 from .initializers import Caffe2Xavier, Constant, Initializer, Kaiming, Normal, TruncNormal, Uniform, Xavier
-from .planning import Planner, Surroundings
+from .planning import PlanContext, Planner
 from .rules import Rule
 
-SURROUNDINGS = Surroundings(rules_only=True, shallow=True)
+CONTEXT = PlanContext(rules_only=True, shallow=True)
 
 
 def constant_init(module: nn.Module, val: float, bias: float = 0) -> None:
@@ -102,6 +102,6 @@ def fill_module(module: nn.Module, scheme: Initializer, bias: float | None, orig
     if not isinstance(module, nn.Module):
         raise ConfigTypeError(f"{origin}(): {module!r} must be a torch.nn.Module, not {type(module).__name__}.")
     rule = Rule(initializer=scheme, bias=bias, layer=(type(module),), padding="fill", origin=origin)
-    planner = Planner(module, [(rule,)], SURROUNDINGS)
+    planner = Planner(module, [(rule,)], CONTEXT)
     plan = make_plan(planner)
     apply_plan(plan, module, targets=targets_of(planner, plan), is_model=False)

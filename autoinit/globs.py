@@ -30,7 +30,7 @@ def fqn_pattern(pattern: str) -> Predicate:
     `re:` starts a regular expression that has to match the whole name.
 
     Raises:
-        ConfigError: a regular expression that does not compile.
+        ConfigError: A regular expression that does not compile.
 
     Example:
         >>> [
@@ -44,8 +44,8 @@ def fqn_pattern(pattern: str) -> Predicate:
     """
     if pattern.startswith("re:"):
         return _regex(pattern)
-    parts = [None if part == "**" else _component(part) for part in components(pattern)]
-    return lambda name: _matches(parts, components(name))
+    parts = [None if part == "**" else _component(part) for part in pattern.split(".") if pattern]
+    return lambda name: _matches(parts, name.split(".") if name else [])
 
 
 @lru_cache(maxsize=4096)
@@ -53,18 +53,13 @@ def param_pattern(pattern: str) -> Predicate:
     """A predicate over one module's parameter names.
 
     Raises:
-        ConfigError: a regular expression that does not compile.
+        ConfigError: A regular expression that does not compile.
 
     Example:
         >>> param_pattern("*_embed")("pos_embed"), param_pattern("weight")("weight_g")
         (True, False)
     """
     return _regex(pattern) if pattern.startswith("re:") else _component(pattern)
-
-
-def components(name: str) -> list[str]:
-    """The parts of a dotted name; the name of a root is empty and has none."""
-    return name.split(".") if name else []
 
 
 def _component(part: str) -> Predicate:
@@ -75,10 +70,8 @@ def _component(part: str) -> Predicate:
 
 
 def _matches(parts: Sequence[Predicate | None], names: Sequence[str]) -> bool:
-    """Whether components match one by one; None stands for any number of them.
-
-    All ways are followed at once, as the numbers of components used up, so that many `**` take no longer.
-    """
+    """Whether components match one by one; None stands for any number of them."""
+    # All ways are followed at once, as the numbers of components used up, so that many `**` take no longer.
     used = {0}
     for part in parts:
         if part is None:
@@ -93,26 +86,19 @@ def _matches(parts: Sequence[Predicate | None], names: Sequence[str]) -> bool:
 def _regex(pattern: str) -> Predicate:
     try:
         matcher = re.compile(pattern.removeprefix("re:")).fullmatch
-    except (re.error, OverflowError) as error:
-        raise ConfigError(f"{pattern!r} is not a regular expression: {error}.") from error
-    except RecursionError as error:
-        raise ConfigError(f"{pattern!r} is not a regular expression: its groups are nested too deeply.") from error
+    except (re.error, OverflowError, RecursionError) as error:
+        reason = "its groups are nested too deeply" if isinstance(error, RecursionError) else error
+        raise ConfigError(f"{pattern!r} is not a regular expression: {reason}.") from error
     return lambda name: matcher(name) is not None
 
 
 def selected(argument: str, written: object, fqns: Collection[str], model: str) -> set[str]:
-    """The FQNs that a glob or a list of globs fits; or all for True, none for False.
-
-    Args:
-        argument: what the user calls the globs.
-        written: the globs.
-        fqns: the parameters of the model.
-        model: its class name.
+    """The FQNs that match a glob or a list of globs, the value of an argument; or all for True, none for False.
 
     Raises:
-        ConfigTypeError: not a list of globs.
-        ConfigError: a regular expression that does not compile.
-        MatchError: a glob fits no parameter, so that the list stays true.
+        ConfigTypeError: Not a list of globs.
+        ConfigError: A regular expression that does not compile.
+        MatchError: A glob matches no parameter of the model.
     """
     if isinstance(written, bool):
         return set(fqns) if written else set()

@@ -14,7 +14,19 @@ from torch import Tensor, nn
 from ..construction import AUTOINIT, Content, Place, current_watch, has_memory, plain
 from ..layers import is_lazy
 from ..modes import without_modes
-from ..planning import COPY_OF, FILLED, KEPT, NEVER_WRITTEN, PENDING, Copy, Entry, Load, Plan, Report, ReportEntry
+from ..planning import (
+    COPY_OF,
+    FILLED,
+    KEPT,
+    NEVER_WRITTEN,
+    PENDING,
+    Entry,
+    Load,
+    Plan,
+    RecordedTensor,
+    Report,
+    ReportEntry,
+)
 from ..sampling import check_seed
 from .agreement import check_agreement
 from .filling import fill
@@ -176,11 +188,13 @@ def _outcome(entry: Entry) -> str:
     return entry.kept if entry.kept.startswith((COPY_OF, NEVER_WRITTEN)) else f"{KEPT}: {entry.kept}"
 
 
-def write_copies(copies: Sequence[Copy]) -> None:
+def write_copies(copies: Sequence[RecordedTensor]) -> None:
     """Give the copies of parameters the values that those have now, in their own dtypes."""
     watch = current_watch()
     for copy in copies:
-        leader, follower = copy.leader.tensor, copy.follower.tensor
+        if copy.leader is None:
+            continue
+        leader, follower = copy.leader.tensor, copy.tensor
         with torch.no_grad(), torch.inference_mode(follower.is_inference()):
             follower.data.copy_(leader.detach())
         content = watch.record.content(leader) if watch is not None else None

@@ -16,15 +16,15 @@ from ..planning import (
     Node,
     OwnInitMode,
     Plan,
+    PlanContext,
     Planner,
     Policy,
     Report,
-    Surroundings,
     Unmatched,
     check_coverage,
     check_unmatched,
     planned,
-    tally,
+    rule_matches,
     warn_of_conflicts,
 )
 from ..rules import Rule
@@ -59,13 +59,13 @@ def decide(
     module: nn.Module,
     configs: Sequence[tuple[Rule, ...]],
     policy: Policy,
-    surroundings: Surroundings | None = None,
+    surroundings: PlanContext | None = None,
 ) -> tuple[Plan, Planner]:
     """Plan one model; raise or warn about rules that match nothing and parameters that no rule covers."""
-    given = surroundings or Surroundings(running=being_initialized.get())
+    given = surroundings or PlanContext(running=being_initialized.get())
     planner = Planner(module, configs, replace(given, policy=policy))
     made = make_plan(planner)
-    check_unmatched([tally(planner)], policy.unmatched)
+    check_unmatched([rule_matches(planner)], policy.unmatched)
     check_coverage([made], policy)
     warn_of_conflicts([planner])
     return made, planner

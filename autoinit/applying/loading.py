@@ -17,14 +17,13 @@ from ..planning import (
     Entry,
     IncompatibleKeys,
     Load,
+    LoadingModule,
     Plan,
-    Recipient,
     check_load,
-    hand_over,
     joined,
+    load_below,
+    loading_modules,
     own_tensors,
-    recipients,
-    tensors_below,
     unwrapped,
     walk,
 )
@@ -49,22 +48,22 @@ def load(step: Load, plan: Plan, targets: Targets) -> tuple[Load, dict[str, Entr
     """
     loading = _Loading(step, plan, targets)
     module = unwrapped(targets.modules[step.fqn])
-    shares = [(recipient, loading.names(recipient)) for recipient in recipients(module)]
+    shares = [(each, loading.names(each)) for each in loading_modules(module)]
     tensors = step.checkpoint.tensors([name for _, names in shares for name in names])
-    for recipient, names in shares:
-        if recipient.whole and names:
-            loading.load_below(recipient, dict(islice(tensors, len(names))))
+    for loader, names in shares:
+        if loader.whole and names:
+            loading.load_below(loader, dict(islice(tensors, len(names))))
         else:
             for name, tensor in islice(tensors, len(names)):
-                loading.load_own(recipient, name, tensor)
+                loading.load_own(loader, name, tensor)
     if step.coded:  # What fits is only known now.
         loading.step = replace(loading.step, coded=False)
         check_load(loading.step, type(module).__name__)
     incompatible = IncompatibleKeys(list(loading.step.missing), list(loading.step.unexpected))
-    for recipient, _ in reversed(shares):
-        for hook in () if recipient.whole else recipient.module._load_state_dict_post_hooks.values():
-            with loading.explained(recipient.module, []):
-                hook(recipient.module, incompatible)
+    for loader, _ in reversed(shares):
+        for hook in () if loader.whole else loader.module._load_state_dict_post_hooks.values():
+            with loading.explained(loader.module, []):
+                hook(loader.module, incompatible)
     return loading.step, {fqn: loading.credited(fqn) for fqn in loading.written}
 
 
@@ -89,14 +88,14 @@ class _Loading:
             for tensor in targets.tensors(fqn):
                 self._entries.setdefault(id(tensor), []).append(entry)
 
-    def names(self, recipient: Recipient) -> list[str]:
+    def names(self, loader: LoadingModule) -> list[str]:
         """The checkpoint's names of what a module gets."""
-        if not recipient.whole:
-            own = {recipient.prefix + name: tensor for name, tensor in own_tensors(recipient.module).items()}
+        if not loader.whole:
+            own = {loader.prefix + name: tensor for name, tensor in own_tensors(loader.module).items()}
             return [name for name, tensor in own.items() if name in self._keys and self._has_won(tensor)]
-        if all(self._is_left(name, tensor) for name, tensor in tensors_below(recipient)):
+        if all(self._is_left(name, tensor) for name, tensor in loader.tensors()):
             return []
-        return [name for name in self.step.checkpoint.shapes if name.startswith(recipient.prefix)]
+        return [name for name in self.step.checkpoint.shapes if name.startswith(loader.prefix)]
 
     def _has_won(self, tensor: Tensor) -> bool:
         """Whether this load has won a tensor, or no rule is about it: a buffer."""
@@ -111,9 +110,9 @@ class _Loading:
     def _note_written(self, tensor: Tensor) -> None:
         self.written.update((entry.fqn, None) for entry in self._entries.get(id(tensor), ())[-1:])
 
-    def load_own(self, recipient: Recipient, name: str, tensor: Tensor) -> None:
+    def load_own(self, loader: LoadingModule, name: str, tensor: Tensor) -> None:
         """Let a module load one of its own tensors."""
-        module, prefix, errors = recipient.module, recipient.prefix, list[str]()
+        module, prefix, errors = loader.module, loader.prefix, list[str]()
         own = own_tensors(module)[name.removeprefix(prefix)]
         with self.explained(module, errors), writable([own]):
             version = self.step.checkpoint.versions.get(prefix[:-1], {})
@@ -121,26 +120,26 @@ class _Loading:
             module._load_from_state_dict(state, prefix, version, False, [], [], errors)
         self._note_written(own_tensors(module)[name.removeprefix(prefix)])
 
-    def load_below(self, recipient: Recipient, state: dict[str, Tensor]) -> None:
+    def load_below(self, loader: LoadingModule, state: dict[str, Tensor]) -> None:
         """Let a module with loading code load everything for it and the modules below it, and count what it took."""
-        before = dict(tensors_below(recipient))
+        before = dict(loader.tensors())
         stays = {key: each for key, each in before.items() if self._is_left(key, each) and not is_lazy(each)}
         errors: list[str] = []
         unexpected: list[str] = []
         incompatible = IncompatibleKeys([], [])
         recorder = WriteRecorder(tensor for tensor in before.values() if not is_lazy(tensor))
-        with self.explained(recipient.module, errors), writable(before.values()), _unchanged(recipient, stays):
+        with self.explained(loader.module, errors), writable(before.values()), _unchanged(loader, stays):
             for name in before.keys() & state.keys():
                 state[name] = _as_stored_in(before[name], state[name])
             names = {id(tensor): name for name, tensor in state.items()}
             with recorder:
                 about = self.step.checkpoint.versions
-                for _, left, _ in hand_over(recipient.module, state, recipient.prefix, about, incompatible, errors):
+                for left in load_below(loader.module, state, loader.prefix, about, incompatible, errors):
                     new = incompatible.unexpected_keys[len(unexpected) :]
                     # Code may have renamed what it got.
                     unexpected += [names.get(id(left.get(key)), key) for key in new]
         refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
-        after = dict(tensors_below(recipient))
+        after = dict(loader.tensors())
         # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
         taken = [
             name
@@ -209,7 +208,7 @@ class _Loading:
 
 
 @contextmanager
-def _unchanged(recipient: Recipient, tensors: dict[str, Tensor]) -> Iterator[None]:
+def _unchanged(loader: LoadingModule, tensors: dict[str, Tensor]) -> Iterator[None]:
     """A context that leaves these tensors of a module in their places, with their values, also if it fails."""
     saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
     try:
@@ -217,10 +216,10 @@ def _unchanged(recipient: Recipient, tensors: dict[str, Tensor]) -> Iterator[Non
     finally:
         for name, before in saved.items():
             tensors[name].data.copy_(before)
-        for node in walk(recipient.module) if tensors else ():
+        for node in walk(loader.module) if tensors else ():
             for table in tables_of(node.module):
                 for name in table:
-                    key = recipient.prefix + joined(node.fqn, name)
+                    key = loader.prefix + joined(node.fqn, name)
                     table[name] = tensors.get(key, table[name])
 
 

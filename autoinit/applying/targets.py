@@ -12,7 +12,7 @@ from .._torch import is_fake
 from ..errors import MatchError, StateError, nearest
 from ..layers import is_lazy
 from ..parametrized import Effective
-from ..planning import Entry, Plan, Planner, Surroundings, joined
+from ..planning import Entry, Plan, PlanContext, Planner, joined
 from .flat_parameters import check_flat_parameters
 from .sharding import is_sharded, unknown_layout
 
@@ -69,7 +69,7 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
         StateError: see `targets_of`.
     """
     check_flat_parameters(module, lambda node, name: _origin(plan.get(joined(node.fqn, name))))
-    planner = Planner(module, [], Surroundings(rules_only=True))
+    planner = Planner(module, [], PlanContext(rules_only=True))
     planner.collect()
     targets = targets_of(planner, {})
     # A parametrized weight has another shape than what is stored for it, and a lazy parameter has none.

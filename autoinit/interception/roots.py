@@ -24,18 +24,16 @@ from ..planning import (
     FILLED,
     KEPT,
     OWN,
-    Copy,
+    PlanContext,
     Planner,
+    RecordedTensor,
     Report,
     ReportEntry,
-    Surroundings,
     can_reach,
     check_coverage,
-    find_copies,
-    find_held,
-    mark_copies,
     planned,
-    tally,
+    recorded_tensors,
+    rule_matches,
     walk,
     warn_of_conflicts,
     warn_of_stale,
@@ -68,9 +66,9 @@ def initialize_roots(scope: Run, *, used: nn.Module | None = None, ends: bool = 
             _initialize(scope, roots, numbers, ends=ends)
     else:
         if roots:
-            planner = Planner(roots[0], [scope.rules], Surroundings())
-            planner.census.update(map(type, scope.built))
-            scope.tallies.append(tally(planner))
+            planner = Planner(roots[0], [scope.rules], PlanContext())
+            planner.classes.update(map(type, scope.built))
+            scope.tallies.append(rule_matches(planner))
         for root in roots:
             number = numbers[id(root)]
             scope.results[number] = partial(_report_untouched, weakref.ref(root), type(root).__name__, number)
@@ -82,46 +80,46 @@ def initialize_roots(scope: Run, *, used: nn.Module | None = None, ends: bool = 
 
 def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> Report:
     module = root()
-    plan = planned(Planner(module, [], Surroundings())) if module is not None else {}
+    plan = planned(Planner(module, [], PlanContext())) if module is not None else {}
     entries = {fqn: ReportEntry.of(entry, KEPT) for fqn, entry in plan.items()}
     return Report(model=model, entries=entries, root=number)
 
 
-def _plan(scope: Run, roots: Sequence[nn.Module], *, ends: bool) -> tuple[list[Planner], list[Application], list[Copy]]:
+def _plan(
+    scope: Run, roots: Sequence[nn.Module], *, ends: bool
+) -> tuple[list[Planner], list[Application], list[RecordedTensor]]:
     """Plan all models and find their tensors, before any is written (A)."""
     taken: set[int] = set()
-    surroundings = Surroundings(
+    context = PlanContext(
         built=set(map(id, scope.built)),
         final=scope.built.final,
         content=scope.content if scope.watch is not None else None,
         taken=taken,
-        settled=scope.filled_within(),
-        carried_out=scope.built.carried_out,
+        filled_within=scope.filled_within(),
+        applied_within=scope.built.carried_out,
         called=scope.built.called,
-        asked=bool(scope.rules) or any(outer.rules for outer in scope.around),
+        has_rules=bool(scope.rules) or any(outer.rules for outer in scope.around),
         policy=scope.policy,
     )
-    planners = [Planner(root, [scope.rules], surroundings) for root in roots]
+    planners = [Planner(root, [scope.rules], context) for root in roots]
     for planner in planners:
         planner.collect()
-        taken.update(planner.records.ids())
-    held = find_held(planners, scope.content) if scope.watch is not None else []
-    copies = list(find_copies(held))
-    mark_copies(copies)
+        taken.update(planner.records.by_id)
+    tensors = recorded_tensors(planners, scope.content) if scope.watch is not None else []
     plans = [make_plan(planner) for planner in planners]
-    scope.tallies += map(tally, planners)
+    scope.tallies += map(rule_matches, planners)
     if ends:
         scope.check_rules()
     check_coverage(plans, scope.policy)
     warn_of_conflicts(planners, scope.policy.unmatched)
-    warn_of_stale(held, copies, list(zip(planners, plans, strict=True)))
+    warn_of_stale(tensors, list(zip(planners, plans, strict=True)))
     warn_of_unwritten(plans)
     pairs = zip(planners, plans, strict=True)
-    return planners, [Application(plan, planner.root, targets_of(planner, plan)) for planner, plan in pairs], copies
+    return planners, [Application(plan, planner.root, targets_of(planner, plan)) for planner, plan in pairs], tensors
 
 
 def _initialize(scope: Run, roots: Sequence[nn.Module], numbers: Mapping[int, int], *, ends: bool) -> None:
-    planners, applications, copies = _plan(scope, roots, ends=ends)
+    planners, applications, tensors = _plan(scope, roots, ends=ends)
     check_agreement(applications, scope.given_seed)
     with without_replaced_fills(scope, applications, ends=ends), put_back_on_error(applications):
         reports: dict[int, Report] = {}
@@ -136,13 +134,16 @@ def _initialize(scope: Run, roots: Sequence[nn.Module], numbers: Mapping[int, in
             reports[id(planner)] = scope.results[report.root] = report
             if scope.around:
                 scope.around[0].remember(plan, report, params)
-                touched = set(map(id, filter(planner.surroundings.may_touch, planner.modules.values())))
+                touched = set(map(id, filter(planner.context.may_touch, planner.modules.values())))
                 for outer in scope.around:
                     outer.built.carried_out |= touched
-        write_copies([copy for copy in copies if _has_new_values(copy, reports)])
+        write_copies([tensor for tensor in tensors if _follows_filled(tensor, reports)])
     warn_of_unwritten(reports.values())
 
 
-def _has_new_values(copy: Copy, reports: Mapping[int, Report]) -> bool:
-    record, report = copy.leader.record, reports[id(copy.leader.planner)]
-    return record is not None and report[record.fqn].outcome in (FILLED, OWN)
+def _follows_filled(tensor: RecordedTensor, reports: Mapping[int, Report]) -> bool:
+    """Whether a tensor is a copy of one that has new values."""
+    leader = tensor.leader
+    if leader is None or leader.record is None:
+        return False
+    return reports[id(leader.planner)][leader.record.fqn].outcome in (FILLED, OWN)

@@ -16,7 +16,7 @@ from torch import nn
 
 from ..construction import AUTOINIT, Content, Watch
 from ..errors import StateError, warn
-from ..planning import COPY_OF, FILLED, OWN, Entry, Plan, Policy, Report, Tally, check_unmatched
+from ..planning import COPY_OF, FILLED, OWN, Entry, Plan, Policy, Report, RuleMatches, check_unmatched
 from ..rules import Rule
 from .built import BuiltModules
 
@@ -100,7 +100,7 @@ class Run(Extent):
         self.watch: Watch | None = None if outer is None else outer.watch
         self.owns_watch = False
         self.given_seed = self.seed = seed
-        self.tallies: list[Tally] = []
+        self.tallies: list[RuleMatches] = []
         self.results: dict[int, Report | Callable[[], Report]] = {}
         self._defer = defer
         self._filled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}

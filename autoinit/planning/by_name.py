@@ -1,4 +1,4 @@
-"""Entries by FQN, and how they are shown: what a plan and a report have in common."""
+"""Entries by FQN, and their tables: what a plan and a report have in common."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ByName(Result, Mapping[str, E]):
         return tuple(fqn for fqn, entry in self.entries.items() if entry.is_uncovered)
 
     def table(self) -> Table:
-        """One row a parameter: name, shape, what it gets, the rule, and what the rule beat."""
+        """One row per parameter: name, shape, what it gets, the rule, and the rules that lost."""
         columns = {title: [CELLS[title](entry) for entry in self.entries.values()] for title in self._COLUMNS}
         if "fans" in columns and not any(columns["fans"]):
             del columns["fans"]
@@ -73,36 +73,36 @@ class ByName(Result, Mapping[str, E]):
         return Table(title=title, columns=tuple(columns), rows=rows, caption=self.caption)
 
     def coverage(self) -> Table:
-        """One row a module type: how many of its parameters are covered, and the names of those that are not."""
-        rows: dict[str, list[Entry]] = {}
+        """One row per module type: how many of its parameters are covered, and the names of those that are not."""
+        groups: dict[str, list[Entry]] = {}
         for entry in self.entries.values():
-            rows.setdefault(entry.layer, []).append(entry)
-        lines = []
-        for layer, group in sorted(rows.items()):
+            groups.setdefault(entry.layer, []).append(entry)
+        rows = []
+        for layer, group in sorted(groups.items()):
             missing = [entry for entry in group if entry.is_uncovered]
             names = ", ".join(dict.fromkeys(_last(entry.fqn) for entry in missing))
             values = f"{sum(entry.numel for entry in missing):,}" if missing else ""
-            lines.append((layer, str(len(group)), str(len(missing) or ""), values, names))
+            rows.append((layer, str(len(group)), str(len(missing) or ""), values, names))
         columns = ("layer", "parameters", "uncovered", "values", "names")
-        return Table(title=f"Coverage of {self.model}", columns=columns, rows=lines)
+        return Table(title=f"Coverage of {self.model}", columns=columns, rows=rows)
 
     def summary(self) -> Table:
-        """One row a rule: how many parameters and values it fills, and how many parameters others took from it."""
+        """One row per rule: how many parameters and values it fills, and how many parameters it lost to others."""
         params: Counter[str] = Counter()
         values: Counter[str] = Counter()
         lost: Counter[str] = Counter()
-        shown: dict[str, str] = {}
+        initializers: dict[str, str] = {}
         for entry in self.entries.values():
             origin = entry.origin or NO_RULE
-            shown.setdefault(origin, str(entry.rule.initializer) if entry.rule else "")
+            initializers.setdefault(origin, str(entry.rule.initializer) if entry.rule else "")
             params[origin] += 1
             values[origin] += entry.numel
             for rule in entry.beat:
-                shown.setdefault(rule.origin, str(rule.initializer))
+                initializers.setdefault(rule.origin, str(rule.initializer))
                 lost[rule.origin] += 1
         rows = [
-            (origin, shown[origin], str(params[origin]), f"{values[origin]:,}", str(lost[origin] or ""))
-            for origin in sorted(shown, key=_reading_order)
+            (origin, initializers[origin], str(params[origin]), f"{values[origin]:,}", str(lost[origin] or ""))
+            for origin in sorted(initializers, key=_reading_order)
         ]
         columns = ("rule", "initializer", "parameters", "values", "beaten")
         return Table(title=f"Rules of {self.model}", columns=columns, rows=rows)
@@ -128,7 +128,7 @@ class ByName(Result, Mapping[str, E]):
 
 
 def _last(fqn: str) -> str:
-    """The name of a parameter in its module; numbers in a list of parameters are not worth telling apart."""
+    """The name of a parameter in its module; the numbers in a list of parameters are one name."""
     *above, name = fqn.split(".")
     return f"{above[-1]}.*" if name.isdigit() and above else name
 

@@ -1,36 +1,37 @@
-"""Which tensors are whole copies of one tensor, and end equal to it (contract O3)."""
+"""Tensors that depend on others: whole copies, which end equal to one (O3), and values that a rule makes stale (O4)."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..construction import Content
+from ..errors import warn
 from ..layers import class_name
+from .conflicts import first_of
+from .entries import COPY_OF, NEVER_WRITTEN, ReportEntry
 from .planner import Planner
+from .plans import Plan, Report
 from .records import Record
-from .surroundings import COPY_OF
 from .tree import joined
 
 SERIES = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
-"""Containers whose children are layers of their own, also if they were copied from one."""
+"""Containers whose children are layers of their own, even if they were copied from one."""
 
 
-@dataclass(eq=False, kw_only=True)
-class Held:
-    """A parameter or buffer, and what it holds.
+@dataclass(eq=False)
+class RecordedTensor:
+    """A parameter or buffer that something was written to in the block.
 
     Args:
-        fqn: its name in its root.
-        planner: of the root.
-        module: has it.
-        tensor: the parameter or buffer.
-        content: what it holds.
-        record: of the parameter that it is, or is stored for; None for a buffer that no rule names.
+        planner: Planner of its root.
+        content: What the construction record says of it.
+        record: Record of the parameter that it is, or is stored for; None for a buffer that no rule names.
+        leader: The tensor that it is a copy of: it gets the leader's values after that is filled.
     """
 
     fqn: str
@@ -39,40 +40,17 @@ class Held:
     tensor: Tensor
     content: Content
     record: Record | None
-
-    @property
-    def may_be_written(self) -> bool:
-        """Whether it is not kept for a reason of its own: its layer was built elsewhere, or was called before."""
-        if self.record is not None:
-            return self.record.kept is None
-        return self.planner.surroundings.may_touch(self.module)
-
-    @property
-    def is_trainable(self) -> bool:
-        """A buffer goes by the parameters beside it."""
-        if isinstance(self.tensor, nn.Parameter):
-            return self.tensor.requires_grad
-        params = [param for param in self.module._parameters.values() if param is not None]
-        return not params or any(param.requires_grad for param in params)
-
-    @property
-    def is_overwritten(self) -> bool:
-        """Whether the rule that wins it says that it fills copies."""
-        winner = self.record.winner if self.record is not None else None
-        return winner is not None and winner.rule.overwrite
+    leader: RecordedTensor | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Copy:
-    """A tensor that gets the values of another one after that is filled."""
+def recorded_tensors(planners: Sequence[Planner], content: Callable[[Tensor], Content | None]) -> list[RecordedTensor]:
+    """Every parameter and buffer of some models that something was written to, each once, in model order.
 
-    leader: Held
-    follower: Held
-
-
-def find_held(planners: Sequence[Planner], content: Callable[[Tensor], Content | None]) -> list[Held]:
-    """Every parameter and buffer of some models that something was written to, each once, in model order."""
-    found: list[Held] = []
+    Of the copies among them each follows the first of its kind in model order, and its record says so. Copies that
+    stand side by side in one container and can be trained are a series of layers: each gets its own values.
+    """
+    found: list[RecordedTensor] = []
+    groups: dict[int, list[RecordedTensor]] = defaultdict(list)
     seen: set[int] = set()
     for planner in planners:
         for path, module in planner.modules.items():
@@ -83,31 +61,23 @@ def find_held(planners: Sequence[Planner], content: Callable[[Tensor], Content |
                 held = content(tensor)
                 if held is not None:
                     record = planner.records.of(tensor)
-                    fqn = joined(path, name)
-                    found.append(
-                        Held(fqn=fqn, planner=planner, module=module, tensor=tensor, content=held, record=record)
-                    )
+                    each = RecordedTensor(joined(path, name), planner, module, tensor, held, record)
+                    found.append(each)
+                    # Unless it is kept for a reason of its own: its layer was built elsewhere, or was called before.
+                    if planner.context.may_touch(module) if record is None else record.kept is None:
+                        groups[id(held.original)].append(each)
+    for group in groups.values():
+        if len(group) > 1:
+            _link(group)
     return found
 
 
-def find_copies(held: Sequence[Held]) -> Iterator[Copy]:
-    """The copies among some tensors, each with the first of its kind in model order.
-
-    Copies that stand side by side in one container and can be trained are a series of layers: each gets its own values.
-    """
-    groups: dict[int, list[Held]] = defaultdict(list)
-    for each in (each for each in held if each.may_be_written):
-        groups[id(each.content.original)].append(each)
-    for group in groups.values():
-        if len(group) > 1:
-            yield from _copies_in(group)
-
-
-def _copies_in(group: Sequence[Held]) -> Iterator[Copy]:
+def _link(group: Sequence[RecordedTensor]) -> None:
+    """Let the copies among tensors of one origin follow the first of each family."""
     # A buffer, which rules seldom reach, follows a parameter, also one that comes later.
     group = sorted(group, key=lambda each: each.record is None)
     sources = _sources_in(group)
-    families: dict[int, list[Held]] = defaultdict(list)
+    families: dict[int, list[RecordedTensor]] = defaultdict(list)
     for each in group:
         first = each
         while id(first) in sources:
@@ -116,19 +86,29 @@ def _copies_in(group: Sequence[Held]) -> Iterator[Copy]:
     for leader, *others in families.values():
         for follower in others:
             if leader.record is None or follower.record is not leader.record:
-                yield Copy(leader=leader, follower=follower)
+                follower.leader = leader
+                if follower.record is not None:
+                    fqn = leader.record.fqn if leader.record is not None else leader.fqn
+                    root = "" if leader.planner is follower.planner else f" of {class_name(leader.planner.root)}"
+                    follower.record.kept = COPY_OF + fqn + root
 
 
-def _sources_in(group: Sequence[Held]) -> dict[int, Held]:
+def _sources_in(group: Sequence[RecordedTensor]) -> dict[int, RecordedTensor]:
     """By id, what each tensor is a copy of. Several that have no source here are copies of one that is gone."""
     by_content = {id(each.content): each for each in reversed(group)}
     series = _series_in(group)
-    sources: dict[int, Held] = {}
-    first: Held | None = None
+    sources: dict[int, RecordedTensor] = {}
+    first: RecordedTensor | None = None
     for each in group:
-        if id(each) in series or each.is_overwritten:
+        winner = each.record.winner if each.record is not None else None
+        if id(each) in series or (winner is not None and winner.rule.overwrite):
             continue
-        source = _source_of(each, by_content)
+        source: RecordedTensor | None = by_content[id(each.content)]
+        if source is each:  # Not two tensors with one memory: by way of others that are gone or were written again.
+            content = each.content.copied_from
+            while content is not None and id(content) not in by_content:
+                content = content.copied_from
+            source = by_content[id(content)] if content is not None else None
         if source is None:
             source, first = first, first or each
         if source is not None:
@@ -136,42 +116,75 @@ def _sources_in(group: Sequence[Held]) -> dict[int, Held]:
     return sources
 
 
-def _source_of(each: Held, by_content: dict[int, Held]) -> Held | None:
-    """The nearest tensor that it was copied from, by way of others that are gone or were written to again."""
-    content = each.content.copied_from
-    same = by_content[id(each.content)]
-    if same is not each:
-        return same  # Two tensors with one memory.
-    while content is not None:
-        if id(content) in by_content:
-            return by_content[id(content)]
-        content = content.copied_from
-    return None
-
-
-def _series_in(group: Sequence[Held]) -> set[int]:
-    """The ids of those that are layers of a series."""
-    places: dict[tuple[int, str, str], list[Held]] = defaultdict(list)
+def _series_in(group: Sequence[RecordedTensor]) -> set[int]:
+    """The ids of the tensors in layers of a series."""
+    places: dict[tuple[int, str, str], list[RecordedTensor]] = defaultdict(list)
     for each in group:
-        if each.is_trainable:
+        # A buffer goes by the parameters beside it.
+        params = [each.tensor] if isinstance(each.tensor, nn.Parameter) else each.module._parameters.values()
+        trained = [param.requires_grad for param in params if param is not None]
+        if any(trained) or not trained:
             parts = each.fqn.split(".")
             for at in range(len(parts) - 1):
-                container = each.planner.modules.get(".".join(parts[:at]))
+                path = ".".join(parts[:at])
+                container = each.planner.modules.get(path)
                 if isinstance(container, SERIES):
-                    places[id(container), ".".join(parts[:at]), ".".join(parts[at + 1 :])].append(each)
+                    places[id(container), path, ".".join(parts[at + 1 :])].append(each)
     return {id(each) for members in places.values() if len(members) > 1 for each in members}
 
 
-def mark_copies(copies: Sequence[Copy]) -> None:
-    """Let the records of copies say what they follow."""
-    for copy in copies:
-        if copy.follower.record is not None:
-            copy.follower.record.kept = COPY_OF + _name_for(copy)
+def warn_of_stale(tensors: Sequence[RecordedTensor], plans: Sequence[tuple[Planner, Plan]]) -> None:
+    """Warn of tensors that were computed from weights which rules now fill with other values."""
+    filled: set[int] = set()
+    parametrized: set[int] = set()
+    for planner, plan in plans:
+        for record in planner.records:
+            entry = plan.get(record.fqn)
+            if entry is not None and entry.gets_values and entry.kept is None:
+                filled.add(id(record))
+                if record.weight is not None:
+                    parametrized.add(id(record.owner))
+    replaced: dict[int, RecordedTensor] = {}
+    for each in tensors if filled else ():
+        if id((each.leader or each).record) in filled:
+            replaced[id(each.content)] = each
+    warned: dict[tuple[str, str], list[str]] = {}
+    for each in tensors if replaced else ():
+        if id(each.content) in replaced or each.content.is_data or _belongs_to(each, parametrized):
+            continue
+        source = next((replaced[id(past)] for past in each.content.ancestors() if id(past) in replaced), None)
+        if source is not None:
+            warned.setdefault((source.fqn, str(each.content.place or "")), []).append(each.fqn)
+    for (weight, place), names in warned.items():
+        where = f" at {place}" if place else ""
+        warn(
+            f"{first_of(names)}: computed{where} from {weight}, which a rule fills afterwards, so that they no longer "
+            "agree. Compute it after the block, or give the weight a rule of type 'Keep'."
+        )
 
 
-def _name_for(copy: Copy) -> str:
-    leader = copy.leader
-    fqn = leader.record.fqn if leader.record is not None else leader.fqn
-    if leader.planner is copy.follower.planner:
-        return fqn
-    return f"{fqn} of {class_name(leader.planner.root)}"
+def _belongs_to(each: RecordedTensor, modules: set[int]) -> bool:
+    """Whether a tensor is stored for a parametrized weight of one of these modules, which is set as a whole."""
+    parts = each.fqn.split(".")
+    owner = each.module
+    if "parametrizations" in parts:
+        owner = each.planner.modules.get(".".join(parts[: parts.index("parametrizations")]), owner)
+    return id(each.module) in modules or id(owner) in modules
+
+
+def warn_of_unwritten(decided: Iterable[Plan | Report]) -> None:
+    """Warn of parameters that nothing wrote to and no rule covers, after any `init_weights` of their module."""
+    names = []
+    for entries in decided:
+        for fqn, entry in entries.items():
+            if isinstance(entry, ReportEntry):
+                is_unwritten = entry.outcome == NEVER_WRITTEN and entry.own is not None
+            else:
+                is_unwritten = entry.kept == NEVER_WRITTEN and entry.own is None
+            if is_unwritten:
+                names.append(fqn)
+    if names:
+        warn(
+            f"{first_of(names)}: nothing was written to this memory, and no rule covers it, so that it holds whatever "
+            "was there. Add a rule, or call reset_parameters()."
+        )

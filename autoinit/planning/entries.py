@@ -1,9 +1,9 @@
-"""What one parameter gets."""
+"""What one parameter gets, and what became of it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -12,11 +12,14 @@ from ..fans import Fans, Layout
 from ..fills import Fill
 from ..initializers import Initializer, Keep
 from ..rules import Rule
-from .matches import NO_RANK, OWN, Rank
+from . import matches
+from .matches import NO_RANK, Rank
 from .steps import OwnInit
 
+FILLED, KEPT, LOADED, OWN, PENDING = "filled", "kept", "kept: loaded", "own init_weights", "pending"
 NEVER_WRITTEN = "never written"
 """Why a parameter is left alone, and its outcome: its memory holds whatever was there."""
+COPY_OF = "copy of "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +35,19 @@ class Entry:
     """What one parameter gets.
 
     Args:
-        fqn: its name; for a tied parameter the first of its names.
+        fqn: Its name; for a tied parameter the first of its names.
         shape: None while a lazy parameter has none.
-        dtype: the parameter's.
-        layer: class name of the module that owns it.
-        fill: what it gets; None if no rule covers it, or if it comes from a checkpoint.
-        rule: the rule that won; None if none did.
-        beat: the rules that lost, weakest first.
-        aliases: the other names of a tied parameter.
-        kept: why it is left alone although rules might match (`"loaded"`, `"built outside the block"`, ...).
-        fans: those that the rule's scheme was given, with the convention that they were read by; one for each kind of
-            map in the weight.
-        through: what forward computes the parameter with, if it is not stored as such (`"weight_norm"`).
-        stored: the parameters that it is then set through.
+        dtype: Its dtype.
+        layer: Class name of the module that owns it.
+        fill: What it gets; None if no rule covers it, or if it comes from a checkpoint.
+        rule: The rule that won; None if none did.
+        beat: The rules that lost, weakest first.
+        aliases: The other names of a tied parameter.
+        kept: Why it is left alone although rules might match (`"loaded"`, `"built outside the block"`, ...).
+        fans: The fans that the rule's initializer was given, with the convention; one for each kind of map in the
+            weight.
+        through: The parametrization that forward computes it with (`"weight_norm"`), if it is not stored as such.
+        stored: The parameters that it is then set through.
         own: The call of a module's own `init_weights()` that will run over it and may write to it, if there is one.
         loader: The rule of a checkpoint that has its name, if a module's own loading code decides whether to load it.
     """
@@ -76,8 +79,8 @@ class Entry:
         """What it gets, in words."""
         if self.kept and self.kept != NEVER_WRITTEN:
             return f"kept: {self.kept}"
-        # What a checkpoint has is loaded after that.
-        own = f"then {self.own}" if self.own is not None and self.rank[0] < OWN else ""
+        # A checkpoint is loaded after init_weights.
+        own = f"then {self.own}" if self.own is not None and self.rank.level < matches.OWN else ""
         load = f"then {self.loader.initializer}" if self.loader is not None else ""
         return ", ".join(filter(None, (self.given, own, load)))
 
@@ -122,6 +125,50 @@ class Entry:
             ],
             "through": self.through or None,
         }
+
+
+FIELDS = tuple(field.name for field in fields(Entry))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportEntry(Entry):
+    """A plan's entry and what became of it.
+
+    Args:
+        outcome: "filled" by its rule; "kept" as its constructor made it; "kept: ..." with the reason, as data and
+            where it came from; "copy of ..." if it follows another tensor; "never written" if its memory is whatever
+            was there; "own init_weights" if the module's own method wrote it; "pending" while it has no shape.
+    """
+
+    outcome: str
+
+    @classmethod
+    def of(cls, entry: Entry, outcome: str) -> ReportEntry:
+        """An entry of a plan, or of a report, with its outcome."""
+        return cls(**{name: getattr(entry, name) for name in FIELDS}, outcome=outcome)
+
+    @property
+    def gets(self) -> str:
+        """What it got, in words."""
+        if self.outcome == OWN:
+            return "by its module"
+        return "" if self.kept is not None else self.given
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it was left as it was."""
+        return self.outcome.startswith(KEPT)
+
+    @property
+    def is_uncovered(self) -> bool:
+        """Whether nothing is known to have covered it: neither a rule, nor a checkpoint, nor a module's own method."""
+        return self.outcome in (KEPT, NEVER_WRITTEN) and self.rule is None and self.kept in (None, NEVER_WRITTEN)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strings, numbers and lists only."""
+        given = super().to_dict()
+        first = {key: given.pop(key) for key in ("shape", "dtype", "layer")}
+        return {**first, "outcome": self.outcome, **given}
 
 
 def shape_text(shape: tuple[int, ...] | None) -> str:

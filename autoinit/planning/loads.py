@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..checkpoints import Checkpoint, open_checkpoint
+from ..checkpoints import open_checkpoint
 from ..errors import CheckpointError, warn
 from ..initializers import Pretrained
 from .matches import Match
-from .recipients import own_tensors, recipients, tensors_below
 from .steps import Load
-from .tree import Node, joined, unwrapped
+from .tree import Node, joined, unwrapped, walk, wraps
 
 SHOWN = 5
 _QUANTIZED = frozenset({torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4})
@@ -23,55 +22,101 @@ COUNTER = "num_batches_tracked"
 """Of batch norms; checkpoints from before PyTorch 0.4.1 have none, and are complete, as in the original."""
 
 
-@dataclass(eq=False, kw_only=True)
-class Fit:
-    """What becomes of each name.
+class LoadingModule(NamedTuple):
+    """A module that loads its own tensors, whose names have a prefix.
 
-    Args:
-        loaded: names of the model that get values, each with the tensor that gets them.
-        lacking: names of the model that the checkpoint does not have, each with its tensor.
-        unexpected: names of the checkpoint that the model does not have.
-        mismatched: names of both, of different shapes.
-        other_dtype: names of both, of which one is of integers, say, and the other of floats.
-        likely: Names that fit below modules with loading code, each with its tensor: the code decides.
-        coded: Whether there is anything for such modules.
+    If `whole`, it also loads those of all modules below it, because it has code that looks at them.
     """
 
-    loaded: dict[str, Tensor] = field(default_factory=dict)
-    lacking: dict[str, Tensor] = field(default_factory=dict)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
-    other_dtype: list[str] = field(default_factory=list)
-    likely: dict[str, Tensor] = field(default_factory=dict)
-    coded: bool = False
+    prefix: str
+    module: nn.Module
+    whole: bool
 
-    @property
-    def missing(self) -> list[str]:
-        """What the checkpoint lacks. A tied weight is there if it is there under any of its names."""
-        loaded = set(map(id, self.loaded.values()))
-        return [name for name, tensor in self.lacking.items() if id(tensor) not in loaded and COUNTER not in name]
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that it loads, by full names."""
+        for node in walk(self.module) if self.whole else [Node("", self.module, 0)]:
+            for name, tensor in own_tensors(node.module).items():
+                yield self.prefix + joined(node.fqn, name), tensor
 
-    def add(self, name: str, tensor: Tensor, checkpoint: Checkpoint, *, coded: bool = False) -> None:
-        """Note what becomes of a tensor of the model; `coded`: the loading code of a module decides."""
-        if name not in checkpoint.shapes:
-            if not coded:
-                self.lacking[name] = tensor
-        elif not is_lazy(tensor) and not _same_shape(tensor.shape, checkpoint.shapes[name]):
-            if not coded:
-                self.mismatched.append(name)
-        elif _kind(tensor.dtype) != _kind(checkpoint.dtypes[name]):
-            self.other_dtype.append(name)
-        else:
-            (self.likely if coded else self.loaded)[name] = tensor
+
+class IncompatibleKeys(NamedTuple):
+    """The argument of hooks that run after a load."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+def loading_modules(root: nn.Module) -> Iterator[LoadingModule]:
+    """The modules that load tensors, parents first, under names without wrappers."""
+    inside: int | None = None
+    for node in walk(root):
+        if inside is None or node.depth <= inside:
+            inside = node.depth if has_loading_code(node.module) else None
+            yield LoadingModule(f"{node.fqn}." if node.fqn else "", node.module, inside is not None)
+
+
+def has_loading_code(module: nn.Module) -> bool:
+    """Whether a module may rename or convert what it loads, by a method or by hooks that are not torch's own."""
+    # Looked up in the classes' own tables: the attribute itself is wrapped while a block is open.
+    cls = next(cls for cls in type(module).__mro__ if "_load_from_state_dict" in cls.__dict__)
+    hooks = [getattr(hook, "hook", hook) for hook in module._load_state_dict_pre_hooks.values()]
+    sources = [cls.__module__, *(str(getattr(hook, "__module__", "")) for hook in hooks)]
+    # The loading code of torch's own layers (batch norms, lazy layers) goes by names.
+    is_torch = all(source.startswith("torch.nn.modules.") for source in sources)
+    return "_load_from_state_dict" in module.__dict__ or not is_torch
+
+
+def own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """A module's own parameters and those of its buffers that are saved, by their names in it."""
+    return {
+        name: tensor
+        for name, tensor in (*module._parameters.items(), *module._buffers.items())
+        if tensor is not None and name not in module._non_persistent_buffers_set
+    }
+
+
+def load_below(
+    module: nn.Module,
+    state: dict[str, Tensor],
+    prefix: str,
+    versions: Mapping[str, Mapping[str, Any]],
+    keys: IncompatibleKeys,
+    errors: list[str],
+) -> Iterator[dict[str, Tensor]]:
+    """Let a module and everything below it load, as `load_state_dict` does, but through wrappers.
+
+    Args:
+        module: The first module.
+        state: Tensors by full names. It is emptied on the way; after each module it is yielded as that left it.
+        prefix: Prefix of its names, with its dot.
+        versions: Metadata of each module in the checkpoint, by the module's name.
+        keys: Gets the names that are missing and unexpected.
+        errors: Gets the other complaints of modules.
+    """
+    transparent = frozenset() if has_loading_code(module) else wraps(module) & module._modules.keys()
+    if not transparent:
+        metadata = dict(versions.get(prefix[:-1], {}))
+        module._load_from_state_dict(state, prefix, metadata, True, keys.missing_keys, keys.unexpected_keys, errors)
+        yield state
+        for name in own_tensors(module):
+            state.pop(prefix + name, None)
+    for name, child in module._modules.items():
+        if child is not None:
+            below = prefix if name in transparent else f"{prefix}{name}."
+            # Removed from the parent's: a tensor without references after its copy takes no memory.
+            part = {key: state.pop(key) for key in list(state) if key.startswith(below)}
+            yield from load_below(child, part, below, versions, keys, errors)
+    for hook in module._load_state_dict_post_hooks.values():
+        hook(module, keys)
 
 
 def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Mapping[str, Tensor]]:
     """The load that a `Pretrained` rule means for a module, and the tensors that get values, by name.
 
-    First those that the checkpoint surely has values for, then those that a module's own loading code decides on.
+    First those that the checkpoint surely has, then those that a module's own loading code decides on.
 
     Raises:
-        CheckpointError: the file cannot be used, nothing in it fits, or `strict` and anything does not.
+        CheckpointError: The file cannot be used, nothing in it fits, or `strict` and anything does not.
     """
     rule, scheme = match.rule, match.rule.initializer
     if not isinstance(scheme, Pretrained):
@@ -86,40 +131,47 @@ def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Map
         origin=rule.origin,
     )
     module = unwrapped(node.module)
-    fit = fit_of(module, checkpoint)
+    loaded: dict[str, Tensor] = {}
+    likely: dict[str, Tensor] = {}
+    lacking: dict[str, Tensor] = {}
+    mismatched: list[str] = []
+    other_dtype: list[str] = []
+    known: set[str] = set()
+    coded = False
+    for part in loading_modules(module):
+        if part.whole:
+            names = [name for name in checkpoint.shapes if name.startswith(part.prefix)]
+            known.update(names)
+            coded |= bool(names)
+        for name, tensor in part.tensors():
+            known.add(name)
+            if name not in checkpoint.shapes:
+                if not part.whole:
+                    lacking[name] = tensor
+            elif not is_lazy(tensor) and not _same_shape(tensor.shape, checkpoint.shapes[name]):
+                if not part.whole:
+                    mismatched.append(name)
+            elif _kind(tensor.dtype) != _kind(checkpoint.dtypes[name]):
+                other_dtype.append(name)
+            else:
+                (likely if part.whole else loaded)[name] = tensor
+    # A tied weight is not missing if the checkpoint has it under any of its names.
+    found = set(map(id, loaded.values()))
     load = Load(
         fqn=node.fqn,
         checkpoint=checkpoint,
-        keys=(*fit.loaded, *fit.likely),
-        missing=tuple(fit.missing),
-        unexpected=tuple(fit.unexpected),
-        mismatched=tuple(fit.mismatched),
-        other_dtype=tuple(fit.other_dtype),
-        coded=fit.coded,
+        keys=(*loaded, *likely),
+        missing=tuple(name for name in lacking if id(lacking[name]) not in found and COUNTER not in name),
+        unexpected=tuple(name for name in checkpoint.shapes if name not in known),
+        mismatched=tuple(mismatched),
+        other_dtype=tuple(other_dtype),
+        coded=coded,
         rule=rule,
         rank=match.rank,
     )
-    if not fit.coded or scheme.strict:
+    if not coded or scheme.strict:
         check_load(load, type(module).__name__)
-    return load, fit.loaded, fit.likely
-
-
-def fit_of(module: nn.Module, checkpoint: Checkpoint) -> Fit:
-    """What becomes of each name of a model and of a checkpoint, decided without running code of the model."""
-    fit = Fit()
-    known: set[str] = set()
-    for recipient in recipients(module):
-        if recipient.whole:
-            known.update(name for name in checkpoint.shapes if name.startswith(recipient.prefix))
-            fit.coded |= any(name.startswith(recipient.prefix) for name in checkpoint.shapes)
-            for name, tensor in tensors_below(recipient):
-                fit.add(name, tensor, checkpoint, coded=True)
-        else:
-            for name, tensor in own_tensors(recipient.module).items():
-                known.add(recipient.prefix + name)
-                fit.add(recipient.prefix + name, tensor, checkpoint)
-    fit.unexpected = [name for name in checkpoint.shapes if name not in known]
-    return fit
+    return load, loaded, likely
 
 
 def _same_shape(wanted: torch.Size, given: torch.Size) -> bool:
@@ -128,7 +180,7 @@ def _same_shape(wanted: torch.Size, given: torch.Size) -> bool:
 
 
 def _kind(dtype: torch.dtype) -> str:
-    """Between numbers of one kind values are cast, as `Tensor.copy_` does; from another kind nothing sensible comes."""
+    """Within one kind values are cast, as `Tensor.copy_` does; from another kind nothing sensible comes."""
     if dtype in _QUANTIZED:
         return "quantized"
     if dtype.is_complex:
@@ -152,27 +204,14 @@ def check_load(load: Load, model: str) -> None:
         )
         if keys
     )
-    origin = load.rule.origin
+    origin, location = load.rule.origin, load.checkpoint.location
     if not (load.keys or load.coded) and (load.missing or load.mismatched or load.other_dtype):
         raise CheckpointError(
-            f"{origin}: nothing in {load.checkpoint.location} fits {model}: {problems}. "
+            f"{origin}: nothing in {location} fits {model}: {problems}. "
             "Is it the checkpoint of another model, or does it need a prefix=, key= or revise_keys=?",
             origin=origin,
         )
     if problems and getattr(load.rule.initializer, "strict", False):
-        raise CheckpointError(
-            f"{origin}: strict=True and {load.checkpoint.location} does not fit: {problems}.", origin=origin
-        )
+        raise CheckpointError(f"{origin}: strict=True and {location} does not fit: {problems}.", origin=origin)
     if problems:
-        warn(f"{origin}: {load.checkpoint.location}: {len(load.keys)} loaded; {problems}.")
-
-
-def expanded(load: Load, name: str) -> CheckpointError:
-    """The error for a tensor whose elements share memory, so that they cannot get values of their own."""
-    origin, fqn = load.rule.origin, joined(load.fqn, name)
-    return CheckpointError(
-        f"{origin}: {load.checkpoint.location} cannot be loaded into {fqn}: its elements share memory, because it was "
-        "expanded. Make it contiguous.",
-        origin=origin,
-        fqn=fqn,
-    )
+        warn(f"{origin}: {location}: {len(load.keys)} loaded; {problems}.")

@@ -15,7 +15,7 @@ from ..layers import is_layer
 from ..rules import Rule
 from .tree import Node, joined, relative_name, unwrapped, walk
 
-RULES, OWN, SETTLED, LOADS = range(4)
+RULES, OWN, INNER, LOADS = range(4)
 """Levels: configs' rules; modules' own `init_weights`; what an inner block filled; checkpoints (P1-P4)."""
 
 
@@ -23,7 +23,6 @@ class Rank(NamedTuple):
     """The precedence of a rule: of two ranks, compared from the left, the higher one wins.
 
     Args:
-        level: `RULES`, `OWN`, `SETTLED` or `LOADS`.
         config: Number of the rule's config in the order of the walk, parents first (P2). For checkpoints, minus the
             depth of the config: the outer one wins (P4).
         rule: Index in its config.
@@ -44,15 +43,11 @@ class Match:
     """One rule or override in one model, and what it has matched so far. It holds names and ids, no modules.
 
     Args:
-        rule: The rule or override.
-        rank: Its precedence.
         base: FQN of the module that carries the config.
         passed: Whether the user passed the config, rather than a module carrying it as its own `init_cfg`.
-        targets: The ids of the modules that an override is for; None for a rule that selects for itself.
+        targets: The ids of the modules that an override is for; None for a rule.
         missing: The error for a target that does not exist.
-        has_modules: Whether it has selected a module.
-        has_params: Whether it has selected a parameter.
-        hint: What was perhaps meant, if its `name` matches nothing, or only modules without parameters.
+        hint: A remedy for the message if its `name` matches nothing, or only modules without parameters.
     """
 
     rule: Rule
@@ -75,69 +70,54 @@ class Match:
         """Whether a module of a selected class is selected by its name or as a part of the override's target."""
         if self.targets is not None:
             return id(node.module) in self.targets
-        if not self.rule.name:
-            return True
-        relative = relative_name(node.fqn, self.base)
-        return any(fqn_pattern(pattern)(relative) for pattern in self.rule.name)
-
-    @property
-    def is_override(self) -> bool:
-        return self.rank.override > 0
-
-    @property
-    def is_particular(self) -> bool:
-        """Whether it selects some modules of a class and not others."""
-        return self.targets is not None or bool(self.rule.name)
+        name, patterns = relative_name(node.fqn, self.base), self.rule.name
+        return not patterns or any(fqn_pattern(pattern)(name) for pattern in patterns)
 
 
-class Heads(NamedTuple):
-    """A match, and the modules that it is for as wholes: the one that carries the config, or the override's targets."""
+class Candidate(NamedTuple):
+    """A rule that matches a parameter; no initializer for what a checkpoint supplies."""
 
-    match: Match
-    nodes: Sequence[Node]
+    rank: Rank
+    rule: Rule
+    initializer: Initializer | None
 
 
-def bind(rules: Iterable[Rule], node: Node, *, number: int, depth: int, passed: bool) -> Iterator[Heads]:
-    """Find the modules that the rules of a config and their overrides are for, in rising precedence within each level.
+def bind(
+    rules: Iterable[Rule], node: Node, *, number: int, depth: int, passed: bool
+) -> Iterator[tuple[Match, Sequence[Node]]]:
+    """The rules of a config and their overrides, in rising precedence within each level.
 
-    Args:
-        rules: Those of the config.
-        node: The module that carries it.
-        number: That of the config in the order of the walk.
-        depth: 0 for the outermost config.
-        passed: Whether the user passed the config.
+    Each comes with the modules that it is for as wholes: the one that carries the config (`node`), or the override's
+    targets. `number` is that of the config in the order of the walk, `depth` is 0 for the outermost config.
     """
-    for index, rule in enumerate(rules):
-        loads = loads_rule(rule)
-        rank = Rank(LOADS, -depth, index, 0) if loads else Rank(RULES, number, index, 0)
-        yield Heads(Match(rule=rule, rank=rank, base=node.fqn, passed=passed), [node])
-        for place, override in enumerate(rule.override, 1):
+    for index, top in enumerate(rules):
+        loads = False
+        for place, rule in enumerate((top, *top.override)):
             # An override of a checkpoint beats it, and so does each that follows an override with one.
-            loads = loads or loads_rule(override)
+            loads = loads or loads_rule(rule)
             rank = Rank(LOADS, -depth, index, place) if loads else Rank(RULES, number, index, place)
-            yield _bind_override(override, node, rank, passed)
+            match = Match(rule=rule, rank=rank, base=node.fqn, passed=passed)
+            yield match, _targets(match, node) if place else [node]
 
 
-def _bind_override(rule: Rule, node: Node, rank: Rank, passed: bool) -> Heads:
+def _targets(match: Match, node: Node) -> Sequence[Node]:
+    """Find the targets of an override; if it does not fill parameters, also under which names it has to run."""
+    rule = match.rule
     heads: list[nn.Module] = []
-    missing = None
     for pattern in rule.name:
         try:
             heads += find_targets(node, pattern)
         except TargetError as error:
             found = TargetError(f"{rule.origin}.{error}", origin=f"{rule.origin}.name", fqn=pattern)
-            missing = missing or found
-    targets = frozenset(id(below.module) for head in heads for below in walk(head))
-    match = Match(rule=rule, rank=rank, base=node.fqn, passed=passed, targets=targets, missing=missing)
-    return Heads(match, [] if isinstance(rule.initializer, Initializer) else _under_first_names(heads, node))
-
-
-def _under_first_names(modules: Iterable[nn.Module], base: Node) -> list[Node]:
-    nodes: dict[int, Node] = {}
-    for node in walk(base.module):
-        nodes.setdefault(id(node.module), node._replace(fqn=joined(base.fqn, node.fqn)))
-    wanted = set(map(id, modules))
-    return [node for key, node in nodes.items() if key in wanted]
+            match.missing = match.missing or found
+    match.targets = frozenset(id(below.module) for head in heads for below in walk(head))
+    if isinstance(rule.initializer, Initializer):
+        return []
+    first: dict[int, Node] = {}
+    for below in walk(node.module):
+        first.setdefault(id(below.module), below._replace(fqn=joined(node.fqn, below.fqn)))
+    wanted = set(map(id, heads))
+    return [below for key, below in first.items() if key in wanted]
 
 
 def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
@@ -146,26 +126,27 @@ def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
     A plain name is an attribute, properties included; a dotted one a chain of those; a glob runs over FQNs.
 
     Raises:
-        TargetError: there is none, or it is not a module.
+        TargetError: There is none, or it is not a module.
     """
     base = unwrapped(node.module)
+    name = type(base).__name__
     if not is_plain(pattern):
         found = [child.module for child in walk(base) if child.fqn and fqn_pattern(pattern)(child.fqn)]
         if not found:
-            raise TargetError(f"name: {pattern!r} matches no module of {type(base).__name__}.")
+            raise TargetError(f"name: {pattern!r} matches no module of {name}.")
         return found
     target: object = base
-    for part in pattern.split("."):
-        try:
+    try:
+        for part in pattern.split("."):
             target = getattr(target, part)
-        except AttributeError as error:
-            names = [child.fqn for child in walk(base) if child.fqn]
-            # A long dotted name is nearest to whatever is long; the last component is what people mistype.
-            hint = nearest(pattern, names) or nearest(part, names)
-            raise TargetError(f"name: {type(base).__name__} has no submodule {pattern!r}.{hint}") from error
+    except AttributeError as error:
+        names = [child.fqn for child in walk(base) if child.fqn]
+        # A long dotted name is nearest to other long ones; the last component is what people mistype.
+        hint = nearest(pattern, names) or nearest(part, names)
+        raise TargetError(f"name: {name} has no submodule {pattern!r}.{hint}") from error
     if not isinstance(target, nn.Module):
         raise TargetError(
-            f"name: {pattern!r} of {type(base).__name__} is a {type(target).__name__}, not a module. "
+            f"name: {pattern!r} of {name} is a {type(target).__name__}, not a module. "
             "For a parameter use a rule with params=."
         )
     return [target]
@@ -177,29 +158,17 @@ def loads_rule(rule: Rule) -> bool:
 
 
 def can_reach(rules: Sequence[Rule], modules: Iterable[nn.Module]) -> bool:
-    """False only if no rule can select any of the modules, and none of them has rules or an initialization of its own.
-
-    A block around a model that its rules are not about costs no more than this.
-
-    Example:
-        >>> from torch import nn
-        >>> from autoinit.config import parse_config
-        >>> can_reach(parse_config(dict(type="Normal", layer="Conv2d")), [nn.Linear(1, 1)])
-        False
-    """
+    """Whether a rule may select one of the modules, or a module has rules or an initialization of its own."""
     classes: set[type] = set()
     for module in modules:
-        if "init_cfg" in module.__dict__:
+        if "init_cfg" in module.__dict__ or hasattr(type(module), "init_weights") or hasattr(type(module), "init_cfg"):
             return True
         classes.add(type(module))
-    if any(hasattr(cls, "init_weights") or hasattr(cls, "init_cfg") for cls in classes):
-        return True
-    return any(_may_select(rule, classes) for rule in rules)
-
-
-def _may_select(rule: Rule, classes: Iterable[type]) -> bool:
-    if rule.override or not isinstance(rule.initializer, Initializer):
-        return True
-    if not rule.layer:
-        return rule.selects_by_itself
-    return any(is_layer(cls, layer) for cls in classes for layer in rule.layer)
+    for rule in rules:
+        if rule.override or not isinstance(rule.initializer, Initializer):
+            return True
+        if not rule.layer and rule.selects_by_itself:
+            return True
+        if any(is_layer(cls, layer) for cls in classes for layer in rule.layer):
+            return True
+    return False

@@ -1,4 +1,4 @@
-"""What a module says itself of its initialization: its `init_cfg`, and its `init_weights`."""
+"""A module's own initialization: its `init_cfg`, and its `init_weights`."""
 
 from __future__ import annotations
 
@@ -11,83 +11,66 @@ from torch import nn
 
 from ..config import find_initializer, parse_config
 from ..errors import ConfigError
-from ..rules import UNSET, Rule
+from ..rules import Rule
 
 ENGINES = frozenset({"autoinit.compat.mmengine.modules", "mmengine.model.base_module", "mmcv.runner.base_module"})
 """Modules whose `BaseModule.init_weights` only applies `init_cfg`, as planning does."""
-
 
 SELECTORS = ("layer", "name", "params", "override", "checkpoint")
 """Keys of which a rule has at least one."""
 
 
 def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
-    """Rules of a module's own `init_cfg`, an attribute of the object or its class.
-
-    An `init_cfg` of another library gives no rules (O7).
+    """Rules of a module's own `init_cfg`, an attribute of the object or its class; none of another library's (O7).
 
     Raises:
         ConfigError: The config is invalid; `fqn` is that of the module.
     """
     # Not getattr on the object: wrappers such as torch.compile's pass that on to the module inside.
-    cfg = module.__dict__["init_cfg"] if "init_cfg" in module.__dict__ else getattr(type(module), "init_cfg", None)
-    if not (_is_config(cfg) or (has_protocol(module) and cfg)) or is_initialized(module):
+    cls: type = type(module)
+    cfg = module.__dict__["init_cfg"] if "init_cfg" in module.__dict__ else getattr(cls, "init_cfg", None)
+    if cfg is None or is_initialized(module):
         return ()
-    where = f"{fqn or type(module).__name__}.init_cfg"
+    protocol = engine_of(cls) is not None
+    items = cfg if isinstance(cfg, Sequence) and not isinstance(cfg, str) else [cfg]
+    if not any(map(_is_rule, items)) and not (protocol and cfg):
+        return ()
     try:
-        return parse_config(cfg, where, padding="fill" if has_protocol(module) else "keep")
+        return parse_config(cfg, f"{fqn or cls.__name__}.init_cfg", padding="fill" if protocol else "keep")
     except ConfigError as error:
         error.fqn = fqn
         raise
 
 
-def _is_config(cfg: object) -> bool:
-    """Whether an attribute is a config of autoinit: it has a rule, and what is wrong with the others is an error."""
-    items = cfg if isinstance(cfg, Sequence) and not isinstance(cfg, str) else [cfg]
-    return any(isinstance(item, Rule) or (isinstance(item, Mapping) and _is_rule(item)) for item in items)
+def _is_rule(item: object) -> bool:
+    """Whether an item of a config is meant as a rule: its `type` is known, or misspelt and stands beside a selector.
 
-
-def _is_rule(item: Mapping[object, object]) -> bool:
-    """Whether a mapping is meant as a rule: its `type` is known, or is perhaps misspelt and stands beside a selector.
-
-    A mapping without a selector could match nothing, so that one with an unknown `type` is of another library.
+    An item without a selector could match nothing, so that one with an unknown `type` is another library's.
     """
-    kind = item.get("type", UNSET)
-    return (isinstance(kind, str) and find_initializer(kind) is not None) or (
-        kind is not UNSET and any(key in item for key in SELECTORS)
-    )
+    if not isinstance(item, Mapping):
+        return isinstance(item, Rule)
+    kind = item.get("type")
+    known = isinstance(kind, str) and find_initializer(kind) is not None
+    return known or ("type" in item and any(key in item for key in SELECTORS))
 
 
 def is_initialized(module: nn.Module) -> bool:
     """Whether the module says, in OpenMMLab's protocol, that `init_weights` has run."""
-    return any(module.__dict__.get(name) is True for name in ("_is_init", "is_init"))
-
-
-def has_protocol(module: nn.Module) -> bool:
-    """Whether the module derives from OpenMMLab's `BaseModule`, whose `init_weights` notes that it has run."""
-    cls: type = type(module)
-    return engine_of(cls) is not None
+    attributes = module.__dict__
+    return attributes.get("_is_init") is True or attributes.get("is_init") is True
 
 
 @lru_cache(maxsize=8192)
 def engine_of(cls: type) -> type | None:
-    """The base class that applies `init_cfg` in `init_weights`, if the class has one."""
+    """The base class that applies `init_cfg` in `init_weights`, OpenMMLab's `BaseModule`, if the class has one."""
     return next((base for base in cls.__mro__ if base.__module__ in ENGINES and "init_weights" in base.__dict__), None)
 
 
 def has_own_init_weights(module: nn.Module) -> bool:
-    """Whether the module has an `init_weights` of its own: a plain method, or a function set on the object.
-
-    Example:
-        >>> class Policy(nn.Module):
-        ...     @staticmethod
-        ...     def init_weights(module, gain=1): ...
-        >>> has_own_init_weights(Policy())
-        False
-    """
+    """Whether the module has an `init_weights` of its own: a plain method, or a function set on the object."""
     if "init_weights" in module.__dict__:
         replaced = module.__dict__["init_weights"]
-        return callable(replaced) and _binds(replaced)
+        return callable(replaced) and _accepts(replaced)
     cls: type = type(module)
     return defines_init_weights(cls)
 
@@ -106,10 +89,10 @@ def defines_init_weights(cls: type) -> bool:
         return False
     if callable(getattr(cls, "post_init", None)):
         return False
-    return _binds(method, None) or _binds(method, None, buffer_device=None)
+    return _accepts(method, None) or _accepts(method, None, buffer_device=None)
 
 
-def _binds(method: Callable[..., object], *args: object, **kwargs: object) -> bool:
+def _accepts(method: Callable[..., object], *args: object, **kwargs: object) -> bool:
     try:
         inspect.signature(method).bind(*args, **kwargs)
     except (TypeError, ValueError):
@@ -118,17 +101,10 @@ def _binds(method: Callable[..., object], *args: object, **kwargs: object) -> bo
 
 
 def own_arguments(module: nn.Module) -> dict[str, object]:
-    """Arguments for the module's own `init_weights`: none, or the device of its buffers (torchtitan).
-
-    Example:
-        >>> class Titan(nn.Module):
-        ...     def init_weights(self, buffer_device): ...
-        >>> own_arguments(Titan()), own_arguments(nn.Linear(1, 1))
-        ({'buffer_device': None}, {})
-    """
+    """Arguments for the module's own `init_weights`: none, or the device of its buffers (torchtitan)."""
     cls: type = type(module)
     method = getattr(cls, "init_weights", None)
-    if "init_weights" in module.__dict__ or not callable(method) or _binds(method, None):
+    if "init_weights" in module.__dict__ or not callable(method) or _accepts(method, None):
         return {}
     tensor = next((tensor for tensors in (module.buffers(), module.parameters()) for tensor in tensors), None)
     return {"buffer_device": None if tensor is None else tensor.device}

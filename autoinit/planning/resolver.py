@@ -1,8 +1,8 @@
-"""From the rule that won a tensor to its fill: whose convention its axes are read by, and what may stand in the way."""
+"""From the rule that won a tensor to its fill: by whose convention its axes are read, and what may prevent the fill."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,21 +12,20 @@ from ..errors import ParametrizationError, ShapeError
 from ..fans import Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Initializer, Resolved, resolve
+from ..layers import class_name
 from ..parametrized import Effective
 from ..rules import Rule
-from .candidates import Candidate
 from .entries import Deferred
+from .matches import Candidate
 from .policy import Fan
 from .records import Record
+from .tree import joined
+
+NOTHING = Resolved(fill=None)
 
 
 class Resolver:
-    """Resolves each scheme once for tensors that are alike.
-
-    Args:
-        fan: whose convention counts where a rule does not say.
-        modules: those of the model, by FQN.
-    """
+    """Resolves each initializer once for tensors that are alike; `fan` says how fans are read where a rule does not."""
 
     def __init__(self, fan: Fan, modules: Mapping[str, nn.Module]) -> None:
         self._fan = fan
@@ -34,38 +33,41 @@ class Resolver:
         self._inner: dict[int, Mapping[str, Layout | None]] = {}
         self._found: dict[tuple[int, tuple[int, ...], torch.dtype, Layout | None], Resolved] = {}
 
-    def resolve(self, candidate: Candidate, record: Record, shape: tuple[int, ...], dtype: torch.dtype) -> Resolved:
-        """What a candidate gives to a tensor.
+    def resolve(
+        self, candidate: Candidate | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
+    ) -> Resolved:
+        """What a candidate gives to a tensor: nothing for a checkpoint, or while the tensor has no shape.
 
         Raises:
-            ShapeError: the scheme is not defined for it, or its memory cannot hold it.
-            ParametrizationError: the weight cannot be set.
+            ShapeError: The initializer is not defined for it, or its memory cannot hold it.
+            ParametrizationError: The weight cannot be set.
         """
-        scheme = candidate.initializer
-        if scheme is None:
-            return Resolved(fill=None)
+        if candidate is None or candidate.initializer is None or shape is None:
+            return NOTHING
         try:
-            layout = self._layout(candidate.rule, scheme, record)
-            key = (id(scheme), shape, dtype, layout)
+            layout = self._layout(candidate.rule, candidate.initializer, record)
+            key = (id(candidate.initializer), shape, dtype, layout)
             found = self._found.get(key)
             if found is None:
-                found = self._found[key] = resolve(scheme, shape, dtype, layout)
-            if candidate.rule.padding == "keep":
-                found = _padded(found, record, shape)
-            if found.fill is not None:
-                _check_memory(found, record)
+                found = self._found[key] = resolve(candidate.initializer, shape, dtype, layout)
+            if record.padding and candidate.rule.padding == "keep":
+                found = _padded(found, record, shape[record.padding_axis])
+            if record.weight is not None:
+                _check_weight(found, record.weight, record.stored)
+            elif not isinstance(found.fill, Constant | None) and is_expanded(record.param):
+                raise ShapeError(
+                    f"elements of shape {tuple(record.param.shape)} share memory, because the parameter is expanded: "
+                    f"they cannot get values of their own from {found.fill}. Make it contiguous, or give it a Constant."
+                )
         except (ShapeError, ParametrizationError) as error:
-            text = f"{candidate.rule.describe()}: {record.fqn} of {record.layer}: {error}"
+            text = f"{candidate.rule.describe()}: {record.fqn} of {class_name(record.owner)}: {error}"
             raise type(error)(text, origin=candidate.rule.origin, fqn=record.fqn) from error
         return found
 
     def defer(self, candidate: Candidate, record: Record) -> Deferred | None:
         """What is needed to resolve a candidate for a lazy parameter later."""
-        if candidate.initializer is None:
-            return None
-        return Deferred(
-            scheme=candidate.initializer, layout=self._layout(candidate.rule, candidate.initializer, record)
-        )
+        scheme = candidate.initializer
+        return None if scheme is None else Deferred(scheme=scheme, layout=self._layout(candidate.rule, scheme, record))
 
     def _layout(self, rule: Rule, scheme: Initializer, record: Record) -> Layout | None:
         if scheme.reads == "nothing":
@@ -73,68 +75,42 @@ class Resolver:
         fan = rule.fan
         if isinstance(fan, Layout) and not fan.is_numbers:
             return fan
-        whose = fan if isinstance(fan, str) else scheme.reads if self._fan == "auto" else self._fan
-        layout = None if whose == "torch" else self._layout_of(record)
-        if isinstance(fan, Layout):
-            base = layout or Layout()
-            return replace(
-                base, fan_in=fan.fan_in or base.fan_in, fan_out=fan.fan_out or base.fan_out, label=fan.convention
-            )
-        return layout
+        convention = fan if isinstance(fan, str) else scheme.reads if self._fan == "auto" else self._fan
+        layout = None if convention == "torch" else self._layout_of(record)
+        if not isinstance(fan, Layout):
+            return layout
+        base = layout or Layout()
+        return replace(
+            base, fan_in=fan.fan_in or base.fan_in, fan_out=fan.fan_out or base.fan_out, label=fan.convention
+        )
 
     def _layout_of(self, record: Record) -> Layout | None:
-        """How the modules around a tensor, or its own layer, read its axes, under any of its names.
-
-        Raises:
-            ShapeError: a convention failed.
-        """
+        """How a module around a tensor, the outermost first, or its own layer reads its axes, by any of its names."""
         for fqn in (record.fqn, *record.aliases):
-            for outer, path in splits(fqn):
+            outer, path = "", fqn
+            while "." in path:
                 module = self._modules.get(outer)
-                if module is None:
-                    continue
-                if id(module) not in self._inner:
-                    self._inner[id(module)] = dict(inner_layouts(module))
-                if path in self._inner[id(module)]:
-                    return self._inner[id(module)][path]
+                if module is not None:
+                    if id(module) not in self._inner:
+                        self._inner[id(module)] = dict(inner_layouts(module))
+                    if path in self._inner[id(module)]:
+                        return self._inner[id(module)][path]
+                name, _, path = path.partition(".")
+                outer = joined(outer, name)
         return own_layout(record.owner, record.name)
 
 
-def splits(fqn: str) -> Iterator[tuple[str, str]]:
-    """The modules around a parameter, the outermost first, each with the parameter's path in it.
-
-    Example:
-        >>> list(splits("block.attn.qkv.weight"))
-        [('', 'block.attn.qkv.weight'), ('block', 'attn.qkv.weight'), ('block.attn', 'qkv.weight')]
-    """
-    outer, path = "", fqn
-    while "." in path:
-        yield outer, path
-        name, _, path = path.partition(".")
-        outer = f"{outer}.{name}" if outer else name
-
-
-def _padded(found: Resolved, record: Record, shape: tuple[int, ...]) -> Resolved:
-    """What a tensor gets if the rows that embeddings have for padding stay zero."""
-    fill, padding = found.fill, record.padding
-    if fill is None or padding is None or (isinstance(fill, Constant) and fill.value == 0):
+def _padded(found: Resolved, record: Record, size: int) -> Resolved:
+    """What a tensor gets if the rows that embeddings use for padding stay zero."""
+    fill, rows = found.fill, tuple(sorted({row % size for row in record.padding if -size <= row < size}))
+    if not rows or fill is None or (isinstance(fill, Constant) and fill.value == 0):
         return found
-    size = shape[padding.axis]
-    rows = tuple(sorted({row % size for row in padding.rows if -size <= row < size}))
-    return replace(found, fill=Padded(fill, rows, size, padding.axis)) if rows else found
-
-
-def _check_memory(found: Resolved, record: Record) -> None:
-    if record.weight is not None:
-        _check_weight(found, record.weight, record.stored)
-    elif not isinstance(found.fill, Constant) and is_expanded(record.param):
-        raise ShapeError(
-            f"elements of shape {tuple(record.param.shape)} share memory, because the parameter is expanded: they "
-            f"cannot get values of their own from {found.fill}. Make it contiguous, or give it a Constant."
-        )
+    return replace(found, fill=Padded(fill, rows, size, record.padding_axis))
 
 
 def _check_weight(found: Resolved, weight: Effective, stored: Sequence[str]) -> None:
+    if found.fill is None:
+        return
     if weight.obstacle is not None:
         module, _, name = stored[0].rpartition(".")
         raise ParametrizationError(
@@ -146,12 +122,7 @@ def _check_weight(found: Resolved, weight: Effective, stored: Sequence[str]) -> 
 
 
 def is_expanded(tensor: torch.Tensor) -> bool:
-    """Whether elements of a tensor share memory because an axis was expanded.
-
-    Example:
-        >>> is_expanded(torch.zeros(1).expand(3)), is_expanded(torch.zeros(3, 1))
-        (True, False)
-    """
-    if tensor.layout != torch.strided:
+    """Whether elements of a tensor share memory because an axis was expanded."""
+    if tensor.layout != torch.strided or 0 not in tensor.stride():
         return False
     return any(stride == 0 and size > 1 for stride, size in zip(tensor.stride(), tensor.shape, strict=True))

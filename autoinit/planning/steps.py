@@ -39,18 +39,18 @@ class Load:
     """Load a checkpoint into the module at `fqn`.
 
     Args:
-        fqn: of the module.
-        checkpoint: opened.
-        keys: the module's names for what gets values.
-        missing: its names for what the checkpoint does not have.
-        unexpected: the checkpoint's names for what the module does not have.
-        mismatched: names of both, of different shapes.
-        other_dtype: names of both, of which one is of integers, say, and the other of floats.
-        kept: the module's names for what would fit and is left alone: loaded by the model itself, built elsewhere.
-        coded: Whether modules with loading code of their own decide on some names: until it is applied, these are not
-            counted as missing, unexpected or mismatched.
-        rule: where it was asked for.
-        rank: of the rule.
+        fqn: Name of the module.
+        checkpoint: The opened checkpoint.
+        keys: Names of the module that get values.
+        missing: Names of the module that the checkpoint does not have.
+        unexpected: Names of the checkpoint that the module does not have.
+        mismatched: Names of both, of different shapes.
+        other_dtype: Names of both, of which one is of integers, say, and the other of floats.
+        rule: The rule that asks for it.
+        rank: Precedence of the rule.
+        kept: Names of the module that would fit and are left alone: loaded by the model itself, built elsewhere.
+        coded: Whether modules with loading code of their own decide on some names: until the load is applied, these
+            are not counted as missing, unexpected or mismatched.
     """
 
     fqn: str
@@ -75,15 +75,9 @@ class Load:
 
     def to_dict(self) -> dict[str, Any]:
         """Strings and lists only."""
-        return {
-            "checkpoint": self.checkpoint.location,
-            "loaded": list(self.keys),
-            "missing": list(self.missing),
-            "unexpected": list(self.unexpected),
-            "mismatched": list(self.mismatched),
-            "other_dtype": list(self.other_dtype),
-            "kept": list(self.kept),
-        }
+        keys = ("missing", "unexpected", "mismatched", "other_dtype", "kept")
+        named = {key: list(getattr(self, key)) for key in keys}
+        return {"checkpoint": self.checkpoint.location, "loaded": list(self.keys), **named}
 
 
 Step = OwnInit | ModuleCall | Load

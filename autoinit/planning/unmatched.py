@@ -1,4 +1,4 @@
-"""Nothing unmatched stays silent: rules that select nothing, and why."""
+"""Rules that match nothing, and parameters that no rule covers: an error, a warning or nothing, by the policy."""
 
 from __future__ import annotations
 
@@ -6,47 +6,42 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..errors import MatchError, nearest, warn
-from ..globs import is_plain
+from ..errors import CoverageError, MatchError, nearest, warn
+from ..globs import fqn_pattern, is_plain
 from ..layers import class_name, is_known, is_layer, suggestion
 from .matches import Match
 from .planner import Planner
-from .policy import Unmatched
+from .plans import Plan
+from .policy import Policy, Unmatched
 from .tree import relative_name
+
+SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tally:
-    """What the rules of one plan matched; holds classes and names, no modules.
-
-    Args:
-        model: Class name of the root.
-        matches: The rules and overrides.
-        census: How often each class occurs.
-        param_names: How often each name of a parameter occurs.
-    """
+class RuleMatches:
+    """What the rules of one plan matched, and how often each class and name of a parameter occurs; no modules."""
 
     model: str
-    matches: tuple[Match, ...]
-    census: Counter[type]
+    matches: Sequence[Match]
+    classes: Counter[type]
     param_names: Counter[str]
 
 
-def tally(planner: Planner) -> Tally:
+def rule_matches(planner: Planner) -> RuleMatches:
     """What the rules of a plan matched."""
     for match in planner.matches:
-        match.hint = _hint(match, planner)
-    return Tally(
+        if match.rule.name and not match.rank.override and not match.has_params:
+            match.hint = _hint(match, planner)
+    return RuleMatches(
         model=class_name(planner.root),
-        matches=tuple(planner.matches),
-        census=planner.census,
+        matches=planner.matches,
+        classes=planner.classes,
         param_names=planner.param_names,
     )
 
 
 def _hint(match: Match, planner: Planner) -> str:
-    if match.is_override or match.has_params or not match.rule.name:
-        return ""
     if match.has_modules:
         return f" For all that is below it: {match.rule.name[0] + '.**'!r}."
     fqns = [relative_name(fqn, match.base) for fqn in planner.modules if fqn]
@@ -55,67 +50,91 @@ def _hint(match: Match, planner: Planner) -> str:
     return found or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
 
 
-def check_unmatched(tallies: Sequence[Tally], unmatched: Unmatched) -> None:
-    """Judge the rules of several plans together: a rule has to match in one of them.
+def check_unmatched(plans: Sequence[RuleMatches], unmatched: Unmatched) -> None:
+    """Raise or warn of each rule that matches nothing in any of several plans.
 
     Raises:
-        MatchError: a rule that can match nothing, unless the policy is milder.
+        MatchError: A rule can match nothing, unless the policy is milder.
     """
-    if unmatched == "ignore" or not tallies:
+    if unmatched == "ignore" or not plans:
         return
-    models = " or ".join(dict.fromkeys(tally.model for tally in tallies))
-    census: Counter[type] = Counter()
+    models: dict[str, None] = {}
+    classes: Counter[type] = Counter()
     names: Counter[str] = Counter()
     groups: dict[int, list[Match]] = {}
-    for each in tallies:
-        census.update(each.census)
+    for each in plans:
+        models[each.model] = None
+        classes.update(each.classes)
         names.update(each.param_names)
         for match in each.matches:
             groups.setdefault(id(match.rule), []).append(match)
     for matches in groups.values():
-        problem = _problem(matches, models, census, names)
-        if problem is None:
+        error, certain = _problem(matches, " or ".join(models), classes, names)
+        if error is None:
             continue
-        error, certain = problem
-        fatal = certain and any(match.passed for match in matches)
-        if unmatched == "error" or (unmatched == "auto" and fatal):
+        if unmatched == "error" or (unmatched == "auto" and certain and any(match.passed for match in matches)):
             raise error
         warn(str(error))
 
 
 def _problem(
-    matches: Sequence[Match], models: str, census: Counter[type], names: Counter[str]
-) -> tuple[MatchError, bool] | None:
-    """What is wrong with a rule, and whether it must be a mistake rather than a model without such a layer."""
-    rule, missing = matches[0].rule, matches[0].missing
+    matches: Sequence[Match], models: str, classes: Counter[type], names: Counter[str]
+) -> tuple[MatchError | None, bool]:
+    """The error for a rule, and whether it must be a mistake rather than a model without such a layer."""
+    rule, missing, hint = matches[0].rule, matches[0].missing, matches[0].hint
     if missing is not None and all(match.missing for match in matches):
         return missing, True
-    typos = [layer for layer in rule.layer if not _present(layer, census) and not is_known(layer)]
+    absent = [layer for layer in rule.layer if not any(is_layer(cls, layer) for cls in classes)]
+    typos = [layer for layer in absent if not is_known(layer)]
     if typos:
-        nearest_class = suggestion(typos, census)
         what = rule.describe() if len(rule.layer) == 1 else f"{rule.origin} (layer={typos[0]!r})"
-        return MatchError(f"{what} matches no module of {models}.{nearest_class}", origin=rule.origin), True
-    if not matches[0].is_override and not rule.selects_by_itself:
-        return None
+        text = f"{what} matches no module of {models}.{suggestion(typos, classes)}"
+        return MatchError(text, origin=rule.origin), True
+    if not matches[0].rank.override and not rule.selects_by_itself:
+        return None, False
     if not any(match.has_modules for match in matches):
-        certain = bool(rule.name) and all(_present(layer, census) for layer in rule.layer)
-        remedy = matches[0].hint if certain else " The class exists; this model has none."
+        certain = bool(rule.name) and not absent
+        remedy = hint if certain else " The class exists; this model has none."
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
-    if not any(match.has_params for match in matches):
-        wanted = rule.params or ("weight", "bias")
-        remedy = _nearest_param(rule.params, names) if rule.params else matches[0].hint
-        text = (
-            f"{rule.describe()} matches modules of {models} but none of their parameters ({', '.join(wanted)}).{remedy}"
-        )
-        return MatchError(text, origin=rule.origin), rule.params is not None
-    return None
+    if any(match.has_params for match in matches):
+        return None, False
+    wanted = rule.params or ("weight", "bias")
+    if rule.params and any(param in names for param in wanted):
+        hint = " Other layers of the model have it: remove layer= or name=."
+    elif rule.params:
+        hint = next(filter(None, (nearest(param, names) for param in wanted)), "")
+    text = f"{rule.describe()} matches modules of {models} but none of their parameters ({', '.join(wanted)}).{hint}"
+    return MatchError(text, origin=rule.origin), rule.params is not None
 
 
-def _nearest_param(wanted: Sequence[str], names: Counter[str]) -> str:
-    if any(param in names for param in wanted):
-        return " Other layers of the model have it: remove layer= or name=."
-    return next(filter(None, (nearest(param, names) for param in wanted)), "")
+def check_coverage(plans: Sequence[Plan], policy: Policy) -> None:
+    """Require that rules cover every parameter of some models, if the policy asks for it.
 
-
-def _present(layer: str | type, census: Counter[type]) -> bool:
-    return any(is_layer(cls, layer) for cls in census)
+    Raises:
+        CoverageError: Some are not covered; it has their names.
+        MatchError: An exception that is not a parameter's name.
+    """
+    if not policy.require_coverage or not plans:
+        return
+    names = [fqn for plan in plans for fqn in plan]
+    for pattern in policy.allow_uncovered:
+        if not any(map(fqn_pattern(pattern), names)):
+            models = " or ".join(dict.fromkeys(plan.model for plan in plans))
+            raise MatchError(
+                f"allow_uncovered: {pattern!r} is no parameter of {models}.{nearest(pattern, names)}",
+                origin="allow_uncovered",
+            )
+    allowed = [fqn_pattern(pattern) for pattern in policy.allow_uncovered]
+    found = [(plan, fqn) for plan in plans for fqn in plan.uncovered if not any(allow(fqn) for allow in allowed)]
+    if not found:
+        return
+    models = " and ".join(dict.fromkeys(plan.model for plan, _ in found))
+    fqns = [fqn for _, fqn in found]
+    shown = ", ".join(fqns[:SHOWN]) + (", ..." if len(fqns) > SHOWN else "")
+    layers = Counter(plan[fqn].layer for plan, fqn in found)
+    by_layer = ", ".join(f"{count} of {layer}" for layer, count in layers.most_common())
+    raise CoverageError(
+        f"{models}: no rule covers {len(fqns)} parameters: {shown} ({by_layer}). Add rules for them, of type "
+        "'Keep' for what should stay as it is, or name them in allow_uncovered=.",
+        fqn=fqns[0],
+    )

@@ -13,7 +13,7 @@ from ..config import Config, parse_config
 from ..errors import StateError
 from ..fills import Blocks, Custom, Fill, Orthogonal, Padded, Sparse
 from ..layers import is_lazy
-from ..planning import KEPT, OWN, Entry, Plan, Policy, Report, ReportEntry, Surroundings
+from ..planning import KEPT, OWN, Entry, Plan, PlanContext, Policy, Report, ReportEntry
 
 Asked = Plan | Report | Config
 """What says what a model was to get; None for nothing."""
@@ -90,7 +90,7 @@ def _asked(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[Ent
         what = Plan(model=what.model, entries=what.entries)
     if isinstance(what, Plan):
         return tuple(what.values()), what.model, bind_targets(what, module)
-    surroundings = Surroundings(rules_only=True) if what is None else None
+    surroundings = PlanContext(rules_only=True) if what is None else None
     made, planner = decide(module, [parse_config(what)], policy, surroundings)
     return tuple(made.values()), made.model, targets_of(planner, made)
 

@@ -11,7 +11,7 @@ from ...applying import apply_plan, make_plan, targets_of
 from ...config import parse_config
 from ...errors import ConfigTypeError
 from ...initializers import Pretrained
-from ...planning import Plan, Planner, Surroundings, Unmatched, check_unmatched, tally, warn_of_conflicts
+from ...planning import Plan, PlanContext, Planner, Unmatched, check_unmatched, rule_matches, warn_of_conflicts
 from ...rules import Rule
 
 
@@ -80,12 +80,12 @@ def _loads(rule: Rule) -> bool:
 
 
 def _decide(module: nn.Module, rules: tuple[Rule, ...], unmatched: Unmatched) -> tuple[Planner, Plan]:
-    planner = Planner(module, [rules], Surroundings(rules_only=True))
+    planner = Planner(module, [rules], PlanContext(rules_only=True))
     plan = make_plan(planner)
     for match in planner.matches:
         # The one thing that matches nothing and that the original refuses, too.
         if match.missing is not None:
             raise match.missing
-    check_unmatched([tally(planner)], unmatched)
+    check_unmatched([rule_matches(planner)], unmatched)
     warn_of_conflicts([planner])
     return planner, plan

@@ -12,7 +12,7 @@ from torch import nn
 from ...applying import apply_plan, being_initialized, decide, targets_of
 from ...errors import warn
 from ...interception import remember
-from ...planning import Policy, Surroundings
+from ...planning import PlanContext, Policy
 
 InitCfg = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
@@ -66,7 +66,7 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
         if self._is_init:
             warn(f"init_weights of {type(self).__name__} has been called more than once.")
             return
-        plan, planner = decide(self, [], Policy(), Surroundings(running=being_initialized.get() | {id(self)}))
+        plan, planner = decide(self, [], Policy(), PlanContext(running=being_initialized.get() | {id(self)}))
         targets = targets_of(planner, plan)
         report = apply_plan(plan, self, targets=targets)
         remember(plan, report, targets.params)

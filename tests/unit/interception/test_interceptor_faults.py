@@ -14,7 +14,7 @@ from autoinit.construction import ConstructionRecord, Content, current_watches
 from autoinit.construction.memory import Fill
 from autoinit.construction.postponed import Postponed
 from autoinit.interception import Run, block, hook, roots, scope
-from autoinit.planning import Surroundings
+from autoinit.planning import PlanContext
 from tests.unit.interception.interceptor_machine import Interceptor
 
 pytestmark = [
@@ -43,8 +43,8 @@ def may_be_replaced(each: Run, tensor: Any) -> Content | None:
     return each._as_initialization(content) if content is not None and content.reason == "initialized" else content
 
 
-def knows_no_others(**given: Any) -> Surroundings:
-    return Surroundings(**{**given, "built": None})
+def knows_no_others(**given: Any) -> PlanContext:
+    return PlanContext(**{**given, "built": None})
 
 
 def initializes_nothing_used(each: Run, *, used: Any = None, ends: bool = False) -> None:
@@ -72,7 +72,7 @@ def drops_all(self: Postponed, regions: Any) -> list[Fill]:
 
 BEGIN, CLOSE, CONTENT, INITIALIZE = scope.Extent.begin, hook.close_scope, Run.content, roots.initialize_roots
 FAULTS: dict[str, list[tuple[Any, str, Any]]] = {
-    "what was built outside is touched": [(roots, "Surroundings", knows_no_others)],
+    "what was built outside is touched": [(roots, "PlanContext", knows_no_others)],
     "data is overwritten": [(ConstructionRecord, "content", lambda self, tensor: None)],
     "deep copies are not known": [(hook, "record_copy", nothing)],
     "a copy of what was called is new": [(hook, "record_copy", takes_no_marks)],

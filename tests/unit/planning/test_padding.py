@@ -59,9 +59,8 @@ def test_the_row_is_zero_and_the_others_are_as_without_padding(
 def test_in_a_block() -> None:
     with autoinit(NORMAL, seed=0) as run:
         table = nn.Embedding(500, 64, padding_idx=3)
-    initialize(other := nn.Embedding(500, 64), NORMAL, seed=0)
-    assert (table.weight[3] == 0).all()
-    assert torch.equal(without_row(table.weight, 3), without_row(other.weight, 3))
+    initialize(other := nn.Embedding(500, 64, padding_idx=3), NORMAL, seed=0)
+    assert torch.equal(table.weight, other.weight)
     assert str(run.report["weight"].fill) == "Normal(mean=0, std=0.02), row 3 zero"
 
 
@@ -118,19 +117,13 @@ def test_memory_tied_in_other_pieces_has_no_rows() -> None:
     assert report["flat"].fill == Normal(0.0, 1.0) and (table.weight != 0).all()
 
 
-def test_a_computed_table() -> None:
+def test_tables_of_special_kinds() -> None:
     table = nn.utils.parametrizations.weight_norm(nn.Embedding(30, 8, padding_idx=2))
     initialize(table, NORMAL, seed=0)
     assert (table.weight[2] == 0).all() and (without_row(table.weight, 2) != 0).all()
-
-
-def test_a_row_that_the_table_does_not_have() -> None:
     table = nn.Embedding(30, 8, padding_idx=2)
-    table.padding_idx = 30
+    table.padding_idx = 30  # Not a row of it.
     assert initialize(table, NORMAL, seed=0)["weight"].fill == Normal(0.0, 0.02)
-
-
-def test_a_table_of_padding_only() -> None:
     table = nn.Embedding(1, 8, padding_idx=0)
     report = initialize(table, NORMAL, seed=0)
     assert not table.weight.any() and verify(table, report).ok
@@ -140,12 +133,10 @@ def test_a_plan_says_it_and_a_report_too() -> None:
     table = nn.Embedding(30, 8, padding_idx=2)
     decided = plan(table, NORMAL)
     assert decided["weight"].fill == Padded(Normal(0.0, 0.02), (2,), 30)
-    assert "Normal(mean=0, std=0.02), row 2 zero" in str(decided)
     report = decided.apply(table, seed=0)
-    assert "Normal(mean=0, std=0.02), row 2 zero" in str(report)
-    assert (
-        report.to_dict()["parameters"]["weight"]["fill"] == "Padded(fill=Normal(mean=0.0, std=0.02), rows=(2,), axis=0)"
-    )
+    assert all("Normal(mean=0, std=0.02), row 2 zero" in str(shown) for shown in (decided, report))
+    shown = report.to_dict()["parameters"]["weight"]["fill"]
+    assert shown == "Padded(fill=Normal(mean=0.0, std=0.02), rows=(2,), axis=0)"
     zero = plan(table, dict(type="Constant", val=0, layer="Embedding"))["weight"].fill
     assert zero == Constant(0.0) and str(zero) == "Constant(value=0)"
 
@@ -188,8 +179,7 @@ def test_verify_wants_the_row_filled_if_the_rule_says_so() -> None:
     cfg = NORMAL | {"padding": "fill"}
     initialize(table, cfg, seed=0)
     assert verify(table, cfg).ok and not verify(table, NORMAL).ok
-    with torch.no_grad():
-        table.weight[3].zero_()
+    table.weight.data[3] = 0
     assert not verify(table, cfg).ok
 
 
@@ -202,34 +192,27 @@ def test_verify_says_what_it_cannot_test() -> None:
         assert verdict.ok and "row 3 zero" in verdict.untested["weight"]
 
 
-def test_what_comes_from_mmengine_fills_the_row_as_there() -> None:
+EMBEDDING = dict(type="Normal", layer="Embedding", std=0.02)
+OVERRIDE = dict(type="Constant", val=1, override=dict(type="Normal", name="0"))
+
+
+@pytest.mark.parametrize(
+    ("fill", "is_filled"),
+    [
+        (lambda table: compat.initialize(table, EMBEDDING), True),
+        (lambda table: compat.NormalInit(layer="Embedding")(table), True),
+        (lambda table: normal_init(table), True),
+        (lambda table: compat.Sequential(table, init_cfg=EMBEDDING).init_weights(), True),
+        (lambda table: compat.Sequential(table, init_cfg=OVERRIDE).init_weights(), True),
+        (lambda table: initialize(compat.Sequential(table, init_cfg=EMBEDDING), None, seed=0), True),
+        (lambda table: compat.Sequential(table, init_cfg=EMBEDDING | {"padding": "keep"}).init_weights(), False),
+        (lambda table: initialize(compat.Sequential(table), EMBEDDING, seed=0), False),
+    ],
+)
+def test_what_comes_from_mmengine_fills_the_row_as_there(fill: Callable[[nn.Module], object], is_filled: bool) -> None:
     table = nn.Embedding(30, 8, padding_idx=2)
-    cfg = dict(type="Normal", layer="Embedding", std=0.02)
-
-    def is_filled() -> bool:
-        filled = bool((table.weight[2] != 0).any())
-        with torch.no_grad():
-            table.weight[2].zero_()
-        return filled
-
-    compat.initialize(table, cfg)
-    assert is_filled()
-    compat.NormalInit(layer="Embedding")(table)
-    assert is_filled()
-    normal_init(table)
-    assert is_filled()
-    compat.Sequential(table, init_cfg=cfg).init_weights()
-    assert is_filled()
-    compat.Sequential(
-        table, init_cfg=dict(type="Constant", val=1, override=dict(type="Normal", name="0"))
-    ).init_weights()
-    assert is_filled()
-    initialize(compat.Sequential(table, init_cfg=cfg), None, seed=0)
-    assert is_filled()
-    compat.Sequential(table, init_cfg=cfg | {"padding": "keep"}).init_weights()
-    assert not is_filled()
-    initialize(compat.Sequential(table), cfg, seed=0)
-    assert not is_filled()
+    fill(table)
+    assert bool((table.weight[2] != 0).any()) == is_filled
 
 
 @pytest.mark.parametrize("key", ["padding", "overwrite"])
@@ -244,23 +227,19 @@ def test_the_keys_reach_rules_and_overrides(key: str) -> None:
     assert getattr(Rule(initializer=rule.initializer), key) == default
 
 
-@pytest.mark.parametrize("value", [1, 0, "yes", None, [True]])
-def test_overwrite_is_true_or_false(value: object) -> None:
-    with pytest.raises(ConfigTypeError, match=r"init_cfg\[1\]\.overwrite: .* must be True or False\.") as raised:
-        plan(nn.Linear(2, 2), [NORMAL, dict(type="Normal", layer="Linear", overwrite=value)])
-    assert raised.value.origin == "init_cfg[1].overwrite"
-
-
-@pytest.mark.parametrize("value", [True, None, 3])
-def test_padding_is_a_string(value: object) -> None:
-    with pytest.raises(ConfigTypeError, match=r"init_cfg\.padding: .* must be 'keep' or 'fill'\."):
-        plan(nn.Linear(2, 2), dict(type="Normal", layer="Linear", padding=value))
-
-
-def test_padding_is_one_of_two_strings() -> None:
-    message = r"init_cfg\.padding: 'filled' is unknown\. Did you mean 'fill'\? Known: keep, fill\."
-    with pytest.raises(ConfigError, match=message):
-        plan(nn.Linear(2, 2), dict(type="Normal", layer="Linear", padding="filled"))
+@pytest.mark.parametrize(
+    ("key", "value", "error", "message"),
+    [
+        *[("overwrite", value, ConfigTypeError, "must be True or False.") for value in (1, 0, "yes", None, [True])],
+        *[("padding", value, ConfigTypeError, "must be 'keep' or 'fill'.") for value in (True, None, 3)],
+        ("padding", "filled", ConfigError, "'filled' is unknown. Did you mean 'fill'? Known: keep, fill."),
+    ],
+)
+def test_values_of_the_keys(key: str, value: object, error: type[ConfigError], message: str) -> None:
+    with pytest.raises(error) as raised:
+        plan(nn.Linear(2, 2), [NORMAL, {"type": "Normal", "layer": "Linear", key: value}])
+    assert type(raised.value) is error and raised.value.origin == f"init_cfg[1].{key}"
+    assert str(raised.value).startswith(f"init_cfg[1].{key}: ") and str(raised.value).endswith(message)
 
 
 def test_a_rule_says_that_it_overwrites() -> None:

@@ -88,11 +88,13 @@ def test_parts_of_a_part_inside_of_a_modules_own_code_differ_by_their_prefix() -
 @pytest.mark.parametrize("prefix", [None, 3, b"head", ["head"]])
 def test_a_prefix_that_is_no_string(prefix: object) -> None:
     layer = nn.Linear(2, 2)
-    before = values(layer)
-    with pytest.raises(ConfigTypeError, match=r"prefix=.* must be the name of a module, such as 'head', not \w+\."):
-        initialize(layer, CFG, seed=0, prefix=prefix)  # type: ignore[arg-type]
-    with pytest.raises(ConfigTypeError, match="prefix="):
-        plan(layer, CFG[::2]).apply(layer, prefix=prefix)  # type: ignore[arg-type]
+    before, message = values(layer), r"prefix=.* must be the name of a module, such as 'head', not \w+\."
+    for call in (
+        lambda **keys: initialize(layer, CFG, **keys),
+        lambda **keys: plan(layer, CFG[::2]).apply(layer, **keys),
+    ):
+        with pytest.raises(ConfigTypeError, match=message):
+            call(seed=0, prefix=prefix)
     assert all(torch.equal(a, b) for a, b in zip(before, values(layer), strict=True))
 
 
