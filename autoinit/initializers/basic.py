@@ -1,4 +1,4 @@
-"""Schemes that give every tensor the same distribution, whatever its shape; or leave it alone."""
+"""Schemes that ignore the shape of a tensor: constants, and distributions with fixed numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .initializer import Initializer, check_number, real
 from .registry import register_initializer
 
 FAR = 1e6
-"""Bounds this many standard deviations out leave a value on the nearer bound, with a spread of 1e-6 of one."""
+"""With bounds this many standard deviations away, all values are on the nearer bound, up to 1e-6 of a std."""
 
 FLAT = 2.0**-32
 """Over an interval this narrow, in standard deviations, the density of a normal is even to this relative error."""
@@ -21,20 +21,14 @@ FLAT = 2.0**-32
 @register_initializer("Constant")
 @dataclass(frozen=True, kw_only=True)
 class Constant(Initializer):
-    """Every element is `val` (`torch.nn.init.constant_`).
-
-    Example:
-        >>> from autoinit.fills import TensorSpec
-        >>> Constant(val=1).fill(TensorSpec(shape=(3,)))
-        Constant(value=1.0)
-    """
+    """Every element is `val` (`torch.nn.init.constant_`)."""
 
     reads = "nothing"
 
     val: float
 
     def __post_init__(self) -> None:
-        # Nothing is drawn, so that a float64 parameter may get any float.
+        # Any float will do: nothing is drawn in float32, and the parameter may be float64.
         value = real(self.val, f"Constant: val={self.val!r}")
         if math.isnan(value):
             raise ConfigError("Constant: val=nan is not a value for a parameter.")
@@ -91,7 +85,7 @@ class TruncNormal(Initializer):
     def __post_init__(self) -> None:
         check_number(self, "mean")
         check_number(self, "std", low=0)
-        check_bounds(self, finite=False)
+        _check_bounds(self, finite=False)
 
     def fill(self, spec: TensorSpec) -> Fill:
         if self.std == 0 or self.a == self.b:
@@ -107,13 +101,7 @@ class TruncNormal(Initializer):
 @register_initializer("Uniform")
 @dataclass(frozen=True, kw_only=True)
 class Uniform(Initializer):
-    """Uniform over [a, b] (`torch.nn.init.uniform_`).
-
-    Example:
-        >>> from autoinit.fills import TensorSpec
-        >>> Uniform(a=-0.1, b=0.1).fill(TensorSpec(shape=(3,)))
-        Uniform(low=-0.1, high=0.1)
-    """
+    """Uniform over [a, b] (`torch.nn.init.uniform_`)."""
 
     reads = "nothing"
 
@@ -121,7 +109,7 @@ class Uniform(Initializer):
     b: float = 1.0
 
     def __post_init__(self) -> None:
-        check_bounds(self, finite=True)
+        _check_bounds(self, finite=True)
 
     def fill(self, spec: TensorSpec) -> Fill:
         return fills.Uniform(self.a, self.b) if self.a < self.b else fills.Constant(self.a)
@@ -130,7 +118,7 @@ class Uniform(Initializer):
 @register_initializer("Keep")
 @dataclass(frozen=True, kw_only=True)
 class Keep(Initializer):
-    """Leave a parameter as it is: it counts as covered, and beats what earlier rules would give it.
+    """Leave a parameter as it is: it counts as covered, and overrides earlier rules.
 
     Example:
         >>> import torch
@@ -146,12 +134,11 @@ class Keep(Initializer):
 
     reads = "nothing"
 
-    def fill(self, spec: TensorSpec) -> Fill | None:
+    def fill(self, spec: TensorSpec) -> None:
         return None
 
 
-def check_bounds(scheme: TruncNormal | Uniform, *, finite: bool) -> None:
-    """Require numbers `a` <= `b`."""
+def _check_bounds(scheme: TruncNormal | Uniform, *, finite: bool) -> None:
     check_number(scheme, "a", finite=finite)
     check_number(scheme, "b", finite=finite)
     if math.inf in (scheme.a, -scheme.b):

@@ -1,4 +1,4 @@
-"""The contract of an initializer, and the checks of hyper-parameters that all share."""
+"""The base class of initializers, and the checks of their hyper-parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 
-from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
+from ..errors import ConfigError, ConfigTypeError, nearest
 from ..fills import Fill, TensorSpec
 from ..sampling.truncation import float32
 
@@ -25,16 +25,16 @@ class Initializer(ABC):
     """
 
     reads: ClassVar[Reads] = "layer"
-    """Whose convention the axes of a weight are read by.
+    """The convention by which the axes of a weight are read.
 
-    "layer": the layer's, and if the weight holds several maps (q, k and v; experts; groups) each is one by itself;
-    "torch": as `torch.nn.init` reads them, which the schemes of OpenMMLab do;
-    "nothing": the scheme takes no notice of axes.
+    "layer": the layer's; a weight that holds several maps (q, k and v; experts; groups) is filled map by map;
+    "torch": that of `torch.nn.init`, which OpenMMLab's schemes use;
+    "nothing": the scheme ignores axes.
     """
 
     @abstractmethod
     def fill(self, spec: TensorSpec) -> Fill | None:
-        """What a tensor of this description gets; None leaves it as it is.
+        """The fill for a tensor of this description; None leaves the tensor as it is.
 
         Raises:
             ShapeError: the scheme is not defined for such a tensor; the message says why and what to do instead.
@@ -53,7 +53,7 @@ def check_number(
     """Require that a field is a real number in [low, high] and store it as a float.
 
     Raises:
-        ConfigTypeError: not a number; a bool and a string of digits are not.
+        ConfigTypeError: not a number, or a bool.
         ConfigError: NaN, infinite where it must be finite, finite but beyond float32, or out of bounds.
     """
     value = getattr(scheme, name)
@@ -73,8 +73,8 @@ def real(value: object, label: str) -> float:
     """A number as a float.
 
     Raises:
-        ConfigTypeError: not a number; a bool and a string of digits are not.
-        ConfigError: an integer that no float can hold.
+        ConfigTypeError: not a number, or a bool.
+        ConfigError: an integer beyond any float.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
@@ -84,30 +84,11 @@ def real(value: object, label: str) -> float:
         raise ConfigError(f"{label} is beyond any float.") from error
 
 
-def check_choice(scheme: object, name: str, choices: Sequence[str]) -> None:
-    """Require that a field is one of the given strings.
-
-    Raises:
-        ConfigTypeError: not a string.
-        ConfigError: an unknown one; the message has the nearest and all of them.
-    """
+def check_choice(scheme: object, name: str, choices: Sequence[str], problem: str = "is unknown") -> None:
+    """Require that a field is one of the given strings; the error has the nearest and all of them."""
     value = getattr(scheme, name)
     label = f"{type(scheme).__name__}: {name}={value!r}"
     if not isinstance(value, str):
         raise ConfigTypeError(f"{label} must be a string, not {type(value).__name__}.")
     if value not in choices:
-        raise ConfigError(f"{label} is unknown.{nearest(value, choices)} Known: {', '.join(choices)}.")
-
-
-def need_dimensions(scheme: object, spec: TensorSpec, dimensions: Sequence[int]) -> None:
-    """Require that a tensor has one of these numbers of dimensions.
-
-    Raises:
-        ShapeError: with what the scheme needs, and the way out.
-    """
-    if len(spec.shape) not in dimensions:
-        needed = " or ".join(map(str, dimensions)) if len(dimensions) < 4 else f"at least {dimensions[0]}"
-        raise ShapeError(
-            f"{type(scheme).__name__} needs {needed} dimensions, and shape {spec.shape} has {len(spec.shape)}: "
-            "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
-        )
+        raise ConfigError(f"{label} {problem}.{nearest(value, choices)} Known: {', '.join(choices)}.")
