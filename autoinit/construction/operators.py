@@ -109,6 +109,10 @@ class Call:
         self.written = self.tensors if operator.collective else self._among(operator.written)
         """Those of them that it writes."""
 
+    def reads_too(self, tensor: Tensor) -> bool:
+        """Whether the values that it writes to a tensor depend on the tensor's own: `x.mul_(2)`, `mul(x, 2, out=x)`."""
+        return not self.operator.overwrites or sum(each is tensor for each in self.tensors) > 1
+
     def _among(self, places: Iterable[tuple[int, str]]) -> list[Tensor]:
         found: list[Tensor] = []
         args = self.args

@@ -99,7 +99,7 @@ class ConstructionRecord:
             self._note_outside(call.args[0])
         if operator.kind is not Kind.COMPUTES or not operator.reads:
             return {}
-        replaced = [id(tensor) for tensor in call.written if _is_whole(tensor)] if operator.overwrites else ()
+        replaced = [id(tensor) for tensor in call.written if _is_whole(tensor) and not call.reads_too(tensor)]
         if len(replaced) == len(call.tensors):
             return {}
         return {id(tensor): self.content(tensor) for tensor in call.tensors if id(tensor) not in replaced}
@@ -210,7 +210,7 @@ class ConstructionRecord:
         if pieces:
             rest = [content for content in sources if not content.is_data]
             return [Write(at, computed(operator.name, numbers, [each, *rest], place)) for at, each in pieces]
-        held = None if operator.overwrites or not written else reads.get(id(target))
+        held = reads.get(id(target)) if call.written and call.reads_too(target) else None
         return computed(operator.name, numbers, sources if held is None else [held, *sources], place, reason)
 
     def _copy(self, call: Call, source: Tensor, target: Tensor, reads: Reads, place: Place | None) -> Values:

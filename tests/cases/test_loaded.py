@@ -315,3 +315,22 @@ def test_one_layer_is_initialized_by_a_function_of_ours_in_the_block() -> None:
         model = Parts()
         normal_init(model.head, mean=7, std=0.001)
     assert abs(model.head.weight.mean() - 7) < 0.01 and kept(run, "head.weight", "head.bias")
+
+
+def test_a_checkpoint_from_before_batches_were_counted_is_loaded() -> None:
+    """`BatchNorm` then copies its counter to itself."""
+    state = {name: value for name, value in nn.BatchNorm2d(2).state_dict().items() if "num_batches" not in name}
+    with autoinit(dict(type="Constant", layer="BatchNorm2d", val=3)) as run:
+        layer = nn.BatchNorm2d(2)
+        layer.load_state_dict(state)
+    assert kept(run, "weight", "bias") and layer.weight.unique().tolist() == [1.0]
+
+
+def test_data_that_is_computed_in_its_own_memory_stays() -> None:
+    values = torch.full((2, 2), 3.0)
+    with autoinit(dict(type="Constant", layer="Linear", val=1)) as run, torch.no_grad():
+        layer = nn.Linear(2, 2)
+        layer.weight.copy_(values)
+        torch.mul(layer.weight, 2, out=layer.weight)
+    assert layer.weight.unique().tolist() == [6.0]
+    assert run.report["weight"].outcome.startswith("kept: data")
