@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoinit import AutoInitWarning, autoinit
+from autoinit import autoinit
+from tests.models import without_our_warnings
 from tests.strategies import configs, seeds
 
 from .cases import PLAIN, existing, same, state
@@ -24,11 +23,9 @@ def test_o2_what_was_loaded_in_the_block_is_kept_and_the_rest_gets_its_rules(dat
     values = {name: torch.full_like(params[name], 7.0).detach() for name in loaded}
     torch.manual_seed(0)
     # A rule that has nothing left to fill is a warning.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AutoInitWarning)
-        with autoinit(cfg, seed=seed, unmatched="ignore") as run:
-            model = tree.build()
-            model.load_state_dict(values, strict=False)
+    with without_our_warnings(), autoinit(cfg, seed=seed, unmatched="ignore") as run:
+        model = tree.build()
+        model.load_state_dict(values, strict=False)
     assert same(state(model), {**state(existing(cfg, tree, seed)), **values})
     for fqn, entry in (item for report in run.reports for item in report.items()):
         assert fqn not in loaded or entry.outcome.startswith("kept: data")
