@@ -42,6 +42,21 @@ def test_a_second_call_warns_and_changes_nothing() -> None:
     assert weight(block.c0) == 3
 
 
+@pytest.mark.parametrize("opt_out", ["is_init", "attribute"])
+def test_a_child_that_needs_no_call(opt_out: str) -> None:
+    """Its parents' rules still write to it; what is below it is its own business."""
+    below = Sequential(linear(), init_cfg=constant(5, layer="Linear"))
+    child = Block(linear(), below, init_cfg=constant(4, layer="Linear"))
+    plain = PlainOwnInit()
+    for module in (child, plain):
+        if opt_out == "is_init":
+            module.is_init = True
+        else:
+            module.init_weights = lambda: None
+    Block(child, plain, init_cfg=LINEAR).init_weights()
+    assert (weight(child.c0), weight(below[0]), weight(plain.c0)) == (1, 1, 1)
+
+
 def test_an_attribute_hides_that_of_the_class() -> None:
     class Configured(Block):
         init_cfg = LINEAR
