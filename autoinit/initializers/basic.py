@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, check_number, real
+from .initializer import Initializer, number, real
 from .registry import register_initializer
 
 FAR = 1e6
@@ -51,12 +51,8 @@ class Normal(Initializer):
 
     reads = "nothing"
 
-    mean: float = 0.0
-    std: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number(self, "mean")
-        check_number(self, "std", low=0)
+    mean: float = number(0.0)
+    std: float = number(1.0, low=0)
 
     def fill(self, spec: TensorSpec) -> Fill:
         if not self.std:
@@ -77,15 +73,14 @@ class TruncNormal(Initializer):
 
     reads = "nothing"
 
-    mean: float = 0.0
-    std: float = 1.0
-    a: float = -2.0
-    b: float = 2.0
+    mean: float = number(0.0)
+    std: float = number(1.0, low=0)
+    a: float = number(-2.0, finite=False)
+    b: float = number(2.0, finite=False)
 
     def __post_init__(self) -> None:
-        check_number(self, "mean")
-        check_number(self, "std", low=0)
-        _check_bounds(self, finite=False)
+        super().__post_init__()
+        _check_order(self)
 
     def fill(self, spec: TensorSpec) -> Fill:
         if self.std == 0 or self.a == self.b:
@@ -105,11 +100,12 @@ class Uniform(Initializer):
 
     reads = "nothing"
 
-    a: float = 0.0
-    b: float = 1.0
+    a: float = number(0.0)
+    b: float = number(1.0)
 
     def __post_init__(self) -> None:
-        _check_bounds(self, finite=True)
+        super().__post_init__()
+        _check_order(self)
 
     def fill(self, spec: TensorSpec) -> Fill:
         return fills.Uniform(self.a, self.b) if self.a < self.b else fills.Constant(self.a)
@@ -138,9 +134,7 @@ class Keep(Initializer):
         return None
 
 
-def _check_bounds(scheme: TruncNormal | Uniform, *, finite: bool) -> None:
-    check_number(scheme, "a", finite=finite)
-    check_number(scheme, "b", finite=finite)
+def _check_order(scheme: TruncNormal | Uniform) -> None:
     if math.inf in (scheme.a, -scheme.b):
         raise ConfigError(f"{type(scheme).__name__}: no number lies between a={scheme.a} and b={scheme.b}.")
     if scheme.a > scheme.b:

@@ -1,4 +1,4 @@
-"""The base class of initializers, and the checks of their hyper-parameters."""
+"""The base class of initializers, and the kinds of their hyper-parameters."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
 from ..errors import ConfigError, ConfigTypeError, nearest
 from ..fills import Fill, TensorSpec
@@ -20,8 +20,7 @@ Reads = Literal["layer", "torch", "nothing"]
 class Initializer(ABC):
     """A scheme with its hyper-parameters: immutable, comparable, printable.
 
-    Subclass it as a frozen keyword-only dataclass, check hyper-parameters in `__post_init__`, and return a fill.
-    It must decide by the spec alone.
+    Subclass it as a frozen keyword-only dataclass and return a fill, which may depend on nothing but the spec.
     """
 
     reads: ClassVar[Reads] = "layer"
@@ -31,6 +30,11 @@ class Initializer(ABC):
     "torch": that of `torch.nn.init`, which OpenMMLab's schemes use;
     "nothing": the scheme ignores axes.
     """
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if (check := each.metadata.get("check")) is not None:
+                check(self, each.name)
 
     @abstractmethod
     def fill(self, spec: TensorSpec) -> Fill | None:
@@ -47,26 +51,37 @@ class Initializer(ABC):
         return f"{type(self).__name__}({shown})"
 
 
-def check_number(
-    scheme: object, name: str, *, low: float = -math.inf, high: float = math.inf, finite: bool = True
-) -> None:
-    """Require that a field is a real number in [low, high] and store it as a float.
+def number(default: Any = MISSING, *, low: float = -math.inf, high: float = math.inf, finite: bool = True) -> Any:
+    """A field of an initializer: a real number in [low, high] that float32 can hold, stored as a float."""
 
-    Raises:
-        ConfigTypeError: not a number, or a bool.
-        ConfigError: NaN, infinite where it must be finite, finite but beyond float32, or out of bounds.
-    """
-    value = getattr(scheme, name)
-    label = f"{type(scheme).__name__}: {name}={value!r}"
-    value = real(value, label)
-    if math.isnan(value) or (finite and math.isinf(value)):
-        raise ConfigError(f"{label} must be a finite number.")
-    if math.isfinite(value) and math.isinf(float32(value)):
-        raise ConfigError(f"{label} is beyond float32, in which values are drawn.")
-    if not low <= value <= high:
-        bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-        raise ConfigError(f"{label} must be {bounds}.")
-    object.__setattr__(scheme, name, value)
+    def check(scheme: object, name: str) -> None:
+        given = getattr(scheme, name)
+        label = f"{type(scheme).__name__}: {name}={given!r}"
+        value = real(given, label)
+        if math.isnan(value) or (finite and math.isinf(value)):
+            raise ConfigError(f"{label} must be a finite number.")
+        if math.isfinite(value) and math.isinf(float32(value)):
+            raise ConfigError(f"{label} is beyond float32, in which values are drawn.")
+        if not low <= value <= high:
+            bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+            raise ConfigError(f"{label} must be {bounds}.")
+        object.__setattr__(scheme, name, value)
+
+    return field(default=default, metadata={"check": check})
+
+
+def choice(default: str, choices: Sequence[str], problem: str = "is unknown") -> Any:
+    """A field of an initializer: one of some strings."""
+
+    def check(scheme: object, name: str) -> None:
+        value = getattr(scheme, name)
+        label = f"{type(scheme).__name__}: {name}={value!r}"
+        if not isinstance(value, str):
+            raise ConfigTypeError(f"{label} must be a string, not {type(value).__name__}.")
+        if value not in choices:
+            raise ConfigError(f"{label} {problem}.{nearest(value, choices)} Known: {', '.join(choices)}.")
+
+    return field(default=default, metadata={"check": check})
 
 
 def real(value: object, label: str) -> float:
@@ -82,13 +97,3 @@ def real(value: object, label: str) -> float:
         return float(value)
     except OverflowError as error:
         raise ConfigError(f"{label} is beyond any float.") from error
-
-
-def check_choice(scheme: object, name: str, choices: Sequence[str], problem: str = "is unknown") -> None:
-    """Require that a field is one of the given strings; the error has the nearest and all of them."""
-    value = getattr(scheme, name)
-    label = f"{type(scheme).__name__}: {name}={value!r}"
-    if not isinstance(value, str):
-        raise ConfigTypeError(f"{label} must be a string, not {type(value).__name__}.")
-    if value not in choices:
-        raise ConfigError(f"{label} {problem}.{nearest(value, choices)} Known: {', '.join(choices)}.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError, ConfigTypeError, ShapeError
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, check_number
+from .initializer import Initializer, number
 from .registry import register_initializer
 
 
@@ -26,10 +26,7 @@ class Orthogonal(Initializer):
         0.5
     """
 
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number(self, "gain")
+    gain: float = number(1.0)
 
     def fill(self, spec: TensorSpec) -> Fill:
         _check_dimensions(self, spec, "at least 2", len(spec.shape) >= 2)
@@ -86,12 +83,8 @@ class Sparse(Initializer):
         2
     """
 
-    sparsity: float
-    std: float = 0.01
-
-    def __post_init__(self) -> None:
-        check_number(self, "sparsity", low=0, high=1)
-        check_number(self, "std", low=0)
+    sparsity: float = number(low=0, high=1)
+    std: float = number(0.01, low=0)
 
     def fill(self, spec: TensorSpec) -> Fill:
         _check_dimensions(self, spec, "2", len(spec.shape) == 2)

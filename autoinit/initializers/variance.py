@@ -12,7 +12,7 @@ from .. import fills
 from ..errors import ShapeError
 from ..fans import Fans
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, check_choice, check_number
+from .initializer import Initializer, choice, number
 from .registry import register_initializer
 
 TRUNCATED_STD = 0.87962566103423978
@@ -68,14 +68,9 @@ class VarianceScaling(_ByFan):
         0.2
     """
 
-    scale: float = 1.0
-    mode: str = "fan_in"
-    distribution: str = "truncated_normal"
-
-    def __post_init__(self) -> None:
-        check_number(self, "scale", low=0)
-        check_choice(self, "mode", ("fan_in", "fan_out", "fan_avg"))
-        check_choice(self, "distribution", ("truncated_normal", "normal", "uniform"))
+    scale: float = number(1.0, low=0)
+    mode: str = choice("fan_in", ("fan_in", "fan_out", "fan_avg"))
+    distribution: str = choice("truncated_normal", ("truncated_normal", "normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
         average = (fans.fan_in + fans.fan_out) / 2
@@ -87,10 +82,7 @@ class VarianceScaling(_ByFan):
 class LeCun(_ByFan):
     """Variance `1 / fan_in` (LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp")."""
 
-    distribution: str = "truncated_normal"
-
-    def __post_init__(self) -> None:
-        check_choice(self, "distribution", ("truncated_normal", "normal", "uniform"))
+    distribution: str = choice("truncated_normal", ("truncated_normal", "normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
         return 1.0, fans.fan_in
@@ -103,12 +95,8 @@ class Xavier(_ByFan):
 
     reads = "torch"
 
-    gain: float = 1.0
-    distribution: str = "normal"
-
-    def __post_init__(self) -> None:
-        check_number(self, "gain", low=0)
-        check_choice(self, "distribution", ("normal", "uniform"))
+    gain: float = number(1.0, low=0)
+    distribution: str = choice("normal", ("normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
         return self.gain, (fans.fan_in + fans.fan_out) / 2
@@ -133,16 +121,10 @@ class Kaiming(_ByFan):
 
     reads = "torch"
 
-    a: float = 0.0
-    mode: str = "fan_out"
-    nonlinearity: str = "relu"
-    distribution: str = "normal"
-
-    def __post_init__(self) -> None:
-        check_number(self, "a")
-        check_choice(self, "mode", ("fan_in", "fan_out"))
-        check_choice(self, "distribution", ("normal", "uniform"))
-        check_choice(self, "nonlinearity", NONLINEARITIES, "has no known gain")
+    a: float = number(0.0)
+    mode: str = choice("fan_out", ("fan_in", "fan_out"))
+    nonlinearity: str = choice("relu", NONLINEARITIES, "has no known gain")
+    distribution: str = choice("normal", ("normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
         gain = torch.nn.init.calculate_gain(self.nonlinearity, self.a)  # type: ignore[arg-type]
