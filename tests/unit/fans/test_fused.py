@@ -37,21 +37,13 @@ def test_three_parts_if_the_output_layer_reads_a_third(name: str, reader: str) -
     assert found[f"{name}.weight"].convention == "q, k, v"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("gate_up_proj", "down_proj"),
-        ("Wi", "Wo"),
-        ("input_linear", "output_linear"),
-        ("proj_up_gate_z", "proj_down"),
-        ("fc1", "fc2"),
-        ("linear1", "linear2"),
-        ("linear_1", "linear_2"),
-        ("linear_start", "linear_end"),
-        ("up_conv", "down_conv"),
-        ("kv", "proj"),
-    ],
+GATED = (
+    "gate_up_proj down_proj, Wi Wo, input_linear output_linear, proj_up_gate_z proj_down, fc1 fc2, linear1 linear2, "
+    "linear_1 linear_2, linear_start linear_end, up_conv down_conv, kv proj"
 )
+
+
+@pytest.mark.parametrize(("first", "second"), [pair.split() for pair in GATED.split(", ")])
 def test_two_parts_if_the_next_layer_reads_half(first: str, second: str) -> None:
     assert layouts({first: nn.Linear(8, 64), second: nn.Linear(32, 8)}) == {f"{first}.weight": Layout(splits=2)}
     assert layouts({first: nn.Linear(8, 64), second: nn.Linear(64, 8)}) == {}
