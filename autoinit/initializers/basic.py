@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, number, real
+from .initializer import Initializer, number
 from .registry import register_initializer
 
 FAR = 1e6
@@ -25,14 +25,7 @@ class Constant(Initializer):
 
     reads = "nothing"
 
-    val: float
-
-    def __post_init__(self) -> None:
-        # Any float will do: nothing is drawn in float32, and the parameter may be float64.
-        value = real(self.val, f"Constant: val={self.val!r}")
-        if math.isnan(value):
-            raise ConfigError("Constant: val=nan is not a value for a parameter.")
-        object.__setattr__(self, "val", value)
+    val: float = number(finite=False, drawn=False)
 
     def fill(self, spec: TensorSpec) -> Fill:
         return fills.Constant(self.val)

@@ -51,16 +51,28 @@ class Initializer(ABC):
         return f"{type(self).__name__}({shown})"
 
 
-def number(default: Any = MISSING, *, low: float = -math.inf, high: float = math.inf, finite: bool = True) -> Any:
-    """A field of an initializer: a real number in [low, high] that float32 can hold, stored as a float."""
+def number(
+    default: Any = MISSING,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    finite: bool = True,
+    drawn: bool = True,
+) -> Any:
+    """A field of an initializer: a real number in [low, high], stored as a float.
+
+    Values are drawn in float32. A number that none are drawn with (`drawn=False`) may be beyond that.
+    """
 
     def check(scheme: object, name: str) -> None:
         given = getattr(scheme, name)
         label = f"{type(scheme).__name__}: {name}={given!r}"
         value = real(given, label)
+        if math.isnan(value) and not drawn:
+            raise ConfigError(f"{label} is not a value for a parameter.")
         if math.isnan(value) or (finite and math.isinf(value)):
             raise ConfigError(f"{label} must be a finite number.")
-        if math.isfinite(value) and math.isinf(float32(value)):
+        if drawn and math.isfinite(value) and math.isinf(float32(value)):
             raise ConfigError(f"{label} is beyond float32, in which values are drawn.")
         if not low <= value <= high:
             bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
