@@ -7,7 +7,7 @@ import io
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Read when the libraries are imported. Models are built from configs; nothing may wait for a network.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -50,16 +50,14 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def registered_for_one_test() -> Iterator[None]:
     """What a test registers is gone after it: two tests may call their own scheme or layer by the same name."""
-    tables = registry._REGISTRY, location_schemes._RESOLVERS
-    before, fans = [*map(dict, tables)], {layer: dict(table) for layer, table in conventions._REGISTRY.items()}
+    tables: list[dict[Any, Any]] = [registry._REGISTRY, location_schemes._RESOLVERS, conventions._REGISTRY]
+    before = [*map(dict, tables)]
     yield
     for table, known in zip(tables, before, strict=True):
-        table.clear()
-        table.update(known)
-    if fans != conventions._REGISTRY:
-        conventions._REGISTRY.clear()
-        conventions._REGISTRY.update(fans)
-        conventions._of_class.cache_clear()
+        if table != known:
+            table.clear()
+            table.update(known)
+            conventions._of_class.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -106,6 +106,10 @@ class Call:
         self.tensors = list(tensors_in((args, kwargs))) if operator.taken is None else self._tensors(operator.taken)
         self.written = self.tensors if operator.collective else self._tensors(operator.written)
 
+    def reads_too(self, tensor: Tensor) -> bool:
+        """Whether the values that it writes to a tensor depend on the tensor's own: `x.mul_(2)`, `mul(x, 2, out=x)`."""
+        return not self.operator.overwrites or sum(each is tensor for each in self.tensors) > 1
+
     def _tensors(self, arguments: Arguments) -> list[Tensor]:
         found: list[Tensor] = []
         for index, name in arguments:

@@ -96,7 +96,7 @@ class ConstructionRecord:
         if not operator.reads:
             return {}
         reads: dict[int, Content | None] = {}
-        overwritten = set(map(id, call.written)) if operator.overwrites else ()
+        overwritten = {id(tensor) for tensor in call.written if not call.reads_too(tensor)}
         for tensor in call.tensors:
             if not (id(tensor) in overwritten and _is_whole(tensor)):
                 reads[id(tensor)] = self.content(tensor)
@@ -192,7 +192,7 @@ class ConstructionRecord:
             if pieces:
                 rest = [content for content in sources if not content.is_data]
                 return [Write(at, computed(operator.name, numbers, [each, *rest], place)) for at, each in pieces]
-        held = None if operator.overwrites or not written else reads.get(id(target))
+        held = reads.get(id(target)) if written and call.reads_too(target) else None
         return computed(operator.name, numbers, sources if held is None else [held, *sources], place, reason)
 
     def _copy(self, operator: str, source: Tensor, target: Tensor, reads: Reads, place: Place | None) -> Values:

@@ -1,4 +1,4 @@
-"""Which layers are read how: the registry that built-in conventions and users' are in."""
+"""The registry of layouts by layer, autoinit's and users'."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -16,30 +16,22 @@ from .experts import stacked_layout
 from .layout import Layout
 
 Reading = Layout | Mapping[str, Any] | str
-"""What users write: axes, the arguments of a `Layout`, or a `Layout`."""
+"""A `Layout`, its arguments, or its axes."""
 
 Convention = Callable[[Any], Reading | None]
-"""From a module to how its parameter is read; None for as torch reads it."""
+"""From a module to the layout of its parameter; None for torch's."""
 
 F = TypeVar("F", bound=Convention)
 
-
-class Registered(NamedTuple):
-    """One convention: the layer and the parameter that it is for, and how that is read."""
-
-    layer: str | type
-    params: str
-    fan: Reading | Convention
-
-
-_REGISTRY: dict[str | type, dict[str, Registered]] = {}
+_REGISTRY: dict[tuple[str | type, str], Layout | Convention] = {}
+"""By layer and glob over parameter names; what was registered last is at the end."""
 
 
 def as_layout(fan: Reading) -> Layout:
-    """A layout from what users write.
+    """A layout from one of the forms in which users write it.
 
     Raises:
-        ConfigError, ConfigTypeError: it cannot mean anything.
+        ConfigError, ConfigTypeError: an invalid value, or one of a wrong type.
 
     Example:
         >>> as_layout("expert,in,out").axes, as_layout(dict(axes="in,out", splits=3)).splits
@@ -61,17 +53,18 @@ def as_layout(fan: Reading) -> Layout:
 
 
 def register_fan(layer: str | type, fan: Reading | None = None, *, params: str = "weight") -> Callable[[F], F]:
-    """Say how the fans of a layer's weight are read: at once, or as a decorator of a function of the module.
+    """Register how the fans of a layer's weight are read: at once, or as a decorator of a function of the module.
 
     Args:
-        layer: a class or its name; it stands for its subclasses, too.
+        layer: class or its name; subclasses are included.
         fan: axes (`"expert,in,out"`), a dict (`dict(axes="in,out", splits=3)`) or a `Layout`. Without it the result
-            decorates a function that gets the module and returns one of these, or None for as torch reads it.
-        params: a glob over parameter names of the layer; with dots the exact path of a parameter inside it.
-            What an outer layer says of a parameter beats what its own layer says. A later call beats an earlier one.
+            decorates a function that gets the module and returns one of these, or None for torch's reading.
+        params: glob over parameter names of the layer; with dots the exact path of a parameter inside it.
+            A convention of an outer layer overrides one of the parameter's own layer; a later call overrides an
+            earlier one.
 
     Raises:
-        ConfigError, ConfigTypeError: what is given cannot mean anything.
+        ConfigError, ConfigTypeError: an invalid value, or one of a wrong type.
 
     Example:
         >>> import torch
@@ -93,47 +86,39 @@ def register_fan(layer: str | type, fan: Reading | None = None, *, params: str =
         raise ConfigTypeError(f"register_fan: class {layer.__qualname__} is not a torch.nn.Module.")
     if not isinstance(params, str) or not params:
         raise ConfigTypeError(f"register_fan: params={params!r} must be the name of a parameter.")
+
+    def enter(fan: Layout | Convention) -> None:
+        _REGISTRY.pop((layer, params), None)
+        _REGISTRY[layer, params] = fan
+        _of_class.cache_clear()
+
+    def decorate(function: F) -> F:
+        if not callable(function):
+            raise ConfigTypeError(f"register_fan({layer!r}): {function!r} is not a function.")
+        enter(function)
+        return function
+
     if fan is None:
-
-        def decorate(function: F) -> F:
-            if not callable(function):
-                raise ConfigTypeError(f"register_fan({layer!r}): {function!r} is not a function.")
-            _enter(Registered(layer, params, function))
-            return function
-
         return decorate
     try:
-        _enter(Registered(layer, params, as_layout(fan)))
+        enter(as_layout(fan))
     except ConfigError as error:
         raise type(error)(f"register_fan({layer!r}): {error}") from error
     return lambda function: function
 
 
-def _enter(registered: Registered) -> None:
-    table = _REGISTRY.setdefault(registered.layer, {})
-    table.pop(registered.params, None)
-    table[registered.params] = registered
-    _of_class.cache_clear()
-
-
 @lru_cache(maxsize=8192)
-def _of_class(cls: type) -> tuple[tuple[Registered, ...], tuple[Registered, ...]]:
-    """The conventions for a class's own parameters and for those inside it, what counts first at the front."""
+def _of_class(cls: type) -> tuple[tuple[tuple[str | type, str], Layout | Convention], ...]:
+    """The entries of the registry for a class: the most specific layer first, and of one layer the latest."""
     bases = lineage(cls)
-    distance = {
-        layer: max(at for at, base in enumerate(bases) if is_layer(base, layer))
-        for layer in _REGISTRY
-        if is_layer(cls, layer)
-    }
-    layers = sorted(distance, key=lambda layer: distance[layer])
-    found = [registered for layer in layers for registered in reversed(_REGISTRY[layer].values())]
-    own = tuple(registered for registered in found if "." not in registered.params)
-    inner = tuple(registered for registered in found if "." in registered.params)
-    return own, inner
+    found = [entry for entry in reversed(_REGISTRY.items()) if is_layer(cls, entry[0][0])]
+    return tuple(
+        sorted(found, key=lambda entry: max(at for at, base in enumerate(bases) if is_layer(base, entry[0][0])))
+    )
 
 
 def own_layout(module: nn.Module, name: str) -> Layout | None:
-    """How a parameter of a module is read by the convention of its class; None for as torch reads it.
+    """The layout of a parameter of a module by the convention of its class; None for torch's.
 
     Raises:
         ShapeError: the convention failed.
@@ -145,31 +130,31 @@ def own_layout(module: nn.Module, name: str) -> Layout | None:
         True
     """
     cls: type = type(module)
-    for registered in _of_class(cls)[0]:
-        if fnmatch.fnmatchcase(name, registered.params):
-            return _layout(registered, module)
+    for (layer, params), fan in _of_class(cls):
+        if fnmatch.fnmatchcase(name, params):
+            return _layout(layer, fan, module)
     return stacked_layout(module, name)
 
 
-def said_of_inner(module: nn.Module) -> dict[str, Layout | None]:
-    """How parameters inside a module are read, by path, where that is registered for its class.
+def registered_inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
+    """The layouts that are registered for a module's class and parameters inside the module, by path.
 
     Raises:
         ShapeError: a convention failed.
     """
     cls: type = type(module)
     found: dict[str, Layout | None] = {}
-    for registered in _of_class(cls)[1]:
-        if registered.params not in found:
-            found[registered.params] = _layout(registered, module)
+    for (layer, params), fan in _of_class(cls):
+        if "." in params and params not in found:
+            found[params] = _layout(layer, fan, module)
     return found
 
 
-def _layout(registered: Registered, module: nn.Module) -> Layout | None:
-    name = registered.layer if isinstance(registered.layer, str) else registered.layer.__qualname__
+def _layout(layer: str | type, fan: Layout | Convention, module: nn.Module) -> Layout | None:
+    name = layer if isinstance(layer, str) else layer.__qualname__
     try:
-        fan = registered.fan(module) if callable(registered.fan) else registered.fan
-        layout = None if fan is None else as_layout(fan)
+        read = fan(module) if callable(fan) else fan
+        layout = None if read is None else as_layout(read)
     except AutoInitError as error:
         raise ShapeError(f"the fan convention of {name!r} is wrong: {error}") from error
     except Exception as error:

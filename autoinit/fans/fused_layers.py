@@ -35,21 +35,21 @@ EQUAL_PARTS = (
 """Names of layers, those of layers beside them that read one part, the number of parts, and what these are."""
 
 Sizes = tuple[Sequence[float], float]
-"""How many outputs each part has, and how often the parts follow each other."""
+"""The number of outputs of each part, and how often the parts follow each other."""
 
 
 class Fused(NamedTuple):
     """One kind of layer that holds several maps.
 
     Args:
-        path: of the layer in the module that knows of it; `*` stands for each of a list.
-        parts: what the maps are, in their order.
-        sizes: from numbers of that module, or of its `config`, which are found by the names of the arguments, to
-            sizes; `out` is how many outputs the layer has.
-        within: the classes, by name, that it is limited to; empty where the numbers leave no doubt.
+        paths: paths of such layers in the module that knows the sizes; `*` stands for each of a list.
+        parts: names of the maps, in their order.
+        sizes: function of numbers of that module or of its `config`, which are found by the names of the arguments;
+            `out` is the number of outputs of the layer.
+        within: names of the classes that have such layers; empty where the numbers leave no doubt.
     """
 
-    path: str
+    paths: str
     parts: str
     sizes: Callable[..., Sizes]
     within: str = ""
@@ -61,11 +61,6 @@ def _per_head(num_heads: int, head_dim: int) -> Sizes:
 
 def _per_head_or_whole(num_heads: int, head_dim: int, head_first: bool) -> Sizes:
     return ([head_dim] * 3, num_heads) if head_first else ([num_heads * head_dim] * 3, 1)
-
-
-def _codegen(num_heads: int, head_dim: int) -> Sizes:
-    # Four groups, for as many TPU cores.
-    return [num_heads * head_dim // 4] * 3, 4
 
 
 def _falcon(num_heads: int, head_dim: int, num_kv_heads: int, new_decoder_architecture: bool) -> Sizes:
@@ -82,14 +77,6 @@ def _grouped_query(num_heads: int, num_key_value_heads: int, head_dim: int) -> S
     return [num_heads * head_dim, num_key_value_heads * head_dim, num_key_value_heads * head_dim], 1
 
 
-def _levit(num_heads: int, key_dim: int, attention_ratio: float) -> Sizes:
-    return [key_dim, key_dim, attention_ratio * key_dim], num_heads
-
-
-def _indexer(index_n_heads: int, index_kv_heads: int, index_head_dim: int) -> Sizes:
-    return [index_n_heads * index_head_dim, index_kv_heads * index_head_dim], 1
-
-
 def _mamba2(intermediate_size: int, n_groups: int, ssm_state_size: int, num_heads: int) -> Sizes:
     state = n_groups * ssm_state_size
     return [intermediate_size, intermediate_size, state, state, num_heads], 1
@@ -103,11 +90,6 @@ def _gated_delta_net(num_k_heads: int, num_v_heads: int, head_k_dim: int, head_v
 def _parallel_block(out: int, num_heads: int, head_dim: int) -> Sizes:
     width = num_heads * head_dim
     return [out - 3 * width, width, width, width], 1
-
-
-def _differential_block(out: int, num_heads: int, head_dim: int) -> Sizes:
-    # Each head has two queries and two keys, and values that are twice as wide.
-    return _parallel_block(out, num_heads, 2 * head_dim)
 
 
 def _halves(out: int) -> Sizes:
@@ -126,12 +108,11 @@ FUSED = (
     Fused("qkv_proj", QKV, _per_head, "MiniMaxLightningAttention"),
     Fused("query_key_value", QKV, _per_head, BLOOM),
     Fused("qkv", QKV, _per_head_or_whole),
-    Fused("qkv_proj", "q, v, k", _codegen, "CodeGenAttention"),
+    # Four groups, for as many TPU cores.
+    Fused("qkv_proj", "q, v, k", lambda num_heads, head_dim: ([num_heads * head_dim // 4] * 3, 4), "CodeGenAttention"),
     Fused("query_key_value", QKV, _falcon),
     Fused("c_attn", QKV, _gpt_bigcode, "GPTBigCodeAttention"),
-    Fused("qkv_proj", QKV, _grouped_query),
-    Fused("Wqkv", QKV, _grouped_query),
-    Fused("qkv", QKV, _grouped_query),
+    Fused("qkv_proj Wqkv qkv", QKV, _grouped_query),
     Fused("qkv", QKV, lambda q_dim, kv_dim: ([q_dim, kv_dim, kv_dim], 1)),
     Fused("q_proj", "q, gate", lambda num_heads, head_dim: ([head_dim] * 2, num_heads), QWEN),
     Fused(
@@ -141,10 +122,14 @@ FUSED = (
     ),
     Fused("kv_b_proj", KV, lambda num_heads, qk_nope_head_dim, v_head_dim: ([qk_nope_head_dim, v_head_dim], num_heads)),
     Fused("q_gate_proj", "q, gate", lambda num_heads, qk_head_dim, v_head_dim: ([qk_head_dim, v_head_dim], num_heads)),
-    Fused("qkv", QKV, lambda num_heads, key_dim, val_dim: ([key_dim, key_dim, val_dim], num_heads)),
-    Fused("qkv.linear", QKV, lambda num_heads, key_dim, val_dim: ([key_dim, key_dim, val_dim], num_heads)),
+    Fused("qkv qkv.linear", QKV, lambda num_heads, key_dim, val_dim: ([key_dim, key_dim, val_dim], num_heads)),
     Fused("kv.linear", KV, lambda num_heads, key_dim, val_dim: ([key_dim, val_dim], num_heads)),
-    Fused("queries_keys_values.linear", QKV, _levit),
+    # LeViT.
+    Fused(
+        "queries_keys_values.linear",
+        QKV,
+        lambda num_heads, key_dim, attention_ratio: ([key_dim, key_dim, attention_ratio * key_dim], num_heads),
+    ),
     Fused(
         "keys_values.linear",
         KV,
@@ -157,11 +142,24 @@ FUSED = (
     Fused("qkv.c", QKV, lambda qk_dim, pdim: ([qk_dim, qk_dim, pdim], 1)),
     Fused("qkv_proj", QKV, lambda embed_dim: ([1, embed_dim, embed_dim], 1), "LinearSelfAttention"),
     Fused("in_proj", "mlp, q, k, v", _parallel_block, "ParallelScalingBlock"),
-    Fused("in_proj", "mlp, q, k, v", _differential_block, "DiffParallelScalingBlock"),
+    # Each head has two queries and two keys, and values that are twice as wide.
+    Fused(
+        "in_proj",
+        "mlp, q, k, v",
+        lambda out, num_heads, head_dim: _parallel_block(out, num_heads, 2 * head_dim),
+        "DiffParallelScalingBlock",
+    ),
     Fused(
         "linear_kv", KV, lambda num_heads, hidden_dim: ([hidden_dim] * 2, num_heads), "EsmFoldInvariantPointAttention"
     ),
-    Fused("index_qk_proj", "q, k", _indexer),
+    Fused(
+        "index_qk_proj",
+        "q, k",
+        lambda index_n_heads, index_kv_heads, index_head_dim: (
+            [index_n_heads * index_head_dim, index_kv_heads * index_head_dim],
+            1,
+        ),
+    ),
     # State spaces and linear attention.
     Fused("in_proj", "x, gate", lambda intermediate_size: ([1, 1], intermediate_size), "ZambaMambaMixer"),
     Fused("in_proj", "x, gate", lambda intermediate_size, ssm_state_size: ([intermediate_size] * 2, 1)),
@@ -176,13 +174,11 @@ FUSED = (
     Fused("in_proj_ba", "b, a", lambda num_k_heads, num_v_heads: ([num_v_heads // num_k_heads] * 2, num_k_heads)),
     Fused("qkv_opreact", "q, k, v, o", lambda qk_dim, v_dim: ([qk_dim, qk_dim, v_dim, v_dim], 1)),
     Fused("ifgate_preact", "i, f", lambda num_heads: ([num_heads] * 2, 1)),
-    Fused("f", "q, context, gates", lambda dim, focal_level: ([dim, dim, focal_level + 1], 1)),
-    Fused("projection_in", "q, context, gates", lambda dim, focal_level: ([dim, dim, focal_level + 1], 1)),
+    Fused("f projection_in", "q, context, gates", lambda dim, focal_level: ([dim, dim, focal_level + 1], 1)),
     # Equal parts of classes that are known by name.
     Fused("conv", GATED, _halves, GATED_CONVOLUTIONS),
     Fused("conv_layers.*", GATED, _halves, "Conv1dSubsampler"),
-    Fused("residual_conv", GATED, _halves, SEAMLESS),
-    Fused("self_attn_conv", GATED, _halves, SEAMLESS),
+    Fused("residual_conv self_attn_conv", GATED, _halves, SEAMLESS),
     Fused("ext_pw_conv_1d", GATED, _halves, "Phi4MultimodalAudioGluPointWiseConv"),
     Fused("proj", GATED, _halves, "ClvpGatedLinearUnit"),
     Fused("linear_1", GATED, _halves, "AyaVisionMultiModalProjector Cohere2VisionMultiModalProjector"),
@@ -197,4 +193,4 @@ FUSED = (
     Fused("in_proj", "B, C, x", _thirds, "Lfm2ShortConv Lfm2MoeShortConv Lfm3ShortConv Lfm3VlVisionShortConv"),
     Fused("BCdt_proj.conv", "B, C, dt", _thirds),
 )
-"""Every kind that is split by numbers."""
+"""The kinds that are split by numbers."""

@@ -1,4 +1,4 @@
-"""How the axes of a weight are read: which are summed over, which are outputs, and which number separate maps."""
+"""Axes of a weight: summed over, outputs, kernel, or numbering separate maps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import math
 import numbers
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from torch import Tensor
 
@@ -15,7 +15,8 @@ from .fan_in_out import Fans
 
 REST = "..."
 ROLES = {"in": "in", "out": "out", "kernel": "kernel", "stack": "stack", "expert": "stack", "head": "stack"}
-"""The words for an axis, and what each means."""
+"""The words for an axis, and the role that each means."""
+ORDER = ("stack", "out", "in", "kernel")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +24,11 @@ class Part:
     """Separate maps of one shape in a weight.
 
     Args:
-        start: where it begins on the axis that is split, in each repeat.
-        size: how much of that axis it has, in each repeat.
-        shape: of one map, in torch's order: (out, in, *kernel).
-        copies: how many maps it consists of: experts, groups.
-        fans: of each.
+        start: first index on the axis that is split, in each repeat.
+        size: number of indices on that axis, in each repeat; 0 if no axis is split.
+        shape: shape of one map, in torch's order: (out, in, *kernel).
+        copies: number of maps: experts, groups.
+        fans: fans of each map.
     """
 
     start: int
@@ -45,11 +46,11 @@ class Layout:
         axes: a word for each axis, separated by commas: `in` is summed over, `out` is not, `kernel` counts for both;
             `stack` (or `expert`, `head`) numbers separate maps. `...` at the end stands for kernel axes.
         splits: separate maps along the first `out` axis, such as q, k and v: a number of equal ones, or their sizes.
-        repeats: how often these follow each other along that axis: 1 for all of q, then all of k; the number of heads
-            where each head has its own q, k and v beside each other.
-        groups: of a convolution: the first axis holds the channels of all groups.
+        repeats: number of times that the splits follow each other along that axis: 1 for all of q, then all of k; the
+            number of heads where each head has its own q, k and v beside each other.
+        groups: groups of a convolution, whose first axis holds the channels of all groups.
         fan_in, fan_out: numbers instead of those that follow from the axes.
-        label: what messages and plans call it; not part of equality.
+        label: its name in messages and plans; not part of equality.
 
     Raises:
         ConfigError, ConfigTypeError: a field has a wrong value or type.
@@ -73,15 +74,21 @@ class Layout:
     label: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        self._check_axes()
-        splits = self.splits
-        if isinstance(splits, Sequence) and not isinstance(splits, str):
-            splits = tuple(_count("splits", size) for size in splits)
-            if not splits:
+        if not isinstance(self.axes, str):
+            raise ConfigTypeError(f"axes={self.axes!r} must be a string such as 'expert,in,out'.")
+        object.__setattr__(self, "axes", ",".join(word.strip() for word in self.axes.split(",")))
+        for word in self._words:
+            if word == REST:
+                raise ConfigError(f"axes={self.axes!r}: '...' stands for what is left, so it must be the last.")
+            if word not in ROLES:
+                known = ", ".join(ROLES)
+                raise ConfigError(f"axes={self.axes!r}: {word!r} is no axis.{nearest(word, ROLES)} Known: {known}.")
+        if isinstance(self.splits, Sequence) and not isinstance(self.splits, str):
+            object.__setattr__(self, "splits", tuple(_count("splits", size) for size in self.splits))
+            if not self.splits:
                 raise ConfigError("splits: an empty list. Give a number of parts, or their sizes.")
         else:
-            splits = _count("splits", splits)
-        object.__setattr__(self, "splits", splits)
+            object.__setattr__(self, "splits", _count("splits", self.splits))
         for name in ("repeats", "groups"):
             object.__setattr__(self, name, _count(name, getattr(self, name)))
         for name in ("fan_in", "fan_out"):
@@ -90,16 +97,6 @@ class Layout:
             raise ConfigError("splits and groups divide the same axis. Give one of them.")
         if self._is_split and "out" not in self._words:
             raise ConfigError(f"splits divide an 'out' axis, and axes={self.axes!r} has none.")
-
-    def _check_axes(self) -> None:
-        if not isinstance(self.axes, str):
-            raise ConfigTypeError(f"axes={self.axes!r} must be a string such as 'expert,in,out'.")
-        object.__setattr__(self, "axes", ",".join(word.strip() for word in self.axes.split(",")))
-        for word in self._words:
-            if word == REST:
-                raise ConfigError(f"axes={self.axes!r}: '...' stands for what is left, so it must be the last.")
-            if word not in ROLES:
-                raise ConfigError(f"axes={self.axes!r}: {word!r} is no axis.{nearest(word, ROLES)} Known: {KNOWN}.")
 
     @property
     def _words(self) -> list[str]:
@@ -114,34 +111,31 @@ class Layout:
     def is_plain(self) -> bool:
         """Whether it is one map with its axes in torch's order."""
         roles = [ROLES[word] for word in self._words]
-        return (
-            not self._is_split and self.groups == 1 and roles == sorted(roles, key=ORDER.index) and "stack" not in roles
-        )
+        is_in_order = roles == sorted(roles, key=ORDER.index) and "stack" not in roles
+        return is_in_order and not self._is_split and self.groups == 1
 
     @property
     def is_numbers(self) -> bool:
-        """Whether it gives numbers and says nothing of axes."""
+        """Whether it gives numbers and no axes."""
         return bool(self.fan_in or self.fan_out) and self == Layout(fan_in=self.fan_in, fan_out=self.fan_out)
 
     @property
     def convention(self) -> str:
-        """What it is called."""
+        """Its name in messages and plans."""
         if self.label:
             return self.label
-        shown = [self.axes if self.axes != "out,in,..." or not (self.fan_in or self.fan_out) else ""]
-        for name, default in (("splits", 1), ("repeats", 1), ("groups", 1), ("fan_in", None), ("fan_out", None)):
-            if getattr(self, name) != default:
-                shown.append(f"{name}={getattr(self, name)}")
-        return " ".join(filter(None, shown))
+        _, *others, _ = fields(self)
+        shown = [f"{f.name}={getattr(self, f.name)}" for f in others if getattr(self, f.name) != f.default]
+        return " ".join(shown if self.axes == "out,in,..." and (self.fan_in or self.fan_out) else [self.axes, *shown])
 
     def roles(self, shape: Sequence[int]) -> list[str]:
-        """What each axis of a shape is.
+        """The role of each axis of a shape.
 
         Raises:
             ShapeError: the shape has another number of axes.
         """
         roles = [ROLES[word] for word in self._words]
-        if self.axes.endswith(REST) and len(shape) > len(roles):
+        if self.axes.endswith(REST):
             roles += ["kernel"] * (len(shape) - len(roles))
         if len(roles) != len(shape):
             raise ShapeError(
@@ -149,6 +143,10 @@ class Layout:
                 "write a word for each axis, or narrow the rule with name= or params=."
             )
         return roles
+
+    def _divided_axis(self, roles: Sequence[str]) -> int:
+        wanted = ("out",) if self._is_split else ("in", "out")
+        return next((axis for axis, role in enumerate(roles) if role in wanted), 0)
 
     def parts(self, shape: Sequence[int]) -> tuple[Part, ...]:
         """The maps that a weight of this shape holds.
@@ -159,75 +157,54 @@ class Layout:
         if self.is_numbers and self.fan_in and self.fan_out:
             fans = Fans(fan_in=self.fan_in, fan_out=self.fan_out, convention=self.convention)
             return (Part(start=0, size=0, shape=tuple(shape), copies=1, fans=fans),)
-        roles = self.roles(shape)
-        sizes = list(shape)
-        copies = math.prod(size for size, role in zip(sizes, roles, strict=True) if role == "stack")
-        if self.groups > 1:
-            axis = _first(roles, ("in", "out"))
-            _divide(sizes[axis], self.groups, f"groups={self.groups}", shape)
-            sizes[axis] //= self.groups
-            copies *= self.groups
-        found = []
-        for start, size in self._ranges(shape, roles):
+        roles, sizes = self.roles(shape), list(shape)
+        axis, start, found = self._divided_axis(roles), 0, []
+        for size in self._split_sizes(shape, axis):
             if self._is_split:
-                sizes[roles.index("out")] = self.repeats * size
-            found.append(self._part(start, size, sizes, roles, copies))
+                sizes[axis] = self.repeats * size
+            elif self.groups > 1:
+                sizes[axis] = _divide(shape, axis, self.groups, f"groups={self.groups}")
+            of = {role: [s for s, each in zip(sizes, roles, strict=True) if each == role] for role in ORDER}
+            out, in_, field = (math.prod(of[role]) for role in ("out", "in", "kernel"))
+            fan_in, fan_out = self.fan_in or in_ * field, self.fan_out or out * field
+            fans = Fans(fan_in=fan_in, fan_out=fan_out, convention=self.convention)
+            copies = self.groups * math.prod(of["stack"])
+            found.append(Part(start=start, size=size, shape=(out, in_, *of["kernel"]), copies=copies, fans=fans))
+            start += size
         return tuple(found)
 
-    def _part(self, start: int, size: int, sizes: Sequence[int], roles: Sequence[str], copies: int) -> Part:
-        def of(role: str) -> list[int]:
-            return [size for size, each in zip(sizes, roles, strict=True) if each == role]
-
-        out, in_, kernel = math.prod(of("out")), math.prod(of("in")), of("kernel")
-        field = math.prod(kernel)
-        fans = Fans(
-            fan_in=in_ * field if self.fan_in is None else self.fan_in,
-            fan_out=out * field if self.fan_out is None else self.fan_out,
-            convention=self.convention,
-        )
-        return Part(start=start, size=size, shape=(out, in_, *kernel), copies=copies, fans=fans)
-
-    def _ranges(self, shape: Sequence[int], roles: Sequence[str]) -> list[tuple[int, int]]:
+    def _split_sizes(self, shape: Sequence[int], axis: int) -> Sequence[int]:
         if not self._is_split:
-            return [(0, 0)]
-        whole = shape[roles.index("out")]
+            return [0]
         if isinstance(self.splits, int):
-            _divide(whole, self.splits * self.repeats, f"splits={self.splits}, repeats={self.repeats}", shape)
-            sizes = [whole // (self.splits * self.repeats)] * self.splits
-        else:
-            sizes = list(self.splits)
-            if sum(sizes) * self.repeats != whole:
-                raise ShapeError(
-                    f"splits={self.splits} with repeats={self.repeats} make {sum(sizes) * self.repeats}, and the axis "
-                    f"that they divide has {whole} in shape {tuple(shape)}."
-                )
-        return list(zip(itertools.accumulate([0, *sizes[:-1]]), sizes, strict=True))
+            what = f"splits={self.splits}, repeats={self.repeats}"
+            return [_divide(shape, axis, self.splits * self.repeats, what)] * self.splits
+        if (total := sum(self.splits) * self.repeats) != shape[axis]:
+            raise ShapeError(
+                f"splits={self.splits} with repeats={self.repeats} make {total}, and the axis that they divide has "
+                f"{shape[axis]} in shape {tuple(shape)}."
+            )
+        return self.splits
 
     def region(self, tensor: Tensor, part: Part) -> Tensor:
         """The view of a tensor that is one part, its axes in their order."""
         if not self._is_split:
             return tensor
-        axis = self.roles(tensor.shape).index("out")
+        axis = self._divided_axis(self.roles(tensor.shape))
         return _unflattened(tensor, axis, self.repeats).narrow(axis + 1, part.start, part.size)
 
     def maps(self, tensor: Tensor, part: Part) -> Iterator[Tensor]:
-        """Views of the maps that a part consists of: first what is `out`, then what is `in`, then the kernel."""
-        roles = self.roles(tensor.shape)
-        view = self.region(tensor, part)
+        """Views of the maps of a part, with their axes in the order out, in, kernel."""
+        roles, view = self.roles(tensor.shape), self.region(tensor, part)
+        axis = self._divided_axis(roles)
         if self._is_split:
-            roles.insert(roles.index("out"), "out")
-        if self.groups > 1:
-            axis = _first(roles, ("in", "out"))
+            roles.insert(axis, "out")
+        elif self.groups > 1:
             view = _unflattened(view, axis, self.groups)
             roles.insert(axis, "stack")
-        order = [axis for role in ORDER for axis, each in enumerate(roles) if each == role]
-        view = view.permute(order)
+        view = view.permute([axis for role in ORDER for axis, each in enumerate(roles) if each == role])
         for index in itertools.product(*map(range, view.shape[: roles.count("stack")])):
             yield view[index]
-
-
-KNOWN = ", ".join(ROLES)
-ORDER = ("stack", "out", "in", "kernel")
 
 
 def _unflattened(tensor: Tensor, axis: int, size: int) -> Tensor:
@@ -235,13 +212,10 @@ def _unflattened(tensor: Tensor, axis: int, size: int) -> Tensor:
     return view
 
 
-def _first(roles: Sequence[str], wanted: Sequence[str]) -> int:
-    return next((axis for axis, role in enumerate(roles) if role in wanted), 0)
-
-
-def _divide(whole: int, by: int, what: str, shape: Sequence[int]) -> None:
-    if whole % by:
-        raise ShapeError(f"{what} do not divide an axis of {whole} in shape {tuple(shape)}.")
+def _divide(shape: Sequence[int], axis: int, by: int, what: str) -> int:
+    if shape[axis] % by:
+        raise ShapeError(f"{what} do not divide an axis of {shape[axis]} in shape {tuple(shape)}.")
+    return shape[axis] // by
 
 
 def _count(name: str, value: object) -> int:

@@ -1,4 +1,4 @@
-"""Schemes that give every tensor the same distribution, whatever its shape; or leave it alone."""
+"""Schemes that ignore the shape of a tensor: constants, and distributions with fixed numbers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, check_number, real
+from .initializer import Initializer, number
 from .registry import register_initializer
 
 FAR = 1e6
-"""Bounds this many standard deviations out leave a value on the nearer bound, with a spread of 1e-6 of one."""
+"""With bounds this many standard deviations away, all values are on the nearer bound, up to 1e-6 of a std."""
 
 FLAT = 2.0**-32
 """Over an interval this narrow, in standard deviations, the density of a normal is even to this relative error."""
@@ -21,24 +21,11 @@ FLAT = 2.0**-32
 @register_initializer("Constant")
 @dataclass(frozen=True, kw_only=True)
 class Constant(Initializer):
-    """Every element is `val` (`torch.nn.init.constant_`).
-
-    Example:
-        >>> from autoinit.fills import TensorSpec
-        >>> Constant(val=1).fill(TensorSpec(shape=(3,)))
-        Constant(value=1.0)
-    """
+    """Every element is `val` (`torch.nn.init.constant_`)."""
 
     reads = "nothing"
 
-    val: float
-
-    def __post_init__(self) -> None:
-        # Nothing is drawn, so that a float64 parameter may get any float.
-        value = real(self.val, f"Constant: val={self.val!r}")
-        if math.isnan(value):
-            raise ConfigError("Constant: val=nan is not a value for a parameter.")
-        object.__setattr__(self, "val", value)
+    val: float = number(finite=False, drawn=False)
 
     def fill(self, spec: TensorSpec) -> Fill:
         return fills.Constant(self.val)
@@ -57,12 +44,8 @@ class Normal(Initializer):
 
     reads = "nothing"
 
-    mean: float = 0.0
-    std: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number(self, "mean")
-        check_number(self, "std", low=0)
+    mean: float = number(0.0)
+    std: float = number(1.0, low=0)
 
     def fill(self, spec: TensorSpec) -> Fill:
         if not self.std:
@@ -83,15 +66,14 @@ class TruncNormal(Initializer):
 
     reads = "nothing"
 
-    mean: float = 0.0
-    std: float = 1.0
-    a: float = -2.0
-    b: float = 2.0
+    mean: float = number(0.0)
+    std: float = number(1.0, low=0)
+    a: float = number(-2.0, finite=False)
+    b: float = number(2.0, finite=False)
 
     def __post_init__(self) -> None:
-        check_number(self, "mean")
-        check_number(self, "std", low=0)
-        check_bounds(self, finite=False)
+        super().__post_init__()
+        _check_order(self)
 
     def fill(self, spec: TensorSpec) -> Fill:
         if self.std == 0 or self.a == self.b:
@@ -107,21 +89,16 @@ class TruncNormal(Initializer):
 @register_initializer("Uniform")
 @dataclass(frozen=True, kw_only=True)
 class Uniform(Initializer):
-    """Uniform over [a, b] (`torch.nn.init.uniform_`).
-
-    Example:
-        >>> from autoinit.fills import TensorSpec
-        >>> Uniform(a=-0.1, b=0.1).fill(TensorSpec(shape=(3,)))
-        Uniform(low=-0.1, high=0.1)
-    """
+    """Uniform over [a, b] (`torch.nn.init.uniform_`)."""
 
     reads = "nothing"
 
-    a: float = 0.0
-    b: float = 1.0
+    a: float = number(0.0)
+    b: float = number(1.0)
 
     def __post_init__(self) -> None:
-        check_bounds(self, finite=True)
+        super().__post_init__()
+        _check_order(self)
 
     def fill(self, spec: TensorSpec) -> Fill:
         return fills.Uniform(self.a, self.b) if self.a < self.b else fills.Constant(self.a)
@@ -130,7 +107,7 @@ class Uniform(Initializer):
 @register_initializer("Keep")
 @dataclass(frozen=True, kw_only=True)
 class Keep(Initializer):
-    """Leave a parameter as it is: it counts as covered, and beats what earlier rules would give it.
+    """Leave a parameter as it is: it counts as covered, and overrides earlier rules.
 
     Example:
         >>> import torch
@@ -146,14 +123,11 @@ class Keep(Initializer):
 
     reads = "nothing"
 
-    def fill(self, spec: TensorSpec) -> Fill | None:
+    def fill(self, spec: TensorSpec) -> None:
         return None
 
 
-def check_bounds(scheme: TruncNormal | Uniform, *, finite: bool) -> None:
-    """Require numbers `a` <= `b`."""
-    check_number(scheme, "a", finite=finite)
-    check_number(scheme, "b", finite=finite)
+def _check_order(scheme: TruncNormal | Uniform) -> None:
     if math.inf in (scheme.a, -scheme.b):
         raise ConfigError(f"{type(scheme).__name__}: no number lies between a={scheme.a} and b={scheme.b}.")
     if scheme.a > scheme.b:

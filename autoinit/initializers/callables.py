@@ -23,7 +23,7 @@ class Function(Initializer):
         function: for example `torch.nn.init.orthogonal_`. It sees torch's generators seeded from the parameter's
             key, so its values are as reproducible as autoinit's own. The tensor is a copy of the parameter, with the
             attributes that libraries keep on it (`infshape` of mup).
-        arguments: passed by keyword.
+        arguments: keyword arguments.
 
     Raises:
         ConfigTypeError: the arguments do not fit the function's signature.
@@ -44,7 +44,7 @@ class Function(Initializer):
         try:
             signature = inspect.signature(self.function)
         except (ValueError, TypeError):
-            return  # Some builtins have none; they say for themselves what they do not take.
+            return  # Some builtins have no signature; they check their arguments when they are called.
         try:
             signature.bind(None, **self.arguments)
         except TypeError as error:
@@ -62,7 +62,7 @@ class Function(Initializer):
 
 @dataclass(frozen=True, kw_only=True)
 class ModuleFunction:
-    """A callable that initializes a whole module by itself: what it writes is known only when it has run."""
+    """A callable that initializes a whole module: what it writes is known only after it has run."""
 
     function: Callable[[nn.Module], object]
 
@@ -71,4 +71,4 @@ class ModuleFunction:
 
 
 Scheme = Initializer | Pretrained | ModuleFunction
-"""Whatever a rule can give."""
+"""What a rule can have as its initializer."""

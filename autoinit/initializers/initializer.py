@@ -1,4 +1,4 @@
-"""The contract of an initializer, and the checks of hyper-parameters that all share."""
+"""The base class of initializers, and the kinds of their hyper-parameters."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import ClassVar, Literal
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
-from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
+from ..errors import ConfigError, ConfigTypeError, nearest
 from ..fills import Fill, TensorSpec
 from ..sampling.truncation import float32
 
@@ -20,21 +20,25 @@ Reads = Literal["layer", "torch", "nothing"]
 class Initializer(ABC):
     """A scheme with its hyper-parameters: immutable, comparable, printable.
 
-    Subclass it as a frozen keyword-only dataclass, check hyper-parameters in `__post_init__`, and return a fill.
-    It must decide by the spec alone.
+    Subclass it as a frozen keyword-only dataclass and return a fill, which may depend on nothing but the spec.
     """
 
     reads: ClassVar[Reads] = "layer"
-    """Whose convention the axes of a weight are read by.
+    """The convention by which the axes of a weight are read.
 
-    "layer": the layer's, and if the weight holds several maps (q, k and v; experts; groups) each is one by itself;
-    "torch": as `torch.nn.init` reads them, which the schemes of OpenMMLab do;
-    "nothing": the scheme takes no notice of axes.
+    "layer": the layer's; a weight that holds several maps (q, k and v; experts; groups) is filled map by map;
+    "torch": that of `torch.nn.init`, which OpenMMLab's schemes use;
+    "nothing": the scheme ignores axes.
     """
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if (check := each.metadata.get("check")) is not None:
+                check(self, each.name)
 
     @abstractmethod
     def fill(self, spec: TensorSpec) -> Fill | None:
-        """What a tensor of this description gets; None leaves it as it is.
+        """The fill for a tensor of this description; None leaves the tensor as it is.
 
         Raises:
             ShapeError: the scheme is not defined for such a tensor; the message says why and what to do instead.
@@ -47,34 +51,57 @@ class Initializer(ABC):
         return f"{type(self).__name__}({shown})"
 
 
-def check_number(
-    scheme: object, name: str, *, low: float = -math.inf, high: float = math.inf, finite: bool = True
-) -> None:
-    """Require that a field is a real number in [low, high] and store it as a float.
+def number(
+    default: Any = MISSING,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    finite: bool = True,
+    drawn: bool = True,
+) -> Any:
+    """A field of an initializer: a real number in [low, high], stored as a float.
 
-    Raises:
-        ConfigTypeError: not a number; a bool and a string of digits are not.
-        ConfigError: NaN, infinite where it must be finite, finite but beyond float32, or out of bounds.
+    Values are drawn in float32. A number that none are drawn with (`drawn=False`) may be beyond that.
     """
-    value = getattr(scheme, name)
-    label = f"{type(scheme).__name__}: {name}={value!r}"
-    value = real(value, label)
-    if math.isnan(value) or (finite and math.isinf(value)):
-        raise ConfigError(f"{label} must be a finite number.")
-    if math.isfinite(value) and math.isinf(float32(value)):
-        raise ConfigError(f"{label} is beyond float32, in which values are drawn.")
-    if not low <= value <= high:
-        bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-        raise ConfigError(f"{label} must be {bounds}.")
-    object.__setattr__(scheme, name, value)
+
+    def check(scheme: object, name: str) -> None:
+        given = getattr(scheme, name)
+        label = f"{type(scheme).__name__}: {name}={given!r}"
+        value = real(given, label)
+        if math.isnan(value) and not drawn:
+            raise ConfigError(f"{label} is not a value for a parameter.")
+        if math.isnan(value) or (finite and math.isinf(value)):
+            raise ConfigError(f"{label} must be a finite number.")
+        if drawn and math.isfinite(value) and math.isinf(float32(value)):
+            raise ConfigError(f"{label} is beyond float32, in which values are drawn.")
+        if not low <= value <= high:
+            bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
+            raise ConfigError(f"{label} must be {bounds}.")
+        object.__setattr__(scheme, name, value)
+
+    return field(default=default, metadata={"check": check})
+
+
+def choice(default: str, choices: Sequence[str], problem: str = "is unknown") -> Any:
+    """A field of an initializer: one of some strings."""
+
+    def check(scheme: object, name: str) -> None:
+        value = getattr(scheme, name)
+        label = f"{type(scheme).__name__}: {name}={value!r}"
+        if not isinstance(value, str):
+            raise ConfigTypeError(f"{label} must be a string, not {type(value).__name__}.")
+        if value not in choices:
+            raise ConfigError(f"{label} {problem}.{nearest(value, choices)} Known: {', '.join(choices)}.")
+
+    return field(default=default, metadata={"check": check})
 
 
 def real(value: object, label: str) -> float:
     """A number as a float.
 
     Raises:
-        ConfigTypeError: not a number; a bool and a string of digits are not.
-        ConfigError: an integer that no float can hold.
+        ConfigTypeError: not a number, or a bool.
+        ConfigError: an integer beyond any float.
     """
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
@@ -82,32 +109,3 @@ def real(value: object, label: str) -> float:
         return float(value)
     except OverflowError as error:
         raise ConfigError(f"{label} is beyond any float.") from error
-
-
-def check_choice(scheme: object, name: str, choices: Sequence[str]) -> None:
-    """Require that a field is one of the given strings.
-
-    Raises:
-        ConfigTypeError: not a string.
-        ConfigError: an unknown one; the message has the nearest and all of them.
-    """
-    value = getattr(scheme, name)
-    label = f"{type(scheme).__name__}: {name}={value!r}"
-    if not isinstance(value, str):
-        raise ConfigTypeError(f"{label} must be a string, not {type(value).__name__}.")
-    if value not in choices:
-        raise ConfigError(f"{label} is unknown.{nearest(value, choices)} Known: {', '.join(choices)}.")
-
-
-def need_dimensions(scheme: object, spec: TensorSpec, dimensions: Sequence[int]) -> None:
-    """Require that a tensor has one of these numbers of dimensions.
-
-    Raises:
-        ShapeError: with what the scheme needs, and the way out.
-    """
-    if len(spec.shape) not in dimensions:
-        needed = " or ".join(map(str, dimensions)) if len(dimensions) < 4 else f"at least {dimensions[0]}"
-        raise ShapeError(
-            f"{type(scheme).__name__} needs {needed} dimensions, and shape {spec.shape} has {len(spec.shape)}: "
-            "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
-        )

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError, ConfigTypeError, ShapeError
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, check_number, need_dimensions
+from .initializer import Initializer, number
 from .registry import register_initializer
-
-MATRIX_OR_MORE = tuple(range(2, 65))
 
 
 @register_initializer("Orthogonal")
@@ -28,13 +26,10 @@ class Orthogonal(Initializer):
         0.5
     """
 
-    gain: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number(self, "gain")
+    gain: float = number(1.0)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        need_dimensions(self, spec, MATRIX_OR_MORE)
+        _check_dimensions(self, spec, "at least 2", len(spec.shape) >= 2)
         if not spec.numel:
             return fills.Constant(0.0)
         return fills.Orthogonal(self.gain, spec.shape[0], math.prod(spec.shape[1:]))
@@ -45,13 +40,10 @@ class Orthogonal(Initializer):
 class Dirac(Initializer):
     """A convolution that passes its input channels through (`torch.nn.init.dirac_`): 3, 4 or 5 dimensions.
 
-    Example:
-        >>> from autoinit.fills import TensorSpec
-        >>> Dirac(groups=2).fill(TensorSpec(shape=(4, 2, 3, 3)))
-        Dirac(groups=2)
+    Args:
+        groups: those of the layer.
     """
 
-    # Its `groups` are those of the layer.
     reads = "torch"
 
     groups: int = 1
@@ -64,27 +56,19 @@ class Dirac(Initializer):
             raise ConfigError(f"{label} must be at least 1.")
 
     def fill(self, spec: TensorSpec) -> Fill:
-        need_dimensions(self, spec, (3, 4, 5))
+        _check_dimensions(self, spec, "3 or 4 or 5", 3 <= len(spec.shape) <= 5)
         if spec.shape[0] % self.groups:
             raise ShapeError(f"Dirac: {spec.shape[0]} output channels do not divide into groups={self.groups}.")
-        if not spec.numel:
-            return fills.Constant(0.0)
-        return fills.Dirac(self.groups)
+        return fills.Dirac(self.groups) if spec.numel else fills.Constant(0.0)
 
 
 @register_initializer("Eye")
 @dataclass(frozen=True, kw_only=True)
 class Eye(Initializer):
-    """The identity matrix (`torch.nn.init.eye_`): 2 dimensions.
-
-    Example:
-        >>> from autoinit.fills import TensorSpec
-        >>> Eye().fill(TensorSpec(shape=(4, 4)))
-        Eye()
-    """
+    """The identity matrix (`torch.nn.init.eye_`): 2 dimensions."""
 
     def fill(self, spec: TensorSpec) -> Fill:
-        need_dimensions(self, spec, (2,))
+        _check_dimensions(self, spec, "2", len(spec.shape) == 2)
         return fills.Eye()
 
 
@@ -99,13 +83,17 @@ class Sparse(Initializer):
         2
     """
 
-    sparsity: float
-    std: float = 0.01
-
-    def __post_init__(self) -> None:
-        check_number(self, "sparsity", low=0, high=1)
-        check_number(self, "std", low=0)
+    sparsity: float = number(low=0, high=1)
+    std: float = number(0.01, low=0)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        need_dimensions(self, spec, (2,))
+        _check_dimensions(self, spec, "2", len(spec.shape) == 2)
         return fills.Sparse(self.sparsity, self.std, spec.shape[0])
+
+
+def _check_dimensions(scheme: Initializer, spec: TensorSpec, needed: str, fits: bool) -> None:
+    if not fits:
+        raise ShapeError(
+            f"{type(scheme).__name__} needs {needed} dimensions, and shape {spec.shape} has {len(spec.shape)}: "
+            "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
+        )

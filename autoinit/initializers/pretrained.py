@@ -1,4 +1,4 @@
-"""The scheme that copies a checkpoint; what is in it is read by `autoinit.checkpoints`."""
+"""The scheme that loads a checkpoint; `autoinit.checkpoints` reads it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import torch
 from ..errors import ConfigError, ConfigTypeError
 from .registry import register_initializer
 
-_DIGEST = re.compile(r"[0-9a-fA-F]{8,64}")
-
 
 @register_initializer("Pretrained")
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +22,12 @@ class Pretrained:
         checkpoint: a path, where `~` is expanded; a URL; or a name with a scheme, such as `torchvision://resnet50`.
         prefix: load only the part of the checkpoint under this name; a dot is added if absent.
         map_location: device that tensors are read to.
-        strict: make missing, unexpected and mis-shaped keys, and those of another dtype, an error instead of a warning.
+        strict: make missing and unexpected keys, and mismatches of shape or dtype, an error instead of a warning.
         key: where in a pickled file the state dict is, a name or names with dots between (`"ema.state_dict"`); None
             for the usual places.
         revise_keys: pairs of a regular expression and its replacement, applied to each name of the checkpoint in
             turn, before `prefix`; None for `[(r"^module\.", "")]`, or for nothing if there is a prefix.
-        sha256: the file's digest in hexadecimal, or 8 or more digits that it begins with.
+        sha256: the file's digest in hexadecimal, or at least its first 8 digits.
 
     Example:
         >>> scheme = Pretrained(checkpoint="resnet.pth", prefix="backbone.", sha256="0676BA61")
@@ -52,16 +50,24 @@ class Pretrained:
             ("map_location", (str, torch.device, type(None)), "the name of a device"),
             ("strict", bool, "true or false"),
             ("key", (str, type(None)), "a string, such as 'model' or 'ema.state_dict'"),
+            ("sha256", (str, type(None)), "a string of hexadecimal digits"),
         ):
             if not isinstance(value := getattr(self, name), types):
                 raise ConfigTypeError(f"Pretrained: {name}={value!r} must be {what}.")
         object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
-        object.__setattr__(self, "revise_keys", _pairs(self.revise_keys))
-        object.__setattr__(self, "sha256", _digest(self.sha256))
+        if self.revise_keys is not None:
+            object.__setattr__(self, "revise_keys", _pairs(self.revise_keys))
+        if self.sha256 is not None:
+            if not re.fullmatch(r"[0-9a-fA-F]{8,64}", self.sha256):
+                raise ConfigError(
+                    f"Pretrained: sha256={self.sha256!r} must be 8 to 64 hexadecimal digits, as `sha256sum` prints "
+                    "them."
+                )
+            object.__setattr__(self, "sha256", self.sha256.lower())
 
     @property
     def renames(self) -> tuple[tuple[str, str], ...] | None:
-        """`revise_keys` as it was checked."""
+        """`revise_keys` after its check."""
         return None if self.revise_keys is None else tuple(self.revise_keys)
 
     def __str__(self) -> str:
@@ -70,40 +76,24 @@ class Pretrained:
         return f"Pretrained({', '.join(parts)})"
 
 
-def _pairs(given: object) -> tuple[tuple[str, str], ...] | None:
-    if given is None:
-        return None
+def _pairs(given: object) -> tuple[tuple[str, str], ...]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise ConfigTypeError(f"Pretrained: revise_keys={given!r} must be a list of pairs, [pattern, replacement].")
-    return tuple(_pair(index, item) for index, item in enumerate(given))
-
-
-def _pair(index: int, item: object) -> tuple[str, str]:
-    where = f"Pretrained: revise_keys[{index}]={item!r}"
-    pair = tuple(item) if isinstance(item, (list, tuple)) else ()
-    if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-        raise ConfigTypeError(f"{where} must be a pair of strings, [pattern, replacement].")
-    pattern, replacement = pair
-    try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigError(
-            f"{where} is no regular expression: {error}. Put a backslash before what is meant literally."
-        ) from error
-    try:
-        re.sub(pattern, replacement, "")
-    except (re.error, IndexError) as error:
-        raise ConfigError(f"{where} has a replacement that does not fit its pattern: {error}.") from error
-    return pattern, replacement
-
-
-def _digest(given: object) -> str | None:
-    if given is None:
-        return None
-    if not isinstance(given, str):
-        raise ConfigTypeError(f"Pretrained: sha256={given!r} must be a string of hexadecimal digits.")
-    if not _DIGEST.fullmatch(given):
-        raise ConfigError(
-            f"Pretrained: sha256={given!r} must be 8 to 64 hexadecimal digits, as `sha256sum` prints them."
-        )
-    return given.lower()
+    pairs = []
+    for index, item in enumerate(given):
+        where = f"Pretrained: revise_keys[{index}]={item!r}"
+        pair = tuple(item) if isinstance(item, (list, tuple)) else ()
+        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+            raise ConfigTypeError(f"{where} must be a pair of strings, [pattern, replacement].")
+        try:
+            pattern = re.compile(pair[0])
+        except (re.error, RecursionError, OverflowError) as error:
+            raise ConfigError(
+                f"{where} is no regular expression: {error}. Put a backslash before what is meant literally."
+            ) from error
+        try:
+            pattern.sub(pair[1], "")
+        except (re.error, IndexError) as error:
+            raise ConfigError(f"{where} has a replacement that does not fit its pattern: {error}.") from error
+        pairs.append(pair)
+    return tuple(pairs)

@@ -1,4 +1,4 @@
-"""From a name to a scheme, for the library's own and for users'."""
+"""Registered names of schemes, autoinit's and users'."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ F = TypeVar("F", bound=Factory)
 
 _REGISTRY: dict[str, Factory] = {}
 registered: Mapping[str, Factory] = MappingProxyType(_REGISTRY)
-"""Every registered name with what makes the scheme: an `Initializer` class, or a function that fills a tensor."""
+"""Every registered name with its `Initializer` class, or its function that fills a tensor."""
 
 
 def canonical_name(name: str) -> str:
@@ -24,7 +24,7 @@ def canonical_name(name: str) -> str:
         'Kaiming'
     """
     name = name.rpartition(".")[2]
-    return name.removesuffix("Init") if name != "Init" else name
+    return name.removesuffix("Init") or name
 
 
 def register_initializer(name: str, *, force: bool = False) -> Callable[[F], F]:
@@ -32,7 +32,7 @@ def register_initializer(name: str, *, force: bool = False) -> Callable[[F], F]:
 
     Args:
         name: without dots; `Init` at its end is not part of it.
-        force: take the name from whoever has it.
+        force: replace the scheme that has the name already.
 
     Returns:
         A decorator for a subclass of `autoinit.initializers.Initializer`, or for a function that fills a tensor

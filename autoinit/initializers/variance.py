@@ -1,4 +1,4 @@
-"""Schemes whose variance follows from the fans: one primitive, and its named cases."""
+"""Schemes whose variance follows from the fans."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import torch
 
 from .. import fills
-from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
+from ..errors import ShapeError
 from ..fans import Fans
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, check_choice, check_number
+from .initializer import Initializer, choice, number
 from .registry import register_initializer
 
-# Standard deviation of a standard normal truncated at +-2.
 TRUNCATED_STD = 0.87962566103423978
+"""Standard deviation of a standard normal truncated at +-2."""
 
 NONLINEARITIES = (
     *("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
@@ -24,24 +24,13 @@ NONLINEARITIES = (
 )
 
 
-def spread(distribution: str, std: float, dtype: torch.dtype) -> Fill:
-    """A zero-mean fill of a family with exactly this standard deviation."""
-    if distribution == "normal":
-        return fills.ComplexNormal(0.0, std) if dtype.is_complex else fills.Normal(0.0, std)
-    if distribution == "uniform":
-        bound = math.sqrt(3.0) * std
-        return fills.Uniform(-bound, bound)
-    scale = std / TRUNCATED_STD
-    return fills.TruncNormal(0.0, scale, -2 * scale, 2 * scale)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _ByFan(Initializer):
-    """A zero-mean fill with std gain / sqrt(fan), of the family that a field `distribution` names."""
+    """Zero mean, std gain / sqrt(fan), and the distribution of a field of that name, if there is one."""
 
     @abstractmethod
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        """The numerator and the square of the denominator of the std."""
+        """`gain` and `fan`."""
 
     def fill(self, spec: TensorSpec) -> Fill:
         if spec.fans is None:
@@ -52,7 +41,14 @@ class _ByFan(Initializer):
         gain, fan = self._gain_and_fan(spec.fans)
         if not (gain and fan):  # A tensor without elements has a fan of zero.
             return fills.Constant(0.0)
-        return spread(getattr(self, "distribution", "uniform"), gain / math.sqrt(fan), spec.dtype)
+        std, distribution = gain / math.sqrt(fan), getattr(self, "distribution", "uniform")
+        if distribution == "normal":
+            return fills.ComplexNormal(0.0, std) if spec.dtype.is_complex else fills.Normal(0.0, std)
+        if distribution == "uniform":
+            bound = math.sqrt(3.0) * std
+            return fills.Uniform(-bound, bound)
+        scale = std / TRUNCATED_STD
+        return fills.TruncNormal(0.0, scale, -2 * scale, 2 * scale)
 
 
 @register_initializer("VarianceScaling")
@@ -72,14 +68,9 @@ class VarianceScaling(_ByFan):
         0.2
     """
 
-    scale: float = 1.0
-    mode: str = "fan_in"
-    distribution: str = "truncated_normal"
-
-    def __post_init__(self) -> None:
-        check_number(self, "scale", low=0)
-        check_choice(self, "mode", ("fan_in", "fan_out", "fan_avg"))
-        check_choice(self, "distribution", ("truncated_normal", "normal", "uniform"))
+    scale: float = number(1.0, low=0)
+    mode: str = choice("fan_in", ("fan_in", "fan_out", "fan_avg"))
+    distribution: str = choice("truncated_normal", ("truncated_normal", "normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
         average = (fans.fan_in + fans.fan_out) / 2
@@ -89,18 +80,9 @@ class VarianceScaling(_ByFan):
 @register_initializer("LeCun")
 @dataclass(frozen=True, kw_only=True)
 class LeCun(_ByFan):
-    """Variance `1 / fan_in` (LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp").
+    """Variance `1 / fan_in` (LeCun, Bottou, Orr, Mueller 1998, "Efficient BackProp")."""
 
-    Example:
-        >>> from autoinit.initializers import resolve
-        >>> resolve(LeCun(distribution="normal"), (2, 100), torch.float32).fill
-        Normal(mean=0.0, std=0.1)
-    """
-
-    distribution: str = "truncated_normal"
-
-    def __post_init__(self) -> None:
-        check_choice(self, "distribution", ("truncated_normal", "normal", "uniform"))
+    distribution: str = choice("truncated_normal", ("truncated_normal", "normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
         return 1.0, fans.fan_in
@@ -109,22 +91,12 @@ class LeCun(_ByFan):
 @register_initializer("Xavier")
 @dataclass(frozen=True, kw_only=True)
 class Xavier(_ByFan):
-    """Variance `gain**2 * 2 / (fan_in + fan_out)` (Glorot, Bengio 2010; `torch.nn.init.xavier_normal_`).
-
-    Example:
-        >>> from autoinit.initializers import resolve
-        >>> resolve(Xavier(), (100, 100), torch.float32).fill
-        Normal(mean=0.0, std=0.1)
-    """
+    """Variance `gain**2 * 2 / (fan_in + fan_out)` (Glorot, Bengio 2010; `torch.nn.init.xavier_normal_`)."""
 
     reads = "torch"
 
-    gain: float = 1.0
-    distribution: str = "normal"
-
-    def __post_init__(self) -> None:
-        check_number(self, "gain", low=0)
-        check_choice(self, "distribution", ("normal", "uniform"))
+    gain: float = number(1.0, low=0)
+    distribution: str = choice("normal", ("normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
         return self.gain, (fans.fan_in + fans.fan_out) / 2
@@ -149,46 +121,20 @@ class Kaiming(_ByFan):
 
     reads = "torch"
 
-    a: float = 0.0
-    mode: str = "fan_out"
-    nonlinearity: str = "relu"
-    distribution: str = "normal"
-
-    def __post_init__(self) -> None:
-        check_number(self, "a")
-        check_choice(self, "mode", ("fan_in", "fan_out"))
-        check_choice(self, "distribution", ("normal", "uniform"))
-        if not isinstance(self.nonlinearity, str):
-            raise ConfigTypeError(
-                f"{type(self).__name__}: nonlinearity={self.nonlinearity!r} must be a string, "
-                f"not {type(self.nonlinearity).__name__}."
-            )
-        self._gain()
-
-    def _gain(self) -> float:
-        try:
-            return float(torch.nn.init.calculate_gain(self.nonlinearity, self.a))  # type: ignore[arg-type]
-        except ValueError as error:
-            hint = nearest(self.nonlinearity, NONLINEARITIES)
-            known = ", ".join(NONLINEARITIES)
-            raise ConfigError(
-                f"{type(self).__name__}: nonlinearity={self.nonlinearity!r} has no known gain.{hint} Known: {known}."
-            ) from error
+    a: float = number(0.0)
+    mode: str = choice("fan_out", ("fan_in", "fan_out"))
+    nonlinearity: str = choice("relu", NONLINEARITIES, "has no known gain")
+    distribution: str = choice("normal", ("normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        return self._gain(), fans.fan_in if self.mode == "fan_in" else fans.fan_out
+        gain = torch.nn.init.calculate_gain(self.nonlinearity, self.a)  # type: ignore[arg-type]
+        return gain, fans.fan_in if self.mode == "fan_in" else fans.fan_out
 
 
 @register_initializer("Caffe2Xavier")
 @dataclass(frozen=True, kw_only=True)
 class Caffe2Xavier(_ByFan):
-    """Uniform with variance `1 / fan_in`: Caffe2's `XavierFill`, Kaiming with a=1.
-
-    Example:
-        >>> from autoinit.initializers import resolve
-        >>> print(resolve(Caffe2Xavier(), (4, 300), torch.float32).fill)
-        Uniform(low=-0.1, high=0.1)
-    """
+    """Uniform with variance `1 / fan_in`: Caffe2's `XavierFill`, Kaiming with a=1."""
 
     reads = "torch"
 

@@ -1,4 +1,4 @@
-"""Weights that forward computes from stored tensors: how they are found, and how they are set."""
+"""Parametrized weights (weight norm, spectral norm, pruning, ...): finding and setting them."""
 
-from .base import Effective as Effective
+from .effective import Effective as Effective
 from .finding import effective_weights as effective_weights

@@ -9,26 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .base import Effective
-from .norms import as_matrix, magnitude_and_direction, singular_pair
+from .effective import Effective
+from .norms import magnitude_and_direction, singular_pair
 
 
 class Hooked(Effective):
-    """A weight that a hook computes from `weight_orig`, and leaves as a plain attribute of the module.
-
-    Args:
-        module: what has the weight.
-        name: of the weight.
-        hook: what computes it.
-    """
+    """A weight that a hook computes from `weight_orig` and leaves as a plain attribute of the module."""
 
     def __init__(self, module: nn.Module, name: str, hook: Any) -> None:
         super().__init__(module, name)
         self._hook = hook
 
     @abstractmethod
-    def _compute(self) -> Tensor:
-        """The weight that the hook computes from the stored tensors as they are."""
+    def _compute(self) -> Any:
+        """The weight that the hook computes from the stored tensors."""
 
     @property
     def stored(self) -> Mapping[str, Tensor]:
@@ -41,18 +35,20 @@ class Hooked(Effective):
         *_, stored = self.stored.values()
         return torch.empty_like(stored, device="meta", requires_grad=False)
 
-    def _store(self, value: Tensor) -> None:
-        [stored] = self.stored.values()
-        stored.data.copy_(value)
+    def _parts(self, value: Tensor) -> tuple[Tensor, ...]:
+        """The values of the stored tensors for a value of the weight."""
+        return (value,)
 
     def set(self, value: Tensor) -> None:
-        self._store(value)
+        for stored, part in zip(self.stored.values(), self._parts(value), strict=True):
+            stored.data.copy_(part)
         with torch.enable_grad():
             setattr(self.module, self.name, self._compute())
 
     def get(self) -> Tensor:
         with torch.no_grad():
-            return self._compute()
+            weight: Tensor = self._compute()
+        return weight
 
 
 class HookedWeightNorm(Hooked):
@@ -64,13 +60,11 @@ class HookedWeightNorm(Hooked):
     def stored(self) -> Mapping[str, Tensor]:
         return self._of_module("_g", "_v")
 
-    def _store(self, value: Tensor) -> None:
-        for stored, part in zip(self.stored.values(), magnitude_and_direction(value, self._hook.dim), strict=True):
-            stored.data.copy_(part)
+    def _parts(self, value: Tensor) -> tuple[Tensor, ...]:
+        return magnitude_and_direction(value, self._hook.dim)
 
-    def _compute(self) -> Tensor:
-        weight: Tensor = self._hook.compute_weight(self.module)
-        return weight
+    def _compute(self) -> Any:
+        return self._hook.compute_weight(self.module)
 
 
 class HookedSpectralNorm(Hooked):
@@ -80,41 +74,39 @@ class HookedSpectralNorm(Hooked):
     constraint = "divided by its spectral norm"
     refuses_zeros = True
 
-    def _store(self, value: Tensor) -> None:
-        super()._store(value)
-        # The pair that it has belongs to the values before: with it the quotient would be anything.
-        pair = singular_pair(as_matrix(value, self._hook.dim))
+    def set(self, value: Tensor) -> None:
+        # The singular vectors belong to the values before: with them the quotient would be anything.
+        pair = singular_pair(value, self._hook.dim)
         for buffer, vector in zip(self._of_module("_u", "_v").values(), pair, strict=True):
             buffer.copy_(vector)
+        super().set(value)
 
     @torch.no_grad()
-    def _compute(self) -> Tensor:
-        weight: Tensor = self._hook.compute_weight(self.module, do_power_iteration=False)
-        return weight
+    def _compute(self) -> Any:
+        return self._hook.compute_weight(self.module, do_power_iteration=False)
 
 
 class HookedPruning(Hooked):
-    """`weight_orig` of `torch.nn.utils.prune`: a mask makes zeros of the rest."""
+    """`weight_orig` of `torch.nn.utils.prune`, whose mask sets elements to zero."""
 
     through = "prune"
     constraint = "masked"
 
-    def _compute(self) -> Tensor:
-        weight: Tensor = self._hook.apply_mask(self.module)
-        return weight
+    def _compute(self) -> Any:
+        return self._hook.apply_mask(self.module)
 
 
 class HookedOriginal(Hooked):
     """`weight_orig` of a hook of another library, such as an equalized learning rate.
 
-    How the hook computes the weight is not known: the stored tensor gets the values itself, and stands for the weight
-    until the next call of the module.
+    How the hook computes the weight is not known: the stored tensor gets the values, and is used as the weight until
+    the next call of the module.
     """
 
-    @property
-    def through(self) -> str:
-        return getattr(self._hook, "__name__", type(self._hook).__name__)
+    def __init__(self, module: nn.Module, name: str, hook: Any) -> None:
+        super().__init__(module, name, hook)
+        self.through = getattr(hook, "__name__", type(hook).__name__)
 
-    def _compute(self) -> Tensor:
+    def _compute(self) -> Any:
         [stored] = self.stored.values()
         return stored.data

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 ITERATIONS = 15
 """As many as `torch.nn.utils.parametrizations.spectral_norm` runs when it is registered."""
 
 
 def magnitude_and_direction(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """`g` and `v` such that `g * v / norm(v)` is `weight`, with norms over all axes but `dim`; -1 for over all.
+    """`g` and `v` such that `g * v / norm(v)` is `weight`, with norms over all axes but `dim`; over all axes for -1.
 
-    A slice of zeros has no direction: it gets one, and a magnitude of zero, where dividing would make it NaN.
+    A slice of zeros, whose direction would be NaN, gets a direction of ones and a magnitude of zero.
 
     Example:
         >>> g, v = magnitude_and_direction(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), dim=0)
@@ -23,30 +24,22 @@ def magnitude_and_direction(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return g, torch.where(g == 0, torch.ones_like(weight), weight)
 
 
-def singular_pair(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def singular_pair(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """The left and right singular vectors of the largest singular value, by the power method.
 
-    It starts from the rows, the first counted twice, and not from random numbers, so that it is the same everywhere.
+    The matrix has axis `dim` of the weight as rows, and all other axes as columns. The method starts from the rows, the
+    first counted twice, and not from random numbers, so that the result is the same everywhere.
 
     Example:
-        >>> u, v = singular_pair(torch.diag(torch.tensor([3.0, 0.5])))
+        >>> u, v = singular_pair(torch.diag(torch.tensor([3.0, 0.5])), dim=0)
         >>> round(float(u @ torch.diag(torch.tensor([3.0, 0.5])) @ v), 4)
         3.0
     """
+    matrix = weight.movedim(dim, 0).flatten(1)
     wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))
-    v = torch.nn.functional.normalize(wide.sum(dim=0) + wide[:1].sum(dim=0), dim=0)
+    v = normalize(wide.sum(dim=0) + wide[:1].sum(dim=0), dim=0)
     u = wide.new_zeros(wide.shape[0])
     for _ in range(ITERATIONS):
-        u = torch.nn.functional.normalize(torch.mv(wide, v), dim=0)
-        v = torch.nn.functional.normalize(torch.mv(wide.mH, u), dim=0)
+        u = normalize(torch.mv(wide, v), dim=0)
+        v = normalize(torch.mv(wide.mH, u), dim=0)
     return u.to(matrix.dtype), v.to(matrix.dtype)
-
-
-def as_matrix(weight: Tensor, dim: int) -> Tensor:
-    """A weight with axis `dim` as rows and all others as columns.
-
-    Example:
-        >>> as_matrix(torch.zeros(2, 3, 4), dim=1).shape
-        torch.Size([3, 8])
-    """
-    return weight.movedim(dim, 0).flatten(1)

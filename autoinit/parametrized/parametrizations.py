@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -10,61 +10,35 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from .. import _torch
-from .base import Effective
-from .norms import as_matrix, magnitude_and_direction, singular_pair
+from .effective import Effective
+from .norms import magnitude_and_direction, singular_pair
 
 NAMES = {_torch.WeightNorm: "weight_norm", _torch.SpectralNorm: "spectral_norm", _torch.Orthogonal: "orthogonal"}
 CONSTRAINTS = {_torch.SpectralNorm: "divided by its spectral norm", _torch.Orthogonal: "made orthogonal"}
 
 
 class Parametrized(Effective):
-    """Computed by the parametrizations that are registered on it, whenever it is asked for."""
+    """A weight that its registered parametrizations compute whenever the attribute is read."""
 
     def __init__(self, module: nn.Module, name: str, parametrizations: ParametrizationList) -> None:
         super().__init__(module, name)
         self._list = parametrizations
-
-    @property
-    def _parts(self) -> list[nn.Module]:
-        return list(self._list)
-
-    @property
-    def through(self) -> str:
-        return " + ".join(NAMES.get(type(part), type(part).__name__) for part in self._parts)
-
-    @property
-    def _originals(self) -> Sequence[str]:
-        return ["original"] if self._list.is_tensor else [f"original{index}" for index in range(self._list.ntensors)]
+        self._parts: list[nn.Module] = list(parametrizations)
+        self.through = " + ".join(NAMES.get(type(part), type(part).__name__) for part in self._parts)
+        self.obstacle = next(filter(None, map(_obstacle, self._parts)), None)
+        self.constraint = ", ".join(filter(None, (CONSTRAINTS.get(type(part)) for part in self._parts))) or None
+        self.refuses_zeros = any(isinstance(part, tuple(CONSTRAINTS)) for part in self._parts)
 
     @property
     def stored(self) -> Mapping[str, Tensor]:
-        return {f"parametrizations.{self.name}.{name}": getattr(self._list, name) for name in self._originals}
-
-    @property
-    def obstacle(self) -> str | None:
-        for part in self._parts:
-            if not hasattr(part, "right_inverse"):
-                return f"its parametrization {type(part).__name__} has no right_inverse"
-            if (
-                isinstance(part, _torch.Orthogonal)
-                and not hasattr(part, "base")
-                and part.orthogonal_map.name != "householder"
-            ):
-                return "torch cannot assign to an orthogonal parametrization with use_trivialization=False"
-        return None
-
-    @property
-    def constraint(self) -> str | None:
-        return ", ".join(CONSTRAINTS[type(part)] for part in self._parts if type(part) in CONSTRAINTS) or None
-
-    @property
-    def refuses_zeros(self) -> bool:
-        return any(isinstance(part, (_torch.SpectralNorm, _torch.Orthogonal)) for part in self._parts)
+        count = self._list.ntensors
+        names = ["original"] if self._list.is_tensor else [f"original{index}" for index in range(count)]
+        return {f"parametrizations.{self.name}.{name}": getattr(self._list, name) for name in names}
 
     def picture(self) -> Tensor:
         if self._list.is_tensor and not self._list.unsafe:
             return torch.empty_like(self._list.original, device="meta", requires_grad=False)
-        # A forward pass may write buffers and draw random numbers: on copies without memory it does neither.
+        # A forward pass may write buffers and draw random numbers, but not on meta copies.
         state = {**dict(self._list.named_parameters()), **dict(self._list.named_buffers())}
         sketch = {name: torch.empty_like(tensor, device="meta") for name, tensor in state.items()}
         with torch.no_grad():
@@ -87,19 +61,16 @@ class Parametrized(Effective):
                 original.data.copy_(tensor)
             else:
                 original.set_(tensor)
-        self._follow()
+        if any(isinstance(part, _torch.SpectralNorm) for part in self._parts):
+            self._update_singular_vectors()
 
-    def _follow(self) -> None:
-        """Bring the singular vectors that spectral norm keeps up to date with the new values."""
-        if not any(isinstance(part, _torch.SpectralNorm) for part in self._parts):
-            return
+    def _update_singular_vectors(self) -> None:
         inputs: tuple[Tensor, ...] = tuple(self.stored.values())
         with self._evaluating():
             for part in self._parts:
                 if isinstance(part, _torch.SpectralNorm) and inputs[0].ndim > 1:
-                    u, v = singular_pair(as_matrix(inputs[0].detach(), part.dim))
-                    part._u.copy_(u)
-                    part._v.copy_(v)
+                    for buffer, vector in zip((part._u, part._v), singular_pair(inputs[0], part.dim), strict=True):
+                        buffer.copy_(vector)
                 inputs = (part(*inputs),)
 
     def get(self) -> Tensor:
@@ -109,7 +80,7 @@ class Parametrized(Effective):
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        # In training, spectral norm moves its singular vectors whenever the weight is asked for.
+        # In training, spectral norm moves its singular vectors whenever the weight is read.
         before = {module: module.training for module in self._list.modules()}
         self._list.eval()
         try:
@@ -118,3 +89,11 @@ class Parametrized(Effective):
         finally:
             for module, training in before.items():
                 module.training = training
+
+
+def _obstacle(part: nn.Module) -> str | None:
+    if not hasattr(part, "right_inverse"):
+        return f"its parametrization {type(part).__name__} has no right_inverse"
+    if isinstance(part, _torch.Orthogonal) and not hasattr(part, "base") and part.orthogonal_map.name != "householder":
+        return "torch cannot assign to an orthogonal parametrization with use_trivialization=False"
+    return None

@@ -15,15 +15,9 @@ from safetensors import torch as safetensors
 from torch import Tensor, nn
 
 from autoinit import autoinit, initialize, normal_init
+from tests.models import filled_with
 
 NORMAL = dict(type="Normal", layer=["Linear", "_ConvNd", "Embedding"], std=0.02)
-
-
-def sevens(module: nn.Module) -> nn.Module:
-    with torch.no_grad():
-        for param in module.parameters():
-            param.fill_(7.0)
-    return module
 
 
 def net() -> nn.Sequential:
@@ -53,7 +47,7 @@ def test_a_pretrained_parameter_moves_into_a_new_layer() -> None:
 
     Right: kept; only what is new is filled.
     """
-    model = sevens(net())
+    model = filled_with(7, net())
     with autoinit(NORMAL, seed=0) as run:
         model[0], model[2] = Lora(model[0]), Lora(model[2])
     assert is_seven(model[0].linear.weight, model[2].linear.bias) and kept(run, "linear.weight", "linear.bias")
@@ -65,7 +59,7 @@ def test_a_parameter_loaded_in_the_block_moves_into_a_new_layer() -> None:
 
     Right: kept, in whatever layer it ends.
     """
-    checkpoint = sevens(net()).state_dict()
+    checkpoint = filled_with(7, net()).state_dict()
     with autoinit(NORMAL, seed=0) as run:
         model = net()
         model.load_state_dict(checkpoint)
@@ -79,7 +73,7 @@ def test_a_convolution_is_inflated_from_one_of_fewer_dimensions() -> None:
 
     Right: kept.
     """
-    flat = sevens(nn.Conv2d(3, 64, 3))
+    flat = filled_with(7, nn.Conv2d(3, 64, 3))
     with autoinit(NORMAL, seed=0) as run:
         conv = nn.Conv3d(3, 64, 3)
         conv.weight = nn.Parameter(flat.weight.data.unsqueeze(2).repeat(1, 1, 3, 1, 1) / 3)
@@ -96,7 +90,7 @@ def test_a_first_layer_gets_more_channels_than_the_checkpoint_has() -> None:
 
     Right: kept, those 3 to the last bit.
     """
-    old = sevens(nn.Conv2d(3, 64, 7, bias=False)).weight.clone()
+    old = filled_with(7, nn.Conv2d(3, 64, 7, bias=False)).weight.clone()
     with autoinit(NORMAL, seed=0) as run:
         conv = nn.Conv2d(5, 64, 7, bias=False)
         with torch.no_grad():
@@ -109,7 +103,7 @@ def test_position_embeddings_get_longer() -> None:
 
     Right: kept, those rows to the last bit.
     """
-    checkpoint = sevens(nn.Embedding(16, 32)).state_dict()
+    checkpoint = filled_with(7, nn.Embedding(16, 32)).state_dict()
     with autoinit(NORMAL, seed=0) as run:
         model = nn.Sequential(nn.Embedding(16, 32))
         model[0].load_state_dict(checkpoint)
@@ -132,7 +126,7 @@ def test_a_model_on_meta_gets_parameters_from_a_dict_made_before() -> None:
 
     Right: kept.
     """
-    checkpoint = sevens(net()).state_dict()
+    checkpoint = filled_with(7, net()).state_dict()
     with autoinit(NORMAL, seed=0) as run:
         with torch.device("meta"):
             model = net()
@@ -142,7 +136,7 @@ def test_a_model_on_meta_gets_parameters_from_a_dict_made_before() -> None:
 
 def test_a_model_on_meta_gets_parameters_from_a_file_read_in_the_block() -> None:
     """huggingface/diffusers#1115: the same, the file is read in the block by torch.load. Right: kept."""
-    torch.save(sevens(net()).state_dict(), file := io.BytesIO())
+    torch.save(filled_with(7, net()).state_dict(), file := io.BytesIO())
     with autoinit(NORMAL, seed=0) as run:
         with torch.device("meta"):
             model = net()
@@ -157,7 +151,7 @@ def test_a_built_model_gets_parameters_from_a_safetensors_file(tmp_path: pathlib
 
     Right: kept.
     """
-    safetensors.save_file(sevens(net()).state_dict(), tmp_path / "x.safetensors")
+    safetensors.save_file(filled_with(7, net()).state_dict(), tmp_path / "x.safetensors")
     with autoinit(NORMAL, seed=0) as run:
         model = place(net(), safetensors.load_file(tmp_path / "x.safetensors"))
     assert is_seven(*model.parameters()) and kept(run, "0.weight", "2.bias")
@@ -168,7 +162,7 @@ def test_a_state_dict_is_written_entry_by_entry() -> None:
 
     Right: kept.
     """
-    checkpoint = sevens(net()).state_dict()
+    checkpoint = filled_with(7, net()).state_dict()
     with autoinit(NORMAL, seed=0) as run:
         model = net()
         for key, value in checkpoint.items():
@@ -193,7 +187,7 @@ def test_a_parameter_is_made_of_a_tensor_from_outside() -> None:
 
     Right: kept, and the model that the tensor belongs to unchanged.
     """
-    donor = sevens(net())
+    donor = filled_with(7, net())
     with autoinit(NORMAL, seed=0) as run:
         model = net()
         model[0].weight = nn.Parameter(donor[0].weight.detach())
@@ -205,7 +199,7 @@ def test_an_exported_program_is_read_as_a_backbone() -> None:
 
     Right: its parameters stay, also under a rule for every name.
     """
-    torch.export.save(torch.export.export(sevens(net()), (torch.zeros(2, 80),)), file := io.BytesIO())
+    torch.export.save(torch.export.export(filled_with(7, net()), (torch.zeros(2, 80),)), file := io.BytesIO())
     file.seek(0)
     with autoinit(dict(type="Normal", name="**", std=0.02), seed=0, unmatched="ignore"):
         model = torch.export.load(file).module()
@@ -290,7 +284,7 @@ class Parts(nn.Module):
 
 def test_a_rule_may_say_that_it_overwrites() -> None:
     """design.md O2: overwrite=True on a rule. Right: this rule fills what was loaded, a rule without it does not."""
-    checkpoint = sevens(net()).state_dict()
+    checkpoint = filled_with(7, net()).state_dict()
     with autoinit([NORMAL, dict(type="Constant", name="2", val=1.0, overwrite=True)], seed=0) as run:
         model = net()
         model.load_state_dict(checkpoint)
@@ -315,3 +309,22 @@ def test_one_layer_is_initialized_by_a_function_of_ours_in_the_block() -> None:
         model = Parts()
         normal_init(model.head, mean=7, std=0.001)
     assert abs(model.head.weight.mean() - 7) < 0.01 and kept(run, "head.weight", "head.bias")
+
+
+def test_a_checkpoint_from_before_batches_were_counted_is_loaded() -> None:
+    """`BatchNorm` then copies its counter to itself."""
+    state = {name: value for name, value in nn.BatchNorm2d(2).state_dict().items() if "num_batches" not in name}
+    with autoinit(dict(type="Constant", layer="BatchNorm2d", val=3)) as run:
+        layer = nn.BatchNorm2d(2)
+        layer.load_state_dict(state)
+    assert kept(run, "weight", "bias") and layer.weight.unique().tolist() == [1.0]
+
+
+def test_data_that_is_computed_in_its_own_memory_stays() -> None:
+    values = torch.full((2, 2), 3.0)
+    with autoinit(dict(type="Constant", layer="Linear", val=1)) as run, torch.no_grad():
+        layer = nn.Linear(2, 2)
+        layer.weight.copy_(values)
+        torch.mul(layer.weight, 2, out=layer.weight)
+    assert layer.weight.unique().tolist() == [6.0]
+    assert run.report["weight"].outcome.startswith("kept: data")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import AutoInitWarning, autoinit, initialize, normal_init, plan
+from tests.models import equalized
 
 NORMAL = dict(type="Normal", layer="Linear", std=0.02)
 
@@ -191,23 +192,6 @@ def test_a_function_heeds_a_flag_on_the_parameter() -> None:
     with autoinit(dict(type=unless_flagged_, layer="Linear", params="bias"), seed=0):
         model = Mamba()
     assert (model.dt_proj.bias == torch.tensor(-4.6)).all() and (model.out.bias == 0).all()
-
-
-class EqualizedLr:
-    """The weight is a parameter of another name, and before each call a plain attribute: the parameter times sqrt(2 /
-    fan_in).
-    """
-
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor]) -> None:
-        layer.weight = layer.weight_orig * math.sqrt(2 / layer.weight_orig[0].numel())
-
-
-def equalized(layer: nn.Module) -> nn.Module:
-    weight = layer._parameters.pop("weight")
-    layer.register_parameter("weight_orig", weight)
-    layer.weight = weight.data
-    layer.register_forward_pre_hook(EqualizedLr())
-    return layer
 
 
 def test_our_function_reaches_a_weight_that_a_hook_keeps_elsewhere() -> None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import autoinit
-from autoinit import AutoInitWarning
+from tests.models import SubSubLinear, filled_with, without_our_warnings
 
 SENTINEL = 9.0
 
@@ -45,14 +43,6 @@ class OwnInit(Node):
             for param in child._parameters.values():
                 if param is not None:
                     param.data.fill_(self.value)
-
-
-class SubLinear(nn.Linear):
-    pass
-
-
-class SubSubLinear(SubLinear):
-    pass
 
 
 LEAVES = [
@@ -256,20 +246,6 @@ def loads(draw: st.DrawFn, carrier: nn.Module, folder: Path) -> dict[str, Any]:
     return item
 
 
-def fresh(model: nn.Module) -> nn.Module:
-    with torch.no_grad():
-        for param in model.parameters():
-            param.fill_(SENTINEL)
-    return model
-
-
-@contextmanager
-def whatever_matches_nothing() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AutoInitWarning)
-        yield
-
-
 def check(model: nn.Module, expected: dict[int, float]) -> None:
     found = {name: set(param.flatten().tolist()) for name, param in model.named_parameters()}
     assert found == {name: {expected[id(param)]} for name, param in model.named_parameters()}
@@ -277,14 +253,14 @@ def check(model: nn.Module, expected: dict[int, float]) -> None:
 
 @given(st.data())
 def test_precedence(folder: Path, data: st.DataObject) -> None:
-    model = fresh(data.draw(models(), label="model"))
+    model = filled_with(SENTINEL, data.draw(models(), label="model"))
     passed = data.draw(st.lists(rules(model, itertools.count(500)), max_size=3), label="cfg")
     carriers = [module for module in model.modules() if isinstance(getattr(module, "init_cfg", None), list)]
     for cfg, carrier in ((passed, model), *((module.init_cfg, module) for module in carriers[:1])):
         if carrier.state_dict() and data.draw(st.integers(0, 3)) == 0:
             cfg.insert(data.draw(st.integers(0, len(cfg))), data.draw(loads(carrier, folder)))
     own_init = data.draw(st.sampled_from(["auto", "run", "skip"]), label="own_init")
-    with whatever_matches_nothing():
+    with without_our_warnings():
         autoinit.initialize(model, passed, unmatched="ignore", own_init=own_init)
     check(model, Oracle(model).run([passed], in_block=False, runs_own=own_init == "run"))
 
@@ -296,7 +272,7 @@ def test_precedence_of_blocks(data: st.DataObject) -> None:
     outer, inner = (
         data.draw(st.lists(rules(sketch, itertools.count(start)), max_size=2), label="cfg") for start in (500, 700)
     )
-    with whatever_matches_nothing():
+    with without_our_warnings():
         with autoinit.autoinit(outer, unmatched="ignore"), autoinit.autoinit(inner, unmatched="ignore"):
-            model = fresh(data.draw(models(), label="model"))
+            model = filled_with(SENTINEL, data.draw(models(), label="model"))
     check(model, Oracle(model).run([outer, inner], in_block=True))

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from .covering import EXAMPLES, TESTS, Covering, files, measure
+from .covering import EXAMPLES, FOLDERS, Covering, files, measure
 from .equivalent import reasons, stale
 from .operators import Mutant, mutants
 from .running import KILLED, SURVIVED, run, warm_up
@@ -25,7 +25,7 @@ GOAL = 0.9
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print each survivor and the score of each folder; 1 if one is below the goal, or the list is out of date."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutation", description=__doc__)
-    parser.add_argument("folders", nargs="*", metavar="folder", help=f"of autoinit (default: {', '.join(TESTS)})")
+    parser.add_argument("folders", nargs="*", metavar="folder", help=f"of autoinit (default: {', '.join(FOLDERS)})")
     parser.add_argument("--sample", type=int, default=60, help="mutants of each folder; 0 for all (default: 60)")
     parser.add_argument("--seed", type=int, default=0, help="decides the sample (default: 0)")
     parser.add_argument("--budget", type=float, default=60, help="seconds of tests for each, at most (default: 60)")
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--measure", action="store_true", help="find out first which tests run which lines")
     parser.add_argument("--only-measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    folders = options.folders or list(TESTS)
+    folders = options.folders or list(FOLDERS)
     os.environ["AUTOINIT_EXAMPLES"] = EXAMPLES
     if options.only_measure:
         return measure(ROOT, folders[0], MAPS / f"{folders[0]}.json")
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             subprocess.run([sys.executable, "-m", "tests.mutation", folder, "--only-measure"], check=True, cwd=ROOT)
     warm_up()
     scores = [examined(folder, options) for folder in folders]
-    gone = stale([mutant for folder in TESTS for mutant in sample(folder, 0, 0)[0]], reasons())
+    gone = stale([mutant for folder in FOLDERS for mutant in sample(folder, 0, 0)[0]], reasons())
     for name in gone:
         print(f"listed as equivalent, and no longer there: {name}")
     return int(min(scores) < GOAL or bool(gone))

@@ -10,25 +10,19 @@ from typing import Any
 
 import pytest
 
-TESTS = {
-    "planning": (
-        *("planning", "coverage", "own_initialization", "tensors", "lazy", "fused", "messages", "parametrized"),
-        *("applying", "block", "initializers", "compat_mmengine", "contracts"),
-        *("checkpoints_fits", "checkpoints_kept", "checkpoints_loading"),
-    ),
-    "fills": ("fills", "blocks", "initializers", "tensors", "functional", "closed_form"),
-    "fans": ("fans", "fused", "blocks", "initializers", "zoo/test_fans"),
-    "sampling": ("sampling", "fills", "sharded", "applying"),
-    "interception": (
-        *("hook", "block", "built", "scope", "loaded", "deferral", "deferral_faults", "deferral_rules"),
-        *("applying", "own_initialization", "parametrized", "patches", "lazy", "contracts", "interceptor_machine"),
-        *("field_notes", "checkpoints_kept"),
-    ),
-    "verification": ("verification", "verification_statistics", "assertions"),
-    "propagation": ("propagation", *(f"propagation_{part}" for part in ("inputs", "measures", "results", "traces"))),
-    "testing": ("assertions", "snapshots", "pytest_plugin"),
+FOLDERS = {
+    "planning": "applying initializers parametrized interception/test_block.py checkpoints/test_fits.py"
+    " checkpoints/test_kept.py checkpoints/test_loading.py compat/test_mmengine.py ../contracts ../errors",
+    "fills": "initializers applying/test_tensors.py applying/test_functional.py",
+    "fans": "fills/test_blocks.py initializers ../zoo/test_fans.py",
+    "sampling": "fills/test_fills.py applying/test_sharded.py applying/test_applying.py",
+    "interception": "construction parametrized test_patches.py applying/test_applying.py applying/test_lazy.py"
+    " planning/test_own_initialization.py checkpoints/test_kept.py ../contracts ../test_field_notes.py",
+    "verification": "testing/test_assertions.py",
+    "propagation": "",
+    "testing": "",
 }
-"""The files of tests that are about each folder."""
+"""The folders that are mutated, each with the tests that concern it besides `tests/unit/<folder>`."""
 
 OUTSIDE = {"testing": ("pytest_autoinit.py",)}
 """Files of a folder that lie outside of it."""
@@ -122,7 +116,7 @@ def measure(root: Path, folder: str, out: Path) -> int:
     import coverage
 
     measured = coverage.Coverage(data_file=None, include=list(map(str, files(root, folder))))
-    tests = [f"{root}/tests/{name if '/' in name else f'test_{name}'}.py" for name in TESTS[folder]]
+    tests = [str(root / "tests" / "unit" / name) for name in (folder, *FOLDERS[folder].split())]
     recorder = Recorder(measured)
     measured.start()
     pytest.main([*OPTIONS, *tests], plugins=[recorder])

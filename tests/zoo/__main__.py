@@ -12,13 +12,12 @@ from pathlib import Path
 from . import tables
 from .examination import examine
 from .exceptions import read_exceptions, stale, unaccepted
-from .isolation import Limits
+from .isolation import Limits, sweep
 from .progress import Progress, minutes
 from .records import REPOSITORY, Record, Records, circumstances
 from .selection import matching, smallest_of_families, worth_building
 from .sizes import SIZED, Sizes, count, read_sizes, write_sizes
 from .subjects import LIBRARIES, Subject, library
-from .sweep import sweep
 
 RESULTS = REPOSITORY / "build" / "zoo.jsonl"
 

@@ -1,4 +1,4 @@
-"""One examination in a process of its own, with limits: a model that crashes, hangs or grows ends only itself."""
+"""Examinations, each in a process of its own with limits: a model that crashes, hangs or grows ends only itself."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .findings import PLAIN, Findings, Problem
+from .subjects import Subject
 
 # A server that has imported everything and forks itself: a process costs milliseconds, and inherits no threads.
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -135,3 +136,31 @@ def _work(connection: Connection, output: Path, memory: int, examine: Examine, a
         connection.send((check, findings.to_dict()))
 
     tell(None, examine(tell, *arguments))
+
+
+def sweep(
+    subjects: Iterable[Subject], examine: Examine, *, jobs: int, limits: Limits
+) -> Iterator[tuple[Subject, Findings]]:
+    """What each model has shown, in the order in which they are done.
+
+    Args:
+        subjects: are begun in this order.
+        examine: is called with a `Tell`, the library and the name.
+        jobs: how many processes at a time.
+        limits: of each.
+    """
+    waiting = iter(subjects)
+    running: dict[Worker, Subject] = {}
+    try:
+        while True:
+            while len(running) < jobs and (subject := next(waiting, None)) is not None:
+                running[Worker(examine, subject.library, subject.name, limits=limits)] = subject
+            if not running:
+                return
+            wait([worker.connection for worker in running], min(worker.left for worker in running))
+            for worker in list(running):
+                if (findings := worker.poll()) is not None:
+                    yield running.pop(worker), findings
+    finally:
+        for worker in running:
+            worker.stop()

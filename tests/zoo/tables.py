@@ -41,22 +41,8 @@ def totals(records: Sequence[Record], exceptions: Sequence[Accepted], versions: 
     if len(rows) > 1:
         rows.append(_row("all", records, exceptions))
     columns = (
-        "library",
-        "tried",
-        "built",
-        "identical",
-        "parameters",
-        "deferred",
-        "filled by type",
-        "of values",
-        "filled by **",
-        "ours",
-        "theirs",
-        "accepted",
-        "plain",
-        "no rules",
-        "by type",
-        "**",
+        *("library", "tried", "built", "identical", "parameters", "deferred", "filled by type", "of values"),
+        *("filled by **", "ours", "theirs", "accepted", "plain", "no rules", "by type", "**"),
     )
     tests = sum(record.findings.tests for record in records)
     known = [f"{package} {version}" for package, version in versions.items() if package != "sources"]

@@ -19,12 +19,13 @@ from torch.utils.hooks import RemovableHandle
 
 from autoinit import Run, autoinit
 from autoinit.construction import Watch, memory
+from autoinit.initializers import Normal
 
 from . import examination
 from .examination import Examination
 from .findings import Findings
 
-Sabotage = Callable[[nn.Module], None]
+Sabotage = Callable[[nn.Module], object]
 
 
 class Net(nn.Module):
@@ -176,64 +177,24 @@ def examined_with(
     return examined(build)
 
 
-def draw(model: nn.Module) -> None:
-    torch.rand(1)
-
-
-def draw_from_python(model: nn.Module) -> None:
-    random.random()
-
-
-def draw_from_numpy(model: nn.Module) -> None:
-    np.random.rand()
-
-
-def write_to_a_buffer(model: nn.Module) -> None:
-    model.angles[0] = 0
-
-
-def write_to_a_parameter(model: nn.Module) -> None:
-    model.mask.data[3] = -0.0
-
-
-def leave_an_attribute(model: nn.Module) -> None:
-    model.layers[1].seen = True
-
-
-def leave_a_hook(model: nn.Module) -> None:
-    model.layers[1].register_forward_pre_hook(lambda module, args: None)
-
-
-def cut_a_tie(model: nn.Module) -> None:
-    model.head.weight = nn.Parameter(model.head.weight.detach().clone())
-
-
-def freeze(model: nn.Module) -> None:
-    model.mask.requires_grad = False
-
-
 def lay_out_otherwise(model: nn.Module) -> None:
     # Of a parameter that rules fill, so that its values are expected to change.
     weight = model.conv.weight
     weight.data = weight.data.transpose(0, 1).contiguous().transpose(0, 1)
 
 
-def switch_the_dtype(model: nn.Module) -> None:
-    torch.set_default_dtype(torch.float64)
-
-
 @pytest.mark.parametrize(
     ("sabotage", "kind"),
     [
-        (draw, "states"),
-        (draw_from_python, "states"),
-        (draw_from_numpy, "states"),
-        (write_to_a_buffer, "tensors"),
-        (write_to_a_parameter, "tensors"),
-        (leave_an_attribute, "attributes"),
-        (leave_a_hook, "attributes"),
-        (cut_a_tie, "ties"),
-        (freeze, "layouts"),
+        (lambda model: torch.rand(1), "states"),
+        (lambda model: random.random(), "states"),
+        (lambda model: np.random.rand(), "states"),
+        (lambda model: model.angles[0].zero_(), "tensors"),
+        (lambda model: model.mask.data[3].fill_(-0.0), "tensors"),
+        (lambda model: setattr(model.layers[1], "seen", True), "attributes"),
+        (lambda model: model.layers[1].register_forward_pre_hook(lambda module, args: None), "attributes"),
+        (lambda model: setattr(model.head, "weight", nn.Parameter(model.head.weight.detach().clone())), "ties"),
+        (lambda model: model.mask.requires_grad_(False), "layouts"),
         (lay_out_otherwise, "layouts"),
     ],
 )
@@ -255,20 +216,8 @@ def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyP
 
 
 def test_what_is_left_of_autoinit_on_a_module_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    from autoinit.initializers import Normal
-
-    def leave_an_object(model: nn.Module) -> None:
-        model.layers[0].__dict__["training"] = Normal()
-
-    assert ("identity", "leftovers", False) in found(examined_with(monkeypatch, leave_an_object))
-
-
-def too_wide(model: nn.Module) -> None:
-    model.conv.weight.data *= 1.1
-
-
-def shifted(model: nn.Module) -> None:
-    model.conv.weight.data += model.conv.weight.std() / 8
+    findings = examined_with(monkeypatch, lambda model: vars(model.layers[0]).update(training=Normal()))
+    assert ("identity", "leftovers", False) in found(findings)
 
 
 def of_another_shape(model: nn.Module) -> None:
@@ -278,16 +227,21 @@ def of_another_shape(model: nn.Module) -> None:
         nn.init.uniform_(model.conv.weight, -(3**0.5) * std, 3**0.5 * std)
 
 
-def half_filled(model: nn.Module) -> None:
-    model.conv.weight.data[20:] = torch.nan
-
-
 def off_by_one_bit(model: nn.Module) -> None:
     bias = model.conv.bias.data
     bias[5] = torch.nextafter(bias[5], torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("sabotage", [too_wide, shifted, of_another_shape, half_filled, off_by_one_bit])
+WRONG_VALUES: dict[str, Sabotage] = {
+    "too wide": lambda model: model.conv.weight.data.mul_(1.1),
+    "shifted": lambda model: model.conv.weight.data.add_(model.conv.weight.std() / 8),
+    "of another shape": of_another_shape,
+    "half filled": lambda model: model.conv.weight.data[20:].fill_(torch.nan),
+    "off by one bit": off_by_one_bit,
+}
+
+
+@pytest.mark.parametrize("sabotage", WRONG_VALUES.values(), ids=WRONG_VALUES)
 @pytest.mark.parametrize("check", ["typical", "everything"])
 def test_values_that_are_not_what_the_report_says_are_found(
     monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, check: str
@@ -331,18 +285,16 @@ def test_a_warning_of_autoinits_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_default_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        findings = examined_with(monkeypatch, switch_the_dtype)
+        findings = examined_with(monkeypatch, lambda model: torch.set_default_dtype(torch.float64))
     finally:
         torch.set_default_dtype(torch.float32)
     assert ("identity", "switches", False) in found(findings)
 
 
 def test_a_hook_on_all_modules_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hook_calls(model: nn.Module) -> None:
-        handles.append(register_module_forward_pre_hook(lambda module, args: None))
-
     handles: list[RemovableHandle] = []
-    findings = examined_with(monkeypatch, hook_calls)
+    hook = register_module_forward_pre_hook
+    findings = examined_with(monkeypatch, lambda model: handles.append(hook(lambda module, args: None)))
     for handle in handles:
         handle.remove()
     assert found(findings) == [(check, "switches", False) for check in ("identity", "typical", "everything")]
@@ -354,13 +306,8 @@ def test_a_mode_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch) -> 
             return function(*args, **(kwargs or {}))
 
     modes: list[Mode] = []
-
-    def leave(model: nn.Module) -> None:
-        modes.append(Mode())
-        modes[-1].__enter__()
-
     try:
-        findings = examined_with(monkeypatch, leave)
+        findings = examined_with(monkeypatch, lambda model: modes.append(Mode().__enter__()))
     finally:
         for mode in reversed(modes):
             mode.__exit__(None, None, None)
@@ -428,9 +375,11 @@ def test_a_weight_that_is_computed_is_examined_as_forward_uses_it() -> None:
 
 
 def test_a_computed_weight_that_is_not_what_the_report_says_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def widen(model: nn.Module) -> None:
-        model.new.parametrizations.weight.original0.data *= 1.1
-
-    findings = examined_with(monkeypatch, widen, only=examination.TYPICAL, of=Computed)
+    findings = examined_with(
+        monkeypatch,
+        lambda model: model.new.parametrizations.weight.original0.data.mul_(1.1),
+        only=examination.TYPICAL,
+        of=Computed,
+    )
     assert found(findings) == [("typical", "distribution", False)]
     assert "new.weight" in findings.problems[0].text

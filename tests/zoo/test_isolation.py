@@ -15,9 +15,8 @@ import torch
 
 from . import isolation
 from .findings import Findings
-from .isolation import Limits, Tell, Worker
+from .isolation import Limits, Tell, Worker, sweep
 from .subjects import Subject
-from .sweep import sweep
 
 # The process that is forked for each examination imports three libraries first.
 pytestmark = pytest.mark.slow

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import timm
 from torch import nn
 
@@ -68,11 +67,6 @@ CASES = {
         uncovered=("stages.0.blocks.0.conv_dw.weight", "head.fc.weight"),
     ),
 }
-
-
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
 
 
 class TestTimm(RetrofitTests):

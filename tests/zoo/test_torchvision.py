@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import pytest
 from torch import nn
 from torchvision.models import ResNet, SwinTransformer, VisionTransformer
 from torchvision.models.resnet import BasicBlock
@@ -83,11 +82,6 @@ CASES = {
         uncovered=("features.1.0.attn.relative_position_bias_table", "features.0.0.weight", "norm.weight"),
     ),
 }
-
-
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
 
 
 class TestTorchvision(RetrofitTests):

@@ -90,11 +90,6 @@ CASES = {
 }
 
 
-@pytest.fixture(params=CASES)
-def case(request: pytest.FixtureRequest) -> Case:
-    return CASES[request.param]
-
-
 class TestTransformers(RetrofitTests):
     pass
 

@@ -1,4 +1,4 @@
-"""The names of `mmengine.model` that are about initialization.
+"""The initialization API of `mmengine.model`, under the same names.
 
 Example:
     >>> import torch
@@ -23,6 +23,7 @@ from ...functional import uniform_init as uniform_init
 from ...functional import xavier_init as xavier_init
 from .applying_rules import initialize as initialize
 from .applying_rules import update_init_info as update_init_info
+from .init_classes import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS
 from .init_classes import BaseInit as BaseInit
 from .init_classes import Caffe2XavierInit as Caffe2XavierInit
 from .init_classes import ConstantInit as ConstantInit
@@ -36,4 +37,3 @@ from .modules import BaseModule as BaseModule
 from .modules import ModuleDict as ModuleDict
 from .modules import ModuleList as ModuleList
 from .modules import Sequential as Sequential
-from .weight_initializers import WEIGHT_INITIALIZERS as WEIGHT_INITIALIZERS

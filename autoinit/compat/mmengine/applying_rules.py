@@ -1,8 +1,9 @@
-"""Apply rules to one module, without the `init_cfg` and `init_weights` that modules have themselves."""
+"""Apply rules to one module; the `init_cfg` and `init_weights` of modules are ignored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from torch import nn
@@ -16,10 +17,10 @@ from ...rules import Rule
 
 
 def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Mapping[str, Any]]) -> None:
-    """Carry out a config on a module and everything below it, and nothing else.
+    """Apply a config to a module and everything below it, and nothing else.
 
-    What modules say themselves (`init_cfg`, `init_weights`) is left to `BaseModule.init_weights`; to have it
-    carried out in any model use `autoinit.initialize`.
+    The `init_cfg` and `init_weights` of modules are left to `BaseModule.init_weights`; `autoinit.initialize` applies
+    them in any model.
 
     Args:
         module: any module.
@@ -45,45 +46,32 @@ def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Mapping[str
 
 
 def update_init_info(module: nn.Module, init_info: str) -> None:
-    """Do nothing: what was done to a parameter is in the plan, and need not be guessed afterwards.
+    """Do nothing: a plan knows what was done to a parameter; the original guesses it from a change of the mean.
 
-    It is here for code that calls it after a fill of its own. Such a fill shows in reports as the module's
-    "own init_weights".
+    A fill of one's own, after which code calls this, shows in reports as the module's "own init_weights".
 
     Args:
         module: any module.
-        init_info: what the original would note for parameters whose mean has changed.
+        init_info: the original's note for parameters whose mean has changed.
     """
 
 
 def apply_rules(module: nn.Module, rules: Sequence[Rule], unmatched: Unmatched) -> None:
-    """Apply rules in their order, checkpoints too; an error in any of them changes nothing."""
-    made = [_decide(module, part, unmatched) for part in _parts(rules)]
+    """Apply rules in their order, checkpoints included; an error in any of them changes nothing."""
+    # In one plan a checkpoint would override the rules after it.
+    loads = [isinstance(rule.initializer, Pretrained) for rule in rules]
+    cuts = [0, *(at for at in range(1, len(rules)) if loads[at - 1] and not loads[at]), len(rules)]
+    made = [_plan(module, tuple(rules[start:end]), unmatched) for start, end in pairwise(cuts)]
     targets = [targets_of(planner, plan) for planner, plan in made]
     for (_, plan), target in zip(made, targets, strict=True):
         apply_plan(plan, module, targets=target)
 
 
-def _parts(rules: Sequence[Rule]) -> Iterator[tuple[Rule, ...]]:
-    """Rules up to a checkpoint, those after it, and so on: in one plan the checkpoint would beat what follows it."""
-    part: list[Rule] = []
-    for rule in rules:
-        if part and _loads(part[-1]) and not _loads(rule):
-            yield tuple(part)
-            part = []
-        part.append(rule)
-    yield tuple(part)
-
-
-def _loads(rule: Rule) -> bool:
-    return isinstance(rule.initializer, Pretrained)
-
-
-def _decide(module: nn.Module, rules: tuple[Rule, ...], unmatched: Unmatched) -> tuple[Planner, Plan]:
+def _plan(module: nn.Module, rules: tuple[Rule, ...], unmatched: Unmatched) -> tuple[Planner, Plan]:
     planner = Planner(module, [rules], PlanContext(rules_only=True))
     plan = make_plan(planner)
     for match in planner.matches:
-        # The one thing that matches nothing and that the original refuses, too.
+        # A missing override target is an error in the original, too; no other rule without a match is.
         if match.missing is not None:
             raise match.missing
     check_unmatched([rule_matches(planner)], unmatched)

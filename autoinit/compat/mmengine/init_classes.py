@@ -1,9 +1,10 @@
-"""Initializers that are called with a module: `KaimingInit(layer="Conv2d")(model)`."""
+"""Initializers that are called with a module, such as `KaimingInit(layer="Conv2d")(model)`, and their registry."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
@@ -19,22 +20,21 @@ from ...initializers import (
     TruncNormal,
     Uniform,
     Xavier,
+    register_initializer,
 )
 from ...rules import Rule
 from .applying_rules import apply_rules
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 class BaseInit:
-    """What initializers of whole modules have in common; a subclass defines `__call__(module)`.
+    """Base class of initializers of whole modules; a subclass defines `__call__(module)`.
 
     Args:
         bias: value for the biases.
-        bias_prob: the bias at which a sigmoid outputs this; wins over `bias`.
-        layer: class names of the modules to initialize, or one.
-
-    Raises:
-        ConfigTypeError: a value of another type.
-        ConfigError: a probability that is not strictly between 0 and 1.
+        bias_prob: the output of a sigmoid at the bias, instead of `bias`.
+        layer: class name, or class names, of the modules to initialize.
 
     Example:
         >>> import torch
@@ -53,7 +53,7 @@ class BaseInit:
     """
 
     wholemodule = False
-    """Set while it is called for the target of an override: then every module is meant, whatever `layer` says."""
+    """Set while it is called for the target of an override: every module is initialized then, whatever `layer` is."""
 
     def __init__(
         self, *, bias: float = 0, bias_prob: float | None = None, layer: str | list[str] | None = None
@@ -72,12 +72,12 @@ class BaseInit:
         return type(self).__name__
 
     def _get_init_info(self) -> str:
-        shown = {key: value for key, value in vars(self).items() if key not in ("wholemodule", "layer")}
-        return f"{self._name}: {', '.join(f'{key}={value}' for key, value in shown.items())}"
+        shown = (f"{key}={value}" for key, value in vars(self).items() if key not in ("wholemodule", "layer"))
+        return f"{self._name}: {', '.join(shown)}"
 
     def __repr__(self) -> str:
-        shown: dict[str, Any] = {key: value for key, value in vars(self).items() if key != "wholemodule"}
-        return f"{self._name}({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+        shown = (f"{key}={value!r}" for key, value in vars(self).items() if key != "wholemodule")
+        return f"{self._name}({', '.join(shown)})"
 
 
 class Filling(BaseInit):
@@ -86,11 +86,11 @@ class Filling(BaseInit):
     _initializer: ClassVar[type[Initializer]]
 
     def scheme(self) -> Initializer:
-        """What the attributes mean now; they may be assigned to."""
+        """The initializer with the present values of the attributes, which may have been assigned to."""
         return self._initializer(**{field.name: getattr(self, field.name) for field in fields(self._initializer)})
 
     def __call__(self, module: nn.Module) -> None:
-        """Fill the module's part in `layer`, itself included; all of it if `wholemodule` is set.
+        """Fill the modules in `layer`, in this module and below it; every module if `wholemodule` is set.
 
         Raises:
             ConfigError, ShapeError: nothing was changed.
@@ -98,7 +98,7 @@ class Filling(BaseInit):
         if self.wholemodule or self.layer:
             selector: dict[str, Any] = {"name": ("**",)} if self.wholemodule else {"layer": self.layer}
             rule = Rule(initializer=self.scheme(), bias=float(self.bias), padding="fill", origin=self._name, **selector)
-            # `model.apply(self)` calls this for every module, so that a module without such layers is the rule.
+            # `model.apply(self)` calls this for every module, so that most calls match nothing.
             apply_rules(module, (rule,), "ignore")
 
 
@@ -199,3 +199,38 @@ class PretrainedInit:
         """
         scheme = Pretrained(checkpoint=self.checkpoint, prefix=self.prefix, map_location=self.map_location)
         apply_rules(module, (Rule(initializer=scheme, origin=type(self).__name__),), "ignore")
+
+
+class WeightInitializers:
+    """Registers initializers under `autoinit`'s own names, as the original's registry of that name does."""
+
+    def register_module(
+        self, name: str | Sequence[str] | None = None, force: bool = False, module: F | None = None
+    ) -> Any:
+        """Give an initializer a name that configs can use as `type`: as a decorator, or with `module=` at once.
+
+        Args:
+            name: one or several; the name of the class if it is not given.
+            force: replace the initializer that has the name already.
+            module: a subclass of `BaseInit` that defines `__call__(module)`, or an argument of the decorator
+                `autoinit.register_initializer`.
+
+        Raises:
+            ConfigError: another initializer has the name.
+            ConfigTypeError: an argument has a wrong type.
+        """
+        if not isinstance(force, bool):
+            raise ConfigTypeError(f"register_module: force={force!r} must be true or false.")
+        if name is not None and not (isinstance(name, Sequence) and all(isinstance(item, str) for item in name)):
+            raise ConfigTypeError(f"register_module: name={name!r} must be a string or a sequence of strings.")
+
+        def register(initializer: F) -> F:
+            names = initializer.__name__ if name is None else name
+            for each in (names,) if isinstance(names, str) else names:
+                register_initializer(each, force=force)(initializer)
+            return initializer
+
+        return register if module is None else register(module)
+
+
+WEIGHT_INITIALIZERS = WeightInitializers()

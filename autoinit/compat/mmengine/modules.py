@@ -1,4 +1,4 @@
-"""Modules that carry an `init_cfg`, and carry it out when `init_weights` is called."""
+"""Modules with an `init_cfg`, which `init_weights` applies."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
 
     @property
     def is_init(self) -> bool:
-        """Whether `init_weights` has run, or need not; a parent does not call it then."""
+        """Whether `init_weights` has run, or is not needed: a parent does not call it then."""
         return self._is_init
 
     @is_init.setter
@@ -54,7 +54,7 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
         self._is_init = value
 
     def init_weights(self) -> None:
-        """Carry out the `init_cfg` of this module and of those below it, whose own `init_weights` are called.
+        """Apply the `init_cfg` of this module and of those below it, and call their own `init_weights`.
 
         From low to high: this module's rules and their overrides, a child's rules, a child's own `init_weights`,
         a child's checkpoint, this module's checkpoint. A second call only warns.
@@ -77,12 +77,7 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
 
 
 class Sequential(BaseModule, nn.Sequential):
-    """`torch.nn.Sequential` with an `init_cfg`.
-
-    Args:
-        modules: as of `torch.nn.Sequential`.
-        init_cfg: a dict or a list of dicts.
-    """
+    """`torch.nn.Sequential` with an `init_cfg`."""
 
     def __init__(self, *modules: Any, init_cfg: InitCfg = None) -> None:
         nn.Sequential.__init__(self, *modules)
@@ -90,12 +85,7 @@ class Sequential(BaseModule, nn.Sequential):
 
 
 class ModuleList(BaseModule, nn.ModuleList):
-    """`torch.nn.ModuleList` with an `init_cfg`.
-
-    Args:
-        modules: as of `torch.nn.ModuleList`.
-        init_cfg: a dict or a list of dicts.
-    """
+    """`torch.nn.ModuleList` with an `init_cfg`."""
 
     def __init__(self, modules: Iterable[nn.Module] | None = None, init_cfg: InitCfg = None) -> None:
         nn.ModuleList.__init__(self, modules)
@@ -103,12 +93,7 @@ class ModuleList(BaseModule, nn.ModuleList):
 
 
 class ModuleDict(BaseModule, nn.ModuleDict):
-    """`torch.nn.ModuleDict` with an `init_cfg`.
-
-    Args:
-        modules: as of `torch.nn.ModuleDict`.
-        init_cfg: a dict or a list of dicts.
-    """
+    """`torch.nn.ModuleDict` with an `init_cfg`."""
 
     def __init__(
         self, modules: Mapping[str, nn.Module] | Iterable[tuple[str, nn.Module]] | None = None, init_cfg: InitCfg = None

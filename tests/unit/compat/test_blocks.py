@@ -14,7 +14,8 @@ from torch import nn
 import autoinit
 from autoinit import AutoInitWarning
 from autoinit.compat.mmengine import Sequential
-from tests.compat_models import LINEAR, Block, NoSuper, OwnInit, PlainOwnInit, bias, constant, linear, silence, weight
+
+from .modules import LINEAR, Block, NoSuper, OwnInit, PlainOwnInit, bias, constant, linear, silence, weight
 
 
 def test_a_block_carries_out_what_modules_say() -> None:

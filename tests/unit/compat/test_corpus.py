@@ -18,7 +18,6 @@ from typing import Any
 
 import mmengine.model
 import pytest
-import torch
 from torch import nn
 
 import autoinit
@@ -26,8 +25,10 @@ from autoinit import AutoInitWarning, ConfigTypeError
 from autoinit.compat import mmengine as compat
 from autoinit.config import parse_config
 from autoinit.initializers import Pretrained
-from tests.compat_models import silence
 from tests.data.zoo_model import Zoo
+from tests.models import filled_with
+
+from .modules import silence
 
 Entry = dict[str, Any]
 ENTRIES: list[Entry] = json.loads((Path(__file__).parents[2] / "data" / "real_init_cfgs.json").read_text())["corpus"]
@@ -79,11 +80,7 @@ def config_of(entry: Entry, library: ModuleType) -> Any:
 
 
 def fresh_zoo(entry: Entry) -> Zoo:
-    model = Zoo(overridden_names(entry["value"]))
-    with torch.no_grad():
-        for param in model.parameters():
-            param.fill_(SENTINEL)
-    return model
+    return filled_with(SENTINEL, Zoo(overridden_names(entry["value"])))
 
 
 def touched(model: nn.Module, expected: dict[str, str]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from torch import nn
 
 from autoinit import AutoInitWarning, autoinit
 from autoinit.compat import mmengine as compat
-from tests.compat_models import LINEAR, Block, PlainOwnInit, constant, linear, silence, weight
+
+from .modules import LINEAR, Block, PlainOwnInit, constant, linear, silence, weight
 
 
 def test_a_grandchild_is_a_layer_too() -> None:

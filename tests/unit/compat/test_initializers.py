@@ -16,7 +16,9 @@ import autoinit
 from autoinit import AutoInitWarning, ShapeError, TargetError
 from autoinit.compat import mmengine as compat
 from autoinit.compat.mmengine import ConstantInit, KaimingInit
-from tests.compat_models import LINEAR, PlainOwnInit, bias, constant, linear, silence, weight
+from tests.models import filled_with
+
+from .modules import LINEAR, PlainOwnInit, bias, constant, linear, silence, weight
 
 NAMES = [
     *("ConstantInit", "XavierInit", "NormalInit", "TruncNormalInit"),
@@ -73,11 +75,8 @@ def test_constructors_and_their_errors(name: str, arguments: dict[str, Any]) -> 
 
 
 def some_model() -> nn.Module:
-    model = nn.Sequential(nn.Linear(3, 4), nn.Sequential(nn.Conv2d(3, 4, 2), nn.Linear(3, 4, bias=False)))
-    with torch.no_grad():
-        for param in model.parameters():
-            param.fill_(9)
-    return model
+    inner = nn.Sequential(nn.Conv2d(3, 4, 2), nn.Linear(3, 4, bias=False))
+    return filled_with(9, nn.Sequential(nn.Linear(3, 4), inner))
 
 
 def kinds(model: nn.Module) -> dict[str, object]:

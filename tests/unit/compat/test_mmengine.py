@@ -8,8 +8,6 @@ import logging
 import pickle
 from abc import abstractmethod
 from collections import OrderedDict
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import mmengine.model
@@ -21,7 +19,8 @@ import autoinit
 from autoinit import ApplyError, AutoInitWarning, ConfigError, ShapeError
 from autoinit.compat import mmengine as compat
 from autoinit.compat.mmengine import BaseModule, ModuleDict, ModuleList, Sequential
-from tests.compat_models import LINEAR, Block, NoSuper, OwnInit, PlainOwnInit, bias, constant, linear, silence, weight
+
+from .modules import LINEAR, Block, NoSuper, OwnInit, PlainOwnInit, bias, constant, linear, silence, weight
 
 # ---------------------------------------------------------------- BaseModule
 
@@ -33,15 +32,6 @@ def test_init_cfg_is_a_copy() -> None:
     assert block.init_cfg == [dict(LINEAR, override=dict(name="c0"))]
 
 
-def test_is_init() -> None:
-    block = Block(Sequential(linear()), init_cfg=LINEAR)
-    assert (block.is_init, block.c0.is_init) == (False, False)
-    block.init_weights()
-    assert (block.is_init, block.c0.is_init) == (True, True)
-    block.is_init = False
-    assert block.is_init is False
-
-
 def test_a_second_call_warns_and_changes_nothing() -> None:
     block = Block(linear(), init_cfg=LINEAR)
     block.init_weights()
@@ -50,53 +40,6 @@ def test_a_second_call_warns_and_changes_nothing() -> None:
         block.init_weights()
     assert caught[0].filename == __file__
     assert weight(block.c0) == 3
-
-
-def test_precedence_from_low_to_high(tmp_path: Path) -> None:
-    """Parent's items, its overrides, child's items, child's own `init_weights`, its checkpoint, the parent's."""
-
-    def value(**levels: Any) -> float:
-        child = (OwnInit if levels.get("own") else Block)(linear(), init_cfg=levels.get("child"))
-        Block(child, init_cfg=levels["parent"]).init_weights()
-        return weight(child.c0)
-
-    files = {}
-    for number, names in ((100, ["c0.weight"]), (200, ["c0.c0.weight"])):
-        files[number] = str(tmp_path / f"{number}.pth")
-        torch.save({name: torch.full((2, 2), float(number)) for name in names}, files[number])
-    items = constant(1, layer="Linear")
-    override = dict(items, override=constant(2, name="c0"))
-    child = constant(3, layer="Linear")
-    inner, outer = (dict(type="Pretrained", checkpoint=files[number]) for number in (100, 200))
-    assert value(parent=items) == 1
-    assert value(parent=override) == 2
-    assert value(parent=override, child=child) == 3
-    assert value(parent=override, child=child, own=True) == 50
-    with pytest.warns(AutoInitWarning, match="1 loaded"):
-        assert value(parent=override, child=[inner, child], own=False) == 100
-    with pytest.warns(AutoInitWarning, match="1 loaded"):
-        assert value(parent=[outer, override], child=[inner, child], own=True) == 200
-
-
-def test_an_own_init_weights_without_super_leaves_the_rules_out() -> None:
-    inner = Sequential(linear(), init_cfg=constant(5, layer="Linear"))
-    block = Block(NoSuper(linear(), inner, init_cfg=constant(4, layer="Linear")), init_cfg=LINEAR)
-    block.init_weights()
-    assert (weight(block.c0.c0), bias(block.c0.c0), weight(inner[0])) == (60, 1, 1)
-    assert (block.c0.is_init, inner.is_init) == (False, False)
-
-
-def test_an_own_init_weights_with_super_comes_after_the_rules() -> None:
-    block = Block(OwnInit(linear(), linear(), init_cfg=constant(4, layer="Linear")))
-    block.init_weights()
-    assert (weight(block.c0.c0), bias(block.c0.c0), weight(block.c0.c1)) == (50, 4, 4)
-
-
-def test_the_own_init_weights_of_the_root() -> None:
-    root = OwnInit(linear(), PlainOwnInit(), init_cfg=constant(4, layer="Linear"))
-    root.init_weights()
-    assert (weight(root.c0), bias(root.c0), weight(root.c1.c0), bias(root.c1.c0)) == (50, 4, 70, 4)
-    assert root.is_init
 
 
 @pytest.mark.parametrize("opt_out", ["is_init", "attribute"])
@@ -112,13 +55,6 @@ def test_a_child_that_needs_no_call(opt_out: str) -> None:
             module.init_weights = lambda: None
     Block(child, plain, init_cfg=LINEAR).init_weights()
     assert (weight(child.c0), weight(below[0]), weight(plain.c0)) == (1, 1, 1)
-
-
-@pytest.mark.parametrize("empty", [None, {}, []])
-def test_no_init_cfg(empty: Any) -> None:
-    block = Block(linear(), init_cfg=empty)
-    block.init_weights()
-    assert (weight(block.c0), block.is_init) == (9, True)
 
 
 def test_an_attribute_hides_that_of_the_class() -> None:
@@ -213,17 +149,6 @@ def test_a_module_in_two_places_is_called_once(names: Any) -> None:
     with silence():
         names.Sequential(Parent(shared), names.Sequential(shared)).init_weights()
     assert Counting.calls == 1
-
-
-@pytest.mark.parametrize("names", [mmengine.model, compat], ids=["mmengine", "ours"])
-def test_a_layer_in_two_places_gets_what_comes_later(names: Any) -> None:
-    shared = linear()
-    deep = names.Sequential(names.Sequential(names.Sequential(shared, init_cfg=constant(3, layer="Linear"))))
-    model = names.Sequential(deep, names.Sequential(shared, init_cfg=constant(2, layer="Linear")), init_cfg=LINEAR)
-    told = nullcontext() if names is mmengine.model else pytest.warns(AutoInitWarning, match="are one parameter")
-    with silence(), told:
-        model.init_weights()
-    assert weight(shared) == 2
 
 
 def test_a_module_below_one_that_initializes_itself_and_elsewhere() -> None:

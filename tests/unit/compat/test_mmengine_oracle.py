@@ -7,9 +7,7 @@ difference of section 6 that random trees cannot help meeting: a `layer` that me
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -20,12 +18,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 import autoinit
-from autoinit import AutoInitWarning
 from autoinit.compat import mmengine as compat
-from tests.compat_models import silence
-from tests.random_configs import Checkpoints, loading
-from tests.random_trees import BLOCKS, CONTAINERS, Config, Kinds, Tree, trees, with_config
-from tests.tree_libraries import SENTINEL, Library
+from tests.models import without_our_warnings
+
+from .modules import silence
+from .random_configs import Checkpoints, loading
+from .random_trees import BLOCKS, CONTAINERS, Config, Kinds, Tree, trees, with_config
+from .tree_libraries import SENTINEL, Library
 
 ORIGINAL, OURS = Library(mmengine.model), Library(compat)
 
@@ -46,14 +45,6 @@ def silent_original() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Checkpoints:
     return Checkpoints(tmp_path_factory.mktemp("checkpoints"))
-
-
-@contextmanager
-def whatever_matches_nothing() -> Iterator[None]:
-    """Random rules often select nothing, or wipe an override; here only what they do counts."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", AutoInitWarning)
-        yield
 
 
 def bases(cls: type) -> Iterator[type]:
@@ -108,20 +99,14 @@ def states(model: nn.Module) -> dict[str, bool]:
 
 def initialize_both(original: nn.Module, ours: nn.Module) -> None:
     original.init_weights()
-    with whatever_matches_nothing():
+    with without_our_warnings():
         ours.init_weights()
 
 
-@given(trees(WITH_OWN_INIT))
-def test_init_weights(tree: Tree) -> None:
-    original, ours = build_pair(tree)
-    initialize_both(original, ours)
-    assert values(ours) == values(original)
-    assert states(ours) == states(original)
-
-
-@given(trees(WITH_SHARED))
-def test_init_weights_of_shared_modules(tree: Tree) -> None:
+@pytest.mark.parametrize("kinds", [WITH_OWN_INIT, WITH_SHARED], ids=["own init_weights", "shared modules"])
+@given(data=st.data())
+def test_init_weights(kinds: Kinds, data: st.DataObject) -> None:
+    tree = data.draw(trees(kinds))
     original, ours = build_pair(tree)
     initialize_both(original, ours)
     assert values(ours) == values(original)
@@ -156,7 +141,7 @@ def test_initialize_of_any_model(case: tuple[Tree, Config], by_compat: bool) -> 
     original, ours = build_pair(tree)
     mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
     before = copy.deepcopy(ours_cfg := OURS.localized(cfg))
-    with whatever_matches_nothing():
+    with without_our_warnings():
         (compat if by_compat else autoinit).initialize(ours, ours_cfg)
     assert values(ours) == values(original)
     assert ours_cfg == before
@@ -167,7 +152,7 @@ def test_initialize_at_random(case: tuple[Tree, Config]) -> None:
     tree, cfg = case
     original, ours = build_pair(tree)
     mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
-    with whatever_matches_nothing():
+    with without_our_warnings():
         autoinit.initialize(ours, OURS.localized(cfg))
     assert kinds(ours) == kinds(original)
 
@@ -177,7 +162,7 @@ def test_the_function_initialize_asks_no_module(case: tuple[Tree, Config]) -> No
     tree, cfg = case
     original, ours = build_pair(tree)
     mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
-    with whatever_matches_nothing():
+    with without_our_warnings():
         compat.initialize(ours, OURS.localized(cfg))
     assert values(ours) == values(original)
     assert states(ours) == states(original)
@@ -190,7 +175,7 @@ def test_a_block_is_the_outermost_config(case: tuple[Tree, Config], library: Lib
     original = written_out(ORIGINAL.build(tree))
     mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
     original.init_weights()
-    with whatever_matches_nothing(), autoinit.autoinit(library.localized(cfg)):
+    with without_our_warnings(), autoinit.autoinit(library.localized(cfg)):
         ours = library.build(tree)
         if library is ORIGINAL:  # Below an `init_weights` that calls super() they carry out configs by themselves.
             written_out(ours)
@@ -208,7 +193,7 @@ def test_initialize_is_the_outermost_config(case: tuple[Tree, Config], library: 
     ours = library.build(tree)
     if library is ORIGINAL:
         written_out(ours)
-    with whatever_matches_nothing():
+    with without_our_warnings():
         autoinit.initialize(ours, library.localized(cfg))
     assert values(ours) == values(original)
     assert states(ours) == states(original)

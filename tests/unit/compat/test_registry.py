@@ -13,7 +13,8 @@ import autoinit
 from autoinit import ConfigError, ConfigTypeError
 from autoinit.compat import mmengine as compat
 from autoinit.compat.mmengine import WEIGHT_INITIALIZERS, BaseInit, ConstantInit
-from tests.compat_models import LINEAR, bias, linear, weight
+
+from .modules import LINEAR, bias, linear, weight
 
 
 class StairsOfTestsInit(BaseInit):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -30,21 +31,6 @@ def test_vectors_and_scalars_have_none(shape: tuple[int, ...]) -> None:
     assert torch_fans(shape) is None
     with pytest.raises(ValueError, match="fewer than 2 dimensions"):
         nn.init._calculate_fan_in_and_fan_out(torch.empty(shape))
-
-
-@pytest.mark.parametrize(
-    ("layer", "fan_in", "fan_out"),
-    [
-        (nn.Linear(5, 7), 5, 7),
-        (nn.Conv2d(3, 8, (3, 5)), 45, 120),
-        (nn.Conv2d(8, 8, 3, groups=8), 9, 72),
-        (nn.Embedding(10, 4), 4, 10),
-    ],
-    ids=str,
-)
-def test_layers_as_torch_reads_them(layer: nn.Module, fan_in: int, fan_out: int) -> None:
-    fans = torch_fans(layer.weight.shape)
-    assert (fans.fan_in, fans.fan_out) == (fan_in, fan_out)
 
 
 # ---------------------------------------------------------------- by layer
@@ -101,23 +87,6 @@ def test_a_subclass_is_read_as_its_base(cls: type) -> None:
 
 def test_a_lazy_layer_is_read_as_what_it_will_become() -> None:
     assert own_layout(nn.LazyConvTranspose2d(4, 3), "weight") == Layout(axes="in,out,...")
-
-
-@pytest.mark.parametrize(
-    ("kaiming_std_by_torch", "module", "name"),
-    [
-        (0.5, nn.ConvTranspose2d(16, 64, 3), "weight"),
-        (0.705, nn.MultiheadAttention(64, 2), "in_proj_weight"),
-    ],
-)
-def test_by_how_much_torch_is_wrong(kaiming_std_by_torch: float, module: nn.Module, name: str) -> None:
-    # The figures of the table: Kaiming's std for the first, Xavier's for the second.
-    scheme = dict(type="Kaiming", mode="fan_in") if name == "weight" else dict(type="Xavier")
-    naive, right = (
-        plan(module, dict(params=name, fan=fan, **scheme))[name].fill.std
-        for fan in ("torch", "layer")  # type: ignore[union-attr]
-    )
-    assert naive / right == pytest.approx(kaiming_std_by_torch, rel=0.01)
 
 
 # ---------------------------------------------------------------- layouts
@@ -318,42 +287,29 @@ def test_a_layout_that_does_not_fit(fan: object, shape: tuple[int, ...], message
 # ---------------------------------------------------------------- in rules
 
 
-def stds(cfg: dict[str, object], **options: object) -> dict[str, float]:
-    """What is asked of a depthwise convolution, whose fan_out is 9 or, as torch reads it, 576."""
-    decided = plan(nn.Conv2d(64, 64, 3, groups=64), dict(layer="Conv2d", **cfg), **options)  # type: ignore[arg-type]
-    return decided["weight"].fill.std, decided["weight"].fans[0].convention  # type: ignore[union-attr,return-value]
-
-
-RIGHT, TORCH = (1 / 3, "groups"), (1 / 24, "torch")
+DEPTHWISE = {"layer": Fans(fan_in=9, fan_out=9, convention="groups")}
+DEPTHWISE["torch"] = Fans(fan_in=9, fan_out=576, convention="torch")
 
 
 @pytest.mark.parametrize(
-    ("scheme", "default"),
+    ("type_", "default"),
     [
-        (dict(type="Kaiming", nonlinearity="linear"), TORCH),
-        (dict(type="VarianceScaling", mode="fan_out"), RIGHT),
+        *(("Xavier", "torch"), ("Caffe2Xavier", "torch"), ("Kaiming", "torch")),
+        *(("LeCun", "layer"), ("VarianceScaling", "layer")),
     ],
 )
-def test_whose_fans_are_the_default(scheme: dict[str, object], default: tuple[float, str]) -> None:
-    assert stds(scheme) == (pytest.approx(default[0]), default[1])
-    for fan, (std, convention) in (("torch", TORCH), ("layer", RIGHT)):
-        assert stds({**scheme, "fan": fan}) == (pytest.approx(std), convention)
-        assert stds(scheme, fan=fan) == (pytest.approx(std), convention)
-        # What a rule says itself counts.
-        assert stds({**scheme, "fan": fan}, fan="layer" if fan == "torch" else "torch")[1] == convention
+def test_which_convention_is_the_default_and_how_it_is_chosen(type_: str, default: str) -> None:
+    def fans(cfg: dict[str, object], **options: Any) -> Fans:
+        model = nn.Conv2d(64, 64, 3, groups=64)
+        [found] = plan(model, dict(type=type_, layer="Conv2d", **cfg), **options)["weight"].fans
+        return found
 
-
-@pytest.mark.parametrize("type_", ["Xavier", "Caffe2Xavier", "Kaiming"])
-def test_the_schemes_of_openmmlab_read_as_torch_does(type_: str) -> None:
-    module = nn.ConvTranspose2d(16, 64, 3)
-    [fans] = plan(module, dict(type=type_, layer="ConvTranspose2d"))["weight"].fans
-    assert fans == torch_fans(module.weight.shape)
-
-
-@pytest.mark.parametrize("type_", ["LeCun", "VarianceScaling"])
-def test_the_added_schemes_read_as_the_layer_is_meant(type_: str) -> None:
-    [fans] = plan(nn.ConvTranspose2d(16, 64, 3), dict(type=type_, layer="ConvTranspose2d"))["weight"].fans
-    assert (fans.fan_in, fans.fan_out, fans.convention) == (144, 576, "transposed")
+    assert fans({}) == DEPTHWISE[default]
+    for fan, other in (("torch", "layer"), ("layer", "torch")):
+        assert fans(dict(fan=fan)) == fans({}, fan=fan) == fans(dict(fan=fan), fan=other) == DEPTHWISE[fan]
+    # A number that is missing is read by the convention of the scheme.
+    one = fans(dict(fan=dict(fan_in=10)))
+    assert (one.fan_in, one.fan_out) == (10, DEPTHWISE[default].fan_out)
 
 
 @pytest.mark.parametrize(
@@ -370,12 +326,6 @@ def test_numbers_take_the_place_of_what_the_shape_says(
 ) -> None:
     [fans] = plan(nn.Conv2d(64, 64, 3, groups=64), dict(type="Kaiming", layer="Conv2d", fan=fan))["weight"].fans
     assert fans == Fans(fan_in=fan_in, fan_out=fan_out, convention=convention)
-
-
-def test_one_number_leaves_the_other_to_the_convention_of_the_scheme() -> None:
-    module = nn.Conv2d(64, 64, 3, groups=64)
-    [fans] = plan(module, dict(type="LeCun", layer="Conv2d", fan=dict(fan_in=10)))["weight"].fans
-    assert (fans.fan_in, fans.fan_out) == (10, 9)
 
 
 def test_a_bias_beside_a_weight_has_no_fans() -> None:
@@ -429,49 +379,39 @@ def test_parts_that_are_alike_are_one_fill() -> None:
 # ---------------------------------------------------------------- the registry
 
 
+class Mixer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(2, 6))
+        self.qkv = nn.Linear(4, 12)
+        self.parts = 3
+
+
 @pytest.fixture
 def module() -> nn.Module:
-    class Mixer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.empty(2, 6))
-            self.qkv = nn.Linear(4, 12)
-            self.parts = 3
-
     return Mixer()
 
 
-def test_a_layout_by_class_name(module: nn.Module) -> None:
-    register_fan("Mixer", "in,out")
-    assert own_layout(module, "weight") == Layout(axes="in,out")
+@pytest.mark.parametrize(
+    ("layer", "fan", "layout"),
+    [
+        ("Mixer", "in,out", Layout(axes="in,out")),
+        (Mixer, dict(axes="in,out", splits=3), Layout(axes="in,out", splits=3)),
+        ("Mixer", lambda mixer: dict(axes="in,out", splits=mixer.parts), Layout(axes="in,out", splits=3)),
+        ("Mixer", lambda mixer: None, None),
+    ],
+)
+def test_a_convention_is_a_layout_or_a_function_of_the_module(
+    module: nn.Module, layer: Any, fan: Any, layout: Layout | None
+) -> None:
+    if callable(fan):
+        assert register_fan(layer, params="w*")(fan) is fan
+    else:
+        assert register_fan(layer, fan, params="w*")(Mixer) is Mixer
+    found = own_layout(module, "weight")
+    assert found == layout
+    assert found is None or found.convention == "Mixer"
     assert own_layout(module, "other") is None
-
-
-def test_what_is_given_as_a_decorator_leaves_the_class_as_it_is() -> None:
-    class Mixer(nn.Module): ...
-
-    assert register_fan("Mixer", "in,out")(Mixer) is Mixer
-
-
-def test_a_layout_by_class(module: nn.Module) -> None:
-    register_fan(type(module), dict(axes="in,out", splits=3))
-    assert [part.fans.fan_out for part in own_layout(module, "weight").parts((2, 6))] == [2, 2, 2]  # type: ignore[union-attr]
-
-
-def test_a_function_of_the_module(module: nn.Module) -> None:
-    @register_fan("Mixer", params="w*")
-    def fan_of_mixer(mixer: nn.Module) -> dict[str, object]:
-        return dict(axes="in,out", splits=mixer.parts)
-
-    layout = own_layout(module, "weight")
-    assert layout == Layout(axes="in,out", splits=3)
-    assert layout.convention == "Mixer"
-    assert callable(fan_of_mixer)
-
-
-def test_a_function_may_leave_it_to_torch(module: nn.Module) -> None:
-    register_fan("Mixer")(lambda mixer: None)
-    assert own_layout(module, "weight") is None
 
 
 def test_a_later_convention_beats_an_earlier_one(module: nn.Module) -> None:

@@ -11,18 +11,9 @@ from torch import nn
 
 from autoinit import initialize, plan, register_fan
 from autoinit.fans import Layout, inner_layouts, own_layout
+from tests.models import Around
 
 XAVIER = dict(type="Xavier", layer="Linear", distribution="normal")
-
-
-class Around(nn.Module):
-    """A module with children and numbers."""
-
-    def __init__(self, children: dict[str, nn.Module | None], **numbers: Any) -> None:
-        super().__init__()
-        for name, child in children.items():
-            self.add_module(name, child)
-        self.__dict__.update(numbers)
 
 
 def layouts(children: dict[str, nn.Module | None], **numbers: Any) -> dict[str, Layout | None]:
@@ -46,21 +37,13 @@ def test_three_parts_if_the_output_layer_reads_a_third(name: str, reader: str) -
     assert found[f"{name}.weight"].convention == "q, k, v"  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ("gate_up_proj", "down_proj"),
-        ("Wi", "Wo"),
-        ("input_linear", "output_linear"),
-        ("proj_up_gate_z", "proj_down"),
-        ("fc1", "fc2"),
-        ("linear1", "linear2"),
-        ("linear_1", "linear_2"),
-        ("linear_start", "linear_end"),
-        ("up_conv", "down_conv"),
-        ("kv", "proj"),
-    ],
+GATED = (
+    "gate_up_proj down_proj, Wi Wo, input_linear output_linear, proj_up_gate_z proj_down, fc1 fc2, linear1 linear2, "
+    "linear_1 linear_2, linear_start linear_end, up_conv down_conv, kv proj"
 )
+
+
+@pytest.mark.parametrize(("first", "second"), [pair.split() for pair in GATED.split(", ")])
 def test_two_parts_if_the_next_layer_reads_half(first: str, second: str) -> None:
     assert layouts({first: nn.Linear(8, 64), second: nn.Linear(32, 8)}) == {f"{first}.weight": Layout(splits=2)}
     assert layouts({first: nn.Linear(8, 64), second: nn.Linear(64, 8)}) == {}
@@ -209,22 +192,17 @@ def test_a_wrapped_layer_and_one_in_a_list_are_found() -> None:
     wrapped.add_module("linear", nn.Linear(32, 64))
     found = layouts({"qkv": wrapped}, num_heads=2, key_dim=8, val_dim=16)
     assert found == {"qkv.linear.weight": Layout(splits=(8, 8, 16), repeats=2)}
-    heads = [Around({"conv": nn.Conv2d(8, 32, 1)}) for _ in range(2)]
+    heads = [Around({"conv": conv}) for conv in (nn.Conv2d(8, 32, 1), nn.Identity(), nn.Conv2d(8, 32, 1))]
     found = layouts({"qkvs": nn.ModuleList(heads)}, key_dim=8, val_dim=16)
-    assert found == {f"qkvs.{at}.conv.weight": Layout(splits=(8, 8, 16)) for at in range(2)}
-
-
-class Conv1D(nn.Module):
-    """(in, out), as in GPT-2."""
-
-    def __init__(self, in_: int, out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(in_, out))
+    assert found == {f"qkvs.{at}.conv.weight": Layout(splits=(8, 8, 16)) for at in (0, 2)}
 
 
 def test_the_axes_of_the_layer_itself_are_respected() -> None:
+    class Conv1D(Around):
+        """(in, out), as in GPT-2."""
+
     register_fan(Conv1D, "in,out")
-    found = layouts({"c_attn": Conv1D(32, 96), "c_proj": Conv1D(32, 32)})
+    found = layouts({"c_attn": Conv1D(weight=torch.empty(32, 96)), "c_proj": Conv1D(weight=torch.empty(32, 32))})
     assert found == {"c_attn.weight": Layout(axes="in,out", splits=3)}
     assert sizes_of(found["c_attn.weight"], torch.empty(32, 96)) == ([32, 32, 32], 1)
 
@@ -259,10 +237,7 @@ def test_unequal_parts_have_unequal_scales() -> None:
 
 
 def experts(gate_up: tuple[int, ...], down: tuple[int, ...], **flags: bool) -> nn.Module:
-    module = Around({}, **flags)
-    module.gate_up_proj = nn.Parameter(torch.empty(gate_up))
-    module.down_proj = nn.Parameter(torch.empty(down))
-    return module
+    return Around(gate_up_proj=torch.empty(gate_up), down_proj=torch.empty(down), **flags)
 
 
 @pytest.mark.parametrize(
@@ -325,9 +300,7 @@ def test_a_part_of_no_size_is_no_part() -> None:
 
 @pytest.mark.parametrize(("transposed", "axes"), [(False, "expert,out,in"), (True, "expert,in,out")])
 def test_without_a_gate_only_the_module_can_tell(transposed: bool, axes: str) -> None:
-    module = Around({}, is_transposed=transposed)
-    module.up_proj = nn.Parameter(torch.empty(8, 48, 32))
-    module.down_proj = nn.Parameter(torch.empty(8, 32, 48))
+    module = Around(is_transposed=transposed, up_proj=torch.empty(8, 48, 32), down_proj=torch.empty(8, 32, 48))
     assert [own_layout(module, name) for name in ("up_proj", "down_proj")] == [Layout(axes=axes)] * 2
     del module.__dict__["is_transposed"]
     assert own_layout(module, "up_proj") is None

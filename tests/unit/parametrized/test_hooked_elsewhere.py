@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -12,18 +11,9 @@ from torch import Tensor, nn
 
 from autoinit import autoinit, initialize, normal_init, plan, verify
 from autoinit.parametrized import effective_weights
+from tests import models
 
 NORMAL = dict(type="Normal", layer="Linear", std=1.0)
-
-
-class EqualizedLr:
-    """As in mmgeneration: the stored parameter times sqrt(2 / fan_in)."""
-
-    name = "weight"
-
-    def __call__(self, layer: nn.Module, inputs: object) -> None:
-        stored: Any = layer.weight_orig
-        layer.weight = stored * math.sqrt(2 / stored[0].numel())
 
 
 def counted(layer: nn.Module, inputs: object) -> None:
@@ -31,12 +21,8 @@ def counted(layer: nn.Module, inputs: object) -> None:
 
 
 def equalized(layer: nn.Module) -> nn.Module:
-    weight: Any = layer._parameters.pop("weight")
-    layer.register_parameter("weight_orig", weight)
-    layer.weight = weight.data
     layer.register_forward_pre_hook(counted)
-    layer.register_forward_pre_hook(EqualizedLr())
-    return layer
+    return models.equalized(layer)
 
 
 def test_the_stored_parameter_gets_the_values_that_the_weight_has_without_the_hook() -> None:

@@ -9,18 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.random_configs import AS_CLASS
-from tests.random_trees import Again, Branch, Config, Description, Leaf, Tree, child_names
+from tests.models import SubLinear, SubSubLinear, filled_with
+
+from .random_configs import AS_CLASS
+from .random_trees import Again, Branch, Config, Description, Leaf, Tree, child_names
 
 SENTINEL = 9.0
-
-
-class SubLinear(nn.Linear):
-    pass
-
-
-class SubSubLinear(SubLinear):
-    pass
 
 
 class Scale(nn.Module):
@@ -91,10 +85,7 @@ class Library:
         root = self.module(tree.root)
         for one, other in tree.ties:
             tie(self.built, one, other)
-        with torch.no_grad():
-            for param in root.parameters():
-                param.fill_(SENTINEL)
-        return root
+        return filled_with(SENTINEL, root)
 
     def module(self, description: Description) -> nn.Module:
         if isinstance(description, Again):

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.random_configs import LAYERS, configs
+from .random_configs import LAYERS, configs
 
 Config = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 

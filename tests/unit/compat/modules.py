@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from mmengine.logging import MMLogger
 from torch import nn
 
 from autoinit.compat.mmengine import BaseModule
+from tests.models import filled_with
 
 LINEAR = dict(type="Constant", val=1, bias=1, layer="Linear")
 
@@ -48,11 +48,7 @@ class PlainOwnInit(nn.Module):
 
 
 def linear() -> nn.Linear:
-    layer = nn.Linear(2, 2)
-    with torch.no_grad():
-        layer.weight.fill_(9)
-        layer.bias.fill_(9)
-    return layer
+    return filled_with(9, nn.Linear(2, 2))
 
 
 def weight(module: nn.Module) -> float:
