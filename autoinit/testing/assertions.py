@@ -13,7 +13,7 @@ from ..planning import Fan, Unmatched
 from ..sampling import check_seed
 from ..tables import listed
 from ..verification import Verdict, verify
-from ..verification.subjects import Asked
+from ..verification.parameters import Asked
 from .differences import differences, tensors_of
 from .duplicates import duplicates
 from .rebuilding import Factory, build, causes, changes

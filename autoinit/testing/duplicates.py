@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from ..globs import selected
 from ..planning import Policy
-from ..verification.repeated_values import HEAD, Head, bits_of, clones, correlations, head_of, repeats
-from ..verification.subjects import Subject, subjects
+from ..verification.parameters import parameters_of
+from ..verification.repeated_values import HEAD, Head, bits_of, copies, head_of, repeats
 
 FEWEST = 8
 """Of fewer values nobody can say whether they are random."""
@@ -31,47 +31,32 @@ MULTIPLE = 0.99
 def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
     """FQN and text for each parameter that repeats random values, in model order.
 
-    Constants, tables that follow a formula, and parameters that are tied have no values that repeat by accident.
-
     Raises:
         MatchError: a glob of `ignore` fits no parameter.
         StateError: a parameter is on the meta device.
     """
-    found, name = subjects(module, None, Policy())
-    ignored = selected("ignore", ignore, [fqn for each in found for fqn in (each.entry.fqn, *each.entry.aliases)], name)
-    seen = [subject for subject in found if subject.has_values and subject.entry.fqn not in ignored]
+    parameters, name = parameters_of(module, None, Policy())
+    fqns = [fqn for parameter in parameters for fqn in (parameter.entry.fqn, *parameter.entry.aliases)]
+    ignored = selected("ignore", ignore, fqns, name)
     heads: dict[str, Head] = {}
-    texts = {subject.entry.fqn: list(_within(subject, heads)) for subject in seen}
-    for fqn, text in _between(heads):
-        texts[fqn].append(text)
-    for subject in seen:
-        fqn = subject.entry.fqn
-        yield from ((fqn, f"{fqn} ({subject.entry.layer}): {text}") for text in texts[fqn])
-
-
-def _within(subject: Subject, heads: dict[str, Head]) -> Iterator[str]:
-    """Slices that repeat; and the first values, by which the parameter is compared with the others."""
-    stored = subject.values()
-    values, bits = _varied(stored), bits_of(stored)
-    if is_disordered(values):
-        heads[subject.entry.fqn] = Head(values=head_of(values), bits=bits, numel=stored.numel())
-        yield from (finding.text for finding in repeats(values, bits))
-
-
-def _between(heads: dict[str, Head]) -> Iterator[tuple[str, str]]:
-    if not heads:
-        return
-    later = {fqn: finding.text for fqn, finding in clones(heads)}
-    yield from later.items()
-    rest = {
-        fqn: Head(values=head.values - head.values.mean(), bits=head.bits, numel=head.numel)
-        for fqn, head in heads.items()
-        if fqn not in later and len(head.values) == HEAD
-    }
-    if len(rest) > 1:
-        for fqn, finding in correlations(rest):
-            if abs(finding.statistic) > MULTIPLE:
-                yield fqn, f"{finding.text}: the same draws on another scale"
+    texts: dict[str, list[str]] = {}
+    for parameter in parameters:
+        fqn = parameter.entry.fqn
+        if not parameter.has_values or fqn in ignored:
+            continue
+        stored, texts[fqn] = parameter.values(), []
+        values, bits = _varied(stored), bits_of(stored)
+        if is_disordered(values):
+            heads[fqn] = Head(values=head_of(values), bits=bits, numel=stored.numel())
+            texts[fqn] += [finding.text for finding in repeats(values, bits)]
+    for fqn, finding in copies(heads, center=True) if heads else ():
+        if finding.test == "copies":
+            texts[fqn].append(finding.text)
+        elif abs(finding.statistic) > MULTIPLE:
+            texts[fqn].append(f"{finding.text}: the same draws on another scale")
+    for parameter in parameters:
+        fqn = parameter.entry.fqn
+        yield from ((fqn, f"{fqn} ({parameter.entry.layer}): {text}") for text in texts.get(fqn, ()))
 
 
 def _varied(values: Tensor) -> Tensor:

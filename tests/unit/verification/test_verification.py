@@ -23,7 +23,7 @@ from autoinit import (
     plan,
     verify,
 )
-from autoinit.verification import statistics
+from autoinit.verification import pvalues
 from tests.closed_form import bitwise_equal
 from tests.verdicts.detection import CASES, FAMILIES, power
 from tests.verdicts.faults import FAULTS
@@ -355,7 +355,7 @@ def test_a_model_of_nothing_is_all_right() -> None:
 
 
 def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    statistics._scipy.cache_clear()
+    pvalues._scipy.cache_clear()
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(StateError, match=r"torch-autoinit\[verify\]"):
         verify(small(), NORMAL)

@@ -1,4 +1,4 @@
-"""One pass over a tensor, in pieces: what the tests of its values need to know."""
+"""What one pass over a tensor finds, and samples from all over it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..sampling.sampler import slabs
 
-PIECE = 1 << 17
-"""Values at a time: their float64 copies stay in the caches."""
+PIECE = 1 << 17  # Values at a time: their float64 copies fit the caches.
+SAMPLE = 1 << 15  # Sorting more values takes longer than drawing all of them did.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,13 +18,13 @@ class Summary:
     """What one pass over a tensor finds.
 
     Args:
-        count: of values.
-        first: the sum of (value - center) / scale.
-        second: the sum of the squares of that.
-        low: the smallest value.
-        high: the largest value.
-        nonfinite: how many are NaN or infinite; if any, the sums and extremes mean nothing.
-        subnormal: how many are too small for a normal float of their dtype, and not zero.
+        count: Number of values.
+        first: Sum of (value - center) / scale.
+        second: Sum of the squares of that.
+        low: The smallest value.
+        high: The largest value.
+        nonfinite: Number of NaN and infinite values; if there are any, the sums and extremes mean nothing.
+        subnormal: Number of subnormal values of the tensor's dtype.
     """
 
     count: int
@@ -52,50 +52,35 @@ def summarize(tensor: Tensor, center: float = 0.0, scale: float = 1.0) -> Summar
     for _, slab in slabs(tensor, PIECE):
         values = buffer[: slab.numel()]
         values.view(slab.shape).copy_(slab)
-        # Narrower is faster, where it is as exact.
+        # float32 is as exact for comparisons, and faster.
         exact = slab if slab.dtype == torch.float32 and slab.is_contiguous() else values
         smallest, largest = (float(end) for end in torch.aminmax(exact))
         low, high = min(low, smallest), max(high, largest)
         if smallest - smallest != 0 or largest - largest != 0:
             nonfinite += slab.numel() - int(exact.isfinite().sum())
-        subnormal += _count_subnormal(exact, tiny)
+        sizes = exact.abs()
+        if float(sizes.min()) < tiny:
+            subnormal += int((sizes < tiny).sum()) - int((sizes == 0).sum())
         if center:
             values.sub_(center)
         first += float(values.sum()) / scale
         second += float(values @ values) / scale / scale
-    return Summary(
-        count=tensor.numel(),
-        first=first,
-        second=second,
-        low=low,
-        high=high,
-        nonfinite=nonfinite,
-        subnormal=subnormal,
-    )
+    found = dict(first=first, second=second, low=low, high=high)
+    return Summary(count=tensor.numel(), nonfinite=nonfinite, subnormal=subnormal, **found)
 
 
-def _count_subnormal(values: Tensor, tiny: float) -> int:
-    sizes = values.abs()
-    if float(sizes.min()) >= tiny:
-        return 0
-    return int((sizes < tiny).sum()) - int((values == 0).sum())
-
-
-def spread_sample(tensor: Tensor, limit: int) -> Tensor:
+def spread_sample(tensor: Tensor, limit: int = SAMPLE) -> Tensor:
     """At most `limit` values from all over a tensor, in float64.
 
-    Neighbours in the sample are an odd number of places apart, so that no axis of even size is seen at one index only.
+    Neighbours in the sample are an odd number of places apart, so that every index of an axis of even size occurs.
 
     Example:
         >>> spread_sample(torch.arange(10), 4).tolist()
         [0.0, 3.0, 6.0, 9.0]
     """
     count = tensor.numel()
-    if count <= limit:
-        return tensor.reshape(-1).double()
-    step = -(-count // limit) | 1
-    if tensor.is_contiguous():
-        return tensor.view(-1)[::step].double()
+    step = -(-count // limit) | 1 if count > limit else 1
+    if step == 1 or tensor.is_contiguous():
+        return tensor.reshape(-1)[::step].double()
     places = torch.arange(0, count, step, device=tensor.device)
-    index = torch.unravel_index(places, tensor.shape)
-    return tensor[index].double()
+    return tensor[torch.unravel_index(places, tensor.shape)].double()
