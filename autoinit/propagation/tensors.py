@@ -1,4 +1,4 @@
-"""The tensors in what a module takes or returns."""
+"""Tensors in the arguments and outputs of modules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
-    """Every tensor of a value, in its order: of a tensor, tuple, list, mapping or dataclass, at any depth."""
+    """Every tensor in a tensor, tuple, list, mapping or dataclass, at any depth, in its order."""
     items: Iterable[object] = ()
     if isinstance(value, Tensor):
         yield value
@@ -25,7 +25,7 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 
 
 def carries_signal(tensor: Tensor) -> bool:
-    """Whether it holds numbers that have a mean: real or complex, strided, and with memory."""
+    """Whether a tensor holds numbers that have a mean: real or complex, strided, and with memory."""
     numbers = tensor.is_floating_point() or tensor.is_complex()
     return numbers and tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_nested
 
@@ -36,16 +36,10 @@ def signal_in(value: object) -> Tensor | None:
 
 
 def shapes_in(value: object) -> str:
-    """The shapes of a value's tensors, for a reader.
+    """The shapes of a value's tensors as text.
 
     Example:
         >>> shapes_in((torch.ones(8, 3), {"mask": torch.ones(8)}))
         '8 x 3, 8'
     """
     return ", ".join(" x ".join(map(str, tensor.shape)) or "scalar" for tensor in tensors_in(value))
-
-
-def any_varies(value: object) -> bool:
-    """Whether a tensor of a value, of any dtype, has two different values; or whether there is none at all."""
-    measured = [tensor for tensor in tensors_in(value) if tensor.layout == torch.strided and tensor.numel()]
-    return not measured or any(bool((tensor != tensor.reshape(-1)[0]).any()) for tensor in measured)

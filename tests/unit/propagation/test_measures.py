@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from autoinit import AutoInitError, Bounds, ConfigError, ConfigTypeError, propagate
-from autoinit.propagation.moments import Moments, moments
-from autoinit.propagation.tensors import any_varies
-from autoinit.propagation.units import dead_units, unit_axis
+from autoinit.propagation.measures import Moments, any_varies, dead_units, moments, unit_axis
 
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32), max_size=20)
 

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from autoinit import InputError, propagate
-from autoinit.propagation.watching import watched_modules
+from autoinit.propagation.forward_hooks import watched_modules
 from tests.batches import measured
 from tests.closed_form import bitwise_equal
 
