@@ -1,4 +1,4 @@
-"""Random values that two parameters have, or two slices of one: a copy that nobody drew anew."""
+"""Parameters that repeat random values, of another parameter or within themselves."""
 
 from __future__ import annotations
 
@@ -12,20 +12,11 @@ from ..planning import Policy
 from ..verification.parameters import parameters_of
 from ..verification.repeated_values import HEAD, Head, bits_of, copies, head_of, repeats
 
-FEWEST = 8
-"""Of fewer values nobody can say whether they are random."""
-
-SHARE = 1 / 8
-"""Of 256 random values at least so many differ from each other, in 8 bits, too."""
-
-DISORDER = 1.3
-"""How far the ratio of von Neumann may be from 2 where neighbours know nothing of each other."""
-
-CORNER = 1 << 12
-"""Values in which order is looked for."""
-
-MULTIPLE = 0.99
-"""The correlation over 256 values from which on one is the other times a number; chance reaches it in 1 of 10^200."""
+FEWEST = 8  # Fewer values show no order and no disorder.
+SHARE = 1 / 8  # Of 256 random values at least so many differ from each other, even in 8 bits.
+DISORDER = 1.3  # Largest distance of von Neumann's ratio from 2 for independent neighbours.
+CORNER = 1 << 12  # Number of values in which order is looked for.
+MULTIPLE = 0.99  # Correlation over 256 values that shows a multiple; chance reaches it once in 10^200.
 
 
 def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
@@ -60,7 +51,7 @@ def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
 
 
 def _varied(values: Tensor) -> Tensor:
-    """Without the slices of one value only: rows for padding, parts that start at zero. They are alike on purpose."""
+    """The values without constant slices, which are alike on purpose: rows for padding, parts that start at zero."""
     if values.is_complex():
         values = torch.view_as_real(values.resolve_conj())
     if values.dtype.itemsize == 1:
@@ -74,7 +65,7 @@ def _varied(values: Tensor) -> Tensor:
 
 
 def is_disordered(values: Tensor) -> bool:
-    """Whether values look drawn: few are equal, and neighbours along any axis know nothing of each other.
+    """Whether values look random: few are equal, and neighbours along any axis are independent.
 
     Source:
         von Neumann (1941), "Distribution of the ratio of the mean square successive difference to the variance".
@@ -85,7 +76,8 @@ def is_disordered(values: Tensor) -> bool:
         >>> is_disordered(torch.randn(256)), [is_disordered(table) for table in tables]
         (True, [False, False, False])
     """
-    corner = _corner(values)
+    side = max(2, int(CORNER ** (1 / max(values.dim(), 1))))
+    corner = values[(slice(side),) * values.dim()].double().cpu()
     few = corner.flatten()[:HEAD]
     if few.numel() < FEWEST or not corner.isfinite().all():
         return False
@@ -94,13 +86,7 @@ def is_disordered(values: Tensor) -> bool:
     variance = float(corner.var(correction=0))
     for axis in range(corner.dim()):
         steps = corner.diff(dim=axis)
-        steps = steps[steps != 0]  # Slices that are repeated one after the other are what is looked for.
+        steps = steps[steps != 0]  # Slices that repeat their neighbour are what we look for.
         if steps.numel() >= FEWEST - 1 and abs(float(steps.square().mean()) / variance - 2) > DISORDER:
             return False
     return True
-
-
-def _corner(values: Tensor) -> Tensor:
-    """A block of at most `CORNER` values, in float64 on the CPU."""
-    side = max(2, int(CORNER ** (1 / max(values.dim(), 1))))
-    return values[(slice(side),) * values.dim()].double().cpu()
