@@ -117,9 +117,10 @@ and buffers:
             f"assert_same_init(): {type(factory).__name__} is not what builds a model. Give a function, such as "
             "`lambda: Net()`."
         )
-    if check_seed(seed) is None:
+    number = check_seed(seed)
+    if number is None:
         raise ConfigTypeError("assert_same_init(): seed=None is no seed. Give an integer.")
-    number = seed % 2**64
+    number %= 2**64
     first = build(factory, number)
     found = differences(first, build(factory, number, first, changes().values()))
     if found:
