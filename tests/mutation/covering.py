@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+ASSERTIONS = "unit/testing/test_assertions"
+PROPAGATION = ("propagating", "bounds", "measures", "results", "state")
 TESTS = {
     "planning": (
         *("planning", "coverage", "own_initialization", "tensors", "lazy", "fused", "messages", "parametrized"),
@@ -24,9 +26,9 @@ TESTS = {
         *("applying", "own_initialization", "parametrized", "patches", "lazy", "contracts", "interceptor_machine"),
         *("field_notes", "checkpoints_kept"),
     ),
-    "verification": ("verification", "verification_statistics", "assertions"),
-    "propagation": ("propagation", *(f"propagation_{part}" for part in ("inputs", "measures", "results", "traces"))),
-    "testing": ("assertions", "snapshots", "pytest_plugin"),
+    "verification": (*(f"unit/verification/test_{part}" for part in ("verifying", "pvalues")), ASSERTIONS),
+    "propagation": tuple(f"unit/propagation/test_{part}" for part in PROPAGATION),
+    "testing": (ASSERTIONS, *(f"unit/testing/test_{part}" for part in ("duplicates", "snapshots", "pytest_plugin"))),
 }
 """The files of tests that are about each folder."""
 
