@@ -60,18 +60,12 @@ def watched_modules(model: nn.Module) -> dict[str, nn.Module]:
 
 
 class Watch:
-    """Measures the signal through a model, forward and backward; keeps numbers, and no tensor.
-
-    Attributes:
-        modules: The watched modules, by FQN.
-        observed: Those that were called, in the order of first calls.
-        outputs: The hooks of outputs. Closing it removes them.
-    """
+    """Measures the signal through a model, forward and backward; keeps numbers, and no tensor."""
 
     def __init__(self, model: nn.Module) -> None:
         self.modules = watched_modules(model)
-        self.observed: dict[str, Observed] = {}
-        self.outputs = ExitStack()
+        self.observed: dict[str, Observed] = {}  # The modules that were called, in the order of first calls.
+        self.outputs = ExitStack()  # The hooks of outputs; closing it removes them.
         self._axes: dict[tuple[int, ...], int] = {}
         self._entered: dict[str, list[tuple[Moments, bool]]] = {fqn: [] for fqn in self.modules}
 
@@ -104,11 +98,7 @@ class Watch:
             self.outputs.enter_context(signal.register_hook(seen.add_gradient))  # type: ignore[no-untyped-call]
 
     def signals(self, norms: Mapping[str, float | None]) -> dict[str, Signal]:
-        """The measurements of each module that was called.
-
-        Args:
-            norms: Norm of the gradient of each parameter, by FQN.
-        """
+        """The measurements of each module that was called, given the norm of each parameter's gradient."""
         own: dict[str, list[float]] = {}
         for fqn, norm in norms.items():
             if norm is not None:

@@ -22,19 +22,12 @@ IMAGE = 4  # An unknown module's output of so many axes or more is an image: bat
 
 @dataclass(frozen=True, kw_only=True)
 class Moments:
-    """Mean and variance of the finite values of a tensor.
-
-    Args:
-        count: Number of finite values.
-        nonfinite: Number of NaN and infinite values.
-        mean: Mean of the finite ones.
-        squares: Sum of the squares of their deviations from the mean.
-    """
+    """Mean and variance of the finite values of a tensor, and the number of others."""
 
     count: int = 0
     nonfinite: int = 0
     mean: float = 0.0
-    squares: float = 0.0
+    squares: float = 0.0  # Sum of the squares of the deviations from the mean.
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both tensors together.
@@ -72,13 +65,7 @@ NOTHING = Moments()
 
 
 def moments(tensor: Tensor | None) -> Moments:
-    """Measure a tensor, in float32 or better, however large or small its values are.
-
-    Example:
-        >>> found = moments(torch.tensor([1e-30, 3e-30, float("nan")]))
-        >>> found.count, found.nonfinite, f"{found.mean:.3g}", f"{found.std:.3g}"
-        (2, 1, '2e-30', '1e-30')
-    """
+    """Measure a tensor, in float32 or better, however large or small its values are."""
     if tensor is None:
         return NOTHING
     values = tensor.detach()
@@ -104,12 +91,8 @@ def moments(tensor: Tensor | None) -> Moments:
 def unit_axis(module: nn.Module, output: Tensor, known: dict[tuple[int, ...], int]) -> int:
     """The axis of an output, from the end, that counts its units: channels or features.
 
-    A module without an axis of its own, such as an activation, keeps the axis of the layer that last made its shape.
-
-    Args:
-        module: The module that made the output.
-        output: The output, of which the shape counts.
-        known: The axis of each shape so far; the axis of the module's own is added.
+    A module without an axis of its own, such as an activation, keeps the axis of the layer that last made its shape:
+    `known` has the axis of each shape so far, and gets that of this module.
     """
     shape = tuple(output.shape)
     if isinstance(module, _torch.ConvNd):
@@ -122,12 +105,7 @@ def unit_axis(module: nn.Module, output: Tensor, known: dict[tuple[int, ...], in
 
 
 def dead_units(output: Tensor, axis: int) -> tuple[int, int]:
-    """Number of units that have one value over the whole batch, and of all; 0 of 0 if each is seen only once.
-
-    Example:
-        >>> dead_units(torch.tensor([[0.0, 1.0, 2.0], [0.0, 3.0, 2.0]]), axis=-1)
-        (2, 3)
-    """
+    """Number of units that have one value over the whole batch, and of all; 0 of 0 if each is seen only once."""
     units = 0 if output.ndim + axis < 0 or output.is_complex() else output.shape[axis]
     if not units or output.numel() < 2 * units:
         return 0, 0

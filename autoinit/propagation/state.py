@@ -17,13 +17,6 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """Put every module's mode, parameters, their gradients, and buffers back, on success and exception.
 
     Values that forward itself writes to parameters, and attributes that it sets, stay.
-
-    Example:
-        >>> norm = nn.BatchNorm1d(2)
-        >>> with unchanged(norm):
-        ...     _ = norm(torch.ones(4, 2))
-        >>> norm.running_mean, norm.num_batches_tracked
-        (tensor([0., 0.]), tensor(0))
     """
     modes = {module: module.training for module in model.modules()}
     # The tables of a scripted module are not dicts, and nothing changes their entries.

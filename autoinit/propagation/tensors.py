@@ -36,10 +36,5 @@ def signal_in(value: object) -> Tensor | None:
 
 
 def shapes_in(value: object) -> str:
-    """The shapes of a value's tensors as text.
-
-    Example:
-        >>> shapes_in((torch.ones(8, 3), {"mask": torch.ones(8)}))
-        '8 x 3, 8'
-    """
+    """The shapes of a value's tensors as text."""
     return ", ".join(" x ".join(map(str, tensor.shape)) or "scalar" for tensor in tensors_in(value))

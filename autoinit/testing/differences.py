@@ -13,15 +13,7 @@ from ..planning.entries import shape_text
 
 
 def differences(first: nn.Module, second: nn.Module) -> dict[str, str]:
-    """By FQN, a text on each parameter and buffer that is not bitwise equal in two models.
-
-    Example:
-        >>> one, other = nn.Linear(2, 2), nn.Linear(2, 2)
-        >>> _ = other.load_state_dict(one.state_dict())
-        >>> _ = nn.init.zeros_(one.bias), nn.init.ones_(other.bias)
-        >>> differences(one, other)
-        {'bias': 'bias (Linear): 2 of 2 values differ, by 1 at most'}
-    """
+    """By FQN, a text on each parameter and buffer that is not bitwise equal in two models."""
     one, other = tensors_of(first), tensors_of(second)
     found = dict.fromkeys({**one, **other}, "only one build has it")
     found.update((fqn, _difference(tensor, other[fqn][1])) for fqn, (_, tensor) in one.items() if fqn in other)

@@ -25,12 +25,9 @@ TOO_MANY = 0.01  # A share of subnormal values that no scheme and no training le
 
 
 def findings_of(tensor: Tensor, fill: Fill, slack: float = 0.0) -> Iterator[Finding]:
-    """The tests of a tensor against the one fill that it should hold; none for a function of the user's.
+    """The tests of a tensor, with a relative error of at most `slack`, against the one fill that it should hold.
 
-    Args:
-        tensor: The values.
-        fill: The fill.
-        slack: Largest relative error of a value that forward computes from stored ones.
+    A function of the user's has none.
     """
     if isinstance(fill, Constant):
         yield from constant(tensor, fill, slack)
@@ -53,12 +50,7 @@ def findings_of(tensor: Tensor, fill: Fill, slack: float = 0.0) -> Iterator[Find
 
 
 def constant(tensor: Tensor, fill: Constant, slack: float = 0.0) -> Iterator[Finding]:
-    """Every element is the value, as the dtype rounds it; within a relative `slack` if it was computed.
-
-    Example:
-        >>> [found.text for found in constant(torch.tensor([0.0, 0.5, 0.0]), Constant(0.0))]
-        ['1 of 3 values differ from 0; the farthest is 0.5']
-    """
+    """Every element is the value, as the dtype rounds it; within a relative `slack` if it was computed."""
     wide = torch.complex128 if tensor.is_complex() else torch.float64
     value = torch.full((), fill.value, dtype=tensor.dtype, device=tensor.device).to(wide)
     wrong, largest, farthest, allowed = 0, 0.0, fill.value, slack * max(abs(fill.value), 1e-30)
@@ -78,11 +70,6 @@ def orthogonal(tensor: Tensor, fill: Orthogonal) -> Iterator[Finding]:
     """The smaller side is orthonormal times the gain, and does not lean to the direction of ones.
 
     Transient memory: the tensor in float64, and a square of its smaller side.
-
-    Example:
-        >>> leaning = torch.tensor([[1.0, 0.0], [0.1, 1.0]])
-        >>> [found.test for found in orthogonal(leaning, Orthogonal(1.0, 2, 2)) if not found.pvalue]
-        ['orthogonality']
     """
     wide = tensor.to(torch.complex128 if tensor.is_complex() else torch.float64).reshape(fill.rows, fill.columns)
     if not wide.abs().isfinite().all():
@@ -124,15 +111,7 @@ def sparse(tensor: Tensor, fill: Sparse) -> Iterator[Finding]:
 
 
 def audit(tensor: Tensor) -> Iterator[Finding]:
-    """What is implausible in any weight: NaN, infinities, memory that was never written, and outliers.
-
-    Example:
-        >>> _ = torch.manual_seed(0)
-        >>> values = torch.randn(1000) * 0.02
-        >>> values[7] = -2.0
-        >>> [found.text for found in audit(values)]
-        ['-2 is 103 robust standard deviations from the median']
-    """
+    """What is implausible in any weight: NaN, infinities, memory that was never written, and outliers."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     if not tensor.is_floating_point() or not tensor.numel():

@@ -31,13 +31,7 @@ ALTERNATIVES = {
 
 
 def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
-    """A sentence that names the first common mistake which the values fit, or an empty string.
-
-    Args:
-        tensor: Values that do not fit `fill`.
-        fill: The fill that they should have.
-        entry: The entry that it is from.
-    """
+    """A sentence that names the first common mistake which values that do not fit a fill look like, or ""."""
     if tensor.is_complex() or not isinstance(fill, (Elementwise, Constant)):
         return ""
     # A sample rules most mistakes out.

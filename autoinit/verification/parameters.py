@@ -22,18 +22,11 @@ Asked = Plan | Report | Config
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One parameter, what it should hold, and what its tests find.
-
-    Args:
-        entry: Its entry of the plan.
-        targets: Tensors of the model.
-        untested: Why nothing is known of its values, or an empty string.
-        findings: What the tests found so far.
-    """
+    """One parameter, what it should hold, and what its tests find."""
 
     entry: Entry
     targets: Targets
-    untested: str
+    untested: str  # Why nothing is known of its values, or an empty string.
     findings: list[Finding] = field(default_factory=list)
 
     @property

@@ -23,18 +23,7 @@ ENOUGH_BITS = 64  # Values with so many random bits do not agree by chance, in a
 
 
 def repeats(tensor: Tensor, bits: float) -> Iterator[Finding]:
-    """Equal or constant slices along each axis of a tensor that is drawn at random.
-
-    Args:
-        tensor: Floating, of any strides.
-        bits: Random bits of one value: two are equal with a probability of 2^-bits.
-
-    Example:
-        >>> _ = torch.manual_seed(0)
-        >>> half = torch.randn(4, 8)
-        >>> [found.text for found in repeats(torch.cat([half, half]), bits=20)]
-        ['4 of 8 slices along axis 0 repeat an earlier one: 4 is a copy of 0']
-    """
+    """Equal or constant slices along each axis of a random tensor, two of whose values are equal once in 2^bits."""
     for axis, size in enumerate(tensor.shape):
         values = tensor.numel() // max(size, 1)
         if size < 2 or values * bits < ENOUGH_BITS:
@@ -81,17 +70,11 @@ def _factors() -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """The first values of a random parameter.
+    """The first values of a random parameter, standardized by the expected distribution."""
 
-    Args:
-        values: At most `HEAD` values, standardized by the expected distribution, in float64 on the CPU.
-        bits: Random bits of one value; see `repeats`.
-        numel: Number of values of the whole parameter.
-    """
-
-    values: Tensor
-    bits: float
-    numel: int
+    values: Tensor  # At most `HEAD`, in float64 on the CPU.
+    bits: float  # Random bits of one value; see `repeats`.
+    numel: int  # Of the whole parameter.
 
 
 def head_of(tensor: Tensor) -> Tensor:
@@ -109,12 +92,7 @@ def bits_of(tensor: Tensor, fill: Fill | None = None) -> float:
 
 
 def copies(heads: Mapping[str, Head], *, center: bool = False) -> Iterator[tuple[str, Finding]]:
-    """Clones, and correlations between the other parameters, each under the name of the later parameter.
-
-    Args:
-        heads: First values of the parameters, by FQN.
-        center: Whether to subtract the mean of the values before they are correlated.
-    """
+    """Clones, and correlations between the other parameters (of their centered values if `center`), by later FQN."""
     later = dict(_clones(heads))
     yield from later.items()
     rest = {fqn: head.values for fqn, head in heads.items() if fqn not in later and len(head.values) == HEAD}

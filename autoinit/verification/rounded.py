@@ -20,30 +20,17 @@ NEVER = 1e-200  # Smaller probabilities count as zero: near the smallest floats 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rounded:
-    """The distribution of one stored element; see `rounded`.
-
-    Args:
-        fill: The fill, in closed form.
-        points: The floats to which it can be rounded, in float64, ascending; none if they are too dense to make a
-            difference.
-        shares: P(element < point) for each point, and 1.
-        mean: Expected value of a stored element.
-        std: Its standard deviation.
-        support: The smallest and the largest stored value; infinite if there is none.
-        nodes: Values of a discrete distribution with mean 0 and variance 1, close to the standardized one.
-        weights: Their probabilities.
-        bits: Random bits of one value: two are equal with a probability of 2^-bits. At most 20.
-    """
+    """The distribution of one stored element; see `rounded`."""
 
     fill: Elementwise
-    points: Tensor
-    shares: Tensor
+    points: Tensor  # All floats that it can be rounded to, ascending; none if they are too dense to make a difference.
+    shares: Tensor  # P(element < point) for each point, and 1.
     mean: float
     std: float
-    support: tuple[float, float]
-    nodes: Tensor
-    weights: Tensor
-    bits: float
+    support: tuple[float, float]  # The smallest and the largest stored value; infinite if there is none.
+    nodes: Tensor  # Values of a discrete distribution with mean 0 and variance 1, close to the standardized one.
+    weights: Tensor  # Their probabilities.
+    bits: float  # Random bits of one value: two are equal with a probability of 2^-bits. At most 20.
 
     def around(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """P(element < value) and P(element <= value), for stored values in float64."""

@@ -15,37 +15,19 @@ SAMPLE = 1 << 15  # Sorting more values takes longer than drawing all of them di
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What one pass over a tensor finds.
-
-    Args:
-        count: Number of values.
-        first: Sum of (value - center) / scale.
-        second: Sum of the squares of that.
-        low: The smallest value.
-        high: The largest value.
-        nonfinite: Number of NaN and infinite values; if there are any, the sums and extremes mean nothing.
-        subnormal: Number of subnormal values of the tensor's dtype.
-    """
+    """Counts, sums and extremes of a tensor's values."""
 
     count: int
-    first: float
-    second: float
+    first: float  # Sum of (value - center) / scale.
+    second: float  # Sum of the squares of that.
     low: float
     high: float
-    nonfinite: int
+    nonfinite: int  # If there are any, the sums and extremes mean nothing.
     subnormal: int
 
 
 def summarize(tensor: Tensor, center: float = 0.0, scale: float = 1.0) -> Summary:
-    """Scan a floating tensor of any strides.
-
-    Example:
-        >>> found = summarize(torch.tensor([[1.0, 2.0], [3.0, 1e-40]]))
-        >>> found.count, round(found.first, 6), found.second, found.high, found.subnormal
-        (4, 6.0, 14.0, 3.0, 1)
-        >>> summarize(torch.tensor([1.0, float("nan")])).nonfinite
-        1
-    """
+    """Scan a floating tensor of any strides."""
     first, second, low, high, nonfinite, subnormal = 0.0, 0.0, float("inf"), float("-inf"), 0, 0
     tiny = torch.finfo(tensor.dtype).tiny
     buffer = torch.empty(min(PIECE, tensor.numel()), dtype=torch.float64, device=tensor.device)
@@ -73,10 +55,6 @@ def spread_sample(tensor: Tensor, limit: int = SAMPLE) -> Tensor:
     """At most `limit` values from all over a tensor, in float64.
 
     Neighbours in the sample are an odd number of places apart, so that every index of an axis of even size occurs.
-
-    Example:
-        >>> spread_sample(torch.arange(10), 4).tolist()
-        [0.0, 3.0, 6.0, 9.0]
     """
     count = tensor.numel()
     step = -(-count // limit) | 1 if count > limit else 1

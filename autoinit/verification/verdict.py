@@ -13,25 +13,15 @@ from ..tables import Result, Table, listed
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The outcome of one test.
-
-    Args:
-        test: Name of the test; see `Failure`.
-        pvalue: The probability of a deviation at least as large in a parameter that is right; 0 if it is impossible.
-        statistic: The statistic that the test decides by.
-        effect: The deviation in the units of the text.
-        text: The found and the expected value.
-        hint: A sentence on what the values look like, or an empty string.
-        weight: Its part of the false alarms of a model. Most mistakes of an initialization show in the variance first.
-    """
+    """The outcome of one test; see `Failure`."""
 
     test: str
     pvalue: float
     statistic: float = 0.0
     effect: float = 0.0
     text: str = ""
-    hint: str = ""
-    weight: float = 1.0
+    hint: str = ""  # A sentence on what the values look like.
+    weight: float = 1.0  # Its part of the false alarms of a model. Most mistakes show in the variance first.
 
 
 def impossible(test: str, text: str, count: float = 0.0) -> Finding:
@@ -45,11 +35,6 @@ def rejected(findings: Iterable[Finding], alpha: float) -> float:
     Source:
         Holm (1979), "A simple sequentially rejective multiple test procedure", with weights as in its section 3. It
         holds however the tests depend on each other.
-
-    Example:
-        >>> tests = [Finding(test="mean", pvalue=p) for p in (0.5, 1e-6, 2e-4, 0.04)]
-        >>> rejected(tests, alpha=1e-3), rejected(tests[:1], alpha=1e-3)
-        (0.0002, -1.0)
     """
     ordered = sorted(findings, key=lambda finding: finding.pvalue / finding.weight)
     left, largest = math.fsum(finding.weight for finding in ordered), -1.0

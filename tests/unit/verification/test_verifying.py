@@ -208,6 +208,7 @@ def test_whole_tensor_schemes_and_several_maps(layer: nn.Module, cfg: dict[str, 
         layer.get_parameter(name).view(-1)[5] += 0.5
         layer.get_parameter(name).view(-1)[6:20] *= 5
     assert name in dict(failed(layer, cfg))
+    assert cfg["type"] != "Orthogonal" or "orthogonality" in failing(layer, cfg)
 
 
 def test_one_map_of_several_that_is_wrong_is_found() -> None:
