@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from ..layers import class_name
 from ..planning import walk
-from .measures import NOTHING, Moments, any_varies, dead_units, moments, unit_axis
+from .measures import NOTHING, Moments, any_varies, dead_units, moments, signal_in, unit_axis
 from .signals import Signal
-from .tensors import signal_in
 
 COMPUTED = "parametrizations"  # This child computes the module's weights, and is no part of the signal.
 

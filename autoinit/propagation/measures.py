@@ -1,15 +1,15 @@
-"""Measurements of a tensor: its moments, which add up over the calls of a module, and its dead units."""
+"""Tensors in the arguments and outputs of modules, their moments, and their dead units."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass
 
 import torch
 from torch import Tensor, nn
 
 from .. import _torch
-from .tensors import tensors_in
 
 SQUARES_FIT = (1e-15, 1e15)  # Between these the square of a float32 is neither subnormal nor infinite.
 # Layers whose features are the last axis.
@@ -18,6 +18,37 @@ LAST: tuple[type[nn.Module], ...] = (
     *(nn.LayerNorm, nn.RMSNorm, nn.RNNBase, nn.MultiheadAttention),
 )
 IMAGE = 4  # An unknown module's output of so many axes or more is an image: batch, channels, height, width.
+
+
+def tensors_in(value: object) -> Iterator[Tensor]:
+    """Every tensor in a tensor, tuple, list, mapping or dataclass, at any depth, in its order."""
+    items: Iterable[object] = ()
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        items = value.values()
+    elif isinstance(value, (tuple, list)):
+        items = value
+    elif is_dataclass(value):
+        items = (getattr(value, field.name) for field in fields(value))
+    for item in items:
+        yield from tensors_in(item)
+
+
+def carries_signal(tensor: Tensor) -> bool:
+    """Whether a tensor holds numbers that have a mean: real or complex, strided, and with memory."""
+    numbers = tensor.is_floating_point() or tensor.is_complex()
+    return numbers and tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_nested
+
+
+def signal_in(value: object) -> Tensor | None:
+    """The first tensor of a value that carries a signal."""
+    return next((tensor for tensor in tensors_in(value) if carries_signal(tensor) and tensor.numel()), None)
+
+
+def shapes_in(value: object) -> str:
+    """The shapes of a value's tensors as text."""
+    return ", ".join(" x ".join(map(str, tensor.shape)) or "scalar" for tensor in tensors_in(value))
 
 
 @dataclass(frozen=True, kw_only=True)

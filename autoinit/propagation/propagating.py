@@ -18,11 +18,10 @@ from ..planning import joined, unwrapped, walk
 from ..sampling import check_seed
 from .bounds import DEFAULT, Bounds
 from .forward_hooks import Watch
-from .measures import moments
+from .measures import carries_signal, moments, shapes_in, tensors_in
 from .results import Propagation
 from .signals import flags_of
 from .state import seeded, unchanged, uncompiled
-from .tensors import carries_signal, shapes_in, tensors_in
 
 
 def propagate(
