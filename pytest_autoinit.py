@@ -1,7 +1,7 @@
 """The pytest plugin: fixtures, options and a mark around `autoinit.testing`.
 
-Whoever has the package installed imports this with every run of pytest. It stands outside of the package, whose import
-brings torch along, and imports that where a fixture is asked for.
+pytest imports this in every run where the package is installed. So it is outside of the package, which imports torch,
+and imports that only for a fixture.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the mark, and judge the settings before anything runs."""
+    """Register the mark, and check the settings before anything runs."""
     config.addinivalue_line("markers", f"{MARK}(rate): rate of false alarms of assert_initialized in this test")
     try:
         _from_ini(config)
@@ -81,7 +81,7 @@ def init_alpha(request: pytest.FixtureRequest) -> float:
 
 @pytest.fixture
 def assert_initialized(init_alpha: float) -> Callable[..., Verdict]:
-    """`assert_initialized(model, cfg)`: its weights are what the config, plan or report asks for."""
+    """`assert_initialized(model, cfg)`: the weights are what the config, plan or report asks for."""
     from autoinit.testing import assert_initialized
 
     return functools.partial(assert_initialized, alpha=init_alpha)
@@ -97,7 +97,7 @@ def assert_same_init() -> Callable[..., None]:
 
 @pytest.fixture
 def assert_no_duplicates() -> Callable[..., None]:
-    """`assert_no_duplicates(model)`: no random values occur in it twice."""
+    """`assert_no_duplicates(model)`: no random values of the model occur twice."""
     from autoinit.testing import assert_no_duplicates
 
     return assert_no_duplicates
@@ -105,7 +105,7 @@ def assert_no_duplicates() -> Callable[..., None]:
 
 @pytest.fixture
 def init_snapshot(request: pytest.FixtureRequest) -> Snapshots:
-    """`init_snapshot(model, cfg)`: it is planned to be initialized as the file beside the test says."""
+    """`init_snapshot(model, cfg)`: the plan is that of the file beside the test."""
     from autoinit.testing import Snapshots
     from autoinit.testing.snapshots import FOLDER
 

@@ -14,22 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows under a title; prints as aligned text.
-
-    Example:
-        >>> print(
-        ...     Table(
-        ...         title="Fills",
-        ...         columns=("name", "fill"),
-        ...         rows=(("a.weight", "Zero"), ("b", "One")),
-        ...     )
-        ... )
-        Fills
-        name      fill
-        --------  ----
-        a.weight  Zero
-        b         One
-    """
+    """Rows under a title; prints as aligned text."""
 
     title: str
     columns: tuple[str, ...]
@@ -76,12 +61,7 @@ SHOWN = 20
 
 
 def listed(items: Iterable[object]) -> str:
-    """A line for each of the first items, and how many there are more.
-
-    Example:
-        >>> print(listed(["fc.weight: no rule"]))
-          fc.weight: no rule
-    """
+    """A line for each of the first items, and how many there are more."""
     lines = [f"  {item}" for item in items]
     more = [f"  ... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return "\n".join(lines[:SHOWN] + more)

@@ -15,7 +15,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """What a signal is held to, between the lower and the upper end of each range.
+    """The bounds of a signal: the lower and the upper end of each range.
 
     Args:
         std: of a module's output. Glorot and Bengio (2010) and He et al. (2015) ask for one that neither shrinks nor

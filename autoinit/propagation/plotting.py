@@ -1,4 +1,4 @@
-"""The picture of a signal: its size after every module, forward and backward."""
+"""Plot the size of the signal after every module, forward and backward."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from .signals import Signal
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NAMED = 40
-"""More names than this do not fit under the picture."""
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "autoinit"}
-"""Text stays text, and the same figures give the same file."""
+NAMED = 40  # More names do not fit under the plot.
+STYLE = {"svg.fonttype": "none", "svg.hashsalt": "autoinit"}  # Text stays text; equal signals give equal files.
 FORWARD = {"vanishing", "exploding", "dead", "nonfinite"}
 
 
@@ -28,7 +26,7 @@ def draw(
     title: str,
     path: str | os.PathLike[str],
 ) -> None:
-    """Write the picture to a file, whatever backend the program draws with.
+    """Write the plot to a file, without changing the backend of the program.
 
     Raises:
         StateError: matplotlib is not installed.
@@ -39,38 +37,33 @@ def draw(
     except ImportError as error:
         raise StateError('A picture needs matplotlib: pip install "torch-autoinit[plot]".') from error
     rows = list(signals.values())
-    marked = [set(flagged.get(fqn, ())) for fqn in signals]
+    kinds = [set(flagged.get(fqn, ())) for fqn in signals]
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(max(7.0, 2.0 + 0.25 * min(len(rows), NAMED)), 7.0), layout="constrained")
         forward, backward = figure.subplots(2, 1, sharex=True)
-        stds, of_forward = [row.std for row in rows], [kinds & FORWARD for kinds in marked]
-        _line(forward, stds, of_forward, label="std of the output", color="C0")
-        norms = [row.gradient_norm for row in rows]
-        _line(backward, norms, [], label="norm of the parameters' gradient", color="C2", linestyle="none")
-        gradients, of_backward = [row.gradient for row in rows], [kinds - FORWARD for kinds in marked]
+        _line(forward, [row.std for row in rows], [each & FORWARD for each in kinds], "std of the output", color="C0")
+        norms, gradients = [row.gradient_norm for row in rows], [row.gradient for row in rows]
+        _line(backward, norms, [], "norm of the parameters' gradient", color="C2", linestyle="none")
         label = "root mean square of the gradient at the output"
-        _line(backward, gradients, of_backward, label=label, color="C1")
+        _line(backward, gradients, [each - FORWARD for each in kinds], label, color="C1")
         _finish(forward, bounds.std, "forward")
         _finish(backward, bounds.gradient, "backward")
         step = -(-len(rows) // NAMED)
         names = [fqn or row.layer for fqn, row in signals.items()]
         backward.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)
         figure.suptitle(title, fontsize=9)
-        target = Path(path)
-        figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
+        figure.savefig(path, metadata={"Date": None} if Path(path).suffix == ".svg" else None)
 
 
-def _line(axes: Axes, values: Sequence[float | None], flagged: Sequence[set[str]], **style: Any) -> None:
-    """A line, with a cross on what is flagged: at the lower edge where a logarithm can show nothing."""
+def _line(axes: Axes, values: Sequence[float | None], flagged: Sequence[set[str]], label: str, **style: Any) -> None:
+    """A line, with a cross on flagged values; those that a logarithm cannot show are marked at the lower edge."""
     points = [(at, value) for at, value in enumerate(values) if value]
     if points:
-        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, **style)
+        axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label, **style)
     cross: dict[str, Any] = dict(markersize=9, markeredgewidth=2, linestyle="", color="C3", zorder=3)
-    shown = [(at, value) for at, value in points if flagged and flagged[at]]
-    if shown:
+    if shown := [(at, value) for at, value in points if flagged and flagged[at]]:
         axes.plot(*zip(*shown, strict=True), marker="x", label="flagged", **cross)
-    edge = [at for at, kinds in enumerate(flagged) if kinds and not values[at]]
-    if edge:
+    if edge := [at for at, kinds in enumerate(flagged) if kinds and not values[at]]:
         cross.update(marker="v", label="flagged, and 0 or nothing", transform=axes.get_xaxis_transform())
         axes.plot(edge, [0.02] * len(edge), **cross)
 
@@ -79,8 +72,7 @@ def _finish(axes: Axes, allowed: Range, label: str) -> None:
     axes.set(yscale="log", ylabel=label)
     low, high = axes.get_ylim()
     for bound in allowed:
-        # Lines far from everything would squeeze the picture.
-        if low / 100 < bound < high * 100:
+        if low / 100 < bound < high * 100:  # Farther lines would squeeze the plot.
             axes.axhline(bound, linestyle="--", linewidth=1, color="grey")
     axes.grid(which="major", alpha=0.25)
     if axes.get_legend_handles_labels()[0]:

@@ -1,11 +1,11 @@
-"""A batch sent through a model and back, and what that shows."""
+"""`propagate`: send a batch through a model and back, and measure the signal."""
 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,14 +17,11 @@ from ..layers import is_lazy
 from ..planning import joined, unwrapped, walk
 from ..sampling import check_seed
 from .bounds import DEFAULT, Bounds
-from .flags import flags_of
-from .moments import Moments, moments
+from .forward_hooks import Watch
+from .measures import carries_signal, moments, shapes_in, tensors_in
 from .results import Propagation
+from .signals import flags_of
 from .state import seeded, unchanged, uncompiled
-from .tensors import carries_signal, shapes_in, tensors_in
-from .watching import Watch
-
-VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def propagate(
@@ -74,32 +71,63 @@ def propagate(
         names = ", ".join(field.name for field in fields(Bounds))
         raise ConfigTypeError(f"bounds={bounds!r} must be a Bounds(...), of: {names}.", origin="bounds")
     number = check_seed(seed) or 0
-    # A wrapper is for many processes, or for compiled code: neither is what is measured.
+    # Wrappers are for several processes or for compiled code, neither of which is measured.
     root = unwrapped(model)
-    _check_ready(root)
+    params = _parameters(root)
     if inputs is None:
         raise InputError(_missing_inputs(root))
-    with torch.inference_mode(False), uncompiled():
-        watch, gradients = _run(root, inputs, number, backward)
-    return _result(root, inputs, watch, gradients, bounds)
+    kwargs = dict(inputs) if isinstance(inputs, Mapping) else {}
+    args = inputs if isinstance(inputs, tuple) else () if isinstance(inputs, Mapping) else (inputs,)
+    trained = {fqn: param for fqn, param in params.items() if param.requires_grad} if backward else {}
+    watch = Watch(root)
+    with torch.inference_mode(False), uncompiled(), watch.outputs, unchanged(root), seeded(number, root):
+        with torch.set_grad_enabled(backward), watch.forward():
+            outputs = root(*args, **kwargs)
+        norms = _gradient_norms(outputs, trained, number)
+    if not watch.observed:
+        raise InputError(f"{type(root).__name__}: forward called no module that could be watched.")
+    signals = watch.signals(norms)
+    shapes = [shapes_in(args), *(f"{name}: {shapes_in(value)}" for name, value in kwargs.items() if shapes_in(value))]
+    return Propagation(
+        model=type(root).__name__,
+        inputs=f"{', '.join(filter(None, shapes)) or 'no tensors'} (given)",
+        bounds=bounds,
+        signals=signals,
+        gradients=norms,
+        unreached=tuple(fqn for fqn, norm in norms.items() if norm is None),
+        uncalled=tuple(fqn for fqn in watch.modules if fqn not in watch.observed),
+        flags=tuple(flags_of(signals, norms, bounds)),
+    )
 
 
-def _check_ready(model: nn.Module) -> None:
-    for fqn, tensor in _parameters(model).items():
-        if is_lazy(tensor):
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Each parameter once, by its first FQN.
+
+    Raises:
+        StateError: one is lazy or on the meta device.
+    """
+    found: dict[nn.Parameter, str] = {}
+    for fqn, module, _ in walk(model):
+        for name, param in module._parameters.items():
+            if param is not None:
+                found.setdefault(param, joined(fqn, name))
+    for param, fqn in found.items():
+        if is_lazy(param):
             raise StateError(f"{fqn} is lazy and has no shape yet. Call the model once before propagate.", fqn=fqn)
-        if tensor.is_meta:
+        if param.is_meta:
             raise StateError(
                 f"{fqn} is on the meta device and has no values. Propagate a model with memory, for example after "
                 "to_empty(device=...) and initialize.",
                 fqn=fqn,
             )
+    return {fqn: param for param, fqn in found.items()}
 
 
 def _missing_inputs(model: nn.Module) -> str:
-    """The text of an error that shows how to pass what forward takes."""
+    """The text of an error that shows how to pass the arguments of forward."""
     signature = inspect.signature(model.forward)
-    named = [each for each in signature.parameters.values() if each.kind not in VARIADIC]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = [each for each in signature.parameters.values() if each.kind not in variadic]
     wanted = [each.name for each in named if each.default is each.empty] or [each.name for each in named[:1]]
     example = f"dict({', '.join(f'{name}=...' for name in wanted)})" if wanted else "(..., ...)"
     return (
@@ -108,82 +136,19 @@ def _missing_inputs(model: nn.Module) -> str:
     )
 
 
-def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Each parameter once, by its first FQN, without the names of wrappers."""
-    found: dict[nn.Parameter, str] = {}
-    for fqn, module, _ in walk(model):
-        for name, param in module._parameters.items():
-            if param is not None:
-                found.setdefault(param, joined(fqn, name))
-    return {fqn: param for param, fqn in found.items()}
-
-
-def _run(model: nn.Module, inputs: object, seed: int, backward: bool) -> tuple[Watch, dict[str, Moments | None]]:
-    args, kwargs = _arguments(inputs)
-    watch = Watch(model)
-    trained = {fqn: param for fqn, param in _parameters(model).items() if param.requires_grad} if backward else {}
-    try:
-        with unchanged(model), seeded(seed, model), torch.set_grad_enabled(backward):
-            with watch.forward():
-                outputs = model(*args, **kwargs)
-            return watch, _gradients(outputs, trained, seed)
-    finally:
-        watch.close()
-
-
-def _arguments(inputs: object) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What forward is called with: a tuple is all arguments, a mapping named ones, anything else the only one."""
-    if isinstance(inputs, Mapping):
-        return (), dict(inputs)
-    return inputs if isinstance(inputs, tuple) else (inputs,), {}
-
-
-def _gradients(outputs: Any, trained: Mapping[str, Tensor], seed: int) -> dict[str, Moments | None]:
+def _gradient_norms(outputs: Any, trained: Mapping[str, Tensor], seed: int) -> dict[str, float | None]:
+    """The norm of each parameter's gradient, of the sum of all outputs with random signs; None without a gradient."""
+    found: dict[str, float | None] = dict.fromkeys(trained)
     ends = [tensor for tensor in tensors_in(outputs) if carries_signal(tensor) and tensor.requires_grad]
     ends = [tensor for tensor in ends if tensor.ndim] or ends
     # Forward itself may have frozen some.
     asked = {fqn: param for fqn, param in trained.items() if param.requires_grad}
-    if not asked or not ends:
-        return dict.fromkeys(trained)
-    generator = torch.Generator().manual_seed(seed)
-    signs = [_signs(tensor, generator) for tensor in ends]
-    # Unlike `backward()` it runs no hook that accumulates, reduces or steps, and leaves `.grad` alone.
-    found = torch.autograd.grad(ends, list(asked.values()), signs, allow_unused=True)
-    measured = {fqn: None if each is None else moments(each) for fqn, each in zip(asked, found, strict=True)}
-    return {**dict.fromkeys(trained), **measured}
-
-
-def _signs(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    # Drawn on the CPU, to be the same for every device.
-    signs = torch.randint(2, tensor.shape, dtype=torch.int8, generator=generator, device="cpu") * 2 - 1
-    return signs.to(tensor.device, tensor.dtype)
-
-
-def _result(
-    model: nn.Module, inputs: object, watch: Watch, gradients: Mapping[str, Moments | None], bounds: Bounds
-) -> Propagation:
-    if not watch.observed:
-        raise InputError(f"{type(model).__name__}: forward called no module that could be watched.")
-    norms = {fqn: None if each is None else each.norm for fqn, each in gradients.items()}
-    by_module: dict[str, list[float]] = {}
-    for fqn, norm in norms.items():
-        if norm is not None:
-            by_module.setdefault(fqn.rpartition(".")[0], []).append(norm)
-    of_modules = {fqn: math.hypot(*own) for fqn, own in by_module.items()}
-    signals = {fqn: seen.signal(of_modules.get(fqn)) for fqn, seen in watch.observed.items()}
-    return Propagation(
-        model=type(model).__name__,
-        inputs=_in_words(inputs),
-        bounds=bounds,
-        signals=signals,
-        gradients=norms,
-        unreached=tuple(fqn for fqn, norm in norms.items() if norm is None),
-        uncalled=watch.uncalled,
-        flags=tuple(flags_of(signals, norms, bounds)),
-    )
-
-
-def _in_words(inputs: object) -> str:
-    args, kwargs = _arguments(inputs)
-    named = [f"{name}: {shapes_in(value)}" for name, value in kwargs.items() if shapes_in(value)]
-    return f"{', '.join(filter(None, (shapes_in(args), *named))) or 'no tensors'} (given)"
+    if asked and ends:
+        # Drawn on the CPU, to be the same for every device.
+        draw = partial(torch.randint, 2, dtype=torch.int8, generator=torch.Generator().manual_seed(seed), device="cpu")
+        signs = [(draw(tensor.shape) * 2 - 1).to(tensor.device, tensor.dtype) for tensor in ends]
+        # Unlike `backward()` it runs no hook that accumulates, reduces or steps, and leaves `.grad` alone.
+        gradients = torch.autograd.grad(ends, list(asked.values()), signs, allow_unused=True)
+        for fqn, gradient in zip(asked, gradients, strict=True):
+            found[fqn] = None if gradient is None else moments(gradient).norm
+    return found

@@ -1,4 +1,4 @@
-"""What `propagate` measured, of every module and parameter of a model."""
+"""The result of `propagate`: the signal at every module of a model."""
 
 from __future__ import annotations
 
@@ -11,25 +11,24 @@ from typing import Any
 from ..errors import PropagationError
 from ..tables import Result, Table, listed
 from .bounds import Bounds
-from .flags import Flag
 from .plotting import draw
-from .signals import Signal
+from .signals import Flag, Signal
 
 
 @dataclass(frozen=True, kw_only=True)
 class Propagation(Result, Mapping[str, Signal]):
-    """How a signal runs through a model: a mapping from the FQN of each module to its `Signal`, in the order of calls.
+    """The signal through a model: a mapping from the FQN of each module to its `Signal`, in the order of calls.
 
     Args:
-        model: class name of the root.
-        inputs: what was put in, in words.
-        bounds: that the signal is held to.
-        signals: by FQN of the module; the root's is empty.
-        gradients: by FQN of the parameter, the Euclidean norm of its gradient; NaN if that is not finite, None if there
+        model: Class name of the root.
+        inputs: Shapes of the inputs.
+        bounds: Bounds of the signal.
+        signals: By FQN of the module; the root's is empty.
+        gradients: By FQN of the parameter, the Euclidean norm of its gradient; NaN if that is not finite, None if there
             is none. Empty without a backward pass.
-        unreached: the trainable parameters that no gradient comes to.
-        uncalled: the modules that forward does not call.
-        flags: what is out of bounds, in the order in which it happens: forward, then backward, then the parameters.
+        unreached: The trainable parameters without a gradient.
+        uncalled: The modules that forward does not call.
+        flags: Everything that is out of bounds: forward, then backward, then parameter by parameter.
     """
 
     model: str
@@ -56,10 +55,10 @@ class Propagation(Result, Mapping[str, Signal]):
         return not self.flags
 
     def raise_for_flags(self) -> None:
-        """Do nothing if all is well.
+        """Raise if anything is out of bounds.
 
         Raises:
-            PropagationError: with the first flags in its text, and all of this as `.propagation`.
+            PropagationError: its text lists the first flags; `.propagation` is this result.
         """
         if self.flags:
             text = f"{self.caption}:\n{listed(self.flags)}"
@@ -82,7 +81,7 @@ class Propagation(Result, Mapping[str, Signal]):
         return {fqn: list(kinds) for fqn, kinds in found.items()}
 
     def table(self) -> Table:
-        """One row a module."""
+        """One row for each module."""
         flagged = self.flags_by_fqn()
         columns = ("module", "layer", "calls", "mean", "std", "gain", "dead", "gradient", "norm", "flags")
         rows = [
@@ -90,12 +89,10 @@ class Propagation(Result, Mapping[str, Signal]):
                 fqn,
                 signal.layer,
                 str(signal.calls) if signal.calls > 1 else "",
-                _number(signal.mean, "+.2g"),
-                _number(signal.std),
-                _number(signal.gain),
-                _number(signal.dead or None, ".0%"),
-                _number(signal.gradient),
-                _number(signal.gradient_norm),
+                _text(signal.mean, "+.2g"),
+                *map(_text, (signal.std, signal.gain)),
+                _text(signal.dead or None, ".0%"),
+                *map(_text, (signal.gradient, signal.gradient_norm)),
                 ", ".join(flagged.get(fqn, ())),
             )
             for fqn, signal in self.signals.items()
@@ -109,10 +106,10 @@ class Propagation(Result, Mapping[str, Signal]):
         )
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw std of the outputs and size of the gradients, module by module, with what is out of bounds marked.
+        """Plot std of the outputs and size of the gradients, module by module, and mark the flags.
 
         Args:
-            path: of the file; its suffix is the format: `.svg`, `.png`, `.pdf`.
+            path: File to write; its suffix is the format: `.svg`, `.png`, `.pdf`.
 
         Raises:
             StateError: matplotlib is not installed.
@@ -120,7 +117,7 @@ class Propagation(Result, Mapping[str, Signal]):
         draw(self.signals, self.flags_by_fqn(), self.bounds, f"{self.model}: {self.caption}", path)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as strings, numbers, lists and dicts; what is not finite is None."""
+        """Strings, numbers, lists and dicts; numbers that are not finite are None."""
         everything = {
             "model": self.model,
             "inputs": self.inputs,
@@ -138,7 +135,7 @@ class Propagation(Result, Mapping[str, Signal]):
         return f"Propagation({self.model}: {self.caption})"
 
 
-def _number(value: float | None, form: str = ".3g") -> str:
+def _text(value: float | None, form: str = ".3g") -> str:
     return "" if value is None else format(value, form)
 
 

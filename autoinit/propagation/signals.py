@@ -1,25 +1,28 @@
-"""What was measured of one module."""
+"""The signal at one module, and where it is out of bounds."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+
+from .bounds import Bounds, Range
 
 
 @dataclass(frozen=True, kw_only=True)
 class Signal:
-    """What was measured of one module, over all its calls. Of a tuple, dict or dataclass, the first tensor counts.
+    """Measurements of one module over all its calls. Of a tuple, dict or dataclass, the first tensor counts.
 
     Args:
-        layer: class of the module.
-        calls: how often forward called it.
-        mean: of the finite values of the output; None if there are none.
-        std: of the same.
-        input_std: std of the input; None if that holds no real numbers.
-        dead: the share of units (channels, features) whose output is one value over the whole batch, be it 0 or
-            another; None where nothing can be said: of an input that is all one value, or of units seen once.
-        nonfinite: the share of values that are NaN or infinite.
-        finite_input: whether the input was free of them.
-        gradient: root mean square of the gradient at the output; None without one.
+        layer: Class of the module.
+        calls: Number of its calls.
+        mean: Mean of the finite values of the output; None if there are none.
+        std: Standard deviation of the same.
+        input_std: Std of the input; None if that holds no real numbers.
+        dead: Share of units (channels, features) whose output has one value over the whole batch, 0 or another; None
+            if the input has one value only, or each unit is seen once.
+        nonfinite: Share of values that are NaN or infinite.
+        finite_input: Whether the input was free of them.
+        gradient: Root mean square of the gradient at the output; None without one.
         gradient_norm: Euclidean norm of the gradient of the module's own parameters; None without one.
     """
 
@@ -48,3 +51,78 @@ class Signal:
             3.0
         """
         return self.std / self.input_std if self.std is not None and self.input_std else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """A measurement that is out of bounds.
+
+    Args:
+        fqn: FQN of the module or parameter.
+        kind: "nonfinite", "vanishing", "exploding", "dead", "vanishing gradient", "exploding gradient",
+            "nonfinite gradient" or "zero gradient".
+        value: The measured value; None if there is nothing to measure.
+        message: The module, the measured value and the bound.
+    """
+
+    fqn: str
+    kind: str
+    value: float | None
+    message: str
+
+    def __str__(self) -> str:
+        return self.message
+
+
+Found = Iterator[tuple[str, float | None, str]]
+"""Kind, value and text of each measurement of one module or parameter that is out of bounds."""
+
+
+def flags_of(signals: Mapping[str, Signal], gradients: Mapping[str, float | None], bounds: Bounds) -> Iterator[Flag]:
+    """All measurements that are out of bounds: forward, then backward, then parameter by parameter."""
+    first = next((fqn for fqn, signal in signals.items() if signal.nonfinite or not signal.finite_input), None)
+    forward = ((fqn, _forward(signal, fqn == first, bounds)) for fqn, signal in signals.items())
+    text = "the gradient at its output has a root mean square of"
+    backward = (
+        (fqn, _outside(" gradient", signal.gradient, bounds.gradient, text))
+        for fqn, signal in reversed(list(signals.items()))
+    )
+    named = [(fqn, f"{fqn or 'the root'} ({signals[fqn].layer})", found) for fqn, found in (*forward, *backward)]
+    for fqn, norm in gradients.items():
+        named.append((fqn, fqn, _parameter(norm, fqn.rpartition(".")[0] in signals, bounds)))
+    for fqn, name, found in named:
+        if not bounds.ignores(fqn):
+            for kind, value, text in found:
+                yield Flag(fqn=fqn, kind=kind, value=value, message=f"{name}: {text} ({kind}).")
+
+
+def _forward(signal: Signal, is_first: bool, bounds: Bounds) -> Found:
+    # A module that only passes NaN on is not flagged.
+    if is_first or (signal.nonfinite and signal.finite_input):
+        source = "its input is not" if signal.finite_input else "so was its input, which no module before it made"
+        yield "nonfinite", signal.nonfinite, f"{signal.nonfinite:.3g} of its output is NaN or infinite, and {source}"
+    # An input without a signal gives an output without one; the module that made that input is flagged.
+    if signal.std is not None and not (signal.std == 0 and signal.input_std == 0):
+        came = "" if signal.input_std is None else f" (its input has {signal.input_std:.3g})"
+        yield from _outside("", signal.std, bounds.std, "std", came)
+    yield from _outside("", signal.gain, bounds.gain, "gain")
+    if signal.dead is not None and signal.dead > bounds.dead:
+        text = f"{signal.dead:.3g} of its units have one value over the whole batch, more than {bounds.dead:g}"
+        yield "dead", signal.dead, text
+
+
+def _outside(of: str, value: float | None, allowed: Range, name: str, came: str = "") -> Found:
+    low, high = allowed
+    if value is not None and value < low:
+        yield f"vanishing{of}", value, f"{name} {value:.3g}{came}, less than {low:g}"
+    elif value is not None and value > high:
+        yield f"exploding{of}", value, f"{name} {value:.3g}{came}, more than {high:g}"
+
+
+def _parameter(norm: float | None, was_called: bool, bounds: Bounds) -> Found:
+    if norm is not None and norm != norm:
+        yield "nonfinite gradient", norm, "its gradient is not finite"
+    elif bounds.zero_gradient and norm == 0:
+        yield "zero gradient", norm, "its gradient is exactly 0"
+    elif bounds.zero_gradient and norm is None and was_called:
+        yield "zero gradient", norm, "no gradient comes to it, though its module was called"

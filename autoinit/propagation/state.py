@@ -1,4 +1,4 @@
-"""What a forward pass changes of a model and of the generators, put back afterwards."""
+"""Put back what a forward pass changes of a model and of the RNG states."""
 
 from __future__ import annotations
 
@@ -16,17 +16,13 @@ from torch import nn
 def unchanged(model: nn.Module) -> Iterator[None]:
     """Put every module's mode, parameters, their gradients, and buffers back, on success and exception.
 
-    Values that forward itself writes to parameters, and attributes that it sets, are left as they are.
-
-    Example:
-        >>> norm = nn.BatchNorm1d(2)
-        >>> with unchanged(norm):
-        ...     _ = norm(torch.ones(4, 2))
-        >>> norm.running_mean, norm.num_batches_tracked
-        (tensor([0., 0.]), tensor(0))
+    Values that forward itself writes to parameters, and attributes that it sets, stay.
     """
     modes = {module: module.training for module in model.modules()}
-    tables = [(table, dict(table)) for module in modes for table in _tables(module)]
+    # The tables of a scripted module are not dicts, and nothing changes their entries.
+    plain = [module for module in modes if not isinstance(module, torch.jit.ScriptModule)]
+    tables: list[dict[str, Any]] = [table for module in plain for table in (module._parameters, module._buffers)]
+    entries = [dict(table) for table in tables]
     gradients = [(param, param.requires_grad, param.grad) for param in model.parameters()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers() if not buffer.is_meta]
     try:
@@ -34,11 +30,11 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
-        for table, before in tables:
+        for table, before in zip(tables, entries, strict=True):
             table.clear()
             table.update(before)
         for param, requires_grad, gradient in gradients:
-            # An inference tensor takes neither.
+            # Neither can be set on an inference tensor.
             if param.requires_grad is not requires_grad:
                 param.requires_grad_(requires_grad)
             if param.grad is not gradient:
@@ -49,15 +45,10 @@ def unchanged(model: nn.Module) -> Iterator[None]:
                     buffer.copy_(values)
 
 
-def _tables(module: nn.Module) -> tuple[dict[str, Any], ...]:
-    # Those of a scripted module are not dicts, and nothing changes what is in them.
-    return () if isinstance(module, torch.jit.ScriptModule) else (module._parameters, module._buffers)
-
-
 @contextmanager
 def generators_kept(kind: str, devices: Sequence[int]) -> Iterator[None]:
-    """Put the generators of torch, Python and NumPy back: torch's on the CPU and on some devices of one kind."""
-    # Without an import of NumPy, nothing has drawn from it.
+    """Put the RNG states of torch (the CPU and some devices of one kind), Python and NumPy back."""
+    # A program that has not imported NumPy has drawn nothing from it.
     numpy, python = sys.modules.get("numpy"), random.getstate()
     state = numpy and numpy.random.get_state()
     try:
@@ -71,18 +62,10 @@ def generators_kept(kind: str, devices: Sequence[int]) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, model: nn.Module) -> Iterator[None]:
-    """Seed the generators that a forward pass may draw from, and put them back: torch's, Python's and NumPy's.
-
-    Example:
-        >>> model, before = nn.ReLU(), torch.get_rng_state()
-        >>> with seeded(0, model):
-        ...     _ = torch.rand(3), random.random()
-        >>> torch.equal(before, torch.get_rng_state())
-        True
-    """
-    held = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    devices = sorted({device.index for device in held if device.index is not None})
-    kind = next((device.type for device in held if device.index is not None), "cuda")
+    """Seed the generators that a forward pass may draw from (torch's, Python's and NumPy's), and put them back."""
+    held = {tensor.device for tensor in (*model.parameters(), *model.buffers()) if tensor.device.index is not None}
+    devices = sorted({device.index for device in held})
+    kind = next((device.type for device in held), "cuda")
     with generators_kept(kind, devices):
         # `torch.manual_seed` would also seed devices that are not put back.
         torch.default_generator.manual_seed(seed)
@@ -96,6 +79,6 @@ def seeded(seed: int, model: nn.Module) -> Iterator[None]:
 
 
 def uncompiled() -> AbstractContextManager[object]:
-    """Run what is compiled as it was written: compiled code does not know of hooks that come later."""
-    # Where nobody has imported the compiler, nothing is compiled; importing it would take seconds.
+    """Run compiled modules as they were written: compiled code ignores hooks that are registered later."""
+    # Without the compiler, whose import takes seconds, nothing is compiled.
     return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()

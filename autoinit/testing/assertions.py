@@ -1,4 +1,4 @@
-"""What a test suite says of a model's initialization."""
+"""Assertions on a model's initialization."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..planning import Fan, Unmatched
 from ..sampling import check_seed
 from ..tables import listed
 from ..verification import Verdict, verify
-from ..verification.subjects import Asked
+from ..verification.parameters import Asked
 from .differences import differences, tensors_of
 from .duplicates import duplicates
 from .rebuilding import Factory, build, causes, changes
@@ -28,26 +28,25 @@ def assert_initialized(
     unmatched: Unmatched = "auto",
     fan: Fan = "auto",
 ) -> Verdict:
-    """Require that a model's weights are what was asked for, whoever initialized them.
+    """Require that a model's weights are what was asked for, however they were initialized.
 
     Args:
-        model: any model with memory.
-        what: the config, plan or report that says what it was to get; None to audit it (NaN, outliers ...).
-        alpha: the probability that a model whose weights are right fails, over all its tests.
-        allow_untested: whether there may be parameters of whose values nothing is known (those that no rule covers,
-            that were loaded ...); or globs over the FQNs of those that there may be. Of anything, at least one has to
-            be tested, unless `what` is None.
-        unmatched: what to do about rules that select nothing; see `plan`.
-        fan: how fans are read where a rule does not say; see `plan`.
+        model: A model with memory.
+        what: The config, plan or report to compare with; None to audit the model (NaN, outliers ...).
+        alpha: The probability that a model whose weights are right fails, over all its tests.
+        allow_untested: Whether values may be unknown (of parameters that no rule covers, that were loaded ...); or
+            globs over the FQNs of such parameters. At least one parameter must be tested, unless `what` is None.
+        unmatched: Reaction to rules that select nothing; see `plan`.
+        fan: Fan convention of rules without one; see `plan`.
 
     Returns:
         The verdict, all of whose tests passed.
 
     Raises:
         VerificationError: an `AssertionError` that names the parameters, what was found, what was asked for and by
-            which rule; the verdict is its `.verdict`.
+            which rule; `.verdict` is the verdict.
         MatchError: a glob of `allow_untested` fits no parameter.
-        AutoInitError: what `verify` raises.
+        AutoInitError: `verify` raises it.
 
     Example:
         >>> from autoinit import initialize
@@ -68,13 +67,12 @@ def assert_initialized(
     verdict = verify(model, what, alpha=alpha, unmatched=unmatched, fan=fan)
     allowed = selected("allow_untested", allow_untested, verdict.parameters.keys(), verdict.model)
     verdict.raise_for_failures()
-    everything = len(verdict.parameters)
-    if what is not None and len(verdict.untested) == everything:
+    if what is not None and len(verdict.untested) == len(verdict.parameters):
         allowed = set()
     untested = {fqn: reason for fqn, reason in verdict.untested.items() if fqn not in allowed}
     if untested:
         raise VerificationError(
-            f"{_count(len(untested))} of {verdict.model} not tested, of {everything}:\n"
+            f"{_count(len(untested))} of {verdict.model} not tested, of {len(verdict.parameters)}:\n"
             f"{listed(f'{fqn}: {reason}' for fqn, reason in untested.items())}\n"
             "Add rules for them, or allow it: allow_untested=[...].",
             fqn=next(iter(untested)),
@@ -87,16 +85,16 @@ def assert_same_init(factory: Factory, seed: int = 0) -> None:
     """Require that `torch.manual_seed` decides every parameter and buffer of a model, bit for bit.
 
     The factory is called twice under the seed: the second time with another number of threads, and with Python's
-    `random` and, if it is loaded, NumPy in another state. Only where the models differ it is called again, to find out
-    why. Afterwards all generators and the number of threads are as they were.
+    `random` and, if it is loaded, NumPy in another state. If the models differ it is called again, to find out why.
+    Afterwards all RNG states and the number of threads are as before.
 
     Args:
-        factory: builds the model, anew each time.
-        seed: any integer.
+        factory: Builds a new model at each call.
+        seed: Any integer.
 
     Raises:
         VerificationError: an `AssertionError` that names the first that differ, by how much, and what decides them.
-        StateError: the factory gave one model twice, or one on the meta device.
+        StateError: the factory returned one model twice, or one on the meta device.
 
     Example:
         >>> import random
@@ -137,13 +135,13 @@ and buffers:
 def assert_no_duplicates(model: nn.Module, *, ignore: str | Sequence[str] = ()) -> None:
     """Require that no random values of a model occur twice: in two parameters, or in two slices of one.
 
-    So do layers that are deep copies of an initialized one, shards that every rank drew with the same seed, experts
-    that were cloned, layers that were each built under the same seed. Tied parameters, constants and tables that
-    follow a formula are no duplicates.
+    This finds layers that are deep copies of an initialized one, shards that every rank drew with the same seed,
+    cloned experts, and layers that were each built under the same seed. Tied parameters, constants and tables that
+    follow a formula are not duplicates.
 
     Args:
-        model: any model with memory.
-        ignore: globs over the FQNs of parameters that are left out.
+        model: A model with memory.
+        ignore: Globs over the FQNs of parameters to leave out.
 
     Raises:
         VerificationError: an `AssertionError` that names what is a copy of what.

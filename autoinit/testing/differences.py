@@ -1,38 +1,23 @@
-"""Where two models are not bitwise equal."""
+"""Parameters and buffers that are not bitwise equal in two models."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..applying import is_sharded
-from ..errors import StateError
 from ..layers import class_name
 from ..planning import joined, walk
 from ..planning.entries import shape_text
 
 
 def differences(first: nn.Module, second: nn.Module) -> dict[str, str]:
-    """By FQN, what is said of the parameters and buffers that are not bitwise equal in two models.
-
-    Example:
-        >>> one, other = nn.Linear(2, 2), nn.Linear(2, 2)
-        >>> _ = other.load_state_dict(one.state_dict())
-        >>> _ = nn.init.zeros_(one.bias), nn.init.ones_(other.bias)
-        >>> differences(one, other)
-        {'bias': 'bias (Linear): 2 of 2 values differ, by 1 at most'}
-    """
+    """By FQN, a text on each parameter and buffer that is not bitwise equal in two models."""
     one, other = tensors_of(first), tensors_of(second)
-    found = {}
-    for fqn in {**one, **other}:
-        layer, tensor = one.get(fqn) or other[fqn]
-        text = _difference(tensor, other[fqn][1]) if fqn in one and fqn in other else "only one build has it"
-        if text:
-            found[fqn] = f"{fqn} ({layer}): {text}"
-    return found
+    found = dict.fromkeys({**one, **other}, "only one build has it")
+    found.update((fqn, _difference(tensor, other[fqn][1])) for fqn, (_, tensor) in one.items() if fqn in other)
+    return {fqn: f"{fqn} ({(one.get(fqn) or other[fqn])[0]}): {text}" for fqn, text in found.items() if text}
 
 
 def tensors_of(module: nn.Module) -> dict[str, tuple[str, Tensor]]:
@@ -63,7 +48,7 @@ def _difference(one: Tensor, other: Tensor) -> str:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """What this rank has of a tensor, with all its values in memory."""
+    """This rank's part of a tensor, as a dense tensor of numbers."""
     tensor = tensor.to_local() if is_sharded(tensor) else tensor
     if tensor.is_quantized:
         return tensor.int_repr()
@@ -72,19 +57,5 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    """A row of bytes for each value: NaN equals itself there, and -0 is not 0."""
+    """A row of bytes for each value: as bytes, NaN equals itself and -0 is not 0."""
     return tensor.contiguous().view(-1).view(torch.uint8).view(tensor.numel(), tensor.element_size())
-
-
-def check_memory(tensors: Mapping[str, Tensor]) -> None:
-    """Require values to look at.
-
-    Raises:
-        StateError: a tensor is on the meta device.
-    """
-    meta = next((fqn for fqn, tensor in tensors.items() if tensor.is_meta and not is_lazy(tensor)), None)
-    if meta is not None:
-        raise StateError(
-            f"{meta} is on the meta device and has no values to look at. Build the model on a device with memory.",
-            fqn=meta,
-        )

@@ -1,4 +1,4 @@
-"""Random values that two parameters have, or two slices of one: a copy that nobody drew anew."""
+"""Parameters that repeat random values, of another parameter or within themselves."""
 
 from __future__ import annotations
 
@@ -9,73 +9,49 @@ from torch import Tensor, nn
 
 from ..globs import selected
 from ..planning import Policy
-from ..verification.repeated_values import HEAD, Head, bits_of, clones, correlations, head_of, repeats
-from ..verification.subjects import Subject, subjects
+from ..verification.parameters import parameters_of
+from ..verification.repeated_values import HEAD, Head, bits_of, copies, head_of, repeats
 
-FEWEST = 8
-"""Of fewer values nobody can say whether they are random."""
-
-SHARE = 1 / 8
-"""Of 256 random values at least so many differ from each other, in 8 bits, too."""
-
-DISORDER = 1.3
-"""How far the ratio of von Neumann may be from 2 where neighbours know nothing of each other."""
-
-CORNER = 1 << 12
-"""Values in which order is looked for."""
-
-MULTIPLE = 0.99
-"""The correlation over 256 values from which on one is the other times a number; chance reaches it in 1 of 10^200."""
+FEWEST = 8  # Fewer values show no order and no disorder.
+SHARE = 1 / 8  # Of 256 random values at least so many differ from each other, even in 8 bits.
+DISORDER = 1.3  # Largest distance of von Neumann's ratio from 2 for independent neighbours.
+CORNER = 1 << 12  # Number of values in which order is looked for.
+MULTIPLE = 0.99  # Correlation over 256 values that shows a multiple; chance reaches it once in 10^200.
 
 
 def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
     """FQN and text for each parameter that repeats random values, in model order.
 
-    Constants, tables that follow a formula, and parameters that are tied have no values that repeat by accident.
-
     Raises:
         MatchError: a glob of `ignore` fits no parameter.
         StateError: a parameter is on the meta device.
     """
-    found, name = subjects(module, None, Policy())
-    ignored = selected("ignore", ignore, [fqn for each in found for fqn in (each.entry.fqn, *each.entry.aliases)], name)
-    seen = [subject for subject in found if subject.has_values and subject.entry.fqn not in ignored]
+    parameters, name = parameters_of(module, None, Policy())
+    fqns = [fqn for parameter in parameters for fqn in (parameter.entry.fqn, *parameter.entry.aliases)]
+    ignored = selected("ignore", ignore, fqns, name)
     heads: dict[str, Head] = {}
-    texts = {subject.entry.fqn: list(_within(subject, heads)) for subject in seen}
-    for fqn, text in _between(heads):
-        texts[fqn].append(text)
-    for subject in seen:
-        fqn = subject.entry.fqn
-        yield from ((fqn, f"{fqn} ({subject.entry.layer}): {text}") for text in texts[fqn])
-
-
-def _within(subject: Subject, heads: dict[str, Head]) -> Iterator[str]:
-    """Slices that repeat; and the first values, by which the parameter is compared with the others."""
-    stored = subject.values()
-    values, bits = _varied(stored), bits_of(stored)
-    if is_disordered(values):
-        heads[subject.entry.fqn] = Head(values=head_of(values), bits=bits, numel=stored.numel())
-        yield from (finding.text for finding in repeats(values, bits))
-
-
-def _between(heads: dict[str, Head]) -> Iterator[tuple[str, str]]:
-    if not heads:
-        return
-    later = {fqn: finding.text for fqn, finding in clones(heads)}
-    yield from later.items()
-    rest = {
-        fqn: Head(values=head.values - head.values.mean(), bits=head.bits, numel=head.numel)
-        for fqn, head in heads.items()
-        if fqn not in later and len(head.values) == HEAD
-    }
-    if len(rest) > 1:
-        for fqn, finding in correlations(rest):
-            if abs(finding.statistic) > MULTIPLE:
-                yield fqn, f"{finding.text}: the same draws on another scale"
+    texts: dict[str, list[str]] = {}
+    for parameter in parameters:
+        fqn = parameter.entry.fqn
+        if not parameter.has_values or fqn in ignored:
+            continue
+        stored, texts[fqn] = parameter.values(), []
+        values, bits = _varied(stored), bits_of(stored)
+        if is_disordered(values):
+            heads[fqn] = Head(values=head_of(values), bits=bits, numel=stored.numel())
+            texts[fqn] += [finding.text for finding in repeats(values, bits)]
+    for fqn, finding in copies(heads, center=True) if heads else ():
+        if finding.test == "copies":
+            texts[fqn].append(finding.text)
+        elif abs(finding.statistic) > MULTIPLE:
+            texts[fqn].append(f"{finding.text}: the same draws on another scale")
+    for parameter in parameters:
+        fqn = parameter.entry.fqn
+        yield from ((fqn, f"{fqn} ({parameter.entry.layer}): {text}") for text in texts.get(fqn, ()))
 
 
 def _varied(values: Tensor) -> Tensor:
-    """Without the slices of one value only: rows for padding, parts that start at zero. They are alike on purpose."""
+    """The values without constant slices, which are alike on purpose: rows for padding, parts that start at zero."""
     if values.is_complex():
         values = torch.view_as_real(values.resolve_conj())
     if values.dtype.itemsize == 1:
@@ -89,18 +65,13 @@ def _varied(values: Tensor) -> Tensor:
 
 
 def is_disordered(values: Tensor) -> bool:
-    """Whether values look drawn: few are equal, and neighbours along any axis know nothing of each other.
+    """Whether values look random: few are equal, and neighbours along any axis are independent.
 
     Source:
         von Neumann (1941), "Distribution of the ratio of the mean square successive difference to the variance".
-
-    Example:
-        >>> _ = torch.manual_seed(0)
-        >>> tables = torch.ones(256), torch.arange(256.0).log1p(), torch.tensor([0.0, 1.0] * 128)
-        >>> is_disordered(torch.randn(256)), [is_disordered(table) for table in tables]
-        (True, [False, False, False])
     """
-    corner = _corner(values)
+    side = max(2, int(CORNER ** (1 / max(values.dim(), 1))))
+    corner = values[(slice(side),) * values.dim()].double().cpu()
     few = corner.flatten()[:HEAD]
     if few.numel() < FEWEST or not corner.isfinite().all():
         return False
@@ -109,13 +80,7 @@ def is_disordered(values: Tensor) -> bool:
     variance = float(corner.var(correction=0))
     for axis in range(corner.dim()):
         steps = corner.diff(dim=axis)
-        steps = steps[steps != 0]  # Slices that are repeated one after the other are what is looked for.
+        steps = steps[steps != 0]  # Slices that repeat their neighbour are what we look for.
         if steps.numel() >= FEWEST - 1 and abs(float(steps.square().mean()) / variance - 2) > DISORDER:
             return False
     return True
-
-
-def _corner(values: Tensor) -> Tensor:
-    """A block of at most `CORNER` values, in float64 on the CPU."""
-    side = max(2, int(CORNER ** (1 / max(values.dim(), 1))))
-    return values[(slice(side),) * values.dim()].double().cpu()

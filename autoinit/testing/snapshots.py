@@ -1,4 +1,4 @@
-"""Files that say how models are initialized, and tests that it is still so."""
+"""Snapshots: files that say how models are initialized, to compare with later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote
@@ -19,21 +18,16 @@ from ..errors import ConfigError, ConfigTypeError, StateError, VerificationError
 from ..planning import Plan, Report
 
 FOLDER = "__init_snapshots__"
-FORMAT = 2
-"""Of the text: a later one may say the same in other words."""
-LONGEST = 150
-"""Of a file's name, which systems allow 255 bytes."""
-SHOWN = 40
-"""Lines of a difference in the text of an exception."""
+FORMAT = 2  # Another format may describe the same initialization in other words.
+LONGEST = 150  # Characters of a file's name; systems allow 255 bytes.
+SHOWN = 40  # Lines of a difference in the text of an exception.
 UPDATE = "pytest --autoinit-update"
-
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def outline(decided: Plan | Report) -> str:
-    r"""The rows of a plan or report as text for version control: not aligned, so that one change is one line.
+    """The rows of a plan or report as text for version control: not aligned, so that one change is one line.
 
-    Each has the dtype besides, and nothing that depends on the machine, the folder, the seed or a source line.
+    Each row also has the dtype, and nothing depends on the machine, the folder, the seed or a source line.
 
     Raises:
         ConfigError: nothing is known of any parameter.
@@ -54,19 +48,16 @@ def outline(decided: Plan | Report) -> str:
             f"Nothing is known of how {decided.model} is initialized: there is no rule, and no module has an "
             "init_cfg or an init_weights. Give the config, or the report of the block in which the model was built."
         )
-    text = "\n".join((f"# autoinit snapshot, format {FORMAT}", decided.model, *_lines(decided), ""))
+    lines = [f"# autoinit snapshot, format {FORMAT}", decided.model]
+    for (name, shape, *cells), entry in zip(decided.table().rows, decided.values(), strict=True):
+        # The source line that data came from changes with every edit.
+        stable = (cell.partition(" (")[0] if cell.startswith("kept: ") else cell for cell in cells)
+        lines.append(" | ".join(filter(None, (name, shape, str(entry.dtype).removeprefix("torch."), *stable))))
+    text = "\n".join((*lines, *map(str, decided.loads), ""))
     for load in decided.loads:
         place = load.checkpoint.location
         text = text.replace(place, place if "://" in place else re.split(r"[/\\]", place)[-1])
-    return _ADDRESS.sub("", text)
-
-
-def _lines(decided: Plan | Report) -> Iterator[str]:
-    for (name, shape, *cells), entry in zip(decided.table().rows, decided.values(), strict=True):
-        # Data is kept with the source line that it came from, which changes with every edit.
-        stable = (cell.partition(" (")[0] if cell.startswith("kept: ") else cell for cell in cells)
-        yield " | ".join(filter(None, (name, shape, str(entry.dtype).removeprefix("torch."), *stable)))
-    yield from map(str, decided.loads)
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +65,9 @@ class Snapshots:
     """The snapshots of one test, in a folder beside it. Called with a model, it compares, or writes.
 
     Args:
-        folder: of the test's file.
-        test: name of the test.
-        update: whether to write what differs, rather than fail.
+        folder: Folder of the snapshots of the test's file.
+        test: Name of the test.
+        update: Whether to write a snapshot that differs, rather than fail.
 
     Example:
         >>> import tempfile
@@ -92,12 +83,12 @@ class Snapshots:
     _taken: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __call__(self, what: nn.Module | Plan | Report, cfg: Config = None, name: str | None = None) -> None:
-        """Compare how a model is initialized with what the snapshot says.
+        """Compare how a model is initialized with the snapshot.
 
         Args:
-            what: a model, which may be on the meta device; or a plan, or a report.
-            cfg: for a model; None for what its modules say themselves (`init_cfg`, `init_weights`).
-            name: tells the snapshots of one test apart.
+            what: A model, which may be on the meta device; or a plan, or a report.
+            cfg: Config of a model; None for what its modules define themselves (`init_cfg`, `init_weights`).
+            name: Tells the snapshots of one test apart.
 
         Raises:
             VerificationError: an `AssertionError`: it is initialized in another way, or there is no snapshot.
@@ -129,7 +120,7 @@ def _decided(what: object, cfg: Config) -> Plan | Report:
 
 
 def file_name(name: str) -> str:
-    """A name that every file system takes, another one for each snapshot.
+    """The file of a snapshot, under a name that every file system takes.
 
     Example:
         >>> file_name("TestNet.test_plan[a/b]-small")
@@ -142,15 +133,15 @@ def file_name(name: str) -> str:
 
 
 def assert_snapshot(text: str, path: Path, *, update: bool = False) -> None:
-    """Require that a file says what `outline` says now.
+    """Require that a file has the text that `outline` returns now.
 
     Args:
-        text: from `outline`.
-        path: of the snapshot.
-        update: write it if it differs or is missing, rather than fail.
+        text: From `outline`.
+        path: File of the snapshot.
+        update: Write it if it differs or is missing, rather than fail.
 
     Raises:
-        VerificationError: with a diff from what the file says to what is.
+        VerificationError: its text is a diff from the file to `text`.
     """
     __tracebackhide__ = True
     now, place = text.splitlines(), "/".join(path.parts[-3:])
@@ -158,7 +149,10 @@ def assert_snapshot(text: str, path: Path, *, update: bool = False) -> None:
     if was == now:
         return
     if update:
-        _write(path, text)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.name}.{os.getpid()}")
+        partial.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(partial, path)  # At once: another process may be reading it.
         return
     if was is None:
         raise VerificationError(
@@ -176,11 +170,3 @@ def assert_snapshot(text: str, path: Path, *, update: bool = False) -> None:
     raise VerificationError(
         f"{now[1]} is not initialized as {place} says:\n{difference}\nIf that is meant, write it with {UPDATE}."
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """As a whole: another process may be reading it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)

@@ -1,4 +1,4 @@
-"""Whether weights are what was asked for: tests with a stated rate of false alarms."""
+"""Whether weights are what was asked for: tests with a stated false-alarm rate."""
 
 from .verdict import Checked as Checked
 from .verdict import Failure as Failure

@@ -1,50 +1,29 @@
-"""Random values that stand twice: in slices of one tensor, or in two parameters (clones, streams from one seed)."""
+"""Random values that occur twice: in slices of one tensor, or in two parameters (clones, one seed for both)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
-from .statistics import of_direction
+from ..fills import Elementwise, Fill, Orthogonal
+from .pvalues import of_direction
+from .rounded import rounded
 from .verdict import Finding, impossible
 
-HEAD = 256
-"""Values by which parameters are compared, the first of each."""
-
-ROWS = 2048
-"""Parameters that are compared with all others at a time."""
-
-BITS = {1: 2.0, 2: 6.0}
-"""How improbable it is that two values of a scheme without a law are equal, in bits: by bytes; 20 for float32."""
-
-PROBES = 32
-"""Values of a slice that have to agree before all of them are compared."""
-
-SMALL = 1 << 16
-"""A tensor of no more values is copied faster than its probes are looked up one by one."""
-
-ENOUGH_BITS = 64
-"""Agreement in so many random bits is no chance, in any model."""
+HEAD = 256  # Parameters are compared by so many values, the first of each.
+ROWS = 2048  # So many parameters are compared with all others at a time.
+PROBES = 32  # So many values of two slices are compared before all others.
+SMALL = 1 << 16  # A smaller tensor is copied faster than its probes are looked up one by one.
+ENOUGH_BITS = 64  # Values with so many random bits do not agree by chance, in any model.
 
 
 def repeats(tensor: Tensor, bits: float) -> Iterator[Finding]:
-    """Equal or constant slices along each axis of a tensor that is drawn at random.
-
-    Args:
-        tensor: floating, of any strides.
-        bits: of chance in one value: how improbable it is that two values are equal.
-
-    Example:
-        >>> _ = torch.manual_seed(0)
-        >>> half = torch.randn(4, 8)
-        >>> [found.text for found in repeats(torch.cat([half, half]), bits=20)]
-        ['4 of 8 slices along axis 0 repeat an earlier one: 4 is a copy of 0']
-    """
+    """Equal or constant slices along each axis of a random tensor, two of whose values are equal once in 2^bits."""
     for axis, size in enumerate(tensor.shape):
         values = tensor.numel() // max(size, 1)
         if size < 2 or values * bits < ENOUGH_BITS:
@@ -52,13 +31,11 @@ def repeats(tensor: Tensor, bits: float) -> Iterator[Finding]:
         slices = tensor.movedim(axis, 0)
         probes = _probes(slices, values)
         flat = probes.min(1).values == probes.max(1).values
-        still = [int(index) for index in flat.nonzero().flatten() if _is_constant(slices[int(index)])]
-        if still:
-            text = f"{len(still):,} of {size:,} slices along axis {axis} have one value only: {still[0]}"
-            yield impossible("repeats", text, len(still))
-            continue
-        pairs = list(_equal_pairs(slices, probes))
-        if pairs:
+        constant = [at for at in flat.nonzero().flatten().tolist() if (slices[at] == slices[at].reshape(-1)[0]).all()]
+        if constant:
+            text = f"{len(constant):,} of {size:,} slices along axis {axis} have one value only: {constant[0]}"
+            yield impossible("repeats", text, len(constant))
+        elif pairs := _equal_pairs(slices, probes):
             text = f"{len(pairs):,} of {size:,} slices along axis {axis} repeat an earlier one: "
             yield impossible("repeats", f"{text}{pairs[0][1]} is a copy of {pairs[0][0]}", len(pairs))
 
@@ -74,58 +51,61 @@ def _probes(slices: Tensor, values: int) -> Tensor:
     return slices[where].double()
 
 
-def _is_constant(part: Tensor) -> bool:
-    return bool((part == part.reshape(-1)[0]).all())
-
-
-def _equal_pairs(slices: Tensor, probes: Tensor) -> Iterator[tuple[int, int]]:
-    """An earlier slice and a later one that is equal, for each later one."""
+def _equal_pairs(slices: Tensor, probes: Tensor) -> list[tuple[int, int]]:
+    """For each slice that repeats an earlier one, the index of that and its own."""
     bits = probes.cpu().contiguous().view(torch.int64)
     # Integers wrap, so that equal rows have equal sums whatever the order of summation.
     hashes, order = (bits * _factors()[: bits.shape[1]]).sum(1).sort(stable=True)
     same = (hashes[1:] == hashes[:-1]).nonzero().flatten().tolist()
-    found = [sorted((int(order[at]), int(order[at + 1]))) for at in same]
-    for earlier, later in sorted(found):
-        if torch.equal(slices[earlier], slices[later]):
-            yield earlier, later
+    found = sorted(sorted((int(order[at]), int(order[at + 1]))) for at in same)
+    return [(earlier, later) for earlier, later in found if torch.equal(slices[earlier], slices[later])]
 
 
 @cache
 def _factors() -> Tensor:
-    """Odd numbers, one for each probe."""
+    """An odd number for each probe."""
     generator = torch.Generator(device="cpu").manual_seed(0)
     return 2 * torch.randint(1 << 62, (2 * PROBES,), device="cpu", generator=generator) + 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """The first values of a random parameter.
+    """The first values of a random parameter, standardized by the expected distribution."""
 
-    Args:
-        values: at most `HEAD` of them, standardized by the distribution that was asked for, in float64 on the CPU.
-        bits: of chance in one value.
-        numel: of the whole parameter.
-    """
-
-    values: Tensor
-    bits: float
-    numel: int
+    values: Tensor  # At most `HEAD`, in float64 on the CPU.
+    bits: float  # Random bits of one value; see `repeats`.
+    numel: int  # Of the whole parameter.
 
 
-def copies(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
-    """Clones, and correlations between the parameters that are no clones, each under the later one's name."""
-    later = dict(clones(heads))
+def head_of(tensor: Tensor) -> Tensor:
+    """The first values of a tensor in row-major order, in float64 on the CPU."""
+    return tensor.reshape(-1)[:HEAD].double().cpu()
+
+
+def bits_of(tensor: Tensor, fill: Fill | None = None) -> float:
+    """Random bits of one value of a fill; at least so many of one that was drawn in the tensor's dtype without it."""
+    if isinstance(fill, Elementwise):
+        return rounded(fill, tensor.dtype).bits
+    if fill is None or isinstance(fill, Orthogonal):
+        return {1: 2.0, 2: 6.0}.get(tensor.dtype.itemsize, 20.0)
+    return 0.0  # Sparse fills write equal values on purpose.
+
+
+def copies(heads: Mapping[str, Head], *, center: bool = False) -> Iterator[tuple[str, Finding]]:
+    """Clones, and correlations between the other parameters (of their centered values if `center`), by later FQN."""
+    later = dict(_clones(heads))
     yield from later.items()
-    rest = {fqn: head for fqn, head in heads.items() if fqn not in later and len(head.values) == HEAD}
+    rest = {fqn: head.values for fqn, head in heads.items() if fqn not in later and len(head.values) == HEAD}
     if len(rest) > 1:
-        yield from correlations(rest)
+        rows = torch.stack(list(rest.values()))
+        yield from _correlations(list(rest), rows - rows.mean(1, keepdim=True) if center else rows)
 
 
-def clones(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
-    """The parameters that begin with the values of an earlier one."""
+def _clones(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
+    """Parameters that begin with the values of an earlier one."""
     first: dict[bytes, str] = {}
-    # A parameter may be a clone of part of another: they are known by as many values as say enough.
     for fqn, head in heads.items():
+        # Few values, so that a clone of the beginning of a larger parameter is found too.
         needed = math.ceil((64 + 2 * math.log2(len(heads))) / max(head.bits, 1e-9))
         if needed > len(head.values):
             continue
@@ -135,10 +115,8 @@ def clones(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
             yield fqn, impossible("copies", f"{whole} {known}", 1.0)
 
 
-def correlations(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
-    """The largest correlation of each parameter with an earlier one, over `HEAD` values, corrected for their number."""
-    names = list(heads)
-    rows = torch.stack([head.values for head in heads.values()])
+def _correlations(names: Sequence[str], rows: Tensor) -> Iterator[tuple[str, Finding]]:
+    """The largest correlation of each parameter with an earlier one, corrected for the number of those."""
     rows = rows / rows.norm(dim=1, keepdim=True).clamp_(min=1e-300)
     for start in range(0, len(names), ROWS):
         block = rows[start : start + ROWS] @ rows[: start + ROWS].T
@@ -150,13 +128,3 @@ def correlations(heads: Mapping[str, Head]) -> Iterator[tuple[str, Finding]]:
                 text = f"correlates with {names[partner]}: {cosine:.3g} over the first {HEAD} values"
                 found = Finding(test="correlation", pvalue=pvalue, statistic=cosine, effect=cosine, text=text)
                 yield names[later], found
-
-
-def head_of(tensor: Tensor) -> Tensor:
-    """The first values of a tensor in row-major order, in float64 on the CPU, by which it is known among others."""
-    return tensor.reshape(-1)[:HEAD].double().cpu()
-
-
-def bits_of(tensor: Tensor) -> float:
-    """How improbable it is that two values of a tensor's dtype are equal by chance, in bits, at the least."""
-    return BITS.get(tensor.dtype.itemsize, 20.0)

@@ -1,4 +1,4 @@
-"""What one test says of one parameter, which of many such say too much to be chance, and what `verify` decided."""
+"""The verdict on a model, made of the findings of its parameters' tests."""
 
 from __future__ import annotations
 
@@ -8,56 +8,33 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import VerificationError
-from ..tables import Result, Table
-
-SHOWN = 20
-"""Failures in the text of an exception; the verdict has all."""
+from ..tables import Result, Table, listed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """The outcome of one test.
-
-    Args:
-        test: what was tested: "mean", "variance", "shape", "range", "constant", "copies" ...
-        pvalue: the probability of a deviation at least as large, if the parameter is what was asked for; 0 where it
-            is impossible.
-        statistic: what the test decides by.
-        effect: the deviation in the units of the text.
-        text: what was found, and what was to be expected.
-        hint: a sentence on what the values look like, or an empty string.
-        weight: its part of the false alarms of a model. Of all that goes wrong with an initialization, most shows in
-            the variance first.
-    """
+    """The outcome of one test; see `Failure`."""
 
     test: str
     pvalue: float
     statistic: float = 0.0
     effect: float = 0.0
     text: str = ""
-    hint: str = ""
-    weight: float = 1.0
+    hint: str = ""  # A sentence on what the values look like.
+    weight: float = 1.0  # Its part of the false alarms of a model. Most mistakes show in the variance first.
 
 
 def impossible(test: str, text: str, count: float = 0.0) -> Finding:
-    """Something that cannot be if the parameter is what was asked for."""
+    """A finding that a parameter which is right never has."""
     return Finding(test=test, pvalue=0.0, statistic=count, effect=count, text=text)
 
 
 def rejected(findings: Iterable[Finding], alpha: float) -> float:
-    """The largest p-value over weight that is rejected, so that any false one among all is with probability `alpha`.
+    """The largest rejected p-value over weight, -1 if none is: any false rejection has a probability of `alpha`.
 
     Source:
         Holm (1979), "A simple sequentially rejective multiple test procedure", with weights as in its section 3. It
         holds however the tests depend on each other.
-
-    Returns:
-        A negative number if none is.
-
-    Example:
-        >>> tests = [Finding(test="mean", pvalue=p) for p in (0.5, 1e-6, 2e-4, 0.04)]
-        >>> rejected(tests, alpha=1e-3), rejected(tests[:1], alpha=1e-3)
-        (0.0002, -1.0)
     """
     ordered = sorted(findings, key=lambda finding: finding.pvalue / finding.weight)
     left, largest = math.fsum(finding.weight for finding in ordered), -1.0
@@ -74,17 +51,17 @@ class Failure:
     """A test that a parameter fails.
 
     Args:
-        fqn: of the parameter.
+        fqn: FQN of the parameter.
         test: "finite", "constant", "range", "mean", "variance", "shape", "written", "orthogonality", "sparsity",
             "repeats", "copies", "correlation", "outlier" or "checkpoint".
-        statistic: what the test decides by.
-        pvalue: the probability of a deviation at least as large in one test of a parameter that is right; 0 if it is
+        statistic: The statistic that the test decides by.
+        pvalue: The probability of a deviation at least as large in one test of a parameter that is right; 0 if it is
             impossible.
-        effect: the size of the deviation: of a mean in standard deviations, of a std as a ratio less 1, else as the
+        effect: Size of the deviation: of a mean in standard deviations, of a std as a ratio less 1, else as the
             message says.
-        power: with what probability such a deviation is found again, in a tensor of this size and as many tests.
-        origin: where the rule was written.
-        message: the parameter, what was found, what was asked for and by which rule.
+        power: The probability that such a deviation is found again, in a tensor of this size and as many tests.
+        origin: Where the rule was written.
+        message: The parameter, what was found, what was asked for and by which rule.
     """
 
     fqn: str
@@ -102,14 +79,14 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What was done with one parameter.
+    """The tests of one parameter.
 
     Args:
-        asked: the fill that it was tested against, or an empty string.
-        tests: how many were made.
-        pvalue: the smallest; None if none was made.
-        detects: the relative error of std that is found in it with a probability of 0.99; None if std is not tested.
-        untested: why nothing is known of its values, or an empty string. They are audited all the same.
+        asked: The fill that it was tested against, or an empty string.
+        tests: Number of tests.
+        pvalue: The smallest p-value; None without tests.
+        detects: The relative error of std that is found in it with a probability of 0.99; None if std is not tested.
+        untested: Why nothing is known of its values, or an empty string. They are audited all the same.
     """
 
     asked: str
@@ -124,11 +101,11 @@ class Verdict(Result):
     """Whether a model's weights are what was asked for.
 
     Args:
-        model: class name of the root.
-        alpha: the probability that a model whose weights are right fails, over all its tests.
-        level: the largest p-value that counts as a failure in this model; of a variance thrice that.
-        parameters: by FQN, in model order.
-        failures: least probable first.
+        model: Class name of the root.
+        alpha: The probability that a model whose weights are right fails, over all its tests.
+        level: The largest p-value that counts as a failure in this model; of a variance thrice that.
+        parameters: By FQN, in model order.
+        failures: Least probable first.
     """
 
     model: str
@@ -144,24 +121,18 @@ class Verdict(Result):
 
     @property
     def untested(self) -> dict[str, str]:
-        """The parameters of whose values nothing is known, each with the reason."""
+        """The parameters whose values were only audited, each with the reason."""
         return {fqn: checked.untested for fqn, checked in self.parameters.items() if checked.untested}
 
     def raise_for_failures(self) -> None:
-        """Do nothing if all is well.
+        """Raise if a parameter failed.
 
         Raises:
-            VerificationError: with the first failures in its text, and the verdict as `.verdict`.
+            VerificationError: its text lists the first failures; `.verdict` is this verdict.
         """
         __tracebackhide__ = True  # pytest then shows the line that asked.
         if self.failures:
-            raise VerificationError(self._text(), fqn=self.failures[0].fqn, verdict=self)
-
-    def _text(self) -> str:
-        lines = [f"{self.caption}:", *(f"  {failure}" for failure in self.failures[:SHOWN])]
-        if len(self.failures) > SHOWN:
-            lines.append(f"  ... and {len(self.failures) - SHOWN} more")
-        return "\n".join(lines)
+            raise VerificationError(f"{self.caption}:\n{listed(self.failures)}", fqn=self.failures[0].fqn, verdict=self)
 
     @property
     def caption(self) -> str:
@@ -172,7 +143,7 @@ class Verdict(Result):
         return f"{found}; {tested} tested, {len(self.untested)} audited only; alpha = {self.alpha:g}"
 
     def table(self) -> Table:
-        """One row a parameter: what it was to be, how sharply that was tested, and what came of it."""
+        """One row for each parameter: what it should hold, how sharply that was tested, and the result."""
         failed: dict[str, list[str]] = {}
         for failure in self.failures:
             failed.setdefault(failure.fqn, []).append(failure.test)

@@ -1,38 +1,29 @@
-"""The question that a verdict answers: are these weights what was asked for?"""
+"""`verify`: test a model's weights against a config, plan or report."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..applying import check_module
 from ..errors import ConfigError
-from ..fills import Blocks, Elementwise, Fill, Orthogonal
+from ..fills import Blocks, Elementwise, Padded
 from ..initializers.initializer import real
 from ..planning import Fan, Policy, Unmatched
-from .audit import audit
-from .diagnosis import looks_like
-from .distribution_tests import ENOUGH, VARIANCE
-from .fill_tests import findings_of
-from .laws import law_of
+from .elementwise_tests import ENOUGH, VARIANCE
+from .fill_tests import audit, findings_of
+from .likely_mistakes import looks_like
+from .parameters import Asked, Parameter, parameters_of
+from .pvalues import power, quantile
 from .repeated_values import Head, bits_of, copies, head_of, repeats
-from .statistics import power, quantile
-from .subjects import Asked, Subject, subjects
+from .rounded import rounded
 from .verdict import Checked, Failure, Finding, Verdict, rejected
 
 ORDER = {"variance": 1, "mean": 2, "shape": 3, "range": 4}
-"""Of two tests that found the impossible the one that says more comes first: a NaN, a copy, then a wrong std."""
-
-
-@dataclass(kw_only=True)
-class Examination:
-    """What was found of one parameter."""
-
-    subject: Subject
-    findings: list[Finding] = field(default_factory=list)
-    detects: float | None = None
+"""Order of failures that are impossible by chance, the most telling first: a NaN, a copy, then a wrong std."""
 
 
 def verify(
@@ -60,7 +51,7 @@ def verify(
         fan: how fans are read where a rule does not say; see `plan`.
 
     Raises:
-        ConfigError: `alpha` is no probability; or what `plan` raises.
+        ConfigError: `alpha` is not between 0 and 1; or what `plan` raises.
         MatchError: the plan or report is of another model.
         StateError: the model is on the meta device, or scipy is not installed.
 
@@ -79,83 +70,73 @@ def verify(
     level = real(alpha, f"alpha={alpha!r}")
     if not 0 < level < 1:
         raise ConfigError(f"alpha={alpha!r} must be between 0 and 1: a rate of false alarms, such as 1e-3.")
-    found, name = subjects(module, what, Policy(unmatched=unmatched, fan=fan))
+    parameters, name = parameters_of(module, what, Policy(unmatched=unmatched, fan=fan))
+    errors: dict[str, float] = {}
     heads: dict[str, Head] = {}
-    examined = {subject.entry.fqn: _examine(subject, heads) for subject in found}
+    for parameter in parameters:
+        if parameter.has_values:
+            _test(parameter, errors, heads)
+    by_fqn = {parameter.entry.fqn: parameter for parameter in parameters}
     for fqn, finding in copies(heads):
-        examined[fqn].findings.append(finding)
-    return _judge(name, level, examined)
+        by_fqn[fqn].findings.append(finding)
+    return _verdict(name, level, parameters, errors)
 
 
-def _examine(subject: Subject, heads: dict[str, Head]) -> Examination:
-    made = Examination(subject=subject)
-    if not subject.has_values:
-        return made
-    values = subject.values()
-    regions = list(subject.regions(values))
-    for fill, region in regions:
-        tests = list(findings_of(region, fill, subject.slack))
-        # No rate of false alarms hangs on it: it words what is found to be a failure below.
-        is_likely_wrong = any(finding.pvalue < 1e-3 for finding in tests)
-        hint = looks_like(region, fill, subject.entry) if is_likely_wrong else ""
-        made.findings += [replace(finding, hint=hint) for finding in tests]
-    if subject.fill is None:
-        made.findings += audit(values)
-    elif subject.fill.is_random and not values.is_complex():
-        drawn = [(fill, part) for fill, part in regions if fill.is_random or isinstance(subject.fill, Blocks)]
-        bits = min((_bits(fill, part) for fill, part in drawn), default=0.0)
-        made.findings += [finding for part in subject.without_padding(values) for finding in repeats(part, bits)]
-    if regions and isinstance(regions[0][0], Elementwise):
-        made.detects = _detects(regions[0][1], regions[0][0])
-        heads[subject.entry.fqn] = _head(regions[0][1], regions[0][0])
-    return made
+def _test(parameter: Parameter, errors: dict[str, float], heads: dict[str, Head]) -> None:
+    """Add its findings, the relative standard error of its std, and its first values."""
+    fill, values = parameter.fill, parameter.values()
+    pieces = list(parameter.pieces(values))
+    for part, piece in pieces:
+        found = list(findings_of(piece, part, parameter.slack))
+        # The false-alarm rate does not depend on this limit: the hint is shown if a failure is found below.
+        is_suspicious = any(finding.pvalue < 1e-3 for finding in found)
+        hint = looks_like(piece, part, parameter.entry) if is_suspicious else ""
+        parameter.findings.extend(replace(finding, hint=hint) for finding in found)
+    if fill is None:
+        parameter.findings.extend(audit(values))
+    elif fill.is_random and not values.is_complex():
+        drawn = [(part, piece) for part, piece in pieces if part.is_random or isinstance(fill, Blocks)]
+        bits = min((bits_of(piece, part) for part, piece in drawn), default=0.0)
+        # Rows for padding are equal on purpose.
+        random = [piece for part, piece in pieces if part is fill.fill] if isinstance(fill, Padded) else [values]
+        parameter.findings.extend(finding for each in random for finding in repeats(each, bits))
+    if pieces and isinstance(pieces[0][0], Elementwise):
+        first, piece = pieces[0]
+        law, fqn, count = rounded(first, piece.dtype), parameter.entry.fqn, piece.numel()
+        heads[fqn] = Head(values=(head_of(piece) - law.mean) / (law.std or 1.0), bits=law.bits, numel=count)
+        if law.std and count >= ENOUGH:
+            errors[fqn] = math.sqrt((law.kurtosis - 1) / count) / 2
 
 
-def _bits(fill: Fill, tensor: Tensor) -> float:
-    """How improbable it is that two values are equal, in bits."""
-    if isinstance(fill, Elementwise):
-        return law_of(fill, tensor.dtype).bits
-    # A sparse one has equal values by intention.
-    return bits_of(tensor) if isinstance(fill, Orthogonal) else 0.0
-
-
-def _head(tensor: Tensor, fill: Elementwise) -> Head:
-    law = law_of(fill, tensor.dtype)
-    values = (head_of(tensor) - law.mean) / (law.std or 1.0)
-    return Head(values=values, bits=law.bits, numel=tensor.numel())
-
-
-def _detects(tensor: Tensor, fill: Elementwise) -> float | None:
-    """The standard error of std, relative to it."""
-    law = law_of(fill, tensor.dtype)
-    return math.sqrt((law.kurtosis - 1) / tensor.numel()) / 2 if law.std and tensor.numel() >= ENOUGH else None
-
-
-def _judge(name: str, alpha: float, examined: dict[str, Examination]) -> Verdict:
-    findings = [finding for made in examined.values() for finding in made.findings]
+def _verdict(name: str, alpha: float, parameters: Sequence[Parameter], errors: dict[str, float]) -> Verdict:
+    findings = [finding for parameter in parameters for finding in parameter.findings]
     level = rejected(findings, alpha)
     strict = alpha / max(math.fsum(finding.weight for finding in findings), 1.0)
     failures = [
-        _failure(finding, made.subject, strict)
-        for made in examined.values()
-        for finding in made.findings
+        _failure(finding, parameter, strict)
+        for parameter in parameters
+        for finding in parameter.findings
         if finding.pvalue / finding.weight <= level
     ]
     failures.sort(key=lambda failure: (failure.pvalue, ORDER.get(failure.test, 0)))
-    # From the middle of the distribution to the edge of rejection, and from there to where 99 of 100 lie beyond.
-    reach = quantile(strict * VARIANCE / 2) + quantile(0.01)
-    return Verdict(
-        model=name,
-        alpha=alpha,
-        level=max(level, strict),
-        parameters={fqn: _checked(made, reach) for fqn, made in examined.items()},
-        failures=tuple(failures),
-    )
+    # From the center of the distribution to the edge of rejection, and from there to the lowest percentile.
+    reach = quantile(min(strict * VARIANCE, 1.0) / 2) + quantile(0.01)
+    checked = {
+        parameter.entry.fqn: Checked(
+            asked="" if parameter.untested else parameter.entry.gets,
+            tests=len(parameter.findings),
+            pvalue=min((finding.pvalue for finding in parameter.findings), default=None),
+            detects=errors[parameter.entry.fqn] * reach if parameter.entry.fqn in errors else None,
+            untested=parameter.untested,
+        )
+        for parameter in parameters
+    }
+    return Verdict(model=name, alpha=alpha, level=max(level, strict), parameters=checked, failures=tuple(failures))
 
 
-def _failure(finding: Finding, subject: Subject, strict: float) -> Failure:
-    entry = subject.entry
-    asked = f" {entry.origin} asks for {entry.fill}." if subject.fill is not None else ""
+def _failure(finding: Finding, parameter: Parameter, strict: float) -> Failure:
+    entry = parameter.entry
+    asked = "" if parameter.untested else f" {entry.origin} asks for {entry.fill}."
     chance = f"p = {finding.pvalue:.2g}" if finding.pvalue else "impossible by chance"
     return Failure(
         fqn=entry.fqn,
@@ -166,16 +147,4 @@ def _failure(finding: Finding, subject: Subject, strict: float) -> Failure:
         power=power(finding.pvalue, min(strict * finding.weight, 1.0)),
         origin=entry.origin,
         message=f"{entry.fqn}: {finding.text} ({finding.test}, {chance}).{asked}{finding.hint}",
-    )
-
-
-def _checked(made: Examination, reach: float) -> Checked:
-    subject = made.subject
-    pvalues = [finding.pvalue for finding in made.findings]
-    return Checked(
-        asked="" if subject.fill is None else subject.entry.gets,
-        tests=len(pvalues),
-        pvalue=min(pvalues, default=None),
-        detects=None if made.detects is None else made.detects * reach,
-        untested=subject.reason,
     )

@@ -1,9 +1,8 @@
-"""The numbers that are kept of a tensor, and the bounds that they are held to."""
+"""The numbers that are kept of a tensor."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -11,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autoinit import AutoInitError, Bounds, ConfigError, ConfigTypeError, propagate
-from autoinit.propagation.moments import Moments, moments
-from autoinit.propagation.tensors import any_varies
-from autoinit.propagation.units import dead_units, unit_axis
+from autoinit import propagate
+from autoinit.propagation.measures import Moments, any_varies, dead_units, moments, unit_axis
 
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32), max_size=20)
 
@@ -31,24 +28,16 @@ def test_moments_of_parts_add_up_to_those_of_the_whole(parts: list[list[float]])
         assert total.norm == pytest.approx(whole.norm().item(), rel=1e-6, abs=1e-3)
 
 
-WIDE, NARROW = (torch.float64, torch.float32, torch.bfloat16), (torch.float16,)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_moments_neither_overflow_nor_underflow(dtype: torch.dtype) -> None:
+    for scale in (1e-4, 1.0, 1e4) if dtype == torch.float16 else (1e-36, 1e-30, 1.0, 1e30):
+        values = (torch.tensor([1.0, 3.0], dtype=torch.float64) * scale).to(dtype)
+        found, (low, high) = moments(values), values.double().tolist()
+        assert found.mean == pytest.approx((low + high) / 2, rel=1e-3)
+        assert found.std == pytest.approx((high - low) / 2, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("scale", "dtype"),
-    [
-        *((scale, dtype) for scale in (1e-36, 1e-30, 1.0, 1e30) for dtype in WIDE),
-        *((scale, dtype) for scale in (1e-4, 1.0, 1e4) for dtype in NARROW),
-    ],
-)
-def test_moments_neither_overflow_nor_underflow(scale: float, dtype: torch.dtype) -> None:
-    values = (torch.tensor([1.0, 3.0], dtype=torch.float64) * scale).to(dtype)
-    found, (low, high) = moments(values), values.double().tolist()
-    assert found.mean == pytest.approx((low + high) / 2, rel=1e-3)
-    assert found.std == pytest.approx((high - low) / 2, rel=1e-3)
-
-
-def test_what_is_not_finite_is_counted_and_left_out() -> None:
+def test_values_that_are_not_finite_are_counted_and_left_out() -> None:
     found = moments(torch.tensor([math.nan, 1.0, math.inf, 3.0, -math.inf]))
     assert (found.count, found.nonfinite, found.mean, found.std) == (2, 3, 2.0, 1.0)
     assert math.isnan(found.norm)
@@ -56,17 +45,14 @@ def test_what_is_not_finite_is_counted_and_left_out() -> None:
     assert nothing.count == 0 and nothing.std is None
 
 
-def test_complex_and_sparse_values_are_measured_as_what_they_hold() -> None:
+def test_complex_and_sparse_values_are_measured() -> None:
     assert moments(torch.tensor([3 + 4j])).norm == pytest.approx(5)
     with torch.sparse.check_sparse_tensor_invariants():
         sparse = torch.sparse_coo_tensor(torch.tensor([[0, 0, 2]]), torch.tensor([1.0, 2.0, 4.0]), (1000,))
     assert moments(sparse).norm == pytest.approx(5)
-
-
-def test_the_gradient_of_a_sparse_embedding_is_measured() -> None:
-    dense, sparse = nn.Embedding(10, 4), nn.Embedding(10, 4, sparse=True)
     ids = torch.tensor([[1, 1, 3]])
-    assert propagate(sparse, ids).gradients == pytest.approx(propagate(dense, ids).gradients)
+    dense, sparse_gradient = (propagate(nn.Embedding(10, 4, sparse=sparse), ids) for sparse in (False, True))
+    assert sparse_gradient.gradients == pytest.approx(dense.gradients)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +70,7 @@ def test_the_gradient_of_a_sparse_embedding_is_measured() -> None:
         (nn.ReLU(), (2, 3, 4), -1),
     ],
 )
-def test_which_axis_counts_the_units(layer: nn.Module, shape: tuple[int, ...], axis: int) -> None:
+def test_the_axis_of_the_units(layer: nn.Module, shape: tuple[int, ...], axis: int) -> None:
     assert unit_axis(layer, torch.empty(shape), {}) == axis
 
 
@@ -106,8 +92,7 @@ def test_dead_units_are_counted_along_the_axis() -> None:
     assert dead_units(output, -3) == (2, 3)
     assert dead_units(output, -1) == (0, 5)
     output[0, 1, 0, 0] = math.nan
-    assert dead_units(output, -3) == (1, 3)
-    assert dead_units(output.bfloat16(), -3) == (1, 3)
+    assert dead_units(output, -3) == dead_units(output.bfloat16(), -3) == (1, 3)
     assert dead_units(torch.ones(3), -3) == (0, 0)
 
 
@@ -116,37 +101,3 @@ def test_something_varies_if_one_tensor_does() -> None:
     assert not any_varies([torch.ones(2), torch.zeros(3)])
     assert any_varies([torch.tensor([math.nan, math.nan])])
     assert any_varies([torch.empty(0)])
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "text"),
-    [
-        (dict(std=1.0), ConfigTypeError, "Bounds.std=1.0 must be a pair: the smallest and the largest."),
-        (dict(std=("a", 2)), ConfigTypeError, "Bounds.std=('a', 2) must be a number, not str."),
-        (
-            dict(gradient=(2, 1)),
-            ConfigError,
-            "Bounds.gradient=(2, 1) holds nothing: it must be 0 <= smallest < largest.",
-        ),
-        (dict(gain=(-1, 1)), ConfigError, "Bounds.gain=(-1, 1) holds nothing: it must be 0 <= smallest < largest."),
-        (
-            dict(std=(math.nan, 1)),
-            ConfigError,
-            "Bounds.std=(nan, 1) holds nothing: it must be 0 <= smallest < largest.",
-        ),
-        (dict(dead=50), ConfigError, "Bounds.dead=50 must be a share, between 0 and 1."),
-        (dict(ignore="re:("), ConfigError, None),
-    ],
-)
-def test_bounds_that_hold_nothing_are_refused(
-    options: dict[str, Any], error: type[AutoInitError], text: str | None
-) -> None:
-    with pytest.raises(error) as caught:
-        Bounds(**options)
-    assert text is None or str(caught.value) == text
-
-
-def test_what_is_ignored_covers_what_is_inside() -> None:
-    bounds = Bounds(ignore=("blocks.*.gate", "head"))
-    assert bounds.ignores("blocks.3.gate") and bounds.ignores("blocks.3.gate.weight") and bounds.ignores("head.fc")
-    assert not bounds.ignores("blocks.3") and not bounds.ignores("header") and not bounds.ignores("")

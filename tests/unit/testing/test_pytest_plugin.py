@@ -1,4 +1,4 @@
-"""The pytest plugin, as users' suites see it: each fixture passing and failing, options, marks, and what it costs."""
+"""The pytest plugin in users' suites: each fixture passing and failing, options, marks, and import costs."""
 
 from __future__ import annotations
 
@@ -62,6 +62,8 @@ def test_every_fixture_passes(suite: pytest.Pytester) -> None:
 
     def test_copies(model, assert_no_duplicates):
         assert_no_duplicates(model)
+        model.append(copy.deepcopy(model[0]))
+        assert_no_duplicates(model, ignore=["2.*"])
 
     def test_plan(model, init_snapshot):
         init_snapshot(model, CFG)
@@ -70,32 +72,12 @@ def test_every_fixture_passes(suite: pytest.Pytester) -> None:
     run(suite, tests).assert_outcomes(passed=4)
 
 
-def test_values_that_are_not_what_was_asked_for(suite: pytest.Pytester) -> None:
-    result = run(
-        suite,
-        """
+def test_a_failure_shows_the_users_line_and_the_message(suite: pytest.Pytester) -> None:
+    tests = """
     def test_values(model, assert_initialized):
         nn.init.kaiming_normal_(model[1].weight)
         assert_initialized(model, CFG)
-    """,
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.re_match_lines(
-        [
-            r">       assert_initialized\(model, CFG\)",
-            r"E +autoinit\.errors\.VerificationError: 1 of 4 parameters of Sequential failed; 4 tested, .* = 0\.001",
-            r"E +1\.weight: std 0\.\d+, not 0\.02: off by .*init_cfg\[0\] asks for Normal\(mean=0, std=0\.02\)\.",
-        ]
-    )
-    # The failure is the user's line; autoinit's own are not shown.
-    result.stdout.no_fnmatch_line("*raise_for_failures*")
-    result.stdout.no_fnmatch_line("*autoinit/testing*")
 
-
-def test_values_that_a_seed_does_not_decide(suite: pytest.Pytester) -> None:
-    result = run(
-        suite,
-        """
     def build():
         layer = nn.Linear(4, 4)
         nn.init.constant_(layer.bias, random.random())
@@ -103,40 +85,29 @@ def test_values_that_a_seed_does_not_decide(suite: pytest.Pytester) -> None:
 
     def test_seed(assert_same_init):
         assert_same_init(build, seed=3)
-    """,
-    )
-    result.assert_outcomes(failed=1)
+
+    def test_copies(model, assert_no_duplicates):
+        model.append(copy.deepcopy(model[0]))
+        assert_no_duplicates(model)
+    """
+    result = run(suite, tests)
+    result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(
         [
+            ">       assert_initialized(model, CFG)",
+            "E *autoinit.errors.VerificationError: 1 of 4 parameters of Sequential failed; 4 tested, * = 0.001:",
+            "E * 1.weight: std 0.*, not 0.02: off by *init_cfg[[]0] asks for Normal(mean=0, std=0.02).*",
             ">       assert_same_init(build, seed=3)",
             "E       *VerificationError: Two builds of Linear under torch.manual_seed(3) differ in 1 of 2 parameters *",
             "E         bias (Linear): 4 of 4 values differ, by * at most",
             "E       Python's `random`, which torch.manual_seed does not seed, decides bias.",
-        ]
-    )
-    result.stdout.no_fnmatch_line("*autoinit/testing*")
-
-
-def test_layers_that_are_copies(suite: pytest.Pytester) -> None:
-    result = run(
-        suite,
-        """
-    def test_copies(model, assert_no_duplicates):
-        model.append(copy.deepcopy(model[0]))
-        assert_no_duplicates(model)
-
-    def test_copies_that_are_meant(model, assert_no_duplicates):
-        model.append(copy.deepcopy(model[0]))
-        assert_no_duplicates(model, ignore=["2.*"])
-    """,
-    )
-    result.assert_outcomes(failed=1, passed=1)
-    result.stdout.fnmatch_lines(
-        [
+            ">       assert_no_duplicates(model)",
             "E       *VerificationError: Random values of Sequential occur twice, in 1 parameter:",
             "E         2.weight (Linear): is a copy of 0.weight",
         ]
     )
+    for ours in ("*raise_for_failures*", "*autoinit/testing*"):
+        result.stdout.no_fnmatch_line(ours)
 
 
 SNAPSHOTS = """
@@ -151,7 +122,13 @@ SNAPSHOTS = """
 """
 
 
-def test_snapshots_lie_beside_the_test_by_its_name(suite: pytest.Pytester) -> None:
+def test_snapshots_are_beside_the_test_under_its_name(suite: pytest.Pytester) -> None:
+    result = run(suite, SNAPSHOTS)
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        ["E*no snapshot of how Sequential is initialized (__init_snapshots__/test_model/TestNet.test_plan.txt)*"]
+    )
+    assert not (suite.path / "__init_snapshots__").exists()
     run(suite, SNAPSHOTS, "--autoinit-update").assert_outcomes(passed=3)
     folder = suite.path / "__init_snapshots__" / "test_model"
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -161,27 +138,12 @@ def test_snapshots_lie_beside_the_test_by_its_name(suite: pytest.Pytester) -> No
         "test_std[0.5].txt",
     ]
     assert "Normal(mean=0, std=0.5) | " in (folder / "test_std[0.5].txt").read_text()
-
-
-def test_a_missing_snapshot_fails_with_the_remedy(suite: pytest.Pytester) -> None:
-    result = run(suite, SNAPSHOTS)
-    result.assert_outcomes(failed=3)
-    result.stdout.fnmatch_lines(
-        ["E*no snapshot of how Sequential is initialized (__init_snapshots__/test_model/TestNet.test_plan.txt)*"]
-    )
-    assert not (suite.path / "__init_snapshots__").exists()
-
-
-def test_a_plan_that_changed_fails_with_a_diff_until_it_is_accepted(suite: pytest.Pytester) -> None:
-    run(suite, SNAPSHOTS, "--autoinit-update").assert_outcomes(passed=3)
     changed = SNAPSHOTS.replace("(model, CFG)", "(model, CFG + [dict(type='Xavier', name='1')])")
     result = run(suite, changed)
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(
         [
             "E*Sequential is not initialized as __init_snapshots__/test_model/TestNet.test_plan.txt says:",
-            "E       --- was",
-            "E       +++ is",
             "E       -1.weight | 64 x 64 | float32 | Normal(mean=0, std=0.02) | init_cfg[[]0]",
             "E       +1.weight | 64 x 64 | float32 | Normal(mean=0, std=0.125) | *init_cfg[[]1] | init_cfg[[]0]",
             "E       If that is meant, write it with pytest --autoinit-update.",
@@ -223,39 +185,36 @@ def test_the_closest_alpha_counts(suite: pytest.Pytester, ini: str, args: tuple[
 
 
 @pytest.mark.parametrize("value", ["2", "0", "-1", "nan", "often"])
-def test_a_bad_option_is_a_usage_error(suite: pytest.Pytester, value: str) -> None:
+def test_a_bad_option_or_setting_is_a_usage_error(suite: pytest.Pytester, value: str) -> None:
     result = run(suite, ALPHA, f"--autoinit-alpha={value}")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*error: argument --autoinit-alpha: '{value}' is no rate of false alarms*1e-3."])
-
-
-def test_a_bad_ini_is_a_usage_error(suite: pytest.Pytester) -> None:
-    suite.makeini("[pytest]\nautoinit_alpha = 7\n")
+    suite.makeini(f"[pytest]\nautoinit_alpha = {value}\n")
     result = run(suite, ALPHA)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: autoinit_alpha: '7' is no rate of false alarms: it must be between 0 and 1*"])
+    result.stderr.fnmatch_lines([f"ERROR: autoinit_alpha: '{value}' is no rate of false alarms: *"])
 
 
-@pytest.mark.parametrize(
-    ("mark", "text"),
-    [
-        ("init_alpha(2)", "2 is no rate of false alarms: it must be between 0 and 1, such as 1e-3."),
-        ("init_alpha", "it takes one number, as in @pytest.mark.init_alpha(1e-6)."),
-        ("init_alpha(1e-3, 1e-4)", "it takes one number, as in @pytest.mark.init_alpha(1e-6)."),
-        ("init_alpha(1e-3, hard=True)", "it takes one number, as in @pytest.mark.init_alpha(1e-6)."),
-        ("init_alpha(alpha=1e-3)", "it takes one number, as in @pytest.mark.init_alpha(1e-6)."),
-        ("init_alpha(None)", "None is no rate of false alarms: give a number such as 1e-3."),
-    ],
-)
-def test_a_bad_mark_says_which_test_has_it(suite: pytest.Pytester, mark: str, text: str) -> None:
-    tests = f"""
-    @pytest.mark.{mark}
-    def test_values(model, assert_initialized):
-        pass
-    """
-    result = run(suite, tests)
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"@pytest.mark.init_alpha of test_values: {text}"])
+ONE = "it takes one number, as in @pytest.mark.init_alpha(1e-6)."
+MARKS = {
+    "init_alpha(2)": "2 is no rate of false alarms: it must be between 0 and 1, such as 1e-3.",
+    "init_alpha": ONE,
+    "init_alpha(1e-3, 1e-4)": ONE,
+    "init_alpha(1e-3, hard=True)": ONE,
+    "init_alpha(alpha=1e-3)": ONE,
+    "init_alpha(None)": "None is no rate of false alarms: give a number such as 1e-3.",
+}
+
+
+def test_a_bad_mark_is_an_error_that_names_the_test(suite: pytest.Pytester) -> None:
+    tests = [
+        f"    @pytest.mark.{mark}\n    def test_{at}(model, assert_initialized):\n        pass\n"
+        for at, mark in enumerate(MARKS)
+    ]
+    result = run(suite, "\n".join(("", *tests)))
+    result.assert_outcomes(errors=len(MARKS))
+    expected = [f"@pytest.mark.init_alpha of test_{at}: {text}" for at, text in enumerate(MARKS.values())]
+    result.stdout.fnmatch_lines(expected)
 
 
 @pytest.mark.slow

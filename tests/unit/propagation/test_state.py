@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 from torch.utils.checkpoint import checkpoint
 
 from autoinit import InputError, propagate
-from autoinit.propagation.watching import watched_modules
+from autoinit.propagation.forward_hooks import watched_modules
 from tests.batches import measured
 from tests.closed_form import bitwise_equal
 
@@ -108,40 +108,39 @@ def test_nothing_is_left_behind(inputs: Tensor, backward: bool) -> None:
     assert found["norm"].std is not None and found["norm"].std > 0
 
 
-def test_nothing_is_left_behind_by_an_exception(inputs: Tensor) -> None:
-    model = net(fails=True)
+class FailsBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        raise ZeroDivisionError("backward")
+
+
+class Model(nn.Module):
+    """Layers of four features, and what a function makes of them."""
+
+    def __init__(self, forward: Callable[[Any, Tensor], Tensor], **children: nn.Module) -> None:
+        super().__init__()
+        for name, child in children.items():
+            setattr(self, name, child)
+        self.given = forward
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.given(self, x)
+
+
+@pytest.mark.parametrize("where", ["forward", "backward"])
+def test_nothing_is_left_behind_by_an_exception(inputs: Tensor, where: str) -> None:
+    model = net(fails=True) if where == "forward" else Model(lambda m, x: FailsBackward.apply(m.net(x)), net=net())
     before = state(model)
-    with pytest.raises(ZeroDivisionError, match="forward"):
+    with pytest.raises(ZeroDivisionError, match=where):
         propagate(model, inputs)
     assert differences(before, state(model)) == []
 
 
-def test_nothing_is_left_behind_by_an_exception_in_backward(inputs: Tensor) -> None:
-    class Fails(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x.clone()
-
-        @staticmethod
-        def backward(ctx: Any, gradient: Tensor) -> Tensor:
-            raise ZeroDivisionError("backward")
-
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.net = net()
-
-        def forward(self, x: Tensor) -> Tensor:
-            return Fails.apply(self.net(x))
-
-    model = Model()
-    before = state(model)
-    with pytest.raises(ZeroDivisionError, match="backward"):
-        propagate(model, inputs)
-    assert differences(before, state(model)) == []
-
-
-def test_a_model_can_be_copied_pickled_and_trained_afterwards(inputs: Tensor) -> None:
+def test_a_model_can_be_copied_pickled_and_trained_afterwards() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
     measured(model)
     copy.deepcopy(model)
@@ -164,28 +163,26 @@ def test_hooks_that_step_or_reduce_do_not_run() -> None:
 def test_no_activation_is_kept() -> None:
     alive: list[weakref.ref[Tensor]] = []
 
-    class Remembers(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            # Of what was made before, only the input of this call is needed here.
-            assert sum(ref() is not None for ref in alive) <= 1
-            made = x + 1
-            alive.append(weakref.ref(made))
-            return made
+    def remember(module: Model, x: Tensor) -> Tensor:
+        # Of the activations so far, only the input of this call is needed here.
+        assert sum(ref() is not None for ref in alive) <= 1
+        made = x + 1
+        alive.append(weakref.ref(made))
+        return made
 
-    found = measured(nn.Sequential(nn.Linear(4, 4), *(Remembers() for _ in range(6))), backward=False)
+    found = measured(nn.Sequential(nn.Linear(4, 4), *(Model(remember) for _ in range(6))), backward=False)
     assert len(found) == 7
     assert not any(ref() is not None for ref in alive)
 
 
-def test_an_output_that_somebody_keeps_has_no_hook_left() -> None:
+def test_an_output_that_the_model_keeps_has_no_hook_left() -> None:
     kept: list[Tensor] = []
 
-    class Keeps(nn.Module):
-        def forward(self, x: Tensor) -> Tensor:
-            kept.append(x * 2)
-            return kept[-1]
+    def keep(module: Model, x: Tensor) -> Tensor:
+        kept.append(x * 2)
+        return kept[-1]
 
-    propagate(nn.Sequential(nn.Linear(4, 4), Keeps()), torch.ones(2, 4))
+    propagate(nn.Sequential(nn.Linear(4, 4), Model(keep)), torch.ones(2, 4))
     assert not kept[0]._backward_hooks
 
 
@@ -206,21 +203,16 @@ def test_gradients_are_measured_where_they_are_off(context: Callable[[], Any]) -
     assert found[""].gradient == 1
 
 
-def test_what_checkpointing_computes_again_does_not_count_again() -> None:
-    class Model(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)
+def test_recomputation_by_checkpointing_does_not_count() -> None:
+    def forward(model: Any, x: Tensor) -> Any:
+        return checkpoint(lambda x: model.two(model.one(x).relu()), x, use_reentrant=False)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return checkpoint(lambda x: self.two(self.one(x).relu()), x, use_reentrant=False)
-
-    found = measured(Model())
+    found = measured(Model(forward, one=nn.Linear(4, 4), two=nn.Linear(4, 4)))
     assert found["one"].calls == found["two"].calls == 1
     assert found.gradients["one.weight"]
 
 
-def test_changes_in_place_do_not_disturb_what_was_measured_before_them() -> None:
+def test_in_place_changes_do_not_disturb_earlier_measurements() -> None:
     torch.manual_seed(0)
     one = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
     other = nn.Sequential(one[0], nn.ReLU(inplace=True), one[2])

@@ -1,4 +1,4 @@
-"""`verify`: what it says of models that are right, of models that are not, and of what it cannot know."""
+"""`verify`: its verdict on models that are right, on models that are not, and on unknown values."""
 
 from __future__ import annotations
 
@@ -11,29 +11,36 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import orthogonal, weight_norm
 
 import autoinit
-from autoinit import (
-    AutoInitError,
-    ConfigError,
-    MatchError,
-    StateError,
-    VerificationError,
-    initialize,
-    plan,
-    verify,
-)
-from autoinit.verification import statistics
+from autoinit import AutoInitError, ConfigError, MatchError, StateError, VerificationError, initialize, plan, verify
+from autoinit.verification import pvalues
 from tests.closed_form import bitwise_equal
 from tests.verdicts.detection import CASES, FAMILIES, power
 from tests.verdicts.faults import FAULTS
 from tests.verdicts.right_models import false_alarms
 
 NORMAL = dict(type="Normal", layer="Linear", std=0.02)
+TRUNCATED = dict(type="TruncNormal", layer="Linear", std=0.02, a=-0.04, b=0.04)
 
 
 def small() -> nn.Sequential:
     return nn.Sequential(nn.Linear(32, 48), nn.Linear(48, 16))
+
+
+def filled(*layers: nn.Module, cfg: Any = NORMAL, seed: int = 0) -> nn.Sequential:
+    model = nn.Sequential(*(layers or small()))
+    initialize(model, cfg, seed=seed)
+    return model
+
+
+def failed(model: nn.Module, what: Any = NORMAL, **options: Any) -> list[tuple[str, str]]:
+    return [(failure.fqn, failure.test) for failure in verify(model, what, **options).failures]
+
+
+def failing(model: nn.Module, what: Any = NORMAL) -> set[str]:
+    return {test for _, test in failed(model, what)}
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -59,31 +66,24 @@ def test_a_small_error_of_std_is_found(size: int, error: float, cfg: dict[str, o
     assert power(size, error, cfg, dtype, runs=3, alpha=1e-3) == 1.0
 
 
-@pytest.mark.parametrize("how", ["cfg", "plan", "report"])
-def test_a_config_a_plan_and_a_report_say_the_same(how: str) -> None:
+@pytest.mark.parametrize("how", ["cfg", "file", "plan", "report"])
+def test_configs_files_plans_and_reports_give_the_same_verdict(how: str, tmp_path: Path) -> None:
+    path = tmp_path / "init.yaml"
+    path.write_text("type: Normal\nlayer: Linear\nstd: 0.02\n")
     model = small()
     report = initialize(model, NORMAL, seed=0)
-    what: Any = {"cfg": NORMAL, "plan": plan(model, NORMAL), "report": report}[how]
+    what: Any = {"cfg": NORMAL, "file": path, "plan": plan(model, NORMAL), "report": report}[how]
     assert verify(model, what).ok
     with torch.no_grad():
         model[1].weight.mul_(2)
     verdict = verify(model, what)
     assert {failure.fqn for failure in verdict.failures} == {"1.weight"}
-    assert verdict.failures[0].origin == "init_cfg"
+    assert verdict.failures[0].origin == ("init.yaml: init_cfg" if how == "file" else "init_cfg")
     assert "off by +1" in verdict.failures[0].message
 
 
-def test_a_config_file_says_it_too(tmp_path: Path) -> None:
-    path = tmp_path / "init.yaml"
-    path.write_text("type: Normal\nlayer: Linear\nstd: 0.02\n")
-    model = small()
-    initialize(model, str(path), seed=0)
-    assert verify(model, path).ok
-
-
 def test_nothing_of_the_model_or_the_generators_changes() -> None:
-    model = nn.Sequential(nn.Linear(8, 8), nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), nn.BatchNorm1d(8))
-    initialize(model, NORMAL, seed=0)
+    model = filled(nn.Linear(8, 8), weight_norm(nn.Linear(8, 8)), nn.BatchNorm1d(8))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     versions = [param._version for param in model.parameters()]
     state = torch.get_rng_state()
@@ -102,11 +102,10 @@ def test_an_audit_needs_no_config() -> None:
         model[0].weight[3, 4] = float("inf")
         model[1].weight[3, 4] = 30.0
         model[1].bias.fill_(1e-40)
-    found = {(failure.fqn, failure.test) for failure in verify(model).failures}
-    assert found == {("0.weight", "finite"), ("1.weight", "outlier"), ("1.bias", "written")}
+    assert {*failed(model, None)} == {("0.weight", "finite"), ("1.weight", "outlier"), ("1.bias", "written")}
 
 
-def test_what_is_not_known_is_said_with_the_reason() -> None:
+def test_untested_parameters_have_a_reason() -> None:
     class Own(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -134,10 +133,9 @@ def test_what_is_not_known_is_said_with_the_reason() -> None:
     assert "mine.bias" not in untested
 
 
-def test_what_was_loaded_is_audited_only() -> None:
+def test_loaded_weights_are_audited_only() -> None:
     state = nn.Linear(4, 4).state_dict()
-    block = autoinit.autoinit(dict(type="Normal", layer=["Linear", "PReLU"]))
-    with block as run:
+    with autoinit.autoinit(dict(type="Normal", layer=["Linear", "PReLU"])) as run:
         model = nn.Sequential(nn.Linear(4, 4), nn.PReLU())
         model[0].load_state_dict(state)
     verdict = verify(model, run.report)
@@ -145,7 +143,7 @@ def test_what_was_loaded_is_audited_only() -> None:
     assert all(why.startswith("data (load_state_dict, ") for why in verdict.untested.values())
     with torch.no_grad():
         model[0].weight[0, 0] = float("nan")
-    assert [failure.test for failure in verify(model, run.report).failures] == ["finite"]
+    assert failed(model, run.report) == [("0.weight", "finite")]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn])
@@ -163,22 +161,19 @@ def test_what_was_loaded_is_audited_only() -> None:
 def test_every_dtype_has_its_own_distribution(scheme: dict[str, Any], dtype: torch.dtype) -> None:
     if dtype == torch.float8_e4m3fn and scheme.get("mean"):
         scheme = {**scheme, "mean": 96}  # 100 is half way between two of its floats, and so are many float32 draws.
-    model = nn.Linear(200, 200).to(dtype)
     cfg = {**scheme, "layer": "Linear"}
-    initialize(model, cfg, seed=1)
-    verdict = verify(model, cfg)
+    verdict = verify(filled(nn.Linear(200, 200).to(dtype), cfg=cfg, seed=1), cfg)
     assert verdict.ok, verdict.failures
     assert not verdict.untested
 
 
 def test_values_of_the_wrong_precision_are_seen() -> None:
     # Rounded to bfloat16 first, then stored as float32: the mean and the variance are right.
-    model = nn.Linear(1000, 1000, bias=False)
     cfg = dict(type="Normal", layer="Linear", mean=1, std=0.01)
-    initialize(model, cfg, seed=0)
+    model = filled(nn.Linear(1000, 1000, bias=False), cfg=cfg)
     with torch.no_grad():
-        model.weight.copy_(model.weight.bfloat16())
-    assert "shape" in {failure.test for failure in verify(model, cfg).failures}
+        model[0].weight.copy_(model[0].weight.bfloat16())
+    assert "shape" in failing(model, cfg)
 
 
 @pytest.mark.parametrize(
@@ -190,10 +185,15 @@ def test_values_of_the_wrong_precision_are_seen() -> None:
         (nn.Linear(64, 32), dict(type="Eye")),
         (nn.Conv2d(8, 8, 3), dict(type="Dirac")),
         (nn.Linear(64, 32, dtype=torch.complex64), dict(type="Normal", std=2)),
-        (nn.MultiheadAttention(32, 4), dict(type="Orthogonal", params="in_proj_weight")),
-        (nn.MultiheadAttention(32, 4), dict(type="LeCun", params="in_proj_weight")),
-        (nn.MultiheadAttention(32, 4), dict(type="Eye", params="in_proj_weight")),
-        (nn.MultiheadAttention(32, 4), dict(type="Sparse", sparsity=0.5, params="in_proj_weight")),
+        *(
+            (nn.MultiheadAttention(32, 4), dict(scheme, params="in_proj_weight"))
+            for scheme in (
+                dict(type="Orthogonal"),
+                dict(type="LeCun"),
+                dict(type="Eye"),
+                dict(type="Sparse", sparsity=0.5),
+            )
+        ),
         (nn.LSTM(16, 16), dict(type="VarianceScaling", params="weight*")),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else type(value).__name__,
@@ -207,7 +207,8 @@ def test_whole_tensor_schemes_and_several_maps(layer: nn.Module, cfg: dict[str, 
     with torch.no_grad():
         layer.get_parameter(name).view(-1)[5] += 0.5
         layer.get_parameter(name).view(-1)[6:20] *= 5
-    assert name in {failure.fqn for failure in verify(layer, cfg).failures}
+    assert name in dict(failed(layer, cfg))
+    assert cfg["type"] != "Orthogonal" or "orthogonality" in failing(layer, cfg)
 
 
 def test_one_map_of_several_that_is_wrong_is_found() -> None:
@@ -224,51 +225,36 @@ def test_one_map_of_several_that_is_wrong_is_found() -> None:
 @pytest.mark.parametrize(
     "cfg",
     [
-        dict(type="TruncNormal", std=0.02, a=-0.04, b=0.04),
-        dict(type="Uniform", a=-0.1, b=0.1),
-        # As wide as a step of bfloat16.
-        dict(type="Uniform", a=2.0, b=2.02),
+        TRUNCATED,
+        dict(type="Uniform", layer="Linear", a=-0.1, b=0.1),
+        dict(type="Uniform", layer="Linear", a=2.0, b=2.02),  # As wide as a step of bfloat16.
     ],
     ids=["truncated", "uniform", "narrow"],
 )
-def test_what_forward_rounds_once_more_is_right(cfg: dict[str, Any], dtype: torch.dtype) -> None:
+def test_one_more_rounding_by_forward_is_right(cfg: dict[str, Any], dtype: torch.dtype) -> None:
     # Of 20 at 1e-4 one fails by chance with a probability of 2e-3; the seeds are fixed.
     for seed in range(20):
-        layer = nn.utils.parametrizations.weight_norm(nn.Linear(256, 256)).to(dtype)
-        report = initialize(layer, dict(cfg, layer="Linear"), seed=seed)
-        assert verify(layer, report, alpha=1e-4).failures == ()
+        layer = weight_norm(nn.Linear(256, 256)).to(dtype)
+        assert failed(layer, initialize(layer, cfg, seed=seed), alpha=1e-4) == []
 
 
-def test_what_is_wrong_of_a_computed_weight_is_found_in_low_precision_too() -> None:
-    layer = nn.utils.parametrizations.weight_norm(nn.Linear(128, 128)).bfloat16()
-    truncated = dict(type="TruncNormal", std=0.02, a=-0.04, b=0.04, layer="Linear")
-    initialize(layer, dict(type="Normal", std=0.0176, layer="Linear"), seed=0)
-    assert {failure.test for failure in verify(layer, truncated).failures} >= {"range", "shape"}
-    initialize(layer, dict(truncated, std=0.021, a=-0.042, b=0.042), seed=0)
-    assert {failure.test for failure in verify(layer, truncated).failures} >= {"variance"}
-
-
-@pytest.mark.parametrize("normed", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.orthogonal])
-def test_weights_that_are_computed_are_tested_as_forward_uses_them(normed: Any) -> None:
-    model = normed(nn.Linear(16, 16))
-    orthogonal = normed is nn.utils.parametrizations.orthogonal
-    cfg = dict(type="Orthogonal" if orthogonal else "Normal", layer="Linear")
-    initialize(model, cfg, seed=0)
-    verdict = verify(model, cfg)
-    assert verdict.ok, verdict.failures
-
-
-def test_a_constant_through_weight_norm_is_right_up_to_rounding() -> None:
-    model = nn.utils.parametrizations.weight_norm(nn.Linear(17, 5))
-    cfg = dict(type="Constant", layer="Linear", val=0.3)
-    initialize(model, cfg)
-    assert verify(model, cfg).ok
+def test_parametrized_weights_are_tested_as_forward_uses_them() -> None:
+    assert verify(filled(weight_norm(nn.Linear(16, 16)))).ok
+    scheme = dict(type="Orthogonal", layer="Linear")
+    assert verify(filled(orthogonal(nn.Linear(16, 16)), cfg=scheme), scheme).ok
+    low = weight_norm(nn.Linear(128, 128)).bfloat16()
+    assert failing(filled(low, cfg={**NORMAL, "std": 0.0176}), TRUNCATED) >= {"range", "shape"}
+    wider = dict(TRUNCATED, std=0.021, a=-0.042, b=0.042)
+    assert failing(filled(low, cfg=wider), TRUNCATED) >= {"variance"}
+    constant = dict(type="Constant", layer="Linear", val=0.3)
+    model = filled(weight_norm(nn.Linear(17, 5)), cfg=constant)
+    assert verify(model, constant).ok
     with torch.no_grad():
-        model.parametrizations.weight.original0.mul_(1.001)
-    assert {failure.test for failure in verify(model, cfg).failures} == {"constant"}
+        model[0].parametrizations.weight.original0.mul_(1.001)
+    assert failing(model, constant) == {"constant"}
 
 
-def test_tied_parameters_are_no_copies() -> None:
+def test_tied_parameters_are_not_copies() -> None:
     model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))
     model[1].weight = model[0].weight
     initialize(model, NORMAL, seed=0)
@@ -276,19 +262,16 @@ def test_tied_parameters_are_no_copies() -> None:
     assert verdict.ok and "1.weight" not in verdict.parameters
 
 
-def test_a_copy_is_blamed_on_the_later_name_only() -> None:
-    model = nn.Sequential(*(nn.Linear(8, 8) for _ in range(5)))
-    initialize(model, NORMAL, seed=0)
+def test_a_copy_fails_under_the_later_name_only() -> None:
+    model = filled(*(nn.Linear(8, 8) for _ in range(5)))
     for at in (2, 4):
         model[at].load_state_dict(model[1].state_dict())
-    failures = verify(model, NORMAL).failures
-    assert [(failure.fqn, failure.test) for failure in failures] == [("2.weight", "copies"), ("4.weight", "copies")]
-    assert all("is a copy of 1.weight" in failure.message for failure in failures)
+    assert failed(model) == [("2.weight", "copies"), ("4.weight", "copies")]
+    assert all("is a copy of 1.weight" in failure.message for failure in verify(model, NORMAL).failures)
 
 
 def test_scaled_copies_are_found_by_correlation() -> None:
-    model = nn.Sequential(nn.Linear(32, 32, bias=False), nn.Linear(32, 32, bias=False))
-    initialize(model, dict(type="Normal", layer="Linear", std=0.02), seed=0)
+    model = filled(nn.Linear(32, 32, bias=False), nn.Linear(32, 32, bias=False))
     with torch.no_grad():
         model[1].weight.copy_(model[1].weight * 0.8 + model[0].weight * 0.6)
     [failure] = verify(model, NORMAL).failures
@@ -298,8 +281,7 @@ def test_scaled_copies_are_found_by_correlation() -> None:
 
 def test_alpha_is_the_rate_of_the_whole_model() -> None:
     # A deviation of a p-value around 1e-4 passes among two hundred layers at 1e-3 and fails at 0.1.
-    model = nn.Sequential(*(nn.Linear(32, 32, bias=False) for _ in range(200)))
-    initialize(model, NORMAL, seed=5)
+    model = filled(*(nn.Linear(32, 32, bias=False) for _ in range(200)), seed=5)
     with torch.no_grad():
         model[50].weight.mul_(1.065)
     assert verify(model, NORMAL).ok
@@ -309,8 +291,7 @@ def test_alpha_is_the_rate_of_the_whole_model() -> None:
 
 
 def test_a_verdict_raises_prints_and_is_data() -> None:
-    model = small()
-    initialize(model, NORMAL, seed=0)
+    model = filled()
     verify(model, NORMAL).raise_for_failures()
     with torch.no_grad():
         model[0].bias[0] = 1
@@ -334,12 +315,9 @@ def test_alpha_has_to_be_a_probability(alpha: Any) -> None:
         verify(small(), NORMAL, alpha=alpha)
 
 
-def test_a_plan_of_another_model_is_refused() -> None:
+def test_other_models_and_models_without_memory_are_refused() -> None:
     with pytest.raises(MatchError, match=r"0\.weight"):
         verify(nn.Linear(2, 2), plan(small(), NORMAL))
-
-
-def test_a_model_without_memory_is_refused() -> None:
     with torch.device("meta"):
         model = small()
     for what in (NORMAL, None):
@@ -347,7 +325,7 @@ def test_a_model_without_memory_is_refused() -> None:
             verify(model, what)
 
 
-def test_a_model_of_nothing_is_all_right() -> None:
+def test_an_empty_model_is_right() -> None:
     assert verify(nn.Sequential(), None).ok
     model = nn.Module()
     model.weight = nn.Parameter(torch.empty(0, 3))
@@ -355,7 +333,7 @@ def test_a_model_of_nothing_is_all_right() -> None:
 
 
 def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    statistics._scipy.cache_clear()
+    pvalues._scipy.cache_clear()
     monkeypatch.setitem(sys.modules, "scipy.stats", None)
     with pytest.raises(StateError, match=r"torch-autoinit\[verify\]"):
         verify(small(), NORMAL)

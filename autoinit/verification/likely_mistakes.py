@@ -1,4 +1,4 @@
-"""What values that are not what was asked for look like: a mistake that has a name."""
+"""Common mistakes whose values look like those of a parameter that fails."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from ..fills import Constant, Elementwise, Fill, Normal, TensorSpec, TruncNormal
 from ..initializers import Initializer
 from ..initializers.variance import TRUNCATED_STD
 from ..planning import Entry
-from .distribution_tests import ENOUGH
+from .elementwise_tests import ENOUGH
 from .fill_tests import findings_of
-from .scanning import spread_sample
+from .summary import spread_sample
 
-LIKELY = 0.01
-"""A fill fits if no test of the values against it has a smaller p-value."""
-
-SAMPLE = 1 << 15
+LIKELY = 0.01  # A fill fits if no test of the values against it has a smaller p-value.
+ALTERNATIVES = {
+    "mode": ("fan_in", "fan_out", "fan_avg"),
+    "gain": (1.0,),
+    "nonlinearity": ("linear", "relu"),
+    "a": (0.0, math.sqrt(5)),
+    "distribution": ("normal", "uniform", "truncated_normal"),
+}
+"""By argument of an initializer, the values that it is mistaken for."""
 
 
 def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
-    """A sentence that names the first common mistake which the values fit, or nothing.
-
-    The values do not fit `fill`; `entry` says by which scheme and fans it was chosen.
-    """
+    """A sentence that names the first common mistake which values that do not fit a fill look like, or ""."""
     if tensor.is_complex() or not isinstance(fill, (Elementwise, Constant)):
         return ""
-    # Most that do not fit can be told from a few values of every part.
-    sample = spread_sample(tensor, SAMPLE).to(tensor.dtype)
+    # A sample rules most mistakes out.
+    sample = spread_sample(tensor).to(tensor.dtype)
     for name, other in mistakes(fill, entry):
         if other != fill and _fits(sample, other) and _fits(tensor, other):
             return f" It is as if {name}."
@@ -41,13 +43,13 @@ def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
 
 
 def _fits(values: Tensor, fill: Fill) -> bool:
-    if not isinstance(fill, (Elementwise, Constant)) or (isinstance(fill, Elementwise) and values.numel() < ENOUGH):
+    if not isinstance(fill, Constant) and (not isinstance(fill, Elementwise) or values.numel() < ENOUGH):
         return False
     return all(finding.pvalue > LIKELY for finding in findings_of(values, fill))
 
 
 def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
-    """Fills that parameters get by mistake, the likeliest first, with the ends of a sentence about them.
+    """Fills that parameters get by mistake, the likeliest first, each after the end of a sentence about it.
 
     Example:
         >>> import torch
@@ -62,7 +64,8 @@ def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
         Constant(value=1): it had been set to 1
     """
     yield from _other_arguments(entry)
-    yield from _other_shapes(fill)
+    if isinstance(fill, Elementwise):
+        yield from _other_shapes(fill)
     fans = torch_fans(entry.shape or ())
     if fans is not None and fans.fan_in:
         bound = 1 / math.sqrt(fans.fan_in)
@@ -73,41 +76,31 @@ def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
 
 
 def _other_arguments(entry: Entry) -> Iterator[tuple[str, Fill]]:
-    """The same scheme with one argument that is easily mistaken."""
+    """The same initializer with one argument changed."""
     scheme = entry.rule.initializer if entry.rule is not None else None
     if not isinstance(scheme, Initializer) or not is_dataclass(scheme) or len(entry.fans) != 1:
         return
     spec = TensorSpec(shape=entry.shape or (), dtype=entry.dtype, fans=entry.fans[0])
-    alternatives = {
-        "mode": ("fan_in", "fan_out", "fan_avg"),
-        "gain": (1.0,),
-        "nonlinearity": ("linear", "relu"),
-        "a": (0.0, math.sqrt(5)),
-        "distribution": ("normal", "uniform", "truncated_normal"),
-    }
     for name in (field.name for field in fields(scheme)):
-        for value in alternatives.get(name, ()):
+        for value in ALTERNATIVES.get(name, ()):
             if getattr(scheme, name) == value:
                 continue
-            with suppress(AutoInitError):  # Not every scheme knows every value.
+            with suppress(AutoInitError):  # Not every initializer takes every value.
                 other = replace(scheme, **{name: value}).fill(spec)
                 if other is not None:
-                    shown = f"{value:.4g}" if isinstance(value, float) else repr(value)
-                    yield f"{name} were {shown}", other
+                    yield f"{name} were {f'{value:.4g}' if isinstance(value, float) else repr(value)}", other
 
 
-def _other_shapes(fill: Fill) -> Iterator[tuple[str, Fill]]:
+def _other_shapes(fill: Elementwise) -> Iterator[tuple[str, Fill]]:
     """The same mean and std in another family, or the bounds left out."""
-    if not isinstance(fill, Elementwise):
-        return
-    half = math.sqrt(3.0) * fill.std
+    mean, std = fill.mean, fill.std
     if isinstance(fill, TruncNormal):
         yield "it were not truncated", Normal(fill.loc, fill.scale)
     if not isinstance(fill, Normal):
-        yield "it were normal with that std", Normal(fill.mean, fill.std)
+        yield "it were normal with that std", Normal(mean, std)
     if not isinstance(fill, Uniform):
-        yield "it were uniform with that std", Uniform(fill.mean - half, fill.mean + half)
+        half = math.sqrt(3.0) * std
+        yield "it were uniform with that std", Uniform(mean - half, mean + half)
     if isinstance(fill, Normal):
-        scale = fill.std / TRUNCATED_STD
-        low, high = fill.mean - 2 * scale, fill.mean + 2 * scale
-        yield "it were truncated with that std", TruncNormal(fill.mean, scale, low, high)
+        scale = std / TRUNCATED_STD
+        yield "it were truncated with that std", TruncNormal(mean, scale, mean - 2 * scale, mean + 2 * scale)
