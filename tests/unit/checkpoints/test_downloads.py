@@ -16,8 +16,9 @@ import threading
 import pytest
 import torch
 
-from autoinit.checkpoints import digests, downloads, open_checkpoint
-from autoinit.checkpoints.digests import digest_of, named_digest
+from autoinit.checkpoints import downloads, open_checkpoint, source
+from autoinit.checkpoints.downloads import named_digest
+from autoinit.checkpoints.source import sha256_of
 from tests.checkpoint_files import assert_same, assert_whole, cached, digest, error, path_of, state, values
 from tests.http_server import (
     CERTIFICATE,
@@ -107,7 +108,7 @@ def test_a_query_is_part_of_the_address(server: Server, weights: bytes) -> None:
 def test_digests(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc" * 1_000_000)
-    assert digest_of(str(path)) == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+    assert sha256_of(str(path)) == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
     assert named_digest("a-0123abcd.b-12345678.tar") == "0123abcd"
     assert named_digest("a-0123456789abcdef-12345678.tar") is None
     assert named_digest("a-0123abc.pth") is None
@@ -142,8 +143,8 @@ def test_what_arrives_is_always_read(server: Server, monkeypatch: pytest.MonkeyP
     url = server.on("/net.pth", serve(wrong), serve(right))
     fetch = downloads._transfer
 
-    def at_one_time(url: str, path: str, **options: bool) -> None:
-        fetch(url, path, **options)
+    def at_one_time(url: str, path: pathlib.Path) -> None:
+        fetch(url, path)
         os.utime(path, (0, 0))
 
     monkeypatch.setattr(downloads, "_transfer", at_one_time)
@@ -167,7 +168,7 @@ def test_a_digest_that_cannot_be_computed(tmp_path: pathlib.Path, monkeypatch: p
     def fail(path: str) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(digests, "digest_of", fail)
+    monkeypatch.setattr(source, "sha256_of", fail)
     assert "cannot be read (Input/output error)" in str(error(path, sha256="0" * 64))
 
 
@@ -214,7 +215,7 @@ def test_what_torch_hub_has_downloaded_is_used(
     (hub / named(data)).write_bytes(data)
     (hub / "net-deadbeef.pth").write_bytes(data)
     hashed: list[str] = []
-    monkeypatch.setattr(digests, "digest_of", lambda path: hashed.append(path) or digest_of(path))
+    monkeypatch.setattr(source, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
     assert [value_of(f"{server.root}/{named(data)}") for _ in range(3)] == [1.0] * 3
     assert hashed == [str(hub / named(data))], "once by each process"
     assert value_of(server.root + "/net-deadbeef.pth", sha256=digest(data)) == 1.0
@@ -240,7 +241,7 @@ def test_what_another_library_has_and_may_not_be_read(
     def refuse(path: str) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(downloads, "remembered_digest", refuse)
+    monkeypatch.setattr(downloads, "remembered_sha256", refuse)
     assert value_of(server.on(f"/{named(data)}", serve(data))) == 1.0
     assert len(server.requests) == 1
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from autoinit.checkpoints import open_checkpoint
-from autoinit.checkpoints.placeholders import placeholders
+from autoinit.checkpoints.torch_format import placeholders
 from tests.checkpoint_files import (
     PICKLED,
     Save,

@@ -10,9 +10,9 @@ import torch
 
 from autoinit import CheckpointError, ConfigError, ConfigTypeError, initialize, register_checkpoints
 from autoinit.checkpoints import location_schemes, open_checkpoint
+from autoinit.checkpoints.downloads import WebFile
 from autoinit.checkpoints.location import Location
 from autoinit.checkpoints.location_schemes import follow
-from autoinit.checkpoints.places import WebFile
 from tests.checkpoint_files import error, save_zip, state
 
 

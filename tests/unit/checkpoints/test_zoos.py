@@ -15,10 +15,11 @@ import torch
 
 from autoinit import AutoInitWarning, CheckpointError, register_checkpoints
 from autoinit.checkpoints import open_checkpoint, zoos
+from autoinit.checkpoints.downloads import WebFile
 from autoinit.checkpoints.hugging_face import HubFile
 from autoinit.checkpoints.location import Location
 from autoinit.checkpoints.location_schemes import follow
-from autoinit.checkpoints.places import LocalFile, WebFile
+from autoinit.checkpoints.source import LocalFile
 from tests.checkpoint_files import error, save_zip, state
 from tests.processes import Interpreter
 from tests.zoo.operators import torchvision_operators
