@@ -35,10 +35,6 @@ class AutoInitError(Exception):
         self.origin = origin
         self.fqn = fqn
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process boundaries (pytest-xdist, DataLoader workers) with their attributes.
-        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn}
-
 
 class ConfigError(AutoInitError, ValueError):
     """What the user wrote in a config cannot mean anything."""
@@ -97,9 +93,6 @@ class VerificationError(AutoInitError, AssertionError):
         super().__init__(message, origin=origin, fqn=fqn)
         self.verdict = verdict
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn, "verdict": self.verdict}
-
 
 class PropagationError(AutoInitError, AssertionError):
     """A signal vanishes, explodes or dies in a model; `.propagation` says everything that was measured."""
@@ -109,9 +102,6 @@ class PropagationError(AutoInitError, AssertionError):
     ) -> None:
         super().__init__(message, origin=origin, fqn=fqn)
         self.propagation = propagation
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn, "propagation": self.propagation}
 
 
 class AutoInitWarning(UserWarning):

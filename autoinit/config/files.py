@@ -27,12 +27,7 @@ def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
     Raises:
         ConfigError: no such file, another suffix, a syntax error, a duplicate key, a tag that would build an object.
     """
-    readers: dict[str, Callable[[str], object]] = {
-        ".yaml": _yaml,
-        ".yml": _yaml,
-        ".json": _json,
-        ".toml": _toml,
-    }
+    readers: dict[str, Callable[[str], object]] = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
     path = Path(location)
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -61,11 +56,6 @@ def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
     return content, f"{path.name}: {KEY}"
 
 
-def _unique(pairs: list[tuple[object, Any]]) -> dict[object, Any]:
-    _check_unique([key for key, _ in pairs])
-    return dict(pairs)
-
-
 def _check_unique(keys: list[Any]) -> None:
     if len(set(keys)) < len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
@@ -73,7 +63,11 @@ def _check_unique(keys: list[Any]) -> None:
 
 
 def _json(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_unique)
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_unique([key for key, _ in pairs])
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def _toml(text: str) -> object:
