@@ -16,6 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autoinit.checkpoints import Checkpoint, open_checkpoint
+from autoinit.checkpoints.downloads import WebFile
+from autoinit.checkpoints.location import Location
+from autoinit.checkpoints.location_schemes import follow
 from autoinit.errors import CheckpointError
 
 Save = Callable[[Any, pathlib.Path], None]
@@ -87,6 +90,13 @@ def error(location: object, **options: Any) -> CheckpointError:
     assert re.fullmatch(r"init_cfg\[0\]: checkpoint .+?: .+", text, re.DOTALL), text
     assert text.count("init_cfg[0]") == 1
     return caught.value
+
+
+def meaning(text: str) -> str:
+    """The URL that a location stands for."""
+    place, _ = follow(Location(text=text))
+    assert isinstance(place, WebFile), place
+    return place.url
 
 
 def assert_whole(checkpoint: Checkpoint, weights: bytes) -> None:

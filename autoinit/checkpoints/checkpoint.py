@@ -100,19 +100,14 @@ def open_checkpoint(
     """Open a checkpoint: fetch it if it is remote, read names, shapes and dtypes, check all that can be checked.
 
     Args:
-        location: A path, where `~` is expanded; a URL; or a name with a scheme, such as `torchvision://resnet50`.
-            Of a sharded checkpoint it is the `.index.json`, or the folder that holds it.
-        prefix: Name of the part to take; a dot is added if absent.
-        map_location: Device that tensors are read to; None means the CPU.
-        key: Name of the state dict in a pickled file, e.g. `"model"` or `"ema.state_dict"`.
-        revise_keys: Pairs of a regular expression and its replacement, for names, before `prefix`.
-        sha256: The file's digest in hexadecimal, or 8 or more digits that it begins with.
+        location: A path, a URL or a name with a scheme. Of a sharded checkpoint it is the `.index.json`, or the folder
+            that holds it.
+        prefix, map_location, key, revise_keys, sha256: As for `autoinit.initializers.Pretrained`.
         origin: Where the location was written, e.g. `init_cfg[0]`, for errors.
 
     Raises:
-        CheckpointError: The file cannot be found or fetched, it is empty, truncated, foreign or hostile, it is not
-            the one whose digest was given, it holds no tensors, or nothing is under the prefix; or there is no such
-            device.
+        CheckpointError: The file cannot be found or fetched, it is empty, truncated, foreign or hostile, it is not the
+            one whose digest was given, it holds no tensors, nothing is under the prefix, or the device does not exist.
 
     Example:
         >>> import tempfile

@@ -14,15 +14,10 @@ _NOTHING = object()
 
 
 def state_in(content: object, key: str | None, source: Source) -> Mapping[Any, object]:
-    """The mapping from names to tensors in a pickled object.
-
-    Args:
-        content: The object.
-        key: Name of the mapping in it, or names with dots between; None for a usual name, or the only mapping.
-        source: The file, for errors.
+    """The mapping from names to tensors at a key, which may have dots; without one at a usual place, or the only one.
 
     Raises:
-        CheckpointError: It holds no tensors by name, or, without a `key`, several mappings do.
+        CheckpointError: No mapping holds tensors by name, or, without a `key`, several do.
     """
     # The first two are the original's.
     places = (_below(content, "state_dict"), content, _below(content, "model")) if key is None else ()

@@ -27,11 +27,7 @@ _RATIO = 100
 
 
 def read_torch(source: Source, key: str | None) -> Contents:
-    """Read names, shapes and dtypes of a file of `torch.save`, and values only if its format leaves no choice.
-
-    Args:
-        source: The file.
-        key: Where in it the state dict is, see `state_in`.
+    """Read names, shapes and dtypes of the state dict at `key`, and values only if the file's format leaves no choice.
 
     Raises:
         CheckpointError: The file is an archive of another kind, or holds no tensors there.
