@@ -44,6 +44,11 @@ class ConfigTypeError(ConfigError, TypeError):
     """A config value has the wrong Python type."""
 
 
+def config_error(origin: str, text: str, kind: type[ConfigError] = ConfigError) -> ConfigError:
+    """The error in what is written at `origin`, which its message starts with."""
+    return kind(f"{origin}: {text}", origin=origin)
+
+
 class MatchError(AutoInitError, LookupError):
     """A rule names something that the model does not have."""
 
@@ -109,16 +114,7 @@ class AutoInitWarning(UserWarning):
 
 
 def warn(message: str) -> None:
-    """Issue an `AutoInitWarning` at the line of the user's code that called autoinit.
-
-    Example:
-        >>> import warnings
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     warn("Something is odd.")
-        >>> caught[0].category.__name__, str(caught[0].message)
-        ('AutoInitWarning', 'Something is odd.')
-    """
+    """Issue an `AutoInitWarning` at the line of the user's code that called autoinit."""
     level, frame = 1, sys._getframe()
     ours = (PACKAGE, contextlib.__file__)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):

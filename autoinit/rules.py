@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 
 from torch import nn
 
-from .errors import ConfigError, ConfigTypeError, nearest
+from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
 from .globs import fqn_pattern, param_pattern
 from .initializers import Constant, Initializer, Keep, ModuleFunction, Pretrained, Scheme
@@ -76,11 +76,8 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not isinstance(self.initializer, (Initializer, Pretrained, ModuleFunction)):
-            raise ConfigTypeError(
-                f"{self.origin}: initializer={self.initializer!r} is not an initializer. "
-                "Use an object of a class in autoinit.initializers.",
-                origin=self.origin,
-            )
+            text = "is not an initializer. Use an object of a class in autoinit.initializers."
+            raise config_error(self.origin, f"initializer={self.initializer!r} {text}", ConfigTypeError)
         self._set("layer", self._tuple("layer", (str, type), "a string or a class"))
         self._set("name", self._tuple("name", (str,), "a string"))
         self._set("override", self._tuple("override", (Rule,), "a Rule"))
@@ -103,7 +100,7 @@ class Rule:
 
     def _error(self, key: str, text: str, kind: type[ConfigError] = ConfigError) -> ConfigError:
         """An error in the value of a key."""
-        return kind(f"{self.origin}.{key}: {text}", origin=f"{self.origin}.{key}")
+        return config_error(f"{self.origin}.{key}", text, kind)
 
     def _tuple(self, key: str, types: tuple[type, ...], what: str) -> tuple[object, ...]:
         value = getattr(self, key)
@@ -176,15 +173,7 @@ class Rule:
         return _is_reached(param, tuple(self.params or DEFAULT_PARAMS))
 
     def scheme_for(self, param: str) -> Initializer | None:
-        """What this rule gives to a parameter of that name in a module that it selects, or None.
-
-        Example:
-            >>> from autoinit.initializers import Normal
-            >>> Rule(initializer=Normal(std=0.02), layer="Linear", bias=0.5).scheme_for("bias")
-            Constant(val=0.5)
-            >>> Rule(initializer=Normal(std=0.02), layer="Linear", params="bias").scheme_for("bias")
-            Normal(mean=0.0, std=0.02)
-        """
+        """What this rule gives to a parameter of that name in a module that it selects, or None."""
         if not isinstance(self.initializer, Initializer) or not self._reaches(param):
             return None
         # A rule that reaches no weight (`params="bias"`) gives the bias its initializer.
@@ -198,16 +187,7 @@ class Rule:
         return None if self.bias is None else Constant(val=self.bias)
 
     def names(self, param: str) -> bool:
-        """Whether it names a parameter as such, and does not just reach it by a pattern or by default.
-
-        Example:
-            >>> from autoinit.initializers import Normal
-            >>> rule = Rule(
-            ...     initializer=Normal(), layer="BatchNorm2d", params=["running_mean", "running_v*"]
-            ... )
-            >>> rule.names("running_mean"), rule.names("running_var")
-            (True, False)
-        """
+        """Whether `params` has the parameter's name itself, not just a pattern that fits it."""
         return self.params is not None and param in self.params
 
     @property
@@ -216,13 +196,7 @@ class Rule:
         return bool(self.layer or self.name or self.params is not None)
 
     def describe(self) -> str:
-        """Where it was written and what it selects, for messages.
-
-        Example:
-            >>> from autoinit.initializers import Normal
-            >>> Rule(initializer=Normal(), layer="Linear", origin="init_cfg[1]").describe()
-            "init_cfg[1] (layer='Linear')"
-        """
+        """Where it was written and what it selects: `init_cfg[1] (layer='Linear')`."""
         keys = ("layer", "name", "params")
         shown = {key: [getattr(value, "__qualname__", value) for value in getattr(self, key) or ()] for key in keys}
         parts = [f"{key}={(values[0] if len(values) == 1 else values)!r}" for key, values in shown.items() if values]

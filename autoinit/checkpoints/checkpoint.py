@@ -99,11 +99,8 @@ def open_checkpoint(
 ) -> Checkpoint:
     """Open a checkpoint: fetch it if it is remote, read names, shapes and dtypes, check all that can be checked.
 
-    Args:
-        location: A path, a URL or a name with a scheme. Of a sharded checkpoint it is the `.index.json`, or the folder
-            that holds it.
-        prefix, map_location, key, revise_keys, sha256: As for `autoinit.initializers.Pretrained`.
-        origin: Where the location was written, e.g. `init_cfg[0]`, for errors.
+    `location` is a path, a URL or a name with a scheme; of a sharded checkpoint the `.index.json`, or the folder that
+    holds it. `origin` is where it was written, for errors. The other arguments are those of `Pretrained`.
 
     Raises:
         CheckpointError: The file cannot be found or fetched, it is empty, truncated, foreign or hostile, it is not the

@@ -90,18 +90,9 @@ def download(url: str, location: Location, sha256: str | None) -> str:
 
 
 def named_digest(name: str) -> str | None:
-    """The beginning of the digest that a file's name ends with, as torch.hub and OpenMMLab write it.
+    """The beginning of the digest that a file's name ends with, as torch.hub and OpenMMLab write it, or None.
 
     Eight digits may as well be a date, and are not taken for a digest.
-
-    Example:
-        >>> (
-        ...     named_digest("resnet50-0676ba61.pth"),
-        ...     named_digest("vgg11_imagenet_20210208-4271cd6c.pth"),
-        ... )
-        ('0676ba61', '4271cd6c')
-        >>> named_digest("vit-20211231.pth"), named_digest("net.pth")
-        (None, None)
     """
     found = [digest for digest in re.findall(r"-([0-9a-f]{8,64})\.", name) if not digest.isdigit()]
     return found[-1] if found else None

@@ -55,17 +55,20 @@ def register_checkpoints(scheme: str, table: Table, *, force: bool = False) -> N
         raise ConfigError(f"register_checkpoints: {scheme!r} cannot be a scheme. Write letters, such as 'lab'.")
     name = scheme.lower()
     if isinstance(table, Mapping):
-        resolver = _by_table(name, dict(table))
-    elif callable(table):
-        resolver = _by_function(name, table)
-    else:
+        table = dict(table)
+        for key, value in table.items():
+            if not isinstance(key, str) or not isinstance(value, (str, os.PathLike)):
+                raise ConfigTypeError(
+                    f"register_checkpoints({scheme!r}): {key!r}: {value!r} must be a name and a location, both strings."
+                )
+    elif not callable(table):
         raise ConfigTypeError(
             f"register_checkpoints({scheme!r}): {table!r} must be a mapping from names to locations, or a function, "
             f"not {type(table).__name__}."
         )
     if name in _RESOLVERS and not force:
         raise ConfigError(f"register_checkpoints: the scheme {name!r} is taken. Choose another, or say force=True.")
-    _RESOLVERS[name] = resolver
+    _RESOLVERS[name] = _by_user(name, table)
 
 
 def follow(location: Location) -> tuple[Place, str | None]:
@@ -111,25 +114,16 @@ def _web_file(scheme: str) -> Resolver:
     return resolve
 
 
-def _by_table(scheme: str, table: Mapping[str, Written]) -> Resolver:
-    for name, value in table.items():
-        if not isinstance(name, str) or not isinstance(value, (str, os.PathLike)):
-            raise ConfigTypeError(
-                f"register_checkpoints({scheme!r}): {name!r}: {value!r} must be a name and a location, both strings."
-            )
+def _by_user(scheme: str, table: Table) -> Resolver:
+    """Look up names in a mapping, or by a function."""
 
     def resolve(name: str, location: Location) -> str:
-        if name not in table:
-            raise location.unknown(name, table, f"the table of {scheme}://")
-        return os.fspath(table[name])
-
-    return resolve
-
-
-def _by_function(scheme: str, function: Callable[[str], Written]) -> Resolver:
-    def resolve(name: str, location: Location) -> str:
+        if isinstance(table, Mapping):
+            if name not in table:
+                raise location.unknown(name, table, f"the table of {scheme}://")
+            return os.fspath(table[name])
         try:
-            value: object = function(name)
+            value: object = table(name)
         except AutoInitError:
             raise
         except Exception as e:

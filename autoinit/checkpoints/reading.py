@@ -15,8 +15,9 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .safetensors_format import is_safetensors, looks_like_safetensors, read_safetensors
 from .source import Source
+from .state_dicts import state_in, tensors_in
 from .stored_tensors import Contents, StoredTensor
-from .torch_format import ZIP_MAGIC, is_mapped, pickle_protocol, read_pickle, read_torch, read_torch_values
+from .torch_format import ZIP_MAGIC, is_mapped, load_values, pickle_protocol, read_pickle, read_torch
 
 _MAPPED_AT_ONCE = 64 << 20
 """Of a file that is mapped whole, so many bytes are read before it is mapped anew, which frees them."""
@@ -78,7 +79,8 @@ def read_tensors(wanted: Iterable[StoredTensor], key: str | None) -> Iterator[Te
                     whole.clear()  # Frees what is mapped.
                     source.require_unchanged()
                     with _explained(source):
-                        whole, piles_up = read_torch_values(source, key), is_mapped(source)
+                        whole = tensors_in(state_in(load_values(source), key, source))
+                        piles_up = is_mapped(source)
                     left = max(_MAPPED_AT_ONCE, source.size() // 64)
                 if stored.name not in whole:
                     raise source.error(f"has changed since it was opened, at {stored.name!r}", "open it again")

@@ -78,12 +78,7 @@ class Selection:
 
 
 def hint_for_prefix(wanted: str, keys: Iterable[str]) -> str:
-    """The remedy for a prefix that selects nothing.
-
-    Example:
-        >>> hint_for_prefix("backbone", ["module.backbone.fc.weight", "module.head.weight"])
-        "give one that it has: 'module'. Did you mean 'module.backbone'?"
-    """
+    """The remedy for a prefix that selects nothing."""
     paths = dict.fromkeys(path for key in keys for path in accumulate(key.split(".")[:-1], "{}.{}".format))
     tops = [path for path in paths if "." not in path]
     if not tops:

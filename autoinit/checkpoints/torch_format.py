@@ -41,7 +41,7 @@ def read_torch(source: Source, key: str | None) -> Contents:
         extents = {name: extent for name, tensor in without_values.items() if (extent := _extent(tensor, sizes))}
         if len(extents) < len(without_values):
             # Sparse, conjugated, saved without values, or in an archive that another program has written.
-            state = state_in(_load_values(source), key, source)
+            state = state_in(load_values(source), key, source)
     tensors = {
         name: StoredTensor(source=source, name=name, shape=tensor.shape, dtype=tensor.dtype, extent=extents.get(name))
         for name, tensor in tensors_in(state).items()
@@ -56,21 +56,8 @@ def read_torch(source: Source, key: str | None) -> Contents:
     return Contents(tensors, versions_in(state))
 
 
-def read_torch_values(source: Source, key: str | None) -> dict[str, Tensor]:
-    """Read all tensors: mapped if the file is a zip file whose records can be, otherwise into memory.
-
-    Raises:
-        CheckpointError, Exception: As `read_torch`.
-    """
-    return tensors_in(state_in(_load_values(source), key, source))
-
-
 def read_pickle(source: Source) -> Any:
-    """Read the object that was saved, its tensors without values if the format allows; check that the file is whole.
-
-    Raises:
-        CheckpointError, Exception: As `read_torch`.
-    """
+    """Read the object that was saved, its tensors without values if the format allows; raises as `read_torch`."""
     if not is_zip(source):
         return _load_safely(lambda: _load_old_without_values(source))
     if READS_OFFSETS and sys.byteorder == "little" and _is_stored_plainly(source):
@@ -80,11 +67,11 @@ def read_pickle(source: Source) -> Any:
         if orders <= {b"little"}:
             with suppress(NotImplementedError):  # A quantized tensor, which the meta device does not have.
                 return _load_safely(lambda: _load(source.path, map_location="meta"))
-    return _load_values(source)
+    return load_values(source)
 
 
 def is_mapped(source: Source) -> bool:
-    """Whether `read_torch_values` leaves values in the file until they are looked at."""
+    """Whether `load_values` leaves values in the file until they are looked at."""
     return is_zip(source) and _is_stored_plainly(source)
 
 
@@ -144,7 +131,8 @@ def _is_stored_plainly(source: Source) -> bool:
     return all(record.compress_type == zipfile.ZIP_STORED for record in records)
 
 
-def _load_values(source: Source) -> Any:
+def load_values(source: Source) -> Any:
+    """Read the object that was saved; raises as `read_torch`."""
     mmap = is_mapped(source)
     return _load_safely(lambda: _load(source.path, mmap=mmap))
 

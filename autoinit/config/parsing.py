@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import ConfigError, ConfigTypeError, nearest, warn
+from ..errors import ConfigError, ConfigTypeError, config_error, nearest, warn
 from ..initializers import Initializer, Pretrained
 from ..rules import UNSET, Rule
 from .files import read_config
@@ -46,13 +46,11 @@ def parse_config(cfg: object, where: str = "init_cfg", padding: str = "keep") ->
     try:
         cfg = _copied(cfg, where)
     except RecursionError as error:
-        raise ConfigError(f"{where}: a list or dict in it contains itself.", origin=where) from error
+        raise config_error(where, "a list or dict in it contains itself.") from error
     items = _items(cfg, where)
     if items is None:
-        raise ConfigTypeError(
-            f"{where}: a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}.",
-            origin=where,
-        )
+        text = f"a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}."
+        raise config_error(where, text, ConfigTypeError)
     return tuple([_rule(item, origin, padding) for item, origin in items])
 
 
@@ -98,7 +96,7 @@ def _copied(value: Any, origin: str) -> object:
             item = value[key]
         except Exception as error:
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ConfigError(f"{place}: {text}.", origin=place) from error
+            raise config_error(place, f"{text}.") from error
         copied[key] = _copied(item, place)
     return copied if is_mapping else tuple(copied.values()) if type(value) is tuple else list(copied.values())
 
@@ -117,24 +115,22 @@ def _rule(item: object, origin: str, padding: str, parent: Rule | None = None) -
     if isinstance(item, Rule):
         return item
     if not isinstance(item, Mapping):
-        raise ConfigTypeError(f"{origin}: {item!r} must be a dict, not {type(item).__name__}.", origin=origin)
+        raise config_error(origin, f"{item!r} must be a dict, not {type(item).__name__}.", ConfigTypeError)
     for key in item:
         if not isinstance(key, str):
-            raise ConfigTypeError(f"{origin}: key {key!r} must be a string.", origin=origin)
+            raise config_error(origin, f"key {key!r} must be a string.", ConfigTypeError)
     keys = dict(item.items())
     if parent is not None:
         return _override(keys, origin, padding, parent)
     if "type" not in keys:
-        raise ConfigError(f"{origin}: no 'type' in {keys}. Add one, such as type='Normal'.", origin=origin)
+        raise config_error(origin, f"no 'type' in {keys}. Add one, such as type='Normal'.")
     overrides = keys.pop("override", None)
     rule = _built(keys, origin, padding)
     if overrides is not None:
         items = None if isinstance(overrides, Rule) else _items(overrides, f"{origin}.override")
         if items is None:
-            raise ConfigTypeError(
-                f"{origin}.override: {overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}.",
-                origin=f"{origin}.override",
-            )
+            text = f"{overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}."
+            raise config_error(f"{origin}.override", text, ConfigTypeError)
         rule = replace(rule, override=tuple(_rule(each, place, padding, rule) for each, place in items))
     if not rule.selects_by_itself and not rule.override and isinstance(rule.initializer, Initializer):
         warn(
@@ -146,19 +142,18 @@ def _rule(item: object, origin: str, padding: str, parent: Rule | None = None) -
 
 def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> Rule:
     if "override" in keys:
-        origin = f"{origin}.override"
-        raise ConfigError(f"{origin}: an override has none of its own. Write it beside this one.", origin=origin)
+        raise config_error(f"{origin}.override", "an override has none of its own. Write it beside this one.")
     if not keys.get("name"):
-        raise ConfigError(f"{origin}: no 'name' in {keys}. Say which submodule it is for.", origin=origin)
+        raise config_error(origin, f"no 'name' in {keys}. Say which submodule it is for.")
     if "type" in keys:
         target = keys.pop("name")  # Of a checkpoint, too.
         return replace(_built(keys, origin, padding, is_override=True), name=target)
     others = sorted(set(keys) - {"name"})
     if others:
-        raise ConfigError(
-            f"{origin}: {', '.join(map(repr, others))} without a 'type'. Name the type (an override with one inherits "
-            "nothing), or leave only 'name' (then it inherits all).",
-            origin=origin,
+        raise config_error(
+            origin,
+            f"{', '.join(map(repr, others))} without a 'type'. Name the type (an override with one inherits nothing), "
+            "or leave only 'name' (then it inherits all).",
         )
     return replace(parent, name=keys["name"], layer=(), override=(), origin=origin)
 
@@ -176,7 +171,7 @@ def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool
     try:
         scheme = build_scheme(factory, arguments)
     except ConfigError as error:
-        raise type(error)(f"{origin}: {error}", origin=origin) from error
+        raise config_error(origin, str(error), type(error)) from error
     allowed = () if isinstance(scheme, Pretrained) else RULE_KEYS
     for key in keys:
         if key not in allowed:
@@ -184,10 +179,8 @@ def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool
             remedy = (
                 f"The object {scheme} has its arguments already." if scheme is factory else f"{name} takes: {takes}."
             )
-            raise ConfigTypeError(
-                f"{origin}.{key}: {name} has no argument {key!r}.{nearest(key, [*(known or ()), *allowed])} {remedy}",
-                origin=f"{origin}.{key}",
-            )
+            text = f"{name} has no argument {key!r}.{nearest(key, [*(known or ()), *allowed])} {remedy}"
+            raise config_error(f"{origin}.{key}", text, ConfigTypeError)
     if is_override and keys.pop("layer", None) is not None:
         warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
     bias = keys.get("bias", UNSET)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, cast
 
-from ..errors import ConfigError, ConfigTypeError, nearest
+from ..errors import ConfigTypeError, config_error, nearest
 from ..initializers import (
     Function,
     Initializer,
@@ -34,7 +34,7 @@ def resolve_type(value: object, origin: str) -> object:
         factory = find_initializer(value)
         if factory is None:
             hint = nearest(canonical_name(value), registered) or f" Known: {', '.join(sorted(registered))}."
-            raise ConfigError(f"{origin}.type: no initializer named {value!r}.{hint}", origin=f"{origin}.type")
+            raise config_error(f"{origin}.type", f"no initializer named {value!r}.{hint}")
         return factory
     if isinstance(value, type) and not issubclass(value, (Initializer, Pretrained)):
         known = registered.get(canonical_name(value.__name__))
@@ -42,11 +42,8 @@ def resolve_type(value: object, origin: str) -> object:
             return known
     if isinstance(value, (Initializer, Pretrained)) or callable(value):
         return value
-    raise ConfigTypeError(
-        f"{origin}.type: {value!r} must be a name, an initializer, or a function that fills a tensor in place, "
-        f"not {type(value).__name__}.",
-        origin=f"{origin}.type",
-    )
+    text = "must be a name, an initializer, or a function that fills a tensor in place"
+    raise config_error(f"{origin}.type", f"{value!r} {text}, not {type(value).__name__}.", ConfigTypeError)
 
 
 def find_initializer(name: str) -> object:

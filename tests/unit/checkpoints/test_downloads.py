@@ -21,7 +21,8 @@ from autoinit.checkpoints import downloads, open_checkpoint, source
 from autoinit.checkpoints.downloads import named_digest
 from autoinit.checkpoints.source import sha256_of
 from tests.checkpoint_files import assert_same, assert_whole, cached, digest, error, path_of, state, values
-from tests.http_server import (
+
+from .http_server import (
     CERTIFICATE,
     Handler,
     Server,
@@ -89,7 +90,7 @@ def test_redirects_are_followed(server: Server, weights: bytes, code: int) -> No
     assert_whole(open_checkpoint(server.on("/net.pth", redirect("/real.pth", code))), weights)
 
 
-@pytest.mark.parametrize("sends", [chunked, lambda data: lambda handler: answer(handler, 200, {}, data)])
+@pytest.mark.parametrize("sends", [chunked, lambda data: answer(200, data)])
 def test_a_body_without_a_length(server: Server, weights: bytes, sends: Any) -> None:
     assert_whole(open_checkpoint(server.on("/net.pth", sends(weights))), weights)
 

@@ -21,8 +21,9 @@ from autoinit.checkpoints.hugging_face import HubFile
 from autoinit.checkpoints.location import Location
 from autoinit.checkpoints.location_schemes import follow
 from tests.checkpoint_files import error
-from tests.http_server import Act, Handler, Server, answer, running_server, serve, status
 from tests.processes import Interpreter
+
+from .http_server import Act, Handler, Server, running_server, serve, status
 
 # The library reads where the hub is when it is imported, so each of these is a process of its own. It opens what it is
 # told to, and says what it found or what was wrong.
@@ -88,34 +89,40 @@ def commit(files: Mapping[str, bytes]) -> str:
     return hashlib.sha1(repr(files).encode()).hexdigest()
 
 
-def send(content: object, code: int = 200, **headers: str) -> Act:
-    text = json.dumps(content).encode()
-    return lambda handler: answer(handler, code, {"Content-Length": len(text), **headers}, text)
+def send(content: object) -> Act:
+    return serve(json.dumps(content).encode())
+
+
+def refuse(code: int, why: str, **headers: str) -> Act:
+    return status(code, X_Error_Code=why, **headers)
 
 
 def hub(handler: Handler) -> None:
     """Answer as the hub does when its library downloads a file or lists a repository."""
-    found = re.match(r"(?:/api/models)?/([^/]+/[^/]+)/(resolve|refs|tree)(?:/([^/?]+))?(?:/([^?]+))?", handler.path)
-    if found is None:
-        return send(None, 404)(handler)
-    repo, what, revision, name = found[1], found[2], unquote(found[3] or "main"), unquote(found[4] or "")
+    response(handler.path)(handler)
+
+
+def response(path: str) -> Act:
+    found = re.match(r"(?:/api/models)?/([^/]+/[^/]+)/(resolve|refs|tree)(?:/([^/?]+))?(?:/([^?]+))?", path)
+    repo, what, revision, name = found.groups("") if found else ("", "", "", "")
     repository = REPOSITORIES.get(repo)
-    refused = {"X-Error-Code": "RepoNotFound" if repository is None else "GatedRepo"}
-    if repository is None or repo == "org/gated":
-        return send(None, 401 if repository is None else 403, **refused)(handler)
+    if repository is None:
+        return refuse(401, "RepoNotFound")
+    if repo == "org/gated":
+        return refuse(403, "GatedRepo")
     if what == "refs":
         refs = [{"name": name, "ref": name, "targetCommit": commit(files)} for name, files in repository.items()]
-        return send({"branches": refs[:2], "tags": refs[2:], "converts": []})(handler)
-    files = {**repository, **{commit(files): files for files in repository.values()}}.get(revision)
+        return send({"branches": refs[:2], "tags": refs[2:], "converts": []})
+    revisions = {**repository, **{commit(files): files for files in repository.values()}}
+    files = revisions.get(unquote(revision) or "main")
     if files is None:
-        return send(None, 404, **{"X-Error-Code": "RevisionNotFound"})(handler)
+        return refuse(404, "RevisionNotFound")
     if what == "tree":
-        listed = [{"type": "file", "path": each, "size": len(data), "oid": "0" * 40} for each, data in files.items()]
-        return send(listed)(handler)
-    if name not in files:
-        return send(None, 404, **{"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit(files)})(handler)
-    etag = f'"{hashlib.sha256(files[name]).hexdigest()}"'
-    return serve(files[name], headers={"X-Repo-Commit": commit(files), "ETag": etag})(handler)
+        return send([{"type": "file", "path": each, "size": len(files[each]), "oid": "0" * 40} for each in files])
+    if unquote(name) not in files:
+        return refuse(404, "EntryNotFound", X_Repo_Commit=commit(files))
+    data = files[unquote(name)]
+    return serve(data, X_Repo_Commit=commit(files), ETag=f'"{hashlib.sha256(data).hexdigest()}"')
 
 
 @dataclass

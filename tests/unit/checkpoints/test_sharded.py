@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from autoinit import initialize
 from autoinit.checkpoints import open_checkpoint
 from tests.checkpoint_files import Save, assert_same, digest, error, save_old, save_safetensors, save_zip, state, values
-from tests.http_server import Server, serve
+
+from .http_server import Server, serve
 
 KINDS = pytest.mark.parametrize(
     ("save", "suffix"),
