@@ -50,12 +50,22 @@ _GLOBAL_DEVICE_CONTEXT = torch._GLOBAL_DEVICE_CONTEXT
 # raises, because a transform lets nothing mutate the tensors that it captures.
 is_transforming: Callable[[], object] = torch._C._functorch.peek_interpreter_stack
 
+# Whether `torch.load(map_location="meta")` reads no values and notes where they are in the file (`_checkpoint_offset`).
+# Without it a zip checkpoint is mapped whole, again after every 64 MiB.
+READS_OFFSETS = hasattr(torch.serialization, "_is_meta_location")
+
 # Whether `torch.jit.trace` is recording. Without it the writes become part of the traced graph.
 tracing_state = torch._C._get_tracing_state
 set_tracing_state = torch._C._set_tracing_state  # type: ignore[attr-defined]
 
 # The function modes of this thread, lowest first.
 function_modes: Callable[[], list[TorchFunctionMode]] = _get_current_function_mode_stack
+
+
+def offset_in_checkpoint(storage: torch.UntypedStorage) -> int:
+    """Byte of a checkpoint's file where torch expects the values of a storage on the meta device; -1 if nowhere."""
+    start: int | None = storage._checkpoint_offset
+    return -1 if start is None else start
 
 
 def number_of_dispatch_modes() -> int:

@@ -35,10 +35,6 @@ class AutoInitError(Exception):
         self.origin = origin
         self.fqn = fqn
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process boundaries (pytest-xdist, DataLoader workers) with their attributes.
-        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn}
-
 
 class ConfigError(AutoInitError, ValueError):
     """What the user wrote in a config cannot mean anything."""
@@ -46,6 +42,11 @@ class ConfigError(AutoInitError, ValueError):
 
 class ConfigTypeError(ConfigError, TypeError):
     """A config value has the wrong Python type."""
+
+
+def config_error(origin: str, text: str, kind: type[ConfigError] = ConfigError) -> ConfigError:
+    """The error in what is written at `origin`, which its message starts with."""
+    return kind(f"{origin}: {text}", origin=origin)
 
 
 class MatchError(AutoInitError, LookupError):
@@ -97,9 +98,6 @@ class VerificationError(AutoInitError, AssertionError):
         super().__init__(message, origin=origin, fqn=fqn)
         self.verdict = verdict
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn, "verdict": self.verdict}
-
 
 class PropagationError(AutoInitError, AssertionError):
     """A signal vanishes, explodes or dies in a model; `.propagation` says everything that was measured."""
@@ -110,25 +108,13 @@ class PropagationError(AutoInitError, AssertionError):
         super().__init__(message, origin=origin, fqn=fqn)
         self.propagation = propagation
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), self.args, {"origin": self.origin, "fqn": self.fqn, "propagation": self.propagation}
-
 
 class AutoInitWarning(UserWarning):
     """Something that is probably not what the user meant, but has a meaning."""
 
 
 def warn(message: str) -> None:
-    """Issue an `AutoInitWarning` at the line of the user's code that called autoinit.
-
-    Example:
-        >>> import warnings
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     warnings.simplefilter("always")
-        ...     warn("Something is odd.")
-        >>> caught[0].category.__name__, str(caught[0].message)
-        ('AutoInitWarning', 'Something is odd.')
-    """
+    """Issue an `AutoInitWarning` at the line of the user's code that called autoinit."""
     level, frame = 1, sys._getframe()
     ours = (PACKAGE, contextlib.__file__)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):

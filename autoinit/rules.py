@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 
 from torch import nn
 
-from .errors import ConfigError, ConfigTypeError, nearest
+from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
 from .globs import fqn_pattern, param_pattern
 from .initializers import Constant, Initializer, Keep, ModuleFunction, Pretrained, Scheme
@@ -76,29 +76,33 @@ class Rule:
 
     def __post_init__(self) -> None:
         if not isinstance(self.initializer, (Initializer, Pretrained, ModuleFunction)):
-            raise ConfigTypeError(
-                f"{self.origin}: initializer={self.initializer!r} is not an initializer. "
-                "Use an object of a class in autoinit.initializers.",
-                origin=self.origin,
-            )
-        self._set("layer", self._tuple("layer", (str, type)))
-        self._set("name", self._tuple("name", (str,)))
-        self._set("override", self._tuple("override", (Rule,)))
+            text = "is not an initializer. Use an object of a class in autoinit.initializers."
+            raise config_error(self.origin, f"initializer={self.initializer!r} {text}", ConfigTypeError)
+        self._set("layer", self._tuple("layer", (str, type), "a string or a class"))
+        self._set("name", self._tuple("name", (str,), "a string"))
+        self._set("override", self._tuple("override", (Rule,), "a Rule"))
         if self.params is not None:
-            self._set("params", self._tuple("params", (str,)))
+            self._set("params", self._tuple("params", (str,), "a string"))
         self._check_selectors()
-        self._check_bias()
+        if self.bias is not UNSET:
+            self._check_bias()
         self._check_fan()
-        self._check_flags()
+        if not isinstance(self.padding, str):
+            raise self._error("padding", f"{self.padding!r} must be 'keep' or 'fill'.", ConfigTypeError)
+        if self.padding not in PADDINGS:
+            hint = nearest(self.padding, PADDINGS)
+            raise self._error("padding", f"{self.padding!r} is unknown.{hint} Known: keep, fill.")
+        if not isinstance(self.overwrite, bool):
+            raise self._error("overwrite", f"{self.overwrite!r} must be True or False.", ConfigTypeError)
 
     def _set(self, key: str, value: object) -> None:
         object.__setattr__(self, key, value)
 
     def _error(self, key: str, text: str, kind: type[ConfigError] = ConfigError) -> ConfigError:
         """An error in the value of a key."""
-        return kind(f"{self.origin}.{key}: {text}", origin=f"{self.origin}.{key}")
+        return config_error(f"{self.origin}.{key}", text, kind)
 
-    def _tuple(self, key: str, types: tuple[type, ...]) -> tuple[object, ...]:
+    def _tuple(self, key: str, types: tuple[type, ...], what: str) -> tuple[object, ...]:
         value = getattr(self, key)
         items: tuple[object, ...] | None = None
         if isinstance(value, types):
@@ -108,8 +112,7 @@ class Rule:
             with suppress(Exception):
                 items = tuple(value)
         if items is None or not all(isinstance(item, types) for item in items):
-            names = " or ".join({str: "a string", type: "a class"}.get(t, f"a {t.__name__}") for t in types)
-            raise self._error(key, f"{value!r} must be {names}, or a list of those.", ConfigTypeError)
+            raise self._error(key, f"{value!r} must be {what}, or a list of those.", ConfigTypeError)
         return items
 
     def _check_selectors(self) -> None:
@@ -130,8 +133,6 @@ class Rule:
 
     def _check_bias(self) -> None:
         bias = self.bias
-        if bias is UNSET:
-            return
         if self._reaches("bias") and not self._reaches("weight"):
             raise self._error(
                 "bias",
@@ -168,57 +169,25 @@ class Rule:
             hint = nearest(self.fan, CONVENTIONS) if isinstance(self.fan, str) else ""
             raise self._error("fan", f"{error}{hint}", type(error)) from error
 
-    def _check_flags(self) -> None:
-        if not isinstance(self.padding, str):
-            raise self._error("padding", f"{self.padding!r} must be 'keep' or 'fill'.", ConfigTypeError)
-        if self.padding not in PADDINGS:
-            hint = nearest(self.padding, PADDINGS)
-            raise self._error("padding", f"{self.padding!r} is unknown.{hint} Known: keep, fill.")
-        if not isinstance(self.overwrite, bool):
-            raise self._error("overwrite", f"{self.overwrite!r} must be True or False.", ConfigTypeError)
-
     def _reaches(self, param: str) -> bool:
         return _is_reached(param, tuple(self.params or DEFAULT_PARAMS))
 
-    @cached_property
-    def _bias_is_companion(self) -> bool:
-        # A rule for weights writes the bias beside them with a value of its own; a rule that reaches no weight
-        # ("params": "bias") is about what it names.
-        return self._reaches("weight") and self._reaches("bias")
-
     def scheme_for(self, param: str) -> Initializer | None:
-        """What this rule gives to a parameter of that name in a module that it selects, or None.
-
-        Example:
-            >>> from autoinit.initializers import Normal
-            >>> Rule(initializer=Normal(std=0.02), layer="Linear", bias=0.5).scheme_for("bias")
-            Constant(val=0.5)
-            >>> Rule(initializer=Normal(std=0.02), layer="Linear", params="bias").scheme_for("bias")
-            Normal(mean=0.0, std=0.02)
-        """
+        """What this rule gives to a parameter of that name in a module that it selects, or None."""
         if not isinstance(self.initializer, Initializer) or not self._reaches(param):
             return None
-        if param == "bias" and self._bias_is_companion:
-            return self._companion
-        return self.initializer
+        # A rule that reaches no weight (`params="bias"`) gives the bias its initializer.
+        is_beside_a_weight = param == "bias" and self._reaches("weight")
+        return self._for_bias if is_beside_a_weight else self.initializer
 
     @cached_property
-    def _companion(self) -> Initializer | None:
+    def _for_bias(self) -> Initializer | None:
         if self.bias is UNSET:
             return self.initializer if isinstance(self.initializer, Keep) else Constant(val=0.0)
         return None if self.bias is None else Constant(val=self.bias)
 
     def names(self, param: str) -> bool:
-        """Whether it names a parameter as such, and does not just reach it by a pattern or by default.
-
-        Example:
-            >>> from autoinit.initializers import Normal
-            >>> rule = Rule(
-            ...     initializer=Normal(), layer="BatchNorm2d", params=["running_mean", "running_v*"]
-            ... )
-            >>> rule.names("running_mean"), rule.names("running_var")
-            (True, False)
-        """
+        """Whether `params` has the parameter's name itself, not just a pattern that fits it."""
         return self.params is not None and param in self.params
 
     @property
@@ -227,24 +196,14 @@ class Rule:
         return bool(self.layer or self.name or self.params is not None)
 
     def describe(self) -> str:
-        """Where it was written and what it selects, for messages.
-
-        Example:
-            >>> from autoinit.initializers import Normal
-            >>> Rule(initializer=Normal(), layer="Linear", origin="init_cfg[1]").describe()
-            "init_cfg[1] (layer='Linear')"
-        """
-        shown = ((key, getattr(self, key)) for key in ("layer", "name", "params") if getattr(self, key))
-        text = ", ".join(f"{key}={_compact(value)}" for key, value in shown)
-        text = ", ".join(filter(None, (text, "overwrite=True" if self.overwrite else "")))
-        return f"{self.origin} ({text})" if text else self.origin
+        """Where it was written and what it selects: `init_cfg[1] (layer='Linear')`."""
+        keys = ("layer", "name", "params")
+        shown = {key: [getattr(value, "__qualname__", value) for value in getattr(self, key) or ()] for key in keys}
+        parts = [f"{key}={(values[0] if len(values) == 1 else values)!r}" for key, values in shown.items() if values]
+        parts += ["overwrite=True"] if self.overwrite else []
+        return f"{self.origin} ({', '.join(parts)})" if parts else self.origin
 
 
 @lru_cache(maxsize=1024)
 def _is_reached(param: str, patterns: tuple[str, ...]) -> bool:
     return any(param_pattern(pattern)(param) for pattern in patterns)
-
-
-def _compact(values: Sequence[str | type]) -> str:
-    spelled = [value if isinstance(value, str) else value.__qualname__ for value in values]
-    return repr(spelled[0]) if len(spelled) == 1 else repr(spelled)

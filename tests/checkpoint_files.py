@@ -16,6 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from autoinit.checkpoints import Checkpoint, open_checkpoint
+from autoinit.checkpoints.downloads import WebFile
+from autoinit.checkpoints.location import Location
+from autoinit.checkpoints.location_schemes import follow
 from autoinit.errors import CheckpointError
 
 Save = Callable[[Any, pathlib.Path], None]
@@ -38,15 +41,19 @@ def save_compressed(content: object, path: pathlib.Path) -> None:
     rezip(path, compression=zipfile.ZIP_DEFLATED)
 
 
-def rezip(path: pathlib.Path, *, compression: int = zipfile.ZIP_STORED, **replaced: tuple[bytes, bytes]) -> None:
-    """Write a file of torch.save again as another program would, with bytes of its pickle replaced."""
+def rezip(
+    path: pathlib.Path,
+    edit: Callable[[str, bytes], bytes | None] = lambda name, data: data,
+    *,
+    compression: int = zipfile.ZIP_STORED,
+) -> None:
+    """Write a file of torch.save again as another program would, with records changed or, for None, left out."""
     with zipfile.ZipFile(path) as archive:
-        records = {name: archive.read(name) for name in archive.namelist()}
+        records = {name: edit(name, archive.read(name)) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, data in records.items():
-            for old, new in replaced.values():
-                data = data.replace(old, new) if name.endswith("data.pkl") else data
-            archive.writestr(name, data)
+            if data is not None:
+                archive.writestr(name, data)
 
 
 FORMATS = pytest.mark.parametrize("save", [save_zip, save_old, save_safetensors, save_compressed])
@@ -87,6 +94,13 @@ def error(location: object, **options: Any) -> CheckpointError:
     assert re.fullmatch(r"init_cfg\[0\]: checkpoint .+?: .+", text, re.DOTALL), text
     assert text.count("init_cfg[0]") == 1
     return caught.value
+
+
+def meaning(text: str) -> str:
+    """The URL that a location stands for."""
+    place, _ = follow(Location(text=text))
+    assert isinstance(place, WebFile), place
+    return place.url
 
 
 def assert_whole(checkpoint: Checkpoint, weights: bytes) -> None:

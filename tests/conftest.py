@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import io
 import os
 import pathlib
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 
 from autoinit.checkpoints import location_schemes
@@ -25,7 +23,6 @@ from autoinit.initializers import registry
 from tests.leaks import no_trace_of_the_hook
 
 if TYPE_CHECKING:
-    from tests.http_server import Server
     from tests.processes import Interpreter
 
 pytest_plugins = ["pytester"]
@@ -73,17 +70,6 @@ def path(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "toy.pth"
 
 
-@pytest.fixture
-def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A web server on this machine, and a cache of downloads, for one test."""
-    from tests.http_server import running_server
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with running_server() as running:
-        yield running
-
-
 @pytest.fixture(scope="session")
 def interpreter() -> Iterator[Interpreter]:
     """Runs scripts in processes of their own."""
@@ -91,11 +77,3 @@ def interpreter() -> Iterator[Interpreter]:
 
     with Interpreter() as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def weights() -> bytes:
-    """The bytes of a checkpoint, of more than a mebibyte, for a server to send."""
-    buffer, generator = io.BytesIO(), torch.Generator().manual_seed(0)
-    torch.save({"w": torch.randn(300_000, generator=generator), "b": torch.ones(3)}, buffer)
-    return buffer.getvalue()

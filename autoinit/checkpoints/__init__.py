@@ -4,5 +4,5 @@ Nothing that a file says is run: pickles are read with `weights_only=True` and n
 """
 
 from .checkpoint import Checkpoint as Checkpoint
+from .checkpoint import open_checkpoint as open_checkpoint
 from .location_schemes import register_checkpoints as register_checkpoints
-from .opening import open_checkpoint as open_checkpoint

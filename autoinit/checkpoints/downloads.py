@@ -13,19 +13,17 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import torch
 
 from ..errors import CheckpointError
-from .digests import digest_of, named_digest, remembered_digest
 from .location import Location
 from .reading import check_whole
-from .source import Source
+from .source import Source, remembered_sha256, sha256_of
 
 SWITCH = "AUTOINIT_PROGRESS"
 """Set to 0 in the environment, no progress bar is shown."""
@@ -33,8 +31,6 @@ SWITCH = "AUTOINIT_PROGRESS"
 SECONDS = 30.0
 """Timeout of each wait for the server."""
 
-_LONGEST_NAME = 120
-_UNSAFE = re.compile(r"[^A-Za-z0-9._+=-]")
 _ELSEWHERE = "download it in another way, and give its path"
 _PAGE = (
     "open the address in a browser to see; if it is a page about the file, give the address of the file itself "
@@ -44,34 +40,48 @@ _PAGE = (
 _log = logging.getLogger("autoinit")
 
 
-def download(url: str, location: Location, sha256: str | None) -> str:
-    """The path of a file with the contents of a URL. If it is in the cache there is no request.
+@dataclass(frozen=True, kw_only=True)
+class WebFile:
+    """A URL, http or https."""
 
-    Args:
-        url: http or https.
-        location: The location that the URL is from, for errors.
-        sha256: Beginning of the file's digest; None for the one that its name has, if any.
+    url: str
+
+    def fetch(self, location: Location, sha256: str | None) -> Source:
+        """The file on this machine; errors are about `location`."""
+        location = location.means(self.url)
+        path = download(self.url, location, sha256)
+        return Source(location=location, path=path, again=f"remove {path!r}, and it is downloaded again")
+
+    def sibling(self, name: str, path: str) -> WebFile:
+        """The file `name` beside this one."""
+        return WebFile(url=urljoin(self.url, quote(name)))
+
+
+def download(url: str, location: Location, sha256: str | None) -> str:
+    """The path of a file with the contents of a URL; without a request if the cache has it.
 
     Raises:
-        CheckpointError: The file cannot be fetched or kept, or is not a whole checkpoint of this digest. What was in
-            the cache before is intact.
+        CheckpointError: The file cannot be fetched or kept, or is not a whole checkpoint that has the digest which the
+            user or its name gives. What was in the cache before is intact.
     """
     from filelock import FileLock
 
-    name = _name_of(url)
+    # Replace characters that some system does not allow in file names.
+    name = re.sub(r"[^A-Za-z0-9._+=-]", "_", unquote(urlsplit(url).path).rpartition("/")[2])
+    name = name[-120:].lstrip(".") or "checkpoint"
+    wanted = sha256 or named_digest(name)
     hub = Path(torch.hub.get_dir()) / "checkpoints"
     # Two URLs have two folders, whatever their files are called.
     file = hub / "autoinit" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     # Files of torch.hub and mmengine go by the name alone, which any URL may end with: only the digest tells.
-    shared = [hub / name] if named_digest(name) else []
-    for known in (file, *shared):
-        if _is_usable(known, sha256 or named_digest(name), location):
+    for known in (file, *([hub / name] if named_digest(name) else [])):
+        if _is_usable(known, wanted, location):
             return str(known)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
             # Another process may have fetched it while this one waited.
-            if not _is_usable(file, sha256 or named_digest(name), location):
+            if not _is_usable(file, wanted, location):
                 _fetch(url, file, location, sha256)
     except (OSError, NotImplementedError) as e:  # The latter where a file system has no locks.
         what = f"cannot be kept in {str(file.parent)!r} ({getattr(e, 'strerror', None) or e})"
@@ -79,34 +89,53 @@ def download(url: str, location: Location, sha256: str | None) -> str:
     return str(file)
 
 
-def _name_of(url: str) -> str:
-    """The file's name in a URL, as any system can write it."""
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
-    return _UNSAFE.sub("_", name)[-_LONGEST_NAME:].lstrip(".") or "checkpoint"
+def named_digest(name: str) -> str | None:
+    """The beginning of the digest that a file's name ends with, as torch.hub and OpenMMLab write it, or None.
+
+    Eight digits may as well be a date, and are not taken for a digest.
+    """
+    found = [digest for digest in re.findall(r"-([0-9a-f]{8,64})\.", name) if not digest.isdigit()]
+    return found[-1] if found else None
 
 
 def _is_usable(file: Path, wanted: str | None, location: Location) -> bool:
     """Whether a file has the wanted digest; without one, whether it is a whole checkpoint."""
     try:
         if wanted is not None:
-            return remembered_digest(str(file)).startswith(wanted)
-        check_whole(Source.at(location, str(file)))
+            return remembered_sha256(str(file)).startswith(wanted)
+        check_whole(Source(location=location, path=str(file)))
     except (OSError, CheckpointError):
         return False
     return True
 
 
 def _fetch(url: str, file: Path, location: Location, sha256: str | None) -> None:
-    """Download to a file beside `file`, which takes its place when it has been verified."""
+    """Download to a file beside `file`, which replaces `file` when it has been verified."""
     for left in file.parent.glob("*.partial"):  # By a process that was killed.
         left.unlink()
     arrived = file.with_name(f"{file.name}.partial")
-    shows_progress = sys.stderr.isatty() and os.environ.get(SWITCH) != "0"
     _log.info("downloading %s to %s", url, file)
     try:
-        with _explained(location):
-            _transfer(url, arrived, shows_progress=shows_progress)
-        _verify(str(arrived), location, sha256, named_digest(file.name))
+        try:
+            _transfer(url, arrived)
+        except urllib.error.HTTPError as e:
+            with e:
+                raise location.error(*_on_status(e)) from e
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as e:
+            raise location.error(*_on_connection(e.reason if isinstance(e, urllib.error.URLError) else e)) from e
+        except ValueError as e:  # A host that cannot be encoded, or a length that is not a number.
+            raise location.error(f"could not be fetched: {e}", f"check the address, or {_ELSEWHERE}") from e
+        found, named = sha256_of(str(arrived)), named_digest(file.name)
+        if not found.startswith(sha256 or named or ""):
+            said = f"sha256={sha256!r} was asked for" if sha256 else f"its name says {named!r}"
+            raise location.error(
+                f"is not what it should be: {said}, and the SHA-256 of what arrived is {found}",
+                f"download it again later; or, if you know that this is the file, say so with sha256={found!r}",
+            )
+        source = Source(location=location, path=str(arrived))
+        if source.text_head().startswith(b"<"):
+            raise location.error("is answered with an HTML or XML page, not with weights", _PAGE)
+        check_whole(source)
         os.replace(arrived, file)
     finally:
         arrived.unlink(missing_ok=True)
@@ -116,13 +145,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http and https, but not from https to http: another server could replace the file there."""
 
     def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
         to = urlsplit(newurl).scheme
         if to != "https" and to != urlsplit(req.full_url).scheme:
@@ -131,59 +154,28 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _transfer(url: str, to: Path, *, shows_progress: bool) -> None:
-    """Write what a URL is answered with to a file.
-
-    Raises:
-        ConnectionError: Fewer bytes arrived than were announced.
-    """
+def _transfer(url: str, to: Path) -> None:
+    """Write the body of a URL's response to a file; ConnectionError if fewer bytes arrive than were announced."""
     from rich.console import Console
     from rich.progress import wrap_file
 
+    shows_progress = sys.stderr.isatty() and os.environ.get(SWITCH) != "0"
     request = urllib.request.Request(url, headers={"User-Agent": "torch-autoinit"})
     opener = urllib.request.build_opener(_SafeRedirects)
     with opener.open(request, timeout=SECONDS) as response, to.open("wb") as file:
         announced = response.headers.get("Content-Length")
-        size = int(announced) if announced is not None else None
+        size = int(announced) if announced is not None else 0
         with wrap_file(
-            response, size or 0, description=to.stem, console=Console(stderr=True), disable=not shows_progress
+            response, size, description=to.stem, console=Console(stderr=True), disable=not shows_progress
         ) as body:
             shutil.copyfileobj(body, file)
         arrived = file.tell()
-    if size is not None and arrived < size:
+    if arrived < size:
         raise ConnectionError(f"{arrived:,} of {size:,} bytes arrived")
 
 
-def _verify(path: str, location: Location, sha256: str | None, named: str | None) -> None:
-    found = digest_of(path)
-    if not found.startswith(sha256 or named or ""):
-        said = f"sha256={sha256!r} was asked for" if sha256 else f"its name says {named!r}"
-        raise location.error(
-            f"is not what it should be: {said}, and the SHA-256 of what arrived is {found}",
-            f"download it again later; or, if you know that this is the file, say so with sha256={found!r}",
-        )
-    source = Source.at(location, path)
-    if source.head().removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
-        raise location.error("is answered with an HTML or XML page, not with weights", _PAGE)
-    check_whole(source)
-
-
-@contextmanager
-def _explained(location: Location) -> Iterator[None]:
-    """Turn errors of the server and of the connection into a CheckpointError."""
-    try:
-        yield
-    except urllib.error.HTTPError as e:
-        with e:
-            raise location.error(*_on_status(e)) from e
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as e:
-        raise location.error(*_on_connection(e.reason if isinstance(e, urllib.error.URLError) else e)) from e
-    except ValueError as e:  # A host that cannot be encoded, or a length that is not a number.
-        raise location.error(f"could not be fetched: {e}", f"check the address, or {_ELSEWHERE}") from e
-
-
 def _on_status(error: urllib.error.HTTPError) -> tuple[str, str]:
-    # Of a redirect that is not followed urllib says why; servers may say anything.
+    # urllib says why it does not follow a redirect; what servers say is not shown.
     reason = http.client.responses.get(error.code, "") if error.code >= 400 else str(error.reason).partition("\n")[0]
     answer = f"{error.code} {reason}".rstrip()
     if error.code in (404, 410):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,24 +31,28 @@ download it again")
 
     @classmethod
     def of(cls, written: object, origin: str | None) -> Location:
-        """The location that the user wrote.
-
-        Raises:
-            CheckpointError: It is neither a string nor a path.
-        """
+        """Raise CheckpointError if `written` is neither a string nor a path."""
         text = os.fspath(written) if isinstance(written, os.PathLike) else written
         if not isinstance(text, str):
             raise _error(repr(written), "is not a path", "give a path, a URL or a name as a string", origin)
         return cls(text=text, origin=origin)
 
     def means(self, meaning: str) -> Location:
-        """The same, known to stand for `meaning`."""
+        """The same location, whose errors also show `meaning`."""
         return replace(self, meaning=None if meaning == self.text else meaning)
 
     def error(self, what: str, remedy: str) -> CheckpointError:
         """An error that says where, what, and the remedy."""
         means = f" ({self.meaning})" if self.meaning else ""
         return _error(f"{self.text!r}{means}", what, remedy, self.origin)
+
+    def unknown(self, name: str, known: Iterable[str], whose: str) -> CheckpointError:
+        """The error for a name that a table does not have."""
+        names = sorted(known)
+        shown = nearest(name, names) or f" It has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
+        return self.error(
+            f"is not known: {whose} has no {name!r}", f"give a name that it has.{shown}".removesuffix(".")
+        )
 
 
 def _error(name: str, what: str, remedy: str, origin: str | None) -> CheckpointError:

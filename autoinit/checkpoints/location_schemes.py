@@ -1,4 +1,4 @@
-"""Names with a scheme: `torchvision://resnet50` and what users add; each stands for another location, or for a file."""
+"""Names with a scheme: `torchvision://resnet50` and what users add; each means another location, or a file."""
 
 from __future__ import annotations
 
@@ -6,38 +6,25 @@ import os
 import re
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
-from ..errors import AutoInitError, CheckpointError, ConfigError, ConfigTypeError, nearest
+from ..errors import AutoInitError, ConfigError, ConfigTypeError, nearest
+from . import zoos
+from .downloads import WebFile
+from .hugging_face import HubFile
 from .location import Location
-from .places import LocalFile, Place, WebFile
+from .source import LocalFile
 
 Written = str | os.PathLike[str]
 Table = Mapping[str, Written] | Callable[[str], Written]
+Place = LocalFile | WebFile | HubFile
+"""Where a location leads: it fetches one file, and knows the files beside it."""
+Resolver = Callable[[str, Location], str | Place | tuple[str, str]]
+"""From the text after `://` to a place, or to another location, alone or with the prefix of the part that is meant."""
 
 _SCHEME = re.compile(r"([A-Za-z][\w+.:-]+)://")
 _LONGEST = 16
 """Steps from a name to a file; a function that gives a new name each time would go on for ever."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """The location or place that a name stands for.
-
-    Args:
-        to: Another location, or the place of the file.
-        under: Prefix of the part of the file that is meant, with its dot; None for all.
-    """
-
-    to: str | Place
-    under: str | None = None
-
-
-Resolver = Callable[[str, Location], Step]
-"""From the text after `://` to the location that it stands for."""
-
-_RESOLVERS: dict[str, Resolver] = {}
 
 
 def register_checkpoints(scheme: str, table: Table, *, force: bool = False) -> None:
@@ -68,47 +55,20 @@ def register_checkpoints(scheme: str, table: Table, *, force: bool = False) -> N
         raise ConfigError(f"register_checkpoints: {scheme!r} cannot be a scheme. Write letters, such as 'lab'.")
     name = scheme.lower()
     if isinstance(table, Mapping):
-        resolver = _by_table(name, dict(table))
-    elif callable(table):
-        resolver = _by_function(name, table)
-    else:
+        table = dict(table)
+        for key, value in table.items():
+            if not isinstance(key, str) or not isinstance(value, (str, os.PathLike)):
+                raise ConfigTypeError(
+                    f"register_checkpoints({scheme!r}): {key!r}: {value!r} must be a name and a location, both strings."
+                )
+    elif not callable(table):
         raise ConfigTypeError(
             f"register_checkpoints({scheme!r}): {table!r} must be a mapping from names to locations, or a function, "
             f"not {type(table).__name__}."
         )
     if name in _RESOLVERS and not force:
         raise ConfigError(f"register_checkpoints: the scheme {name!r} is taken. Choose another, or say force=True.")
-    _RESOLVERS[name] = resolver
-
-
-def built_in(*schemes: str) -> Callable[[Resolver], Resolver]:
-    """Decorate the function that resolves the names of these schemes."""
-
-    def register(resolver: Resolver) -> Resolver:
-        _RESOLVERS.update(dict.fromkeys(schemes, resolver))
-        return resolver
-
-    return register
-
-
-@built_in("http")
-def _resolve_http(rest: str, location: Location) -> Step:
-    return Step(to=_web_file(f"http://{rest}", location))
-
-
-@built_in("https")
-def _resolve_https(rest: str, location: Location) -> Step:
-    return Step(to=_web_file(f"https://{rest}", location))
-
-
-def _web_file(written: str, location: Location) -> WebFile:
-    try:
-        # As people paste it, with characters quoted that may not be in a request.
-        url = quote(written, safe=string.punctuation)
-        urlsplit(url)
-    except ValueError as e:
-        raise location.error(f"is no address that can be fetched ({e})", "check the address") from e
-    return WebFile(url=url)
+    _RESOLVERS[name] = _by_user(name, table)
 
 
 def follow(location: Location) -> tuple[Place, str | None]:
@@ -120,52 +80,50 @@ def follow(location: Location) -> tuple[Place, str | None]:
     Raises:
         CheckpointError: A scheme or a name is unknown, or the names lead in a circle.
     """
-    text, under = location.text, None
+    text, part = location.text, None
     seen = [text]
     while (match := _SCHEME.match(text)) is not None:
         resolver = _RESOLVERS.get(match[1].lower())
         if resolver is None:
-            raise _unknown_scheme(match[1], location)
-        step = resolver(text[match.end() :], location if text == location.text else location.means(text))
-        under = step.under or under
-        if not isinstance(step.to, str):
-            return step.to, under
-        text = step.to
+            guess = nearest(match[1], _RESOLVERS) or f" Known: {', '.join(f'{name}://' for name in sorted(_RESOLVERS))}"
+            remedy = f"give a path, or register it with autoinit.register_checkpoints.{guess}"
+            raise location.error(f"has a scheme that is not known, {match[1]!r}", remedy)
+        found = resolver(text[match.end() :], location if text == location.text else location.means(text))
+        if isinstance(found, tuple):
+            found, part = found
+        if not isinstance(found, str):
+            return found, part
+        text = found
         if text in seen or len(seen) >= _LONGEST:
             way = " -> ".join([*seen[:4], *([] if len(seen) < 5 else ["..."]), text])
             raise location.error(f"leads in a circle: {way}", "let one of these schemes end at a path or a URL")
         seen.append(text)
-    return LocalFile(path=text), under
+    return LocalFile(path=text), part
 
 
-def unknown_name(name: str, known: Mapping[str, object], whose: str, location: Location) -> CheckpointError:
-    """The error for a name that a table does not have."""
-    guess = nearest(name, known)
-    shown = guess or f" It has {', '.join(sorted(known)[:5])}{', ...' if len(known) > 5 else ''}."
-    return location.error(
-        f"is not known: {whose} has no {name!r}", f"give a name that it has.{shown}".removesuffix(".")
-    )
-
-
-def _by_table(scheme: str, table: Mapping[str, Written]) -> Resolver:
-    for name, value in table.items():
-        if not isinstance(name, str) or not isinstance(value, (str, os.PathLike)):
-            raise ConfigTypeError(
-                f"register_checkpoints({scheme!r}): {name!r}: {value!r} must be a name and a location, both strings."
-            )
-
-    def resolve(name: str, location: Location) -> Step:
-        if name not in table:
-            raise unknown_name(name, table, f"the table of {scheme}://", location)
-        return Step(to=os.fspath(table[name]))
+def _web_file(scheme: str) -> Resolver:
+    def resolve(rest: str, location: Location) -> WebFile:
+        try:
+            # Quote characters that may not be in a request, which people paste.
+            url = quote(f"{scheme}://{rest}", safe=string.punctuation)
+            urlsplit(url)
+        except ValueError as e:
+            raise location.error(f"is no address that can be fetched ({e})", "check the address") from e
+        return WebFile(url=url)
 
     return resolve
 
 
-def _by_function(scheme: str, function: Callable[[str], Written]) -> Resolver:
-    def resolve(name: str, location: Location) -> Step:
+def _by_user(scheme: str, table: Table) -> Resolver:
+    """Look up names in a mapping, or by a function."""
+
+    def resolve(name: str, location: Location) -> str:
+        if isinstance(table, Mapping):
+            if name not in table:
+                raise location.unknown(name, table, f"the table of {scheme}://")
+            return os.fspath(table[name])
         try:
-            value: object = function(name)
+            value: object = table(name)
         except AutoInitError:
             raise
         except Exception as e:
@@ -174,13 +132,19 @@ def _by_function(scheme: str, function: Callable[[str], Written]) -> Resolver:
         if not isinstance(value, (str, os.PathLike)):
             what = f"could not be looked up: the function of {scheme}:// gave {value!r}, which is no location"
             raise location.error(what, "let it return a path or a URL as a string")
-        return Step(to=str(os.fspath(value)))
+        return str(os.fspath(value))
 
     return resolve
 
 
-def _unknown_scheme(scheme: str, location: Location) -> CheckpointError:
-    known = ", ".join(f"{name}://" for name in sorted(_RESOLVERS))
-    guess = nearest(scheme, _RESOLVERS) or f" Known: {known}."
-    remedy = f"give a path, or register it with autoinit.register_checkpoints.{guess}"
-    return location.error(f"has a scheme that is not known, {scheme!r}", remedy.removesuffix("."))
+_RESOLVERS: dict[str, Resolver] = {
+    "http": _web_file("http"),
+    "https": _web_file("https"),
+    "hf": HubFile.parse,
+    "torchvision": zoos.resolve_torchvision,
+    "modelzoo": zoos.resolve_modelzoo,
+    "timm": zoos.resolve_timm,
+    "open-mmlab": zoos.resolve_openmmlab,
+    "openmmlab": zoos.resolve_openmmlab,
+    "mmcls": zoos.resolve_mmcls,
+}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from typing import Any
 
 import torch
 
@@ -36,14 +35,7 @@ _DTYPES = {
 
 
 def looks_like_safetensors(head: bytes) -> bool:
-    """Whether a file that starts with `head` is a safetensors file: a header's length, then the header.
-
-    Example:
-        >>> looks_like_safetensors((8).to_bytes(8, "little") + b'{"a": {}')
-        True
-        >>> looks_like_safetensors(b"<html>")
-        False
-    """
+    """Whether a file starts as a safetensors file does: with a header's length, then the header."""
     return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100_000_000
 
 
@@ -58,37 +50,30 @@ def read_safetensors(source: Source, key: str | None) -> Contents:
     Raises:
         CheckpointError: The file holds no tensors, or one of a dtype that torch does not have; or a `key` was given,
             and the format has no parts.
-        Exception: Whatever the library raises for a file that is truncated or damaged.
+        Exception: Any error of the library for a file that is truncated or damaged.
     """
     from safetensors import safe_open
 
     if key is not None:
         remedy = f"leave key= out; if the names in it begin with {key!r}, give that as prefix="
         raise source.error(f"is a safetensors file and has no part called {key!r}", remedy)
-
-    # The library judges the file. What it says of no tensor is where its values lie. For torch it maps the file so
-    # that the system refuses one that is larger than its memory; for numpy, where there is one, it does not.
+    # The library checks the file, but does not say where in it the values of a tensor are. For torch it maps the file
+    # so that the system refuses one that is larger than its memory; for numpy, if it is installed, it does not.
     framework = "pt" if importlib.util.find_spec("numpy") is None else "np"
     with safe_open(source.path, framework=framework) as file:
         names = list(file.keys())
-    header, values_start = _header(source.path)
-    tensors = {name: _stored(source, name, header[name], values_start) for name in names}
-    if not tensors:
+    if not names:
         raise source.error("holds no tensors", "give the path of a file with weights")
-    return Contents(tensors=tensors, versions={})
-
-
-def _header(path: str) -> tuple[dict[str, Any], int]:
-    with open(path, "rb") as file:
+    with open(source.path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        return json.loads(file.read(length)), 8 + length
-
-
-def _stored(source: Source, name: str, described: dict[str, Any], values_start: int) -> StoredTensor:
-    dtype = getattr(torch, _DTYPES.get(described["dtype"], ""), None)
-    if dtype is None:
-        what = f"holds {name!r} of dtype {described['dtype']}, which torch {torch.__version__} does not have"
-        raise source.error(what, "convert it to another dtype, or update torch")
-    shape = torch.Size(described["shape"])
-    extent = Extent.contiguous(values_start + described["data_offsets"][0], shape, dtype)
-    return StoredTensor(source=source, name=name, shape=shape, dtype=dtype, extent=extent)
+        header = json.loads(file.read(length))
+    tensors = {}
+    for name in names:
+        dtype = getattr(torch, _DTYPES.get(header[name]["dtype"], ""), None)
+        if dtype is None:
+            what = f"holds {name!r} of dtype {header[name]['dtype']}, which torch {torch.__version__} does not have"
+            raise source.error(what, "convert it to another dtype, or update torch")
+        tensor = torch.empty(header[name]["shape"], dtype=dtype, device="meta")
+        extent = Extent.of(tensor, 8 + length + header[name]["data_offsets"][0])
+        tensors[name] = StoredTensor(source=source, name=name, shape=tensor.shape, dtype=dtype, extent=extent)
+    return Contents(tensors, {})

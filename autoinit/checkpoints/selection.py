@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeVar
 
-from ..errors import CheckpointError, nearest
+from ..errors import nearest
 from .location import Location
 
 Pairs = tuple[tuple[str, str], ...]
@@ -19,10 +19,10 @@ _SHOWN = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    r"""The tensors that are taken from a file: of a zoo's part, under revised names, those under a prefix.
+    r"""The tensors that are taken from a file: of the part that a zoo means, renamed, those under a prefix.
 
     Args:
-        under: Prefix that the location's scheme stands for, with its dot; None for all.
+        part: Prefix that the location's scheme stands for, with its dot; None for all.
         revise_keys: Pairs of a regular expression and its replacement, applied to each name in turn. None stands for
             `(r"^module\.", "")`, which takes off what DataParallel adds; but not beside a prefix, as in mmengine.
         prefix: Prefix of the revised names to take, with its dot; None for all.
@@ -35,7 +35,7 @@ class Selection:
         {'fc.weight': 'encoder.fc.weight'}
     """
 
-    under: str | None = None
+    part: str | None = None
     revise_keys: Pairs | None = None
     prefix: str | None = None
 
@@ -45,12 +45,17 @@ class Selection:
         Raises:
             CheckpointError: Two names become one, or nothing is under the prefix.
         """
-        all_of_it = list(names)
-        part = _under(self.under, {name: name for name in all_of_it})
+        part = _under(self.part, {name: name for name in names})
         if not part:
-            what = f"has nothing under {self.under!r}, the part that its scheme stands for"
+            what = f"has nothing under {self.part!r}, the part that its scheme stands for"
             raise location.error(what, "load the file that it means by its own address, with the prefix that it has")
-        revised = self._revise(part, location)
+        revised: dict[str, str] = {}
+        for name, old in part.items():
+            new = self._revised(name)
+            if new in revised and self.revise_keys is not None:
+                what = f"has both {revised[new]!r} and {old!r}, which revise_keys gives one name, {new!r}"
+                raise location.error(what, "make the patterns narrower, for example with ^ and $")
+            revised[new] = old
         selected = _under(self.prefix, revised)
         if not selected:
             wanted = (self.prefix or "").removesuffix(".")
@@ -59,23 +64,10 @@ class Selection:
 
     def modules(self, about: Mapping[str, T]) -> dict[str, T]:
         """Metadata of modules, by the names that the checkpoint has for them."""
-        # A module's name is what its tensors' names begin with.
-        dotted = {f"{name}." if name else "": value for name, value in about.items()}
-        part = _under(self.under, dotted)
-        revised = {self._revised(name): value for name, value in part.items()}
-        selected = _under(self.prefix, revised)
+        # The names of a module's tensors begin with the module's.
+        part = _under(self.part, {f"{name}." if name else "": value for name, value in about.items()})
+        selected = _under(self.prefix, {self._revised(name): value for name, value in part.items()})
         return {name.removesuffix("."): value for name, value in selected.items() if name == "" or name[-1] == "."}
-
-    def _revise(self, names: Mapping[str, str], location: Location) -> dict[str, str]:
-        if self.revise_keys is None:
-            return {self._revised(name): old for name, old in names.items()}
-        revised: dict[str, str] = {}
-        for name, old in names.items():
-            new = self._revised(name)
-            if new in revised:
-                raise _collision(new, revised[new], old, location)
-            revised[new] = old
-        return revised
 
     def _revised(self, name: str) -> str:
         if self.revise_keys is None:
@@ -85,27 +77,8 @@ class Selection:
         return name
 
 
-def dotted(prefix: object, location: Location) -> str | None:
-    """A prefix with the dot that it ends with.
-
-    Raises:
-        CheckpointError: It is neither a string nor None.
-    """
-    if prefix is None:
-        return None
-    if not isinstance(prefix, str):
-        what = f"has a prefix that is no string: {prefix!r}"
-        raise location.error(what, "give a name such as 'backbone', or none")
-    return prefix if prefix.endswith(".") else prefix + "."
-
-
 def hint_for_prefix(wanted: str, keys: Iterable[str]) -> str:
-    """The remedy for a prefix that selects nothing.
-
-    Example:
-        >>> hint_for_prefix("backbone", ["module.backbone.fc.weight", "module.head.weight"])
-        "give one that it has: 'module'. Did you mean 'module.backbone'?"
-    """
+    """The remedy for a prefix that selects nothing."""
     paths = dict.fromkeys(path for key in keys for path in accumulate(key.split(".")[:-1], "{}.{}".format))
     tops = [path for path in paths if "." not in path]
     if not tops:
@@ -120,8 +93,3 @@ def _under(prefix: str | None, entries: Mapping[str, T]) -> dict[str, T]:
     if prefix is None:
         return dict(entries)
     return {key.removeprefix(prefix): value for key, value in entries.items() if key.startswith(prefix)}
-
-
-def _collision(new: str, first: str, second: str, location: Location) -> CheckpointError:
-    what = f"has both {first!r} and {second!r}, which revise_keys gives one name, {new!r}"
-    return location.error(what, "make the patterns narrower, for example with ^ and $")

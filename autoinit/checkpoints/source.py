@@ -1,52 +1,49 @@
-"""A file that holds a checkpoint, or a shard of one."""
+"""A local file that holds a checkpoint or a shard of one."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ..errors import CheckpointError, nearest
 from .location import Location
 
-_HEAD = 512
-_AGAIN = "download or copy it again"
-
-Stamp = tuple[int, int, int]
-"""Size, time of the last change, inode: what differs when a file was written again."""
+USUAL_NAMES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Names of a folder's checkpoint, on a disk or on the Hugging Face hub; the first that exists is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A file that exists, is not empty and can be read; equal to another of the same location.
+    """A regular file that can be read and is not empty; CheckpointError if it is anything else.
 
     Args:
-        location: The location that the file is of, for errors.
+        location: The location it was found at, for errors.
         path: Absolute path, so that a later `chdir` changes nothing.
         again: Remedy for a damaged file.
-        absent: Remedy for a missing file; None for the name of a similar file beside it.
-        stamp: What the file was when it was found.
+        absent: Remedy for a missing file; None suggests a similar name in its folder.
+        stamp: Size, modification time and inode, which differ when a file was written again.
     """
 
     location: Location
-    path: str = field(compare=False)
-    again: str = field(default=_AGAIN, compare=False)
-    absent: str | None = field(default=None, compare=False)
-    stamp: Stamp = field(default=(0, 0, 0), compare=False)
+    path: str
+    again: str = "download or copy it again"
+    absent: str | None = None
+    stamp: tuple[int, int, int] = field(init=False)
 
-    @classmethod
-    def at(cls, location: Location, path: str, *, again: str = _AGAIN, absent: str | None = None) -> Source:
-        """The file at a path.
-
-        Raises:
-            CheckpointError: It is missing, not a regular file, empty or unreadable.
-        """
-        source = cls(location=location, path=path, again=again, absent=absent)
-        return replace(source, stamp=source.check())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stamp", self.check())
 
     def error(self, what: str, remedy: str | None = None) -> CheckpointError:
-        """What every error about this file looks like: where, what, remedy (to get the file again)."""
+        """An error about this file; the remedy is to get it again unless one is given."""
         return self.location.error(what, remedy or self.again)
 
     def size(self) -> int:
@@ -55,18 +52,18 @@ class Source:
     def head(self) -> bytes:
         """The first bytes, which tell formats apart."""
         with open(self.path, "rb") as file:
-            return file.read(_HEAD)
+            return file.read(512)
 
-    def check(self) -> Stamp:
-        """What the file is now.
+    def text_head(self) -> bytes:
+        """`head` without the byte order mark and spaces that a text may begin with."""
+        return self.head().removeprefix(b"\xef\xbb\xbf").lstrip()
 
-        Raises:
-            CheckpointError: It is missing, not a regular file, empty or unreadable.
-        """
+    def check(self) -> tuple[int, int, int]:
+        """The file's stamp now; CheckpointError if it is missing, not a regular file, empty or unreadable."""
         try:
             found = os.stat(self.path)
             if stat.S_ISDIR(found.st_mode):
-                raise self.error("is a directory", f"give the path of a file{_inside(self.path)}")
+                raise self.error("is a directory", f"give the path of a file{_example_in(self.path)}")
             if not stat.S_ISREG(found.st_mode):
                 raise self.error("is not a regular file", "give the path of a file")
             head = self.head()
@@ -80,23 +77,84 @@ class Source:
         return _stamp(found)
 
     def require_unchanged(self) -> None:
-        """Require the file to be what it was when it was found.
-
-        Raises:
-            CheckpointError: It is gone, or was written again.
-        """
+        """Raise CheckpointError if the file is gone or was written again since it was opened."""
         with suppress(OSError):
             if _stamp(os.stat(self.path)) == self.stamp:
                 return
         self.check()
         raise self.error("has changed since it was opened", "open it again")
 
+    def require_digest(self, sha256: str | None) -> None:
+        """Raise CheckpointError if the file's SHA-256 does not begin with `sha256`."""
+        if sha256 is None:
+            return
+        try:
+            found = remembered_sha256(self.path)
+        except OSError as e:
+            raise self.error(f"cannot be read ({e.strerror or e})") from e
+        if not found.startswith(sha256):
+            what = f"is not what it should be: sha256={sha256!r} was asked for, and its SHA-256 is {found}"
+            raise self.error(what, "give the digest of this file, or the path of the other one")
 
-def _stamp(found: os.stat_result) -> Stamp:
+
+def sha256_of(path: str) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def remembered_sha256(path: str) -> str:
+    """`sha256_of`, computed again by this process only if the file's size or time has changed."""
+    found = os.stat(path)
+    return _remembered(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(path: str, size: int, mtime_ns: int) -> str:
+    return sha256_of(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFile:
+    """A path where `~` is expanded, or a folder, which means the checkpoint in it; `is_shard`: an index names it."""
+
+    path: str
+    is_shard: bool = False
+
+    def fetch(self, location: Location, sha256: str | None) -> Source:
+        """The file on this machine; errors are about `location`."""
+        if not self.path:  # which would mean the current folder
+            raise location.error("names no file", "give a path, a URL or a name")
+        path = os.path.abspath(os.path.expanduser(self.path))
+        name = _checkpoint_in(path) if os.path.isdir(path) else None
+        if name is not None:
+            location, path = location.means(f"its {name!r}"), os.path.join(path, name)
+        absent = "get it from where its index is from, and put it beside that" if self.is_shard else None
+        source = Source(location=location, path=path, absent=absent)
+        source.require_digest(sha256)
+        return source
+
+    def sibling(self, name: str, path: str) -> LocalFile:
+        """The file `name` in the folder of `path`, the local copy of this one."""
+        return LocalFile(path=os.path.join(os.path.dirname(path), name), is_shard=True)
+
+
+def _stamp(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 
-def _inside(folder: str) -> str:
+def _checkpoint_in(folder: str) -> str | None:
+    """The name of a folder's checkpoint: a usual one, or that of the only index; None if neither exists."""
+    inside = _listing(folder)
+    usual = [name for name in USUAL_NAMES if name in inside]
+    indexes = [name for name in inside if name.endswith(".index.json")]
+    return usual[0] if usual else indexes[0] if len(indexes) == 1 else None
+
+
+def _example_in(folder: str) -> str:
     suffixes = (".pth", ".pt", ".bin", ".safetensors", ".index.json")
     files = [name for name in _listing(folder) if name.endswith(suffixes)]
     return f" in it, e.g. {files[0]!r}" if files else ""
@@ -112,5 +170,5 @@ def _remedy_for_missing(path: str) -> str:
 def _listing(folder: str) -> list[str]:
     try:
         return sorted(os.listdir(folder))
-    except OSError:
+    except OSError:  # Reading the folder as a file says why it cannot be read.
         return []

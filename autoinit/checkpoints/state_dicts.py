@@ -12,38 +12,34 @@ from .source import Source
 
 _NOTHING = object()
 
-_USUAL = ("state_dict", None, "model")
-"""Where to look, in this order; None is the top. The first two are the original's."""
-
-_ASSIGN = "assign_to_params_buffers"
-"""Flag that `load_state_dict(assign=True)` leaves in a state dict; it makes modules take tensors, not their values."""
-
 
 def state_in(content: object, key: str | None, source: Source) -> Mapping[Any, object]:
-    """The mapping from names to tensors in a pickled object.
-
-    Args:
-        content: The object.
-        key: Name of the mapping in it, or names with dots between; None for a usual name, or the only mapping.
-        source: The file, for errors.
+    """The mapping from names to tensors at a key, which may have dots; without one at a usual place, or the only one.
 
     Raises:
-        CheckpointError: It holds no tensors by name, or, without a `key`, several mappings do.
+        CheckpointError: No mapping holds tensors by name, or, without a `key`, several do.
     """
-    if key is not None:
-        return _at_key(content, key, source)
-    for usual in _USUAL:
-        state = content if usual is None else _below(content, usual)
+    # The first two are the original's.
+    places = (_below(content, "state_dict"), content, _below(content, "model")) if key is None else ()
+    for state in places if key is None else (_below(content, key),):
         if isinstance(state, Mapping) and tensors_in(state):
             return state
     candidates = dict(_candidates(content))
-    if len(candidates) == 1:
+    listed = ", ".join(f"{path!r} ({count})" for path, count in candidates.items())
+    what, remedy = "holds no tensors by name", "give the path of a file that holds a state_dict"
+    if key is not None:
+        what = f"holds {'nothing' if state is _NOTHING else 'no tensors by name'} under the key {key!r}"
+        if isinstance(content, Mapping) and tensors_in(content):
+            remedy = "leave key= out, its tensors are at the top"
+        elif candidates:
+            remedy = f"give one that holds tensors: {listed}.{nearest(key, candidates)}".rstrip(".")
+    elif len(candidates) == 1:
         found: Mapping[Any, object] = _below(content, next(iter(candidates)))
         return found
-    if not candidates:
-        raise source.error("holds no tensors by name", "give the path of a file that holds a state_dict")
-    what = f"holds tensors in {len(candidates)} places: {_listed(candidates)}"
-    raise source.error(what, f"say which with key=, e.g. key={next(iter(candidates))!r}")
+    elif candidates:
+        what = f"holds tensors in {len(candidates)} places: {listed}"
+        remedy = f"say which with key=, e.g. key={next(iter(candidates))!r}"
+    raise source.error(what, remedy)
 
 
 def tensors_in(state: Mapping[Any, object]) -> dict[str, Tensor]:
@@ -55,26 +51,12 @@ def versions_in(state: Mapping[Any, object]) -> dict[str, dict[str, Any]]:
     """Metadata of each module that `state_dict()` adds to the tensors: its version, for its own loading code."""
     noted = getattr(state, "_metadata", None)
     items = noted.items() if isinstance(noted, Mapping) else ()
+    # `load_state_dict(assign=True)` leaves a flag in a state dict that makes modules take tensors, not their values.
     return {
-        name: {key: value for key, value in about.items() if key != _ASSIGN}
+        name: {key: value for key, value in about.items() if key != "assign_to_params_buffers"}
         for name, about in items
         if isinstance(name, str) and isinstance(about, Mapping)
     }
-
-
-def _at_key(content: object, key: str, source: Source) -> Mapping[Any, object]:
-    state = _below(content, key)
-    if isinstance(state, Mapping) and tensors_in(state):
-        return state
-    what = f"holds {'nothing' if state is _NOTHING else 'no tensors by name'} under the key {key!r}"
-    candidates = dict(_candidates(content))
-    if isinstance(content, Mapping) and tensors_in(content):
-        raise source.error(what, "leave key= out, its tensors are at the top")
-    if not candidates:
-        raise source.error(what, "give the path of a file that holds a state_dict")
-    raise source.error(
-        what, f"give one that holds tensors: {_listed(candidates)}.{nearest(key, candidates)}".rstrip(".")
-    )
 
 
 def _below(content: object, key: str) -> Any:
@@ -92,15 +74,10 @@ def _below(content: object, key: str) -> Any:
 
 
 def _candidates(content: object, depth: int = 2) -> Iterator[tuple[str, int]]:
-    """Paths to mappings that hold tensors by name, and how many. Deeper lie the states of optimizers."""
-    items = content.items() if isinstance(content, Mapping) else ()
-    for name, value in items:
+    """Paths to mappings that hold tensors by name, and how many. The states of optimizers are deeper."""
+    for name, value in content.items() if isinstance(content, Mapping) else ():
         if isinstance(name, str) and isinstance(value, Mapping):
             if count := len(tensors_in(value)):
                 yield name, count
             if depth > 1:
                 yield from ((f"{name}.{path}", count) for path, count in _candidates(value, depth - 1))
-
-
-def _listed(candidates: Mapping[str, int]) -> str:
-    return ", ".join(f"{path!r} ({count})" for path, count in candidates.items())

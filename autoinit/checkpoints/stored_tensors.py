@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,12 +15,12 @@ from .source import Source
 
 @dataclass(frozen=True, kw_only=True)
 class Extent:
-    """Where the values of a tensor lie in a file.
+    """Where the values of a tensor are in a file.
 
     Args:
-        start: Beginning of its storage, in bytes from the beginning of the file.
+        start: First byte of its storage in the file.
         nbytes: Size of its storage, which other tensors may share.
-        offset: Beginning of the tensor in its storage, in elements.
+        offset: First element of the tensor in its storage.
         stride: Strides, in elements.
     """
 
@@ -31,32 +30,15 @@ class Extent:
     stride: tuple[int, ...]
 
     @classmethod
-    def contiguous(cls, start: int, shape: Sequence[int], dtype: torch.dtype) -> Extent:
-        """A storage that holds one tensor, row by row."""
-        strides = [prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        return cls(start=start, nbytes=prod(shape) * dtype.itemsize, offset=0, stride=tuple(strides))
-
-    def fits(self, shape: Sequence[int], dtype: torch.dtype, file_size: int) -> bool:
-        """Whether all that a tensor of this shape refers to lies in its storage, and that in the file."""
-        if self.start < 0 or self.nbytes < 0 or self.start + self.nbytes > file_size:
-            return False
-        if 0 in shape:
-            return True
-        last = self.offset + sum((length - 1) * step for length, step in zip(shape, self.stride, strict=True))
-        return self.offset >= 0 and min(self.stride, default=0) >= 0 and (last + 1) * dtype.itemsize <= self.nbytes
+    def of(cls, tensor: Tensor, start: int) -> Extent:
+        """The extent of a meta tensor whose storage begins at a byte of the file."""
+        nbytes, offset = tensor.untyped_storage().nbytes(), int(tensor.storage_offset())
+        return cls(start=start, nbytes=nbytes, offset=offset, stride=tensor.stride())
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredTensor:
-    """A tensor of a file, without its values.
-
-    Args:
-        source: The file.
-        name: Its name in the file.
-        shape: Its shape.
-        dtype: Its dtype.
-        extent: Where its values lie; None if only the file's own reader can make them.
-    """
+    """A tensor of a file, without its values; `extent` is None if only the file's own reader can make them."""
 
     source: Source
     name: str
@@ -64,34 +46,37 @@ class StoredTensor:
     dtype: torch.dtype
     extent: Extent | None
 
+    def fits(self, file_size: int) -> bool:
+        """Whether all elements are in the storage, and the storage is in the file."""
+        if self.extent is None:
+            return True
+        start, nbytes, offset, stride = self.extent.start, self.extent.nbytes, self.extent.offset, self.extent.stride
+        if start < 0 or nbytes < 0 or start + nbytes > file_size:
+            return False
+        last = offset + sum((length - 1) * step for length, step in zip(self.shape, stride, strict=True))
+        is_inside = offset >= 0 and min(stride, default=0) >= 0 and (last + 1) * self.dtype.itemsize <= nbytes
+        return 0 in self.shape or is_inside
 
-@dataclass(frozen=True, kw_only=True)
-class Contents:
-    """The tensors of a file.
+    def map(self, extent: Extent) -> Tensor:
+        """A tensor whose values are read from the file when they are looked at, and freed with the tensor.
 
-    Args:
-        tensors: By the names that they have in the file, in its order.
-        versions: Metadata of each module (its version), by the module's name.
-    """
+        Each call maps only the storage of one tensor. The pages of a mapping count as memory of the process from when
+        they are first looked at until it ends, so a mapping that all tensors shared would grow to the size of the
+        file; and the system refuses a mapping that is larger than its memory.
+        """
+        if 0 in self.shape:
+            return torch.empty(self.shape, dtype=self.dtype, device="cpu")
+        before = extent.start % mmap.ALLOCATIONGRANULARITY
+        length, page = before + extent.nbytes, extent.start - before
+        with open(self.source.path, "rb") as file:
+            # A copy is private: writing to the tensor does not write to the file.
+            mapping = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=page)
+        storage = torch.frombuffer(mapping, dtype=torch.uint8, count=extent.nbytes, offset=before).untyped_storage()
+        return torch.empty(0, dtype=self.dtype, device="cpu").set_(storage, extent.offset, self.shape, extent.stride)
+
+
+class Contents(NamedTuple):
+    """Tensors by name, and metadata of each module (its version) by the module's name."""
 
     tensors: Mapping[str, StoredTensor]
     versions: Mapping[str, dict[str, Any]]
-
-
-def mapped(stored: StoredTensor, extent: Extent) -> Tensor:
-    """A tensor whose values are read from the file when they are looked at, and freed with the tensor.
-
-    Every call maps its own stretch of the file. The pages of a mapping count as memory of the process from when they
-    are first looked at until it ends, so a mapping that all tensors shared would grow to the size of the file; and
-    the system refuses one that is larger than its memory, whatever is looked at.
-    """
-    if 0 in stored.shape:
-        return torch.empty(stored.shape, dtype=stored.dtype, device="cpu")
-    before = extent.start % mmap.ALLOCATIONGRANULARITY
-    with open(stored.source.path, "rb") as file:
-        # A copy is private: writing to the tensor does not write to the file.
-        stretch = mmap.mmap(
-            file.fileno(), before + extent.nbytes, access=mmap.ACCESS_COPY, offset=extent.start - before
-        )
-    storage = torch.frombuffer(stretch, dtype=torch.uint8, count=extent.nbytes, offset=before).untyped_storage()
-    return torch.empty(0, dtype=stored.dtype, device="cpu").set_(storage, extent.offset, stored.shape, extent.stride)

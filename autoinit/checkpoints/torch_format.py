@@ -6,82 +6,77 @@ import os
 import pickle
 import struct
 import sys
+import threading
 import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 import torch
 from torch import Tensor
 
-from .placeholders import placeholders
+from .._torch import READS_OFFSETS, offset_in_checkpoint
 from .source import Source
 from .state_dicts import state_in, tensors_in, versions_in
 from .stored_tensors import Contents, Extent, StoredTensor
 
 ZIP_MAGIC = b"PK\x03\x04"
-
-_TELLS_OFFSETS = hasattr(torch.serialization, "_is_meta_location")
-"""Whether this torch, told to load to the meta device, reads no values and notes where they lie."""
-
 _UNPACKED = 1 << 30
 _RATIO = 100
 """An archive that unpacks to more than both, bytes and times its own size, holds no weights but a bomb."""
 
 
 def read_torch(source: Source, key: str | None) -> Contents:
-    """Read names, shapes and dtypes of a file of `torch.save`, and values only if its format leaves no choice.
-
-    Args:
-        source: The file.
-        key: Where in it the state dict is, see `state_in`.
+    """Read names, shapes and dtypes of the state dict at `key`, and values only if the file's format leaves no choice.
 
     Raises:
         CheckpointError: The file is an archive of another kind, or holds no tensors there.
-        Exception: Whatever torch raises for a file that is truncated, damaged, foreign or hostile.
+        Exception: Any error of torch for a file that is truncated, damaged, foreign or hostile.
     """
     state = state_in(read_pickle(source), key, source)
     without_values = {name: tensor for name, tensor in tensors_in(state).items() if tensor.is_meta}
-    if not without_values or not is_zip(source):
-        return _contents(source, state, {})
-    records = _record_sizes(source.path)
-    extents = {name: extent for name, tensor in without_values.items() if (extent := _extent(tensor, records))}
-    if len(extents) < len(without_values):
-        # Sparse, conjugated, saved without values, or in an archive that another program has written.
-        state = state_in(_load_values(source), key, source)
-    return _contents(source, state, extents)
-
-
-def read_torch_values(source: Source, key: str | None) -> dict[str, Tensor]:
-    """Read all tensors: mapped if the file is a zip file whose records can be, otherwise into memory.
-
-    Raises:
-        CheckpointError, Exception: As `read_torch`.
-    """
-    return tensors_in(state_in(_load_values(source), key, source))
+    extents: dict[str, Extent] = {}
+    if without_values and is_zip(source):
+        sizes = _record_sizes(source.path)
+        extents = {name: extent for name, tensor in without_values.items() if (extent := _extent(tensor, sizes))}
+        if len(extents) < len(without_values):
+            # Sparse, conjugated, saved without values, or in an archive that another program has written.
+            state = state_in(load_values(source), key, source)
+    tensors = {
+        name: StoredTensor(source=source, name=name, shape=tensor.shape, dtype=tensor.dtype, extent=extents.get(name))
+        for name, tensor in tensors_in(state).items()
+        if not tensor.is_nested and (name in extents or not tensor.is_meta)
+    }
+    size = source.size()
+    for name, stored in tensors.items():
+        if not stored.fits(size):
+            raise source.error(f"is truncated or damaged: the values of {name!r} are not where it says")
+    if not tensors:
+        raise source.error("holds no tensors by name", "give the path of a file that holds a state_dict")
+    return Contents(tensors, versions_in(state))
 
 
 def read_pickle(source: Source) -> Any:
-    """The object that was saved, its tensors without values if the format allows; the file is whole.
-
-    Raises:
-        CheckpointError, Exception: As `read_torch`.
-    """
+    """Read the object that was saved, its tensors without values if the format allows; raises as `read_torch`."""
     if not is_zip(source):
-        return _safely(lambda: _skeleton(source))
-    if _has_offsets(source):
-        with suppress(NotImplementedError):  # A quantized tensor, which the meta device does not have.
-            return _safely(lambda: _load(source.path, map_location="meta"))
-    return _load_values(source)
+        return _load_safely(lambda: _load_old_without_values(source))
+    if READS_OFFSETS and sys.byteorder == "little" and _is_stored_plainly(source):
+        with zipfile.ZipFile(source.path) as archive:
+            orders = {archive.read(name) for name in archive.namelist() if name.rpartition("/")[2] == "byteorder"}
+        # For a file of a machine of the other kind torch swaps bytes, also where there are none to swap, and crashes.
+        if orders <= {b"little"}:
+            with suppress(NotImplementedError):  # A quantized tensor, which the meta device does not have.
+                return _load_safely(lambda: _load(source.path, map_location="meta"))
+    return load_values(source)
 
 
 def is_mapped(source: Source) -> bool:
-    """Whether `read_torch_values` leaves values in the file until they are looked at."""
+    """Whether `load_values` leaves values in the file until they are looked at."""
     return is_zip(source) and _is_stored_plainly(source)
 
 
 def is_zip(source: Source) -> bool:
-    """Whether it is of the format since PyTorch 1.6."""
+    """Whether a file has the format since PyTorch 1.6."""
     return source.head().startswith(ZIP_MAGIC)
 
 
@@ -98,34 +93,17 @@ def pickle_protocol(source: Source) -> int | None:
     return start[1] if start[:1] == pickle.PROTO and len(start) == 2 else None
 
 
-def _contents(source: Source, state: Mapping[Any, object], extents: Mapping[str, Extent]) -> Contents:
-    size = source.size()
-    tensors = {
-        name: StoredTensor(source=source, name=name, shape=tensor.shape, dtype=tensor.dtype, extent=extents.get(name))
-        for name, tensor in tensors_in(state).items()
-        if not tensor.is_nested and (name in extents or not tensor.is_meta)
-    }
-    for name, tensor in tensors.items():
-        if tensor.extent is not None and not tensor.extent.fits(tensor.shape, tensor.dtype, size):
-            raise source.error(f"is truncated or damaged: the values of {name!r} are not where it says")
-    if not tensors:
-        raise source.error("holds no tensors by name", "give the path of a file that holds a state_dict")
-    return Contents(tensors=tensors, versions=versions_in(state))
-
-
-def _extent(tensor: Tensor, records: Mapping[int, int]) -> Extent | None:
+def _extent(tensor: Tensor, record_sizes: Mapping[int, int]) -> Extent | None:
     if tensor.layout != torch.strided or tensor.is_nested or tensor.is_conj() or tensor.is_neg():
         return None
     storage = tensor.untyped_storage()
-    start = storage._checkpoint_offset
     # torch computes it from how it would have written the archive itself.
-    if start is None or records.get(start, -1) < storage.nbytes():
-        return None
-    return Extent(start=start, nbytes=storage.nbytes(), offset=int(tensor.storage_offset()), stride=tensor.stride())
+    start = offset_in_checkpoint(storage)
+    return Extent.of(tensor, start) if record_sizes.get(start, -1) >= storage.nbytes() else None
 
 
 def _record_sizes(path: str) -> dict[int, int]:
-    """Where the contents of each record of a zip file begin, and how long they are."""
+    """Sizes of the records of a zip file, by the byte where their contents begin."""
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         sizes = {}
         for record in archive.infolist():
@@ -136,26 +114,8 @@ def _record_sizes(path: str) -> dict[int, int]:
     return sizes
 
 
-def _load_values(source: Source) -> Any:
-    mmap = is_mapped(source)
-    return _safely(lambda: _load(source.path, mmap=mmap))
-
-
-def _safely(load: Callable[[], Any]) -> Any:
-    try:
-        return load()
-    except pickle.UnpicklingError:
-        pass  # What was read so far is freed before it is read again.
-    with placeholders():
-        return load()
-
-
-def _load(file: str | IO[bytes], *, map_location: Any = "cpu", mmap: bool = False) -> Any:
-    return torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
-
-
 def _is_stored_plainly(source: Source) -> bool:
-    """Whether the records of a zip file can be mapped: not if someone has compressed them."""
+    """Whether the records of a zip file can be mapped, because they are not compressed."""
     with zipfile.ZipFile(source.path) as archive:
         records = archive.infolist()
     names = {record.filename.rpartition("/")[2] for record in records}
@@ -171,17 +131,13 @@ def _is_stored_plainly(source: Source) -> bool:
     return all(record.compress_type == zipfile.ZIP_STORED for record in records)
 
 
-def _has_offsets(source: Source) -> bool:
-    """Whether the values in a zip file can be mapped from where torch says that they lie, as they are."""
-    if not _TELLS_OFFSETS or not _is_stored_plainly(source):
-        return False
-    with zipfile.ZipFile(source.path) as archive:
-        orders = [record for record in archive.infolist() if record.filename.rpartition("/")[2] == "byteorder"]
-        # For a file of a machine of the other kind torch swaps bytes, also where there are none to swap, and crashes.
-        return {archive.read(record) for record in orders} <= {sys.byteorder.encode()} and sys.byteorder == "little"
+def load_values(source: Source) -> Any:
+    """Read the object that was saved; raises as `read_torch`."""
+    mmap = is_mapped(source)
+    return _load_safely(lambda: _load(source.path, mmap=mmap))
 
 
-def _skeleton(source: Source) -> Any:
+def _load_old_without_values(source: Source) -> Any:
     """The object in an old file, with storages whose memory is reserved but never touched."""
     sizes: list[int] = []
 
@@ -196,3 +152,74 @@ def _skeleton(source: Source) -> Any:
         if os.fstat(file.fileno()).st_size < expected:
             raise source.error(f"is truncated, it should have {expected} bytes")
     return content
+
+
+def _load(file: str | IO[bytes], *, map_location: Any = "cpu", mmap: bool = False) -> Any:
+    return torch.load(file, map_location=map_location, weights_only=True, mmap=mmap)
+
+
+def _load_safely(load: Callable[[], Any]) -> Any:
+    """Load, and if torch refuses a global load again with placeholders."""
+    try:
+        return load()
+    except pickle.UnpicklingError:
+        pass  # What was read so far is freed before it is read again.
+    with placeholders():
+        return load()
+
+
+class _Placeholder:
+    """Replaces an object that is not a weight: accepts any arguments and keeps none of them."""
+
+    def __init__(self, *ignored: object) -> None:
+        pass
+
+    def __setstate__(self, ignored: object) -> None:
+        pass
+
+
+_HARMLESS = (
+    "argparse.Namespace",
+    "builtins.getattr",  # How protocol 2 names `HistoryBuffer.mean`; the placeholder gets no attribute.
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "mmengine.logging.message_hub.MessageHub",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy.dtype",
+    "numpy.ndarray",
+    "pathlib.PosixPath",
+    "pathlib.WindowsPath",
+)
+# torch knows a class by the name that the class has.
+_PLACEHOLDERS = [
+    type(attribute, (_Placeholder,), {"__module__": module})
+    for module, _, attribute in (name.rpartition(".") for name in _HARMLESS)
+]
+_lock = threading.Lock()
+
+
+@contextmanager
+def placeholders() -> Iterator[None]:
+    """A context where `torch.load` makes placeholders of the few objects besides weights that checkpoints hold.
+
+    OpenMMLab writes its training log into a checkpoint (history buffers, numpy arrays, bound methods), many scripts
+    their command line, and `weights_only=True` refuses such files. To allow the real globals would import and run
+    them. What the user allowed of these with `torch.serialization.add_safe_globals` is removed meanwhile: a real
+    HistoryBuffer would keep placeholders, since it loads its methods into its class. torch's list is global to the
+    process, so contexts of several threads run one after another.
+    """
+    with _lock:
+        users = [allowed for allowed in torch.serialization.get_safe_globals() if _name(allowed) in _HARMLESS]
+        with torch.serialization.safe_globals(users):
+            pass  # Leaving the context takes its globals off the list.
+        try:
+            with torch.serialization.safe_globals([*_PLACEHOLDERS]):
+                yield
+        finally:
+            torch.serialization.add_safe_globals(users)
+
+
+def _name(allowed: Any) -> str:
+    return allowed[1] if isinstance(allowed, tuple) else f"{allowed.__module__}.{allowed.__qualname__}"

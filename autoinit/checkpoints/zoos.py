@@ -7,13 +7,10 @@ import importlib.util
 import json
 import os
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ..errors import warn
 from .location import Location
-from .location_schemes import Step, built_in, unknown_name
-from .places import LocalFile
 
 _OLD_NAMES = {
     "inception_v3_google": "inception_v3",
@@ -25,9 +22,8 @@ _OLD_NAMES = {
 """Names of torchvision before 0.13 that its models do not have, as configs written for mmengine may use them."""
 
 
-@built_in("torchvision")
-def resolve_torchvision(name: str, location: Location) -> Step:
-    """A model's name, alone or with the name of its weights: `resnet50`, `resnet50.imagenet1k_v2`, `resnet50.default`.
+def resolve_torchvision(name: str, location: Location) -> str:
+    """URL of a model's weights, from its name alone or with the weights' name: `resnet50`, `resnet50.imagenet1k_v2`.
 
     The name alone means the first weights that were published for the model. They are what it meant before
     torchvision 0.13, when there were no others, and what it means to mmengine.
@@ -39,28 +35,25 @@ def resolve_torchvision(name: str, location: Location) -> Step:
     model = model.removesuffix("_weights")
     known = models.list_models()
     if model not in known:
-        raise unknown_name(name, dict.fromkeys([*known, *_OLD_NAMES]), "torchvision", location)
+        raise location.unknown(name, [*known, *_OLD_NAMES], "torchvision")
     weights: Any = models.get_model_weights(model)
-    tags = {entry.name.lower(): entry for entry in weights}
-    if not tags:
+    urls = {entry.name.lower(): str(entry.url) for entry in weights}
+    if not urls:
         raise location.error("has no published weights", "choose another model, or give a path")
-    if tag == "default":
-        return Step(to=weights.DEFAULT.url)
-    if tag and tag not in tags:
-        raise unknown_name(f"{model}.{tag}", {f"{model}.{known}": 0 for known in tags}, "torchvision", location)
-    return Step(to=next(iter(tags.values())).url if not tag else tags[tag].url)
+    tag = weights.DEFAULT.name.lower() if tag == "default" else tag or next(iter(urls))
+    if tag not in urls:
+        raise location.unknown(f"{model}.{tag}", [f"{model}.{known}" for known in urls], "torchvision")
+    return urls[tag]
 
 
-@built_in("modelzoo")
-def resolve_modelzoo(name: str, location: Location) -> Step:
+def resolve_modelzoo(name: str, location: Location) -> str:
     """The old name of `torchvision://`."""
     warn(f"{location.origin or location.text}: modelzoo:// is an old name. Write torchvision://{name}.")
     return resolve_torchvision(name, location)
 
 
-@built_in("timm")
-def resolve_timm(name: str, location: Location) -> Step:
-    """A model's name, alone or with a tag: `resnet50`, `resnet50.a1_in1k`.
+def resolve_timm(name: str, location: Location) -> str:
+    """Location of a timm model's weights, from its name alone or with a tag: `resnet50`, `resnet50.a1_in1k`.
 
     The file is timm's own on the Hugging Face hub, if the library for that is installed; otherwise the one that was
     published first. So it is in timm itself.
@@ -69,81 +62,65 @@ def resolve_timm(name: str, location: Location) -> Step:
     try:
         found = models.get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as e:
-        raise unknown_name(name, dict.fromkeys(models.list_pretrained()), "timm", location) from e
+        raise location.unknown(name, models.list_pretrained(), "timm") from e
     if found.custom_load:
         what = "is published in a form of its own (.npz), which only timm reads"
         raise location.error(what, f"load it with timm.create_model({name!r}, pretrained=True)")
     if found.file:
-        return Step(to=LocalFile(path=found.file))
+        return str(found.file)
     if found.hf_hub_id and (not found.url or importlib.util.find_spec("huggingface_hub") is not None):
-        return Step(to="/".join(filter(None, (f"hf://{found.hf_hub_id}", found.hf_hub_filename))))
+        return "/".join(filter(None, (f"hf://{found.hf_hub_id}", found.hf_hub_filename)))
     if not found.url:
         raise location.error("has no published weights", "choose another tag, or give a path")
-    return Step(to=found.url)
+    return str(found.url)
 
 
-def _models_of(library: str, location: Location, remedy: str) -> ModuleType:
+def _models_of(library: str, location: Location, remedy: str) -> Any:
     try:
-        models: ModuleType = importlib.import_module(library).models
+        return importlib.import_module(library).models
     except Exception as e:  # Built for another torch, torchvision fails with whatever comes first.
-        what = f"needs {library} to be looked up, and it cannot be imported ({e})"
-        raise location.error(what, remedy) from e
-    return models
+        raise location.error(f"needs {library} to be looked up, and it cannot be imported ({e})", remedy) from e
 
 
-@built_in("open-mmlab", "openmmlab")
-def resolve_openmmlab(name: str, location: Location) -> Step:
-    """A name of OpenMMLab's table, or of the user's own, `open_mmlab.json` in mmengine's folder."""
+def resolve_openmmlab(name: str, location: Location) -> str:
+    """Location of a name of OpenMMLab's table, or of the user's own, `open_mmlab.json` in mmengine's folder."""
     renamed = _table("deprecated", location)
     if name in renamed:
         old, name = name, renamed[name]
         warn(f"{location.origin or location.text}: open-mmlab://{old} is an old name. Write open-mmlab://{name}.")
-    table = {**_table("openmmlab", location), **_users_table(location)}
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.path.expanduser(os.environ.get("MMENGINE_HOME", os.path.join(cache, "mmengine")))
+    users = Path(home) / "open_mmlab.json"
+    table = {**_table("openmmlab", location), **(_read(users, location) if users.exists() else {})}
     if name not in table:
-        raise unknown_name(name, {**table, **renamed}, "OpenMMLab's table", location)
+        raise location.unknown(name, {**table, **renamed}, "OpenMMLab's table")
     # In the user's own table a path may be relative to that folder.
-    return Step(to=table[name] if "://" in table[name] else os.path.join(_home(), table[name]))
+    return table[name] if "://" in table[name] else os.path.join(home, table[name])
 
 
-@built_in("mmcls")
-def resolve_mmcls(name: str, location: Location) -> Step:
-    """A name of MMClassification's table: the backbone of that classifier."""
+def resolve_mmcls(name: str, location: Location) -> tuple[str, str]:
+    """Location of a name of MMClassification's table: the backbone of that classifier."""
     table = _table("mmcls", location)
     if name not in table:
-        raise unknown_name(name, table, "MMClassification's table", location)
-    return Step(to=table[name], under="backbone.")
+        raise location.unknown(name, table, "MMClassification's table")
+    return table[name], "backbone."
 
 
 def _table(name: str, location: Location) -> dict[str, str]:
     spec = importlib.util.find_spec("mmengine")
     if spec is None or not spec.submodule_search_locations:
         scheme = location.text.partition("://")[0]
-        what = "needs OpenMMLab's table of names, which comes with mmengine"
-        raise location.error(
-            what, f"pip install mmengine, or autoinit.register_checkpoints({scheme!r}, ..., force=True)"
-        )
+        remedy = f"pip install mmengine, or autoinit.register_checkpoints({scheme!r}, ..., force=True)"
+        raise location.error("needs OpenMMLab's table of names, which comes with mmengine", remedy)
     return _read(Path(spec.submodule_search_locations[0]) / "hub" / f"{name}.json", location)
 
 
-def _users_table(location: Location) -> dict[str, str]:
-    path = Path(_home()) / "open_mmlab.json"
-    return _read(path, location) if path.exists() else {}
-
-
 def _read(path: Path, location: Location) -> dict[str, str]:
+    what, remedy = f"cannot be looked up: {str(path)!r}", "correct or remove that file"
     try:
         table = json.loads(path.read_text())
     except (OSError, ValueError) as e:
-        raise location.error(
-            f"cannot be looked up: {str(path)!r} cannot be read ({e})", "correct or remove that file"
-        ) from e
+        raise location.error(f"{what} cannot be read ({e})", remedy) from e
     if not isinstance(table, dict) or not all(isinstance(value, str) for value in table.values()):
-        what = f"cannot be looked up: {str(path)!r} is no table from names to locations"
-        raise location.error(what, "correct or remove that file")
+        raise location.error(f"{what} is no table from names to locations", remedy)
     return table
-
-
-def _home() -> str:
-    """Mmengine's folder."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return os.path.expanduser(os.environ.get("MMENGINE_HOME", os.path.join(cache, "mmengine")))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, nearest
+from ..errors import config_error, nearest
 
 KEY = "init_cfg"
 LARGEST = 100_000
@@ -27,43 +27,30 @@ def read_config(location: str | os.PathLike[str]) -> tuple[object, str]:
     Raises:
         ConfigError: no such file, another suffix, a syntax error, a duplicate key, a tag that would build an object.
     """
-    readers: dict[str, Callable[[str], object]] = {
-        ".yaml": _yaml,
-        ".yml": _yaml,
-        ".json": _json,
-        ".toml": _toml,
-    }
+    readers: dict[str, Callable[[str], object]] = {".yaml": _yaml, ".yml": _yaml, ".json": _json, ".toml": _toml}
     path = Path(location)
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise ConfigError(
-            f"{KEY}: {os.fspath(location)!r} is not the path of a config file. Use a dict, a list of dicts, or a "
-            f"file that ends in {', '.join(readers)}.",
-            origin=KEY,
-        )
+        text = "is not the path of a config file. Use a dict, a list of dicts, or a file that ends in"
+        raise config_error(KEY, f"{os.fspath(location)!r} {text} {', '.join(readers)}.")
     try:
         path = path.expanduser()
         # A byte order mark, which some editors write, is no part of the text.
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         siblings = [entry.name for entry in path.parent.glob("*") if entry.is_file()]
-        raise ConfigError(f"{path}: {error.strerror}.{nearest(path.name, siblings)}", origin=str(path)) from error
+        raise config_error(str(path), f"{error.strerror}.{nearest(path.name, siblings)}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text: {error}.", origin=str(path)) from error
+        raise config_error(str(path), f"not UTF-8 text: {error}.") from error
     except (ValueError, RuntimeError) as error:  # A null byte, or the home of an unknown user.
-        raise ConfigError(f"{KEY}: {os.fspath(location)!r} is not a path: {error}", origin=KEY) from error
+        raise config_error(KEY, f"{os.fspath(location)!r} is not a path: {error}") from error
     try:
         content = reader(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: {error}", origin=str(path)) from error
+        raise config_error(str(path), str(error)) from error
     if isinstance(content, Mapping) and KEY in content:
         content = content[KEY]
     return content, f"{path.name}: {KEY}"
-
-
-def _unique(pairs: list[tuple[object, Any]]) -> dict[object, Any]:
-    _check_unique([key for key, _ in pairs])
-    return dict(pairs)
 
 
 def _check_unique(keys: list[Any]) -> None:
@@ -73,7 +60,11 @@ def _check_unique(keys: list[Any]) -> None:
 
 
 def _json(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_unique)
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_unique([key for key, _ in pairs])
+        return dict(pairs)
+
+    return json.loads(text, object_pairs_hook=unique)
 
 
 def _toml(text: str) -> object:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
-from ..errors import ConfigError, ConfigTypeError, nearest, warn
-from ..initializers import Initializer, Pretrained, Scheme
-from ..rules import UNSET, Rule, Unset
-from .bias_prob import bias_init_with_prob
-from .containers import plain
+from ..errors import ConfigError, ConfigTypeError, config_error, nearest, warn
+from ..initializers import Initializer, Pretrained
+from ..rules import UNSET, Rule
 from .files import read_config
-from .schemes import RULE_KEYS, acts_on_modules, build_scheme, known_arguments, resolve_type
+from .schemes import acts_on_modules, build_scheme, known_arguments, resolve_type
 
 Config = Mapping[str, Any] | Rule | str | os.PathLike[str] | Sequence[Mapping[str, Any] | Rule] | None
 """What users write: a dict, a list of dicts, the path of a file, `Rule` objects, or nothing."""
+
+RULE_KEYS = ("layer", "name", "params", "bias", "bias_prob", "fan", "padding", "overwrite")
+"""The keys of a rule that are not hyper-parameters of its initializer, besides `type` and `override`."""
 
 
 def parse_config(cfg: object, where: str = "init_cfg", padding: str = "keep") -> tuple[Rule, ...]:
@@ -40,14 +43,62 @@ def parse_config(cfg: object, where: str = "init_cfg", padding: str = "keep") ->
         return ()
     if isinstance(cfg, (str, os.PathLike)):
         cfg, where = read_config(cfg)
-    cfg = plain(cfg, where)
+    try:
+        cfg = _copied(cfg, where)
+    except RecursionError as error:
+        raise config_error(where, "a list or dict in it contains itself.") from error
     items = _items(cfg, where)
     if items is None:
-        raise ConfigTypeError(
-            f"{where}: a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}.",
-            origin=where,
-        )
-    return tuple(_item(item, origin, padding) for item, origin in items)
+        text = f"a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}."
+        raise config_error(where, text, ConfigTypeError)
+    return tuple([_rule(item, origin, padding) for item, origin in items])
+
+
+def bias_init_with_prob(prior_prob: float) -> float:
+    """The bias at which a sigmoid outputs `prior_prob`: `-log((1 - p) / p)`.
+
+    Args:
+        prior_prob: a float strictly between 0 and 1.
+
+    Raises:
+        ConfigTypeError: not a float.
+        ConfigError: not strictly between 0 and 1.
+
+    Source: Lin et al. 2017, "Focal loss for dense object detection", section 4.1.
+
+    Example:
+        >>> round(bias_init_with_prob(0.01), 5)
+        -4.59512
+    """
+    if not isinstance(prior_prob, float):
+        raise ConfigTypeError(f"bias_prob={prior_prob!r} must be a float, not {type(prior_prob).__name__}.")
+    if not 0 < prior_prob < 1:
+        raise ConfigError(f"bias_prob={prior_prob!r} must lie strictly between 0 and 1.")
+    return -math.log((1 - prior_prob) / prior_prob)
+
+
+def _copied(value: Any, origin: str) -> object:
+    """A config with plain dicts and lists in place of other libraries' containers; what these hold is kept.
+
+    Raises:
+        ConfigError: a value cannot be read (an unresolved interpolation of omegaconf's).
+    """
+    is_mapping = isinstance(value, (MutableMapping, MappingProxyType))
+    if is_mapping:
+        places = {key: f"{origin}.{key}" for key in value}
+    elif type(value) is tuple or (isinstance(value, MutableSequence) and not isinstance(value, bytearray)):
+        places = {index: f"{origin}[{index}]" for index in range(len(value))}
+    else:
+        return value
+    copied = {}
+    for key, place in places.items():
+        try:
+            item = value[key]
+        except Exception as error:
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise config_error(place, f"{text}.") from error
+        copied[key] = _copied(item, place)
+    return copied if is_mapping else tuple(copied.values()) if type(value) is tuple else list(copied.values())
 
 
 def _items(value: object, origin: str) -> Sequence[tuple[object, str]] | None:
@@ -59,103 +110,85 @@ def _items(value: object, origin: str) -> Sequence[tuple[object, str]] | None:
     return None
 
 
-def _item(item: object, origin: str, padding: str) -> Rule:
+def _rule(item: object, origin: str, padding: str, parent: Rule | None = None) -> Rule:
+    """The rule of one item; `parent` if it is an override."""
     if isinstance(item, Rule):
         return item
-    keys = _string_keys(item, origin)
+    if not isinstance(item, Mapping):
+        raise config_error(origin, f"{item!r} must be a dict, not {type(item).__name__}.", ConfigTypeError)
+    for key in item:
+        if not isinstance(key, str):
+            raise config_error(origin, f"key {key!r} must be a string.", ConfigTypeError)
+    keys = dict(item.items())
+    if parent is not None:
+        return _override(keys, origin, padding, parent)
     if "type" not in keys:
-        raise ConfigError(f"{origin}: no 'type' in {keys}. Add one, such as type='Normal'.", origin=origin)
+        raise config_error(origin, f"no 'type' in {keys}. Add one, such as type='Normal'.")
     overrides = keys.pop("override", None)
-    rule = _rule(keys, origin, padding)
-    children = () if overrides is None else _overrides(overrides, rule, f"{origin}.override", padding)
-    if not rule.selects_by_itself and not children and isinstance(rule.initializer, Initializer):
+    rule = _built(keys, origin, padding)
+    if overrides is not None:
+        items = None if isinstance(overrides, Rule) else _items(overrides, f"{origin}.override")
+        if items is None:
+            text = f"{overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}."
+            raise config_error(f"{origin}.override", text, ConfigTypeError)
+        rule = replace(rule, override=tuple(_rule(each, place, padding, rule) for each, place in items))
+    if not rule.selects_by_itself and not rule.override and isinstance(rule.initializer, Initializer):
         warn(
             f"{origin} can match nothing: it has neither layer, name, params nor override. "
             "For every layer write name='**'."
         )
-    return replace(rule, override=children)
+    return rule
 
 
-def _rule(keys: dict[str, Any], origin: str, padding: str, layer_matters: bool = True) -> Rule:
-    factory = resolve_type(keys.pop("type"), origin)
-    scheme_keys = known_arguments(factory)
-    if scheme_keys is None:  # Whatever is no key of a rule goes to the callable, whose own signature judges it.
-        reserved = ("name",) if acts_on_modules(factory) else RULE_KEYS
-        names = [key for key in keys if key not in reserved]
-    else:
-        names = [key for key in keys if key in scheme_keys]
-    arguments = {key: keys.pop(key) for key in names}
-    scheme = build_scheme(factory, arguments, origin)
-    for key in keys:
-        if key not in RULE_KEYS or isinstance(scheme, Pretrained):
-            _refuse_key(key, scheme, scheme_keys or (), origin, is_made=scheme is factory)
-    if not layer_matters and keys.pop("layer", None) is not None:
-        warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
-    bias = _bias(keys, origin)
-    selectors = {key: keys[key] for key in ("layer", "name", "params", "fan") if keys.get(key) is not None}
-    flags = {"padding": padding} | {key: keys[key] for key in ("padding", "overwrite") if key in keys}
-    return Rule(initializer=scheme, bias=bias, origin=origin, **selectors, **flags)
-
-
-def _bias(keys: dict[str, Any], origin: str) -> float | Unset | None:
-    prob = keys.get("bias_prob")
-    if prob is None:
-        value: float | Unset | None = keys.get("bias", UNSET)
-        return value
-    try:
-        return bias_init_with_prob(prob)
-    except ConfigError as error:
-        raise type(error)(f"{origin}.{error}", origin=f"{origin}.bias_prob") from error
-
-
-def _refuse_key(key: str, scheme: Scheme, scheme_keys: Sequence[str], origin: str, *, is_made: bool) -> None:
-    name = type(scheme).__name__
-    also = () if isinstance(scheme, Pretrained) else RULE_KEYS
-    known = ", ".join(scheme_keys) or "no arguments of its own"
-    remedy = f"The object {scheme} has its arguments already." if is_made else f"{name} takes: {known}."
-    raise ConfigTypeError(
-        f"{origin}.{key}: {name} has no argument {key!r}.{nearest(key, [*scheme_keys, *also])} {remedy}",
-        origin=f"{origin}.{key}",
-    )
-
-
-def _overrides(overrides: object, parent: Rule, origin: str, padding: str) -> tuple[Rule, ...]:
-    items = None if isinstance(overrides, Rule) else _items(overrides, origin)
-    if items is None:
-        raise ConfigTypeError(
-            f"{origin}: {overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}.", origin=origin
-        )
-    return tuple(_override(item, parent, place, padding) for item, place in items)
-
-
-def _override(item: object, parent: Rule, origin: str, padding: str) -> Rule:
-    if isinstance(item, Rule):
-        return item
-    keys = _string_keys(item, origin)
+def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> Rule:
     if "override" in keys:
-        raise ConfigError(
-            f"{origin}.override: an override has none of its own. Write it beside this one.",
-            origin=f"{origin}.override",
-        )
+        raise config_error(f"{origin}.override", "an override has none of its own. Write it beside this one.")
     if not keys.get("name"):
-        raise ConfigError(f"{origin}: no 'name' in {keys}. Say which submodule it is for.", origin=origin)
+        raise config_error(origin, f"no 'name' in {keys}. Say which submodule it is for.")
     if "type" in keys:
         target = keys.pop("name")  # Of a checkpoint, too.
-        return replace(_rule(keys, origin, padding, layer_matters=False), name=target)
+        return replace(_built(keys, origin, padding, is_override=True), name=target)
     others = sorted(set(keys) - {"name"})
     if others:
-        raise ConfigError(
-            f"{origin}: {', '.join(map(repr, others))} without a 'type'. Name the type (an override with one inherits "
-            "nothing), or leave only 'name' (then it inherits all).",
-            origin=origin,
+        raise config_error(
+            origin,
+            f"{', '.join(map(repr, others))} without a 'type'. Name the type (an override with one inherits nothing), "
+            "or leave only 'name' (then it inherits all).",
         )
     return replace(parent, name=keys["name"], layer=(), override=(), origin=origin)
 
 
-def _string_keys(item: object, origin: str) -> dict[str, Any]:
-    if not isinstance(item, Mapping):
-        raise ConfigTypeError(f"{origin}: {item!r} must be a dict, not {type(item).__name__}.", origin=origin)
-    for key in item:
-        if not isinstance(key, str):
-            raise ConfigTypeError(f"{origin}: key {key!r} must be a string.", origin=origin)
-    return dict(item.items())
+def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool = False) -> Rule:
+    """A rule of keys among which is a `type`."""
+    factory = resolve_type(keys.pop("type"), origin)
+    known = known_arguments(factory)
+    if known is None:  # A callable gets all keys that are no key of a rule, and its signature checks them.
+        reserved = ("name",) if acts_on_modules(factory) else RULE_KEYS
+        names = [key for key in keys if key not in reserved]
+    else:
+        names = [key for key in keys if key in known]
+    arguments = {key: keys.pop(key) for key in names}
+    try:
+        scheme = build_scheme(factory, arguments)
+    except ConfigError as error:
+        raise config_error(origin, str(error), type(error)) from error
+    allowed = () if isinstance(scheme, Pretrained) else RULE_KEYS
+    for key in keys:
+        if key not in allowed:
+            name, takes = type(scheme).__name__, ", ".join(known or ()) or "no arguments of its own"
+            remedy = (
+                f"The object {scheme} has its arguments already." if scheme is factory else f"{name} takes: {takes}."
+            )
+            text = f"{name} has no argument {key!r}.{nearest(key, [*(known or ()), *allowed])} {remedy}"
+            raise config_error(f"{origin}.{key}", text, ConfigTypeError)
+    if is_override and keys.pop("layer", None) is not None:
+        warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
+    bias = keys.get("bias", UNSET)
+    if keys.get("bias_prob") is not None:
+        try:
+            bias = bias_init_with_prob(keys["bias_prob"])
+        except ConfigError as error:
+            raise type(error)(f"{origin}.{error}", origin=f"{origin}.bias_prob") from error
+    fields = {key: keys[key] for key in ("layer", "name", "params", "fan") if keys.get(key) is not None}
+    fields |= {key: keys[key] for key in ("padding", "overwrite") if key in keys}
+    return Rule(**{"initializer": scheme, "bias": bias, "origin": origin, "padding": padding, **fields})

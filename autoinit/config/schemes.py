@@ -1,4 +1,4 @@
-"""What `type` may be, and how a scheme is made from it and its arguments."""
+"""The values of `type`, and how an initializer is made from one and its arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, cast
 
-from ..errors import ConfigError, ConfigTypeError, nearest
+from ..errors import ConfigTypeError, config_error, nearest
 from ..initializers import (
     Function,
     Initializer,
@@ -19,15 +19,12 @@ from ..initializers import (
     registered,
 )
 
-RULE_KEYS = ("layer", "name", "params", "bias", "bias_prob", "fan", "padding", "overwrite")
-"""The keys of a rule that are not hyper-parameters of its scheme; `type` and `override` are handled before."""
-
 ORIGINALS = ("mmengine", "mmcv", "autoinit")
 """Packages whose `KaimingInit` and the like are known by their names."""
 
 
 def resolve_type(value: object, origin: str) -> object:
-    """What a config's `type` stands for: a scheme's class, a scheme, or a function.
+    """The initializer, the class of one, or the function that a config's `type` stands for.
 
     Raises:
         ConfigError: an unregistered name.
@@ -37,7 +34,7 @@ def resolve_type(value: object, origin: str) -> object:
         factory = find_initializer(value)
         if factory is None:
             hint = nearest(canonical_name(value), registered) or f" Known: {', '.join(sorted(registered))}."
-            raise ConfigError(f"{origin}.type: no initializer named {value!r}.{hint}", origin=f"{origin}.type")
+            raise config_error(f"{origin}.type", f"no initializer named {value!r}.{hint}")
         return factory
     if isinstance(value, type) and not issubclass(value, (Initializer, Pretrained)):
         known = registered.get(canonical_name(value.__name__))
@@ -45,27 +42,19 @@ def resolve_type(value: object, origin: str) -> object:
             return known
     if isinstance(value, (Initializer, Pretrained)) or callable(value):
         return value
-    raise ConfigTypeError(
-        f"{origin}.type: {value!r} must be a name, an initializer, or a function that fills a tensor in place, "
-        f"not {type(value).__name__}.",
-        origin=f"{origin}.type",
-    )
+    text = "must be a name, an initializer, or a function that fills a tensor in place"
+    raise config_error(f"{origin}.type", f"{value!r} {text}, not {type(value).__name__}.", ConfigTypeError)
 
 
 def find_initializer(name: str) -> object:
-    """The initializer with this name, registered here or with mmengine; None if there is none.
+    """The initializer with this name, registered here or by a codebase with mmengine; None if there is none.
 
     Example:
         >>> find_initializer("KaimingInit").__name__, find_initializer("xavier_uniform")
         ('Kaiming', None)
     """
-    return registered.get(canonical_name(name)) or _registered_with_the_original(name)
-
-
-def _registered_with_the_original(name: str) -> object:
-    """What a codebase on mmengine has registered there."""
-    registry = sys.modules.get("mmengine.registry")
-    return registry.WEIGHT_INITIALIZERS.get(name) if registry is not None else None
+    theirs = sys.modules.get("mmengine.registry")
+    return registered.get(canonical_name(name)) or (theirs and theirs.WEIGHT_INITIALIZERS.get(name))
 
 
 def acts_on_modules(factory: object) -> bool:
@@ -81,47 +70,36 @@ def known_arguments(factory: object) -> Sequence[str] | None:
     return () if isinstance(factory, (Initializer, Pretrained)) else None
 
 
-def build_scheme(factory: object, arguments: Mapping[str, Any], origin: str) -> Scheme:
-    """The scheme of a type with these hyper-parameters.
+def build_scheme(factory: object, arguments: Mapping[str, Any]) -> Scheme:
+    """The initializer of a type with these hyper-parameters.
 
     Raises:
-        ConfigError, ConfigTypeError: the scheme refuses them; the message starts with `origin`.
+        ConfigError, ConfigTypeError: it refuses them.
     """
-    try:
-        if isinstance(factory, (Initializer, Pretrained)):
-            return factory
-        if isinstance(factory, type) and is_dataclass(factory):
-            if inspect.isabstract(factory):
-                raise ConfigTypeError(f"class {factory.__qualname__} is abstract. Use one of its subclasses.")
-            _need_all(factory, arguments)
-            return cast(Scheme, factory(**arguments))
-        if acts_on_modules(factory):
-            return ModuleFunction(function=_instance(factory, arguments))
-        return Function(function=_function(factory), arguments=arguments)
-    except ConfigError as error:
-        raise type(error)(f"{origin}: {error}", origin=origin) from error
-
-
-def _need_all(scheme: type, arguments: Mapping[str, Any]) -> None:
-    for field in fields(scheme):
-        if field.name not in arguments and field.default is MISSING and field.default_factory is MISSING:
-            raise ConfigTypeError(f"{scheme.__name__} needs {field.name!r}. Add {field.name}=...")
-
-
-def _instance(factory: object, arguments: Mapping[str, Any]) -> Callable[..., object]:
+    if isinstance(factory, (Initializer, Pretrained)):
+        return factory
     if not isinstance(factory, type):
-        return factory  # type: ignore[return-value]
-    try:
-        built: Callable[..., object] = factory(**arguments)
-    except TypeError as error:
-        raise ConfigTypeError(f"{factory.__name__}{inspect.signature(factory)}: {error}.") from error
-    return built
-
-
-def _function(factory: object) -> Callable[..., object]:
-    if isinstance(factory, type):
+        function = cast(Callable[..., object], factory)
+        is_module_function = acts_on_modules(factory)
+        return (
+            ModuleFunction(function=function)
+            if is_module_function
+            else Function(function=function, arguments=arguments)
+        )
+    if is_dataclass(factory):
+        if inspect.isabstract(factory):
+            raise ConfigTypeError(f"class {factory.__qualname__} is abstract. Use one of its subclasses.")
+        for field in fields(factory):
+            if field.name not in arguments and field.default is MISSING and field.default_factory is MISSING:
+                raise ConfigTypeError(f"{factory.__name__} needs {field.name!r}. Add {field.name}=...")
+        return cast(Scheme, factory(**arguments))
+    if not acts_on_modules(factory):
         raise ConfigTypeError(
             f"class {factory.__qualname__} is not an initializer. Subclass autoinit.initializers.Initializer, or pass "
             "a function that fills a tensor in place."
         )
-    return factory  # type: ignore[return-value]
+    try:
+        built = factory(**arguments)
+    except TypeError as error:
+        raise ConfigTypeError(f"{factory.__name__}{inspect.signature(factory)}: {error}.") from error
+    return ModuleFunction(function=built)

@@ -83,6 +83,7 @@ def test_what_each_parameter_gets(
     fields: dict, weight: Initializer | None, bias: Initializer | None, other: Initializer | None
 ) -> None:
     one = rule(**fields)
+    assert one.names("weight") == ("weight" in (one.params or ()))
     assert one.scheme_for("weight") == weight
     assert one.scheme_for("bias") == bias
     assert one.scheme_for("in_proj") == other

@@ -12,14 +12,17 @@ import socket
 import subprocess
 import sys
 import threading
+from typing import Any
 
 import pytest
 import torch
 
-from autoinit.checkpoints import digests, downloads, open_checkpoint
-from autoinit.checkpoints.digests import digest_of, named_digest
+from autoinit.checkpoints import downloads, open_checkpoint, source
+from autoinit.checkpoints.downloads import named_digest
+from autoinit.checkpoints.source import sha256_of
 from tests.checkpoint_files import assert_same, assert_whole, cached, digest, error, path_of, state, values
-from tests.http_server import (
+
+from .http_server import (
     CERTIFICATE,
     Handler,
     Server,
@@ -57,6 +60,13 @@ def named(data: bytes) -> str:
     return f"net-{digest(data)[:8]}.pth"
 
 
+def raising(exception: Exception) -> Any:
+    def fail(*_: object, **__: object) -> None:
+        raise exception
+
+    return fail
+
+
 def refused(url: str, tmp_path: pathlib.Path, **options: str) -> str:
     """The error of fetching a URL: nothing of it is kept."""
     text = str(error(url, **options))
@@ -80,9 +90,9 @@ def test_redirects_are_followed(server: Server, weights: bytes, code: int) -> No
     assert_whole(open_checkpoint(server.on("/net.pth", redirect("/real.pth", code))), weights)
 
 
-@pytest.mark.parametrize("sends", [chunked, lambda data: lambda handler: answer(handler, 200, {}, data)])
-def test_a_body_without_a_length(server: Server, weights: bytes, sends: object) -> None:
-    assert_whole(open_checkpoint(server.on("/net.pth", sends(weights))), weights)  # type: ignore[operator]
+@pytest.mark.parametrize("sends", [chunked, lambda data: answer(200, data)])
+def test_a_body_without_a_length(server: Server, weights: bytes, sends: Any) -> None:
+    assert_whole(open_checkpoint(server.on("/net.pth", sends(weights))), weights)
 
 
 def test_names_that_no_file_may_have(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
@@ -107,24 +117,20 @@ def test_a_query_is_part_of_the_address(server: Server, weights: bytes) -> None:
 def test_digests(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"abc" * 1_000_000)
-    assert digest_of(str(path)) == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
+    assert sha256_of(str(path)) == hashlib.sha256(b"abc" * 1_000_000).hexdigest()
     assert named_digest("a-0123abcd.b-12345678.tar") == "0123abcd"
-    assert named_digest("a-0123456789abcdef-12345678.tar") is None
-    assert named_digest("a-0123abc.pth") is None
-    assert named_digest("a_0123abcd.pth") is None
+    for name in ("a-0123456789abcdef-12345678.tar", "a-0123abc.pth", "a_0123abcd.pth"):
+        assert named_digest(name) is None
 
 
 def test_a_digest_in_the_name(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
-    assert_whole(open_checkpoint(server.on(f"/{named(weights)}", serve(weights))), weights)
+    for name in (named(weights), "net-20211231.pth"):  # A date is no digest.
+        assert_whole(open_checkpoint(server.on(f"/{name}", serve(weights))), weights)
     shutil.rmtree(tmp_path / "torch")
     text = refused(server.on("/net-deadbeef.pth", serve(weights)), tmp_path)
     says = f"its name says 'deadbeef', and the SHA-256 of what arrived is {digest(weights)}"
     assert f"is not what it should be: {says}" in text
     assert text.endswith(f"say so with sha256={digest(weights)!r}")
-
-
-def test_a_date_in_the_name_is_no_digest(server: Server, weights: bytes) -> None:
-    assert_whole(open_checkpoint(server.on("/net-20211231.pth", serve(weights))), weights)
 
 
 @pytest.mark.parametrize("length", [8, 20, 64])
@@ -142,8 +148,8 @@ def test_what_arrives_is_always_read(server: Server, monkeypatch: pytest.MonkeyP
     url = server.on("/net.pth", serve(wrong), serve(right))
     fetch = downloads._transfer
 
-    def at_one_time(url: str, path: str, **options: bool) -> None:
-        fetch(url, path, **options)
+    def at_one_time(url: str, path: pathlib.Path) -> None:
+        fetch(url, path)
         os.utime(path, (0, 0))
 
     monkeypatch.setattr(downloads, "_transfer", at_one_time)
@@ -151,23 +157,15 @@ def test_what_arrives_is_always_read(server: Server, monkeypatch: pytest.MonkeyP
     assert value_of(url, sha256=digest(right)) == 2.0
 
 
-def test_a_digest_of_a_local_file(tmp_path: pathlib.Path) -> None:
+def test_a_digest_of_a_local_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "toy-deadbeef.pth"
     torch.save(state(), path)
     found = digest(path.read_bytes())
     assert_same(values(open_checkpoint(path, sha256=found[:10])), state())
     text = str(error(path, sha256="0" * 64))
     assert f"sha256='{'0' * 64}' was asked for, and its SHA-256 is {found}: give the digest of this file" in text
-
-
-def test_a_digest_that_cannot_be_computed(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "net.pth"
-    path.write_bytes(saved(1.0))
-
-    def fail(path: str) -> str:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(digests, "digest_of", fail)
+    os.utime(path, (0, 0))
+    monkeypatch.setattr(source, "sha256_of", raising(OSError(5, "Input/output error")))
     assert "cannot be read (Input/output error)" in str(error(path, sha256="0" * 64))
 
 
@@ -198,15 +196,6 @@ def test_two_addresses_of_one_name(server: Server) -> None:
     assert len(server.requests) == 2
 
 
-def test_the_folder_is_where_torch_says(
-    server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    url = server.on("/net.pth", serve(saved(1.0)))
-    for folder in ("torch/hub", "elsewhere"):
-        assert path_of(open_checkpoint(url)).is_relative_to(tmp_path / folder / "checkpoints" / "autoinit")
-        monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "elsewhere"))
-
-
 def test_what_torch_hub_has_downloaded_is_used(
     server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,58 +203,39 @@ def test_what_torch_hub_has_downloaded_is_used(
     (hub / named(data)).write_bytes(data)
     (hub / "net-deadbeef.pth").write_bytes(data)
     hashed: list[str] = []
-    monkeypatch.setattr(digests, "digest_of", lambda path: hashed.append(path) or digest_of(path))
+    monkeypatch.setattr(source, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
     assert [value_of(f"{server.root}/{named(data)}") for _ in range(3)] == [1.0] * 3
     assert hashed == [str(hub / named(data))], "once by each process"
     assert value_of(server.root + "/net-deadbeef.pth", sha256=digest(data)) == 1.0
     assert server.requests == []
 
 
-def test_what_torch_hub_has_is_not_trusted_by_its_name(server: Server, hub: pathlib.Path) -> None:
+def test_what_torch_hub_has_is_not_trusted_by_its_name(
+    server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = saved(1.0)
     # Another file of that name, one that was cut off, and one whose name says nothing.
     for name, wrong in ((named(data), saved(2.0)), (f"b{named(data)}", data[:-20]), ("net.pth", saved(2.0))):
         (hub / name).write_bytes(wrong)
         assert value_of(server.on(f"/{name}", serve(data))) == 1.0
         assert (hub / name).read_bytes() == wrong
-    assert len(server.requests) == 3
-
-
-def test_what_another_library_has_and_may_not_be_read(
-    server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = saved(1.0)
-    (hub / named(data)).write_bytes(data)
-
-    def refuse(path: str) -> str:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(downloads, "remembered_digest", refuse)
-    assert value_of(server.on(f"/{named(data)}", serve(data))) == 1.0
-    assert len(server.requests) == 1
+    (hub / f"c{named(data)}").write_bytes(data)
+    with monkeypatch.context() as patch:
+        patch.setattr(downloads, "remembered_sha256", raising(PermissionError(13, "Permission denied")))
+        assert value_of(server.on(f"/c{named(data)}", serve(data))) == 1.0
+    assert len(server.requests) == 4
 
 
 def test_a_hub_that_cannot_be_written_to(server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved(1.0)
     (hub / named(data)).write_bytes(data)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(pathlib.Path, "mkdir", refuse)
+    monkeypatch.setattr("filelock.FileLock.acquire", raising(NotImplementedError("no flock here")))
+    assert "cannot be kept in" in str(error(server.on("/net.pth", serve(data)))), "a file system without locks"
+    monkeypatch.setattr(pathlib.Path, "mkdir", raising(PermissionError(13, "Permission denied")))
     assert value_of(server.root + f"/{named(data)}") == 1.0
     text = str(error(server.on("/net.pth", serve(data))))
     assert "cannot be kept in" in text and "(Permission denied)" in text
     assert text.endswith("set TORCH_HOME to a folder that can be written to and has room")
-
-
-def test_a_file_system_without_locks(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise NotImplementedError("FileSystem does not appear to support flock")
-
-    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
-    text = str(error(server.on("/net.pth", serve(saved(1.0)))))
-    assert "cannot be kept in" in text and "(FileSystem does not appear to support flock): set TORCH_HOME" in text
 
 
 def test_a_disk_that_is_full(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
@@ -285,7 +255,10 @@ def test_a_disk_that_is_full(server: Server, weights: bytes, tmp_path: pathlib.P
 def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server: Server, has_digest: bool) -> None:
     data = saved(1.0, size=1000)
     url = server.on(f"/{named(data) if has_digest else 'net.pth'}", serve(data))
-    path = path_of(open_checkpoint(url))
+    checkpoint = open_checkpoint(url)
+    path = path_of(checkpoint)
+    text = str(checkpoint.stored["w"].source.error("is truncated or damaged"))
+    assert text.endswith(f"remove {str(path)!r}, and it is downloaded again")
     damages = [data[:-100], bytes(len(data)), b"", *([data.replace(b"\x80\x3f", b"\x80\x40")] if has_digest else [])]
     for damage in damages:
         path.write_bytes(damage)
@@ -293,13 +266,12 @@ def test_a_file_that_was_damaged_in_the_cache_is_fetched_again(server: Server, h
         assert path.read_bytes() == data
     path.unlink()
     assert value_of(url) == 1.0
-    assert len(server.requests) == len(damages) + 2
     os.utime(path, (0, 0))
     assert value_of(url) == 1.0, "touched, but the same"
     assert len(server.requests) == len(damages) + 2
 
 
-def test_a_cache_may_be_moved(
+def test_the_cache_is_where_torch_says_and_may_be_moved(
     server: Server, hub: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = saved(2.0)
@@ -311,12 +283,9 @@ def test_a_cache_may_be_moved(
     assert [value_of(url) for url in urls] == [1.0, 2.0]
     assert len(server.requests) == 1
     assert not (tmp_path / "torch").exists()
-
-
-def test_what_is_wrong_with_a_cached_file_says_how_to_get_it_anew(server: Server) -> None:
-    checkpoint = open_checkpoint(server.on("/net.pth", serve(saved(1.0))))
-    text = str(checkpoint.stored["w"].source.error("is truncated or damaged"))
-    assert text.endswith(f"remove {str(path_of(checkpoint))!r}, and it is downloaded again")
+    for folder in ("moved/hub", "elsewhere"):
+        assert path_of(open_checkpoint(urls[0])).is_relative_to(tmp_path / folder / "checkpoints" / "autoinit")
+        monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path / "elsewhere"))
 
 
 # Several at once
@@ -415,68 +384,40 @@ def test_a_failed_download_leaves_what_was_there(server: Server, weights: bytes)
 
 
 @pytest.mark.parametrize(
-    ("code", "says"),
+    ("acts", "says"),
     [
-        *((code, f"does not exist on its server ({code} ") for code in (404, 410)),
-        *((code, f"is not for everybody ({code} ") for code in (401, 403, 407)),
-        *((code, f"cannot be fetched, its server answers {code}") for code in (400, 418, 451)),
-        *((code, f"could not be fetched: its server answers {code}") for code in (429, 503, 599)),
-        (204, "is empty"),
-    ],
-)
-def test_answers_that_are_no_file(server: Server, tmp_path: pathlib.Path, code: int, says: str) -> None:
-    assert says in refused(server.on("/net.pth", status(code)), tmp_path)
-    assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize(
-    "content", ["<!doctype html><title>Sign in</title>", "\n\t <!-- <html> -->", "\ufeff<?xml version='1.0'?><Error/>"]
-)
-def test_pages_are_no_weights(server: Server, tmp_path: pathlib.Path, content: str) -> None:
-    text = refused(server.on("/net.pth", page(content)), tmp_path)
-    assert "is answered with an HTML or XML page, not with weights" in text
-    assert "/resolve/ in place of /blob/" in text
-
-
-def test_what_is_no_checkpoint_is_not_kept(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
-    for content, says in (
-        (b"cat\ndog\n" * 99, "neither a file of torch.save"),
-        (b'{"a": 1}', "holds JSON"),
-        (b"", "is empty"),
-        (weights[:-9], "truncated"),
-    ):
-        assert says in refused(server.on("/net.pth", serve(content)), tmp_path)
-    assert_whole(open_checkpoint(server.on("/net.pth", serve(weights))), weights)
-
-
-@pytest.mark.parametrize(
-    ("breaks", "says"),
-    [
+        *((lambda _, code=code: status(code), f"does not exist on its server ({code} ") for code in (404, 410)),
+        *((lambda _, code=code: status(code), f"is not for everybody ({code} ") for code in (401, 403, 407)),
+        *((lambda _, code=code: status(code), f"cannot be fetched, its server answers {code}") for code in (400, 418)),
+        *((lambda _, code=code: status(code), f"fetched: its server answers {code}") for code in (429, 503, 599)),
+        (lambda _: status(204), "is empty"),
+        (lambda data: serve(b"cat\ndog\n" * 99), "neither a file of torch.save"),
+        (lambda data: serve(b'{"a": 1}'), "holds JSON"),
+        (lambda data: serve(b""), "is empty"),
+        (lambda data: serve(data[:-9]), "truncated"),
+        (lambda data: page(), "is answered with an HTML or XML page, not with weights: open the address in a browser"),
+        (lambda data: page("\n\t <!-- <html> -->"), "/resolve/ in place of /blob/"),
+        (lambda data: page("\ufeff<?xml version='1.0'?><Error/>"), "is answered with an HTML or XML page"),
         (lambda data: hang_up, "could not be fetched: the connection failed (Remote end closed connection"),
         (lambda data: chunked(data[:5000], end=False), "could not be fetched: the connection failed (IncompleteRead"),
         (lambda data: serve(data, stop=5000), "the connection failed (5,000 of"),
         (lambda data: serve(data, announced=5000), "is truncated"),
         (lambda data: serve(data, announced="soon"), "could not be fetched: invalid literal for int"),
+        (lambda _: redirect("file:///etc/passwd"), "Redirection to url 'file:///etc/passwd' is not allowed"),
+        (lambda _: redirect("ftp://127.0.0.1/net.pth"), "it redirects to ftp"),
+        (lambda _: redirect("data:text/plain,abc"), "is not allowed"),
     ],
 )
-def test_a_connection_that_breaks(
-    server: Server, weights: bytes, tmp_path: pathlib.Path, breaks: object, says: str
+def test_answers_that_are_no_checkpoint(
+    server: Server, weights: bytes, tmp_path: pathlib.Path, acts: Any, says: str
 ) -> None:
-    assert says in refused(server.on("/net.pth", breaks(weights)), tmp_path)  # type: ignore[operator]
+    assert says in refused(server.on("/net.pth", acts(weights)), tmp_path)
+    assert len(server.requests) == 1
     assert_whole(open_checkpoint(server.on("/net.pth", serve(weights))), weights)
 
 
-@pytest.mark.parametrize(
-    ("to", "says"),
-    [
-        ("file:///etc/passwd", "Redirection to url 'file:///etc/passwd' is not allowed"),
-        ("ftp://127.0.0.1/net.pth", "it redirects to ftp"),
-        ("data:text/plain,abc", "is not allowed"),
-        ("/net.pth", "infinite loop"),
-    ],
-)
-def test_redirects_that_are_not_followed(server: Server, tmp_path: pathlib.Path, to: str, says: str) -> None:
-    assert says in refused(server.on("/net.pth", redirect(to)), tmp_path)
+def test_redirects_in_a_circle(server: Server, tmp_path: pathlib.Path) -> None:
+    assert "infinite loop" in refused(server.on("/net.pth", redirect("/net.pth")), tmp_path)
 
 
 def test_https(server: Server, weights: bytes, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,12 +435,9 @@ def test_https(server: Server, weights: bytes, tmp_path: pathlib.Path, monkeypat
 
 def test_a_server_that_is_silent(server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(downloads, "SECONDS", 0.2)
-    wait = threading.Event()
-    try:
-        text = refused(server.on("/net.pth", lambda handler: wait.wait(10)), tmp_path)
-    finally:
-        wait.set()
-    assert "the connection failed (timed out)" in text
+    assert "the connection failed (timed out)" in refused(
+        server.on("/net.pth", lambda handler: server.gate.wait(10)), tmp_path
+    )
 
 
 @pytest.mark.parametrize(
@@ -515,9 +453,5 @@ def test_no_server(server: Server, tmp_path: pathlib.Path, monkeypatch: pytest.M
         port = free.getsockname()[1]
     text = refused(f"http://127.0.0.1:{port}/net.pth", tmp_path)
     assert "could not be fetched: the connection failed" in text and "refused" in text
-
-    def unknown(*_: object, **__: object) -> None:
-        raise socket.gaierror(-3, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    monkeypatch.setattr(socket, "getaddrinfo", raising(socket.gaierror(-3, "Temporary failure in name resolution")))
     assert "its server cannot be found" in refused("http://nowhere.org/net.pth", tmp_path)

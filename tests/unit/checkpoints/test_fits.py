@@ -62,19 +62,20 @@ def test_quantized_weights_are_of_another_dtype(path: pathlib.Path) -> None:
         initialize(nn.Linear(2, 1), load(path))
 
 
-def test_another_dtype_alone_fits_nothing(path: pathlib.Path) -> None:
-    torch.save({"weight": torch.ones(1, 2, dtype=torch.int8), "bias": torch.ones(1, dtype=torch.int8)}, path)
+@pytest.mark.parametrize(
+    ("bias", "strict", "says"),
+    [
+        (torch.int8, False, r"nothing in .* fits Linear: 2 of another dtype \(weight, bias\)"),
+        (torch.float32, True, r"strict=True and .* does not fit: 1 of another dtype \(weight\)"),
+    ],
+)
+def test_another_dtype_is_an_error(bias: torch.dtype, strict: bool, says: str, path: pathlib.Path) -> None:
+    torch.save({"weight": torch.ones(1, 2, dtype=torch.int8), "bias": torch.ones(1, dtype=bias)}, path)
     layer = nn.Linear(2, 1)
     before = layer.weight.clone()
-    with pytest.raises(CheckpointError, match=r"nothing in .* fits Linear: 2 of another dtype \(weight, bias\)"):
-        initialize(layer, load(path))
+    with pytest.raises(CheckpointError, match=says):
+        initialize(layer, load(path, strict=strict))
     assert torch.equal(layer.weight, before)
-
-
-def test_strict_counts_dtypes(path: pathlib.Path) -> None:
-    torch.save({"weight": torch.ones(1, 2, dtype=torch.int8), "bias": torch.ones(1)}, path)
-    with pytest.raises(CheckpointError, match=r"strict=True and .* does not fit: 1 of another dtype \(weight\)"):
-        initialize(nn.Linear(2, 1), load(path, strict=True))
 
 
 @SAVES
@@ -96,19 +97,19 @@ def test_all_kinds_of_counts(save: Callable[..., None], path: pathlib.Path) -> N
     assert report["1.weight"].origin == "init_cfg[1]"
 
 
-def test_a_scalar_of_long_ago(path: pathlib.Path) -> None:
-    class Scale(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.zeros(()))
+class WithScalar(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.zeros(()))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
+
+def test_files_of_long_ago(path: pathlib.Path) -> None:
+    """Without scalars, and from before batches were counted."""
+    model = WithScalar()
     torch.save({"scale": torch.tensor([3.0])}, path)
-    model = Scale()
-    initialize(model, load(path, strict=True))
+    assert counts(initialize(model, load(path, strict=True))) == {}
     assert model.scale.item() == 3.0
-
-
-def test_a_checkpoint_from_before_batches_were_counted(path: pathlib.Path) -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     content = filled(model, 2.0)
     content.pop("1.num_batches_tracked")
@@ -119,35 +120,16 @@ def test_a_checkpoint_from_before_batches_were_counted(path: pathlib.Path) -> No
     assert (model[1].running_mean == 2).all()
 
 
-def test_a_counter_of_ones_own_may_be_missing_too(path: pathlib.Path) -> None:
-    class Norm(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(2))
-            self.register_buffer("num_batches_tracked", torch.tensor(0))
-
-    torch.save({"weight": torch.ones(2)}, path)
-    assert counts(initialize(Norm(), load(path, strict=True))) == {}
-
-
-def test_tied_weights_are_there_under_any_name(path: pathlib.Path) -> None:
-    def build() -> nn.Sequential:
-        model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
-        model[1].weight = model[0].weight
-        return model
-
+def test_what_has_two_names_is_there_under_either(path: pathlib.Path) -> None:
     for name in ("0.weight", "1.weight"):
         torch.save({name: torch.full((2, 2), 3.0)}, path)
-        model = build()
+        model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+        model[1].weight = model[0].weight
         initialize(model, load(path, strict=True))
         assert (model[0].weight == 3).all() and model[0].weight is model[1].weight
-
-
-def test_a_shared_module_takes_either_name(path: pathlib.Path) -> None:
     layer = nn.BatchNorm1d(2)
-    model = nn.Sequential(layer, layer)
-    torch.save(filled(model, 2.0), path)
-    initialize(model, load(path, strict=True))
+    torch.save(filled(nn.Sequential(layer, layer), 2.0), path)
+    initialize(nn.Sequential(layer, layer), load(path, strict=True))
     assert (layer.weight == 2).all()
 
 

@@ -55,14 +55,12 @@ def read(path: pathlib.Path) -> dict[str, Tensor] | None:
     except CheckpointError as e:
         refused = e
     else:
-        refused = None
-    if refused is not None:
-        assert str(refused).startswith(f"here: checkpoint '{path}'")
-        assert refused.origin == "here"
-        return None
-    assert {name: tensor.shape for name, tensor in tensors.items()} == dict(checkpoint.shapes)
-    assert {name: tensor.dtype for name, tensor in tensors.items()} == dict(checkpoint.dtypes)
-    return tensors
+        assert {name: tensor.shape for name, tensor in tensors.items()} == dict(checkpoint.shapes)
+        assert {name: tensor.dtype for name, tensor in tensors.items()} == dict(checkpoint.dtypes)
+        return tensors
+    assert str(refused).startswith(f"here: checkpoint '{path}'")
+    assert refused.origin == "here"
+    return None
 
 
 def is_right(tensors: dict[str, Tensor]) -> bool:
@@ -81,25 +79,19 @@ def test_cut_off(form: str, folder: pathlib.Path, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("form", SAVES)
 @given(data=st.data())
-def test_flipped_bits(form: str, folder: pathlib.Path, data: st.DataObject) -> None:
-    bits = data.draw(st.lists(st.integers(0, 8 * len(whole(form)) - 1), min_size=1, max_size=8, unique=True))
+def test_flipped_bits_and_pieces_in_another_order(form: str, folder: pathlib.Path, data: st.DataObject) -> None:
+    bits = data.draw(st.lists(st.integers(0, 8 * len(whole(form)) - 1), max_size=8, unique=True))
     damaged = bytearray(whole(form))
     for bit in bits:
         damaged[bit // 8] ^= 1 << bit % 8
+    if not bits:
+        at, other = data.draw(st.tuples(*[st.integers(0, len(damaged))] * 2).map(sorted))
+        damaged = damaged[:at] + damaged[other:] + damaged[at:other]
     path = folder / f"flipped-{form}"
     path.write_bytes(damaged)
     tensors = read(path)
     # No format has a digest of its values, so a flipped bit of a value is another value. That is what sha256= is for.
     event("refused" if tensors is None else "right" if is_right(tensors) else "other values or names")
-
-
-@pytest.mark.parametrize("form", SAVES)
-@given(data=st.data())
-def test_pieces_in_another_order(form: str, folder: pathlib.Path, data: st.DataObject) -> None:
-    at, other = data.draw(st.tuples(*[st.integers(0, len(whole(form)))] * 2).map(sorted))
-    path = folder / f"moved-{form}"
-    path.write_bytes(whole(form)[:at] + whole(form)[other:] + whole(form)[at:other])
-    read(path)
 
 
 @given(data=st.data())

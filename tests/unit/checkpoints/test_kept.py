@@ -82,13 +82,6 @@ def test_of_two_checkpoints_the_outer_one_wins_with_its_buffers(path: pathlib.Pa
     assert all((tensor == 0).all() for tensor in model.state_dict().values())
 
 
-def test_an_override_beats_what_a_module_loads(path: pathlib.Path) -> None:
-    model = nn.Sequential(Renaming())
-    torch.save(filled(model, 1.0), path)
-    initialize(model, load(path, override=dict(name="0.fc", type="Constant", val=5, bias=5)))
-    assert (model[0].fc.weight == 5).all() and (model[0].scale == 1).all()
-
-
 def test_an_outer_block_knows_what_an_inner_one_has_loaded(path: pathlib.Path) -> None:
     torch.save(filled(nn.Sequential(Renaming(), nn.Linear(1, 1)), 1.0), path)
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from autoinit import initialize
 from autoinit.checkpoints import open_checkpoint
-from tests.checkpoint_files import Save, assert_same, error, save_old, save_safetensors, save_zip, state, values
-from tests.http_server import Server, serve
+from tests.checkpoint_files import Save, assert_same, digest, error, save_old, save_safetensors, save_zip, state, values
+
+from .http_server import Server, serve
 
 KINDS = pytest.mark.parametrize(
     ("save", "suffix"),
@@ -78,15 +79,11 @@ def test_renames_and_prefix(tmp_path: pathlib.Path) -> None:
 
 
 def test_into_a_model(tmp_path: pathlib.Path) -> None:
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    parts = [{}, {}]
-    for number, (key, tensor) in enumerate(model.state_dict().items()):
-        parts[number % 2][key] = tensor.clone()
-    for number, part in enumerate(parts):
-        torch.save(part, tmp_path / f"{number}.bin")
-    index = {"weight_map": {key: f"{number}.bin" for number, part in enumerate(parts) for key in part}}
-    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model, other = (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)) for _ in range(2))
+    shards = {key: f"{number % 2}.bin" for number, key in enumerate(model.state_dict())}
+    for shard in ("0.bin", "1.bin"):
+        torch.save({key: model.state_dict()[key].clone() for key in shards if shards[key] == shard}, tmp_path / shard)
+    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": shards}))
     initialize(other, dict(type="Pretrained", checkpoint=str(tmp_path), strict=True))
     assert_same(other.state_dict(), model.state_dict())
 
@@ -95,11 +92,10 @@ def test_a_folder_prefers_safetensors(tmp_path: pathlib.Path) -> None:
     shard(tmp_path, save_zip, "pytorch_model.bin", count=2)
     save_safetensors({"w": torch.ones(1)}, tmp_path / "model.safetensors")
     assert list(open_checkpoint(tmp_path).shapes) == ["w"]
-
-
-def test_a_folder_with_the_index_of_another_name(tmp_path: pathlib.Path) -> None:
-    shard(tmp_path, suffix="diffusion_pytorch_model.safetensors")
-    assert_same(values(open_checkpoint(tmp_path)), state())
+    folder = tmp_path / "of one index"
+    folder.mkdir()
+    shard(folder, suffix="diffusion_pytorch_model.safetensors")
+    assert_same(values(open_checkpoint(folder)), state())
 
 
 # What is wrong
@@ -160,29 +156,19 @@ def test_indexes_that_are_none(tmp_path: pathlib.Path, content: str | bytes, say
     path = tmp_path / "model.safetensors.index.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert says in str(error(path))
-
-
-def test_an_index_that_is_too_large(tmp_path: pathlib.Path) -> None:
-    path = tmp_path / "model.safetensors.index.json"
     with path.open("wb") as file:
         file.write(b"{")
         file.truncate(65 << 20)
     assert "too much of it for an index" in str(error(path))
 
 
-def test_a_shard_that_is_an_index(tmp_path: pathlib.Path) -> None:
-    index = shard(tmp_path)
-    rewrite(index, extra=index.name)
-    assert "holds JSON, not weights" in str(error(index))
-
-
-def test_keys_that_are_for_one_file(tmp_path: pathlib.Path) -> None:
+def test_what_a_sharded_checkpoint_cannot_be(tmp_path: pathlib.Path) -> None:
     index = shard(tmp_path)
     assert "is an index, and has no part called 'model': leave key= out" in str(error(index, key="model"))
-    import hashlib
-
-    digest = hashlib.sha256(index.read_bytes()).hexdigest()
-    assert "is an index of several files, and sha256= is of one" in str(error(index, sha256=digest))
+    digest_of_index = digest(index.read_bytes())
+    assert "is an index of several files, and sha256= is of one" in str(error(index, sha256=digest_of_index))
+    rewrite(index, extra=index.name)
+    assert "holds JSON, not weights" in str(error(index))
 
 
 def test_a_shard_that_changes(tmp_path: pathlib.Path) -> None:

@@ -112,39 +112,27 @@ def test_a_sigmoid_of_the_bias_is_the_probability(probability: float) -> None:
     assert 1 / (1 + math.exp(-bias_init_with_prob(probability))) == pytest.approx(probability, rel=1e-6)
 
 
-@pytest.mark.parametrize("wrong", [0.0, 1.0, -0.1, 1.5, math.nan, INF])
-def test_probabilities_lie_between_zero_and_one(wrong: float) -> None:
-    with pytest.raises(ConfigError, match="must lie strictly between 0 and 1") as caught:
+@pytest.mark.parametrize(
+    ("wrong", "kind", "says"),
+    [
+        *((wrong, ConfigError, "must lie strictly between 0 and 1") for wrong in (0.0, 1.0, -0.1, 1.5, math.nan, INF)),
+        *((wrong, ConfigTypeError, "must be a float, not") for wrong in (1, "0.5", True, None)),
+    ],
+    ids=spelled,
+)
+def test_probabilities_are_floats_between_zero_and_one(wrong: object, kind: type[ConfigError], says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
         bias_init_with_prob(wrong)
-    assert not isinstance(caught.value, ConfigTypeError)
-
-
-@pytest.mark.parametrize("wrong", [1, "0.5", True, None])
-def test_probabilities_are_floats(wrong: object) -> None:
-    with pytest.raises(ConfigTypeError, match="must be a float, not"):
-        bias_init_with_prob(wrong)
+    assert type(caught.value) is kind
 
 
 def test_an_override_inherits_all_or_nothing() -> None:
-    rule = only(
-        dict(
-            type="Xavier",
-            layer="Linear",
-            gain=2,
-            bias=3,
-            params="*",
-            override=[dict(name="a"), dict(type="Xavier", name="b")],
-        )
-    )
+    overrides = [dict(name="a"), dict(type="Xavier", name="b", layer="Conv2d")]
+    with pytest.warns(AutoInitWarning, match=r"^init_cfg\.override\[1\]: 'layer' is ignored in an override"):
+        rule = only(dict(type="Xavier", layer="Linear", gain=2, bias=3, params="*", override=overrides))
     inheriting, own = rule.override
     assert inheriting == Rule(initializer=Xavier(gain=2), name="a", bias=3, params="*")
     assert own == Rule(initializer=Xavier(), name="b")
-
-
-def test_a_layer_in_an_override_is_ignored_with_a_warning() -> None:
-    with pytest.warns(AutoInitWarning, match=r"^init_cfg\.override: 'layer' is ignored in an override"):
-        rule = only(dict(type="Normal", layer="Linear", override=dict(type="Uniform", name="a", layer="Conv2d")))
-    assert rule.override[0].layer == ()
 
 
 def test_a_rule_that_selects_nothing_is_warned_of() -> None:
@@ -314,14 +302,6 @@ def test_lists_inside_arguments_are_copied() -> None:
     assert rule.initializer.arguments == {"table": [1, {"deep": [2]}], "pair": (3, [4])}
 
 
-def test_arguments_from_omegaconf_are_plain() -> None:
-    cfg = OmegaConf.create(dict(layer="Linear", table=[1, dict(a=2)], size="${width}", width=7))
-    arguments = only({"type": lambda tensor, **kwargs: None, **cfg}).initializer.arguments
-    assert arguments == {"table": [1, {"a": 2}], "size": 7, "width": 7}
-    assert type(arguments["table"]) is list
-    assert type(arguments["table"][1]) is dict
-
-
 def test_what_is_no_container_is_handed_over_itself() -> None:
     tensor, generator, raw = torch.ones(2), torch.Generator(), bytearray(b"ab")
     rule = only(dict(type=lambda tensor, **kwargs: None, layer="Linear", t=tensor, g=generator, r=raw, s=range(3)))
@@ -332,9 +312,15 @@ def test_what_is_no_container_is_handed_over_itself() -> None:
     assert arguments["s"] == range(3)
 
 
-def test_interpolations_are_resolved() -> None:
-    cfg = OmegaConf.create(dict(width=0.5, init=[dict(type="Normal", layer="Linear", std="${width}")]))
-    assert only(cfg.init).initializer == Normal(std=0.5)
+def test_configs_of_omegaconf_are_resolved_and_plain() -> None:
+    cfg = OmegaConf.create(dict(width=0.5, init=[dict(type="Normal", layer=["Linear"], std="${width}")]))
+    assert isinstance(cfg.init, ListConfig)
+    assert only(cfg.init) == Rule(initializer=Normal(std=0.5), layer="Linear")
+    cfg = OmegaConf.create(dict(layer="Linear", table=[1, dict(a=2)], size="${width}", width=7))
+    arguments = only({"type": lambda tensor, **kwargs: None, **cfg}).initializer.arguments
+    assert arguments == {"table": [1, {"a": 2}], "size": 7, "width": 7}
+    assert type(arguments["table"]) is list
+    assert type(arguments["table"][1]) is dict
 
 
 @pytest.mark.parametrize(
@@ -356,13 +342,6 @@ def test_what_omegaconf_cannot_resolve(cfg: object, origin: str) -> None:
     assert type(caught.value.__cause__).__module__.startswith("omegaconf")
 
 
-def test_a_config_that_contains_itself() -> None:
-    endless: list = []
-    endless.append(endless)
-    with pytest.raises(ConfigError, match=r"^init_cfg: a list or dict in it contains itself\.$"):
-        parse_config(endless)
-
-
 @pytest.mark.parametrize(
     "cfg",
     [5, 1.5, True, b"rules.yaml", {"a"}, object(), (x for x in []), nn.Linear(1, 1), Normal(), Normal],
@@ -375,15 +354,17 @@ def test_what_is_no_config(cfg: object) -> None:
         parse_config(cfg)
 
 
-def test_listconfig_is_no_surprise() -> None:
-    assert isinstance(OmegaConf.create([1]), ListConfig)
-    assert only(OmegaConf.create(dict(type="Normal", layer=["Linear"]))).layer == ("Linear",)
+def test_a_config_that_contains_itself() -> None:
+    endless: list = []
+    endless.append(endless)
+    with pytest.raises(ConfigError, match=r"^init_cfg: a list or dict in it contains itself\.$"):
+        parse_config(endless)
 
 
 class Strict(Mapping):
     """A mapping that is no dict and cannot be changed."""
 
-    def __init__(self, content: dict) -> None:
+    def __init__(self, **content: object) -> None:
         self.content = content
 
     def __getitem__(self, key: str) -> object:
@@ -397,9 +378,9 @@ class Strict(Mapping):
 
 
 def test_any_mapping_is_a_dict() -> None:
-    override = Strict(dict(type="Uniform", name="a"))
-    rule = only(Strict(dict(type="Normal", layer="Linear", std=2, override=override)))
-    assert rule == only(dict(type="Normal", layer="Linear", std=2, override=dict(type="Uniform", name="a")))
+    strict, plain = (cls(type="Uniform", name="a") for cls in (Strict, dict))
+    rule = only(Strict(type="Normal", layer="Linear", std=2, override=strict))
+    assert rule == only(dict(type="Normal", layer="Linear", std=2, override=plain))
 
 
 # Files
@@ -431,8 +412,13 @@ Parse = Callable[..., tuple[Rule, ...]]
         (".toml", '\ufeff[[init_cfg]]\ntype = "Normal"\nlayer = ["Linear"]\nstd = 2e-2\n'),
     ],
 )
-def test_a_file_holds_a_rule_or_a_list_at_its_top_or_under_init_cfg(parse: Parse, suffix: str, text: str) -> None:
+def test_a_file_holds_a_rule_or_a_list_at_its_top_or_under_init_cfg(
+    parse: Parse, tmp_path: Path, suffix: str, text: str
+) -> None:
     assert parse(text, suffix) == (Rule(initializer=Normal(std=0.02), layer="Linear"),)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path))
+        assert only(f"~/rules{suffix}").initializer == Normal(std=0.02)
 
 
 def test_rules_of_a_file_name_it(parse: Parse) -> None:
@@ -443,12 +429,6 @@ def test_rules_of_a_file_name_it(parse: Parse) -> None:
     )
     with pytest.raises(ConfigError, match=r"^rules\.toml: init_cfg\[0\]\.type: no initializer named 'X'"):
         parse('[[init_cfg]]\ntype = "X"', ".toml")
-
-
-def test_the_home_folder_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "mine.yaml").write_text("{type: Normal, layer: Linear}")
-    assert only("~/mine.yaml").initializer == Normal()
 
 
 @pytest.mark.parametrize(
@@ -475,15 +455,11 @@ def test_numbers_in_yaml(parse: Parse, number: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["'1e-3'", "e3", "1e", "1e3x", "--1e3"])
 def test_what_is_no_number_in_yaml(parse: Parse, text: str) -> None:
-    with pytest.raises(ConfigTypeError, match="must be a number, not str"):
-        parse(f"{{type: Constant, layer: Linear, val: {text}}}")
-
-
-def test_the_float_resolver_is_ours_alone() -> None:
     import yaml
 
-    assert yaml.safe_load("1e-3") == "1e-3"
-    assert yaml.safe_load("{a: 1, a: 2}") == {"a": 2}
+    with pytest.raises(ConfigTypeError, match="must be a number, not str"):
+        parse(f"{{type: Constant, layer: Linear, val: {text}}}")
+    assert yaml.safe_load("[1e-3, {a: 1, a: 2}]") == ["1e-3", {"a": 2}], "the loader of others is as it was"
 
 
 def test_anchors_and_merge_keys(parse: Parse) -> None:
@@ -590,17 +566,14 @@ def test_whatever_is_in_a_file_is_a_config_or_an_error_of_ours(parse: Parse, tex
         assert origin
 
 
-@pytest.mark.parametrize(("suffix", "text"), [(".yaml", ""), (".yaml", "init_cfg:"), (".json", "null"), (".json", "5")])
-def test_a_file_with_nothing_in_it(parse: Parse, suffix: str, text: str) -> None:
-    with pytest.raises(
-        ConfigTypeError, match=rf"^rules\{suffix}: init_cfg: a config is a dict, a list of dicts, or the"
-    ):
+@pytest.mark.parametrize(
+    ("suffix", "text"),
+    [(".yaml", ""), (".yaml", "init_cfg:"), (".json", "null"), (".json", "5"), (".yaml", "init_cfg: other.yaml")],
+)
+def test_a_file_without_rules(parse: Parse, suffix: str, text: str) -> None:
+    says = rf"^rules\{suffix}: init_cfg: a config is a dict, a list of dicts, or the path of a file, not "
+    with pytest.raises(ConfigTypeError, match=says):
         parse(text, suffix)
-
-
-def test_a_file_does_not_refer_to_another(parse: Parse) -> None:
-    with pytest.raises(ConfigTypeError, match=r"^rules\.yaml: init_cfg: a config is a dict.* not str 'other\.yaml'\.$"):
-        parse("init_cfg: other.yaml")
 
 
 def test_paths_that_lead_nowhere(tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ import http.server
 import pathlib
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-CERTIFICATE = pathlib.Path(__file__).parent / "data" / "localhost.pem"
+CERTIFICATE = pathlib.Path(__file__).parents[2] / "data" / "localhost.pem"
 
 Handler = http.server.BaseHTTPRequestHandler
 Act = Callable[[Handler], None]
@@ -22,10 +22,10 @@ class Server:
     """What a test says to a server and learns from it.
 
     Args:
-        root: its address, without a slash at the end.
-        acts: by path; each request takes the first, and the last is taken again and again.
+        root: Its address, without a slash at the end.
+        acts: By path; each request takes the first, and the last is taken again and again.
         requests: Paths, in order.
-        otherwise: what happens at every other path.
+        otherwise: What happens at every other path.
     """
 
     root: str
@@ -41,10 +41,9 @@ class Server:
         return self.root + path
 
     def handle(self, handler: Handler) -> None:
-        path = handler.path.partition("?")[0]
         with self.lock:
             self.requests.append(handler.path)
-            acts = self.acts.get(path, [self.otherwise])
+            acts = self.acts.get(handler.path.partition("?")[0], [self.otherwise])
             act = acts[0] if len(acts) == 1 else acts.pop(0)
         act(handler)
 
@@ -53,12 +52,12 @@ class Server:
 def running_server(*, tls: bool = False) -> Iterator[Server]:
     """A server on a free port of this machine, for a block; with `tls` of a certificate that it signed."""
 
-    class Scripted(http.server.BaseHTTPRequestHandler):
+    class Scripted(Handler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
             self.close_connection = True
-            with suppress(ConnectionError):  # Whoever asked has seen enough.
+            with suppress(ConnectionError):  # The client has seen enough.
                 server.handle(self)
 
         def do_HEAD(self) -> None:
@@ -85,36 +84,27 @@ def running_server(*, tls: bool = False) -> Iterator[Server]:
         thread.join()
 
 
-def answer(handler: Handler, code: int, headers: Mapping[str, object], body: bytes = b"") -> None:
-    handler.send_response(code)
-    for name, value in headers.items():
-        handler.send_header(name, str(value))
-    handler.send_header("Connection", "close")
-    handler.end_headers()
-    handler.wfile.write(body)
-
-
-def serve(
-    data: bytes, *, announced: object = None, stop: int | None = None, headers: Mapping[str, object] | None = None
-) -> Act:
-    """Serve a file.
-
-    Args:
-        announced: Its length, if that is to be a lie.
-        stop: Bytes after which to break off.
-        headers: Additional headers.
-    """
+def answer(code: int, body: bytes = b"", **headers: object) -> Act:
+    """Send a response; underscores in the names of headers stand for hyphens."""
 
     def act(handler: Handler) -> None:
-        length = len(data) if announced is None else announced
-        said = {"Content-Type": "application/octet-stream", "Content-Length": length, **(headers or {})}
-        answer(handler, 200, said, data[:stop])
+        handler.send_response(code)
+        for name, value in headers.items():
+            handler.send_header(name.replace("_", "-"), str(value))
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(body)
 
     return act
 
 
+def serve(data: bytes, *, announced: object = None, stop: int | None = None, **headers: object) -> Act:
+    """Serve a file, perhaps with a wrong length, or broken off after `stop` bytes."""
+    return answer(200, data[:stop], Content_Length=len(data) if announced is None else announced, **headers)
+
+
 def status(code: int, **headers: object) -> Act:
-    return lambda handler: answer(handler, code, {"Content-Length": 0, **headers})
+    return answer(code, Content_Length=0, **headers)
 
 
 def redirect(to: str, code: int = 302) -> Act:
@@ -123,18 +113,12 @@ def redirect(to: str, code: int = 302) -> Act:
 
 def page(text: str = "<!doctype html><title>Sign in</title>") -> Act:
     """Serve an HTML page."""
-    data = text.encode()
-    return lambda handler: answer(handler, 200, {"Content-Type": "text/html", "Content-Length": len(data)}, data)
+    return serve(text.encode(), Content_Type="text/html")
 
 
 def chunked(data: bytes, *, end: bool = True) -> Act:
     """Serve a file in one chunk, with no length announced."""
-
-    def act(handler: Handler) -> None:
-        answer(handler, 200, {"Transfer-Encoding": "chunked", "Content-Type": "application/octet-stream"})
-        handler.wfile.write(f"{len(data):x}\r\n".encode() + data + b"\r\n" + (b"0\r\n\r\n" if end else b""))
-
-    return act
+    return answer(200, f"{len(data):x}\r\n".encode() + data + b"\r\n" + b"0\r\n\r\n" * end, Transfer_Encoding="chunked")
 
 
 def hang_up(handler: Handler) -> None:

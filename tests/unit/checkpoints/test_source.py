@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 
@@ -25,11 +26,7 @@ def test_missing_names_the_nearest_file(tmp_path: pathlib.Path) -> None:
     assert text.endswith("Did you mean 'resnet50.pth'?")
     assert "Did you mean" not in str(error(tmp_path / "zzz"))
     assert isinstance(error(tmp_path / "zzz").__cause__, FileNotFoundError)
-
-
-def test_missing_folder(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "file").write_bytes(b"x")
-    for folder in (tmp_path / "none", tmp_path / "file"):
+    for folder in (tmp_path / "none", tmp_path / "vgg16.pth"):
         assert f"there is no folder {str(folder)!r}" in str(error(folder / "toy.pth"))
 
 
@@ -64,7 +61,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: pathlib.Path) -> None:
     assert "is not a regular file" in str(error(tmp_path / "pipe"))
 
 
-@pytest.mark.parametrize("location", [None, 3, b"toy.pth", {"state_dict": {}}])
+@pytest.mark.parametrize("location", [None, 3, b"toy.pth", io.BytesIO(b"x"), {"state_dict": {}}])
 def test_not_a_path(location: object) -> None:
     assert "is not a path" in str(error(location))
 

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -19,9 +21,9 @@ from autoinit.checkpoints.hugging_face import HubFile
 from autoinit.checkpoints.location import Location
 from autoinit.checkpoints.location_schemes import follow
 from tests.checkpoint_files import error
-from tests.http_server import Server, running_server, status
-from tests.hub_server import Hub, Repository, commit
 from tests.processes import Interpreter
+
+from .http_server import Act, Handler, Server, running_server, serve, status
 
 # The library reads where the hub is when it is imported, so each of these is a process of its own. It opens what it is
 # told to, and says what it found or what was wrong.
@@ -40,15 +42,8 @@ for location, options in json.load(sys.stdin):
         results.append({"error": str(e), "cause": type(e.__cause__).__name__})
 print(json.dumps(results))
 """
-
-IMPATIENT = """
-import time
-time.sleep = lambda seconds: None
-"""
-WITH_TORCHVISION = """
-from tests.zoo.operators import torchvision_operators
-torchvision_operators()
-"""
+IMPATIENT = "import time; time.sleep = lambda seconds: None"
+WITH_TORCHVISION = "from tests.zoo.operators import torchvision_operators; torchvision_operators()"
 
 
 def torch_bytes(**values: float) -> bytes:
@@ -65,39 +60,69 @@ def index(**shards: str) -> bytes:
     return json.dumps({"weight_map": shards}).encode()
 
 
-OLD, NEW, ANY = commit("old"), commit("new"), commit("any")
-REPOSITORIES = {
-    "org/plain": Repository(
-        commits={
-            OLD: {"model.safetensors": tensors(w=1.0), "only-old.bin": torch_bytes(w=1.5)},
-            NEW: {"model.safetensors": tensors(w=2.0), "README.md": b"#", "sub/folder/net.pth": torch_bytes(w=3.0)},
-        },
-        branches={"main": NEW, "feature/x": OLD},
-        tags={"v1.0": OLD},
-    ),
-    "org/bin": Repository(commits={ANY: {"pytorch_model.bin": torch_bytes(w=4.0)}}, branches={"main": ANY}),
-    "org/sharded": Repository(
-        commits={
-            ANY: {
-                "model.safetensors.index.json": index(a="one.safetensors", b="two.safetensors"),
-                "one.safetensors": tensors(a=5.0),
-                "two.safetensors": tensors(b=6.0),
-                "sub/model.safetensors.index.json": index(c="three.safetensors"),
-                "sub/three.safetensors": tensors(c=7.0),
-            }
-        },
-        branches={"main": ANY},
-    ),
-    "org/shards-bin": Repository(
-        commits={ANY: {"pytorch_model.bin.index.json": index(a="one.bin"), "one.bin": torch_bytes(a=8.0)}},
-        branches={"main": ANY},
-    ),
-    "org/none": Repository(
-        commits={ANY: {"config.json": b"{}", "weights/net.bin": torch_bytes(w=9.0)}}, branches={"main": ANY}
-    ),
-    "org/gated": Repository(commits={ANY: {"model.safetensors": b""}}, branches={"main": ANY}, gated=True),
-    "org/broken": Repository(commits={ANY: {"model.safetensors": b"<html>"}}, branches={"main": ANY}),
+Repository = Mapping[str, Mapping[str, bytes]]
+"""The files of a repository, by branch or tag."""
+
+NOW = {"model.safetensors": tensors(w=2.0), "README.md": b"#", "sub/folder/net.pth": torch_bytes(w=3.0)}
+BEFORE = {"model.safetensors": tensors(w=1.0), "only-old.bin": torch_bytes(w=1.5)}
+SHARDED = {
+    "model.safetensors.index.json": index(a="one.safetensors", b="two.safetensors"),
+    "one.safetensors": tensors(a=5.0),
+    "two.safetensors": tensors(b=6.0),
+    "sub/model.safetensors.index.json": index(c="three.safetensors"),
+    "sub/three.safetensors": tensors(c=7.0),
 }
+REPOSITORIES: Mapping[str, Repository] = {
+    "org/plain": {"main": NOW, "feature/x": BEFORE, "v1.0": BEFORE},
+    "org/bin": {"main": {"pytorch_model.bin": torch_bytes(w=4.0)}},
+    "org/sharded": {"main": SHARDED},
+    "org/shards-bin": {"main": {"pytorch_model.bin.index.json": index(a="one.bin"), "one.bin": torch_bytes(a=8.0)}},
+    "org/none": {"main": {"config.json": b"{}", "weights/net.bin": torch_bytes(w=9.0)}},
+    "org/gated": {"main": {}},
+    "org/broken": {"main": {"model.safetensors": b"<html>"}},
+    "timm/resnet50.a1_in1k": {"main": {"model.safetensors": tensors(w=11.0)}},
+}
+
+
+def commit(files: Mapping[str, bytes]) -> str:
+    """A commit's hash."""
+    return hashlib.sha1(repr(files).encode()).hexdigest()
+
+
+def send(content: object) -> Act:
+    return serve(json.dumps(content).encode())
+
+
+def refuse(code: int, why: str, **headers: str) -> Act:
+    return status(code, X_Error_Code=why, **headers)
+
+
+def hub(handler: Handler) -> None:
+    """Answer as the hub does when its library downloads a file or lists a repository."""
+    response(handler.path)(handler)
+
+
+def response(path: str) -> Act:
+    found = re.match(r"(?:/api/models)?/([^/]+/[^/]+)/(resolve|refs|tree)(?:/([^/?]+))?(?:/([^?]+))?", path)
+    repo, what, revision, name = found.groups("") if found else ("", "", "", "")
+    repository = REPOSITORIES.get(repo)
+    if repository is None:
+        return refuse(401, "RepoNotFound")
+    if repo == "org/gated":
+        return refuse(403, "GatedRepo")
+    if what == "refs":
+        refs = [{"name": name, "ref": name, "targetCommit": commit(files)} for name, files in repository.items()]
+        return send({"branches": refs[:2], "tags": refs[2:], "converts": []})
+    revisions = {**repository, **{commit(files): files for files in repository.values()}}
+    files = revisions.get(unquote(revision) or "main")
+    if files is None:
+        return refuse(404, "RevisionNotFound")
+    if what == "tree":
+        return send([{"type": "file", "path": each, "size": len(files[each]), "oid": "0" * 40} for each in files])
+    if unquote(name) not in files:
+        return refuse(404, "EntryNotFound", X_Repo_Commit=commit(files))
+    data = files[unquote(name)]
+    return serve(data, X_Repo_Commit=commit(files), ETag=f'"{hashlib.sha256(data).hexdigest()}"')
 
 
 @dataclass
@@ -111,7 +136,7 @@ class Client:
     def open(self, *locations: Any, before: str = "", **environment: str) -> list[dict[str, Any]]:
         cases = [case if isinstance(case, tuple) else (case, {}) for case in locations]
         printed = self.interpreter.check(
-            before + OPEN,
+            f"{before}\n{OPEN}",
             text=json.dumps(cases),
             env={
                 **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
@@ -134,7 +159,7 @@ class Client:
 @pytest.fixture
 def client(tmp_path: pathlib.Path, interpreter: Interpreter) -> Iterator[Client]:
     with running_server() as server:
-        server.otherwise = Hub(REPOSITORIES)
+        server.otherwise = hub
         yield Client(server, tmp_path / "home", interpreter)
 
 
@@ -157,37 +182,24 @@ def client(tmp_path: pathlib.Path, interpreter: Interpreter) -> Iterator[Client]
     ],
 )
 def test_what_is_written(rest: str, expected: tuple[str, str | None, str | None]) -> None:
-    place, under = follow(Location(text=f"hf://{rest}"))
     repo, file, revision = expected
-    assert place == HubFile(repo=repo, file=file, revision=revision)
-    assert under is None
+    assert follow(Location(text=f"hf://{rest}")) == (HubFile(repo=repo, file=file, revision=revision), None)
 
 
-@pytest.mark.parametrize("rest", ["", "repo", "repo@main", "/org/repo", "org//a.bin", "org/repo@", "org/repo/a@"])
-def test_what_is_no_repository(rest: str) -> None:
-    text = str(error(f"hf://{rest}"))
-    assert "is no name of a repository: write hf://org/repo, hf://org/repo/file or hf://org/repo/file@revision" in text
+FORM = "is no name of a repository: write hf://org/repo, hf://org/repo/file or hf://org/repo/file@revision"
+OUTSIDE = ("../../etc/passwd", "a/..", "/etc/passwd", "sub/", "a\\..\\b", "a\0", "a.bin@../../x", "a.bin@..%2Fx")
 
 
 @pytest.mark.parametrize(
-    "rest",
+    ("rest", "says"),
     [
-        "org/repo/../../etc/passwd",
-        "org/repo/a/..",
-        "org/repo//etc/passwd",
-        "org/repo/sub/",
-        "org/repo/a\\..\\b",
-        "org/repo/a\0",
-        "org/repo/a.bin@../../x",
-        "org/repo/a.bin@..%2Fx",
+        *((rest, FORM) for rest in ("", "repo", "repo@main", "/org/repo", "org//a.bin", "org/repo@", "org/repo/a@")),
+        *((f"org/repo/{path}", "leads out of its repository, at ") for path in OUTSIDE),
+        ("org/repo@main/a.bin@v1", "has two revisions"),
     ],
 )
-def test_what_leads_out_of_a_repository(rest: str) -> None:
-    assert "leads out of its repository, at " in str(error(f"hf://{rest}"))
-
-
-def test_two_revisions() -> None:
-    assert "has two revisions" in str(error("hf://org/repo@main/a.bin@v1"))
+def test_what_is_no_file_of_a_repository(rest: str, says: str) -> None:
+    assert says in str(error(f"hf://{rest}"))
 
 
 def test_files(client: Client) -> None:
@@ -197,16 +209,14 @@ def test_files(client: Client) -> None:
         "hf://org/plain/model.safetensors",
         "hf://org/plain/model.safetensors@v1.0",
         "hf://org/plain/model.safetensors@feature/x",
-        f"hf://org/plain@{OLD}/model.safetensors",
+        f"hf://org/plain@{commit(BEFORE)}/model.safetensors",
         "hf://org/plain/sub/folder/net.pth",
         "hf://org/bin",
         ("hf://org/plain", {"sha256": sha[:12]}),
     )
     assert [result["found"]["w"] for result in results] == [2.0, 2.0, 1.0, 1.0, 1.0, 3.0, 4.0, 2.0]
     (path,) = results[0]["paths"]
-    assert path.endswith(os.path.join("hub", "models--org--plain", "snapshots", NEW, "model.safetensors"))
-    fetched = [path for path in client.server.requests if path.endswith("model.safetensors")]
-    assert len(fetched) > 0
+    assert path.endswith(os.path.join("hub", "models--org--plain", "snapshots", commit(NOW), "model.safetensors"))
 
 
 def test_sharded_files(client: Client) -> None:
@@ -219,7 +229,7 @@ def test_sharded_files(client: Client) -> None:
     assert [result["found"] for result in results] == [{"a": 5.0, "b": 6.0}, {"c": 7.0}, {"a": 8.0}, {"a": 5.0}]
     # Of the commit of the index, so that a branch that moves on in between does not mix two versions.
     shards = [path for path in client.server.requests if "one.safetensors" in path or "three.safetensors" in path]
-    assert shards and all(f"/resolve/{ANY}/" in path for path in shards)
+    assert shards and all(f"/resolve/{commit(SHARDED)}/" in path for path in shards)
 
 
 def test_the_cache_of_the_hub_is_used_offline(client: Client) -> None:
@@ -274,23 +284,18 @@ def test_what_is_wrong_with_a_file(client: Client) -> None:
     assert "is not what it should be: sha256='00000000' was asked for" in digest
 
 
-def test_a_list_that_cannot_be_had(client: Client) -> None:
-    for path in ("/api/models/org/plain/tree/main", "/api/models/org/plain/refs"):
-        client.server.on(path, status(500))
-    file, revision = client.texts("hf://org/plain/model.safetensor", "hf://org/plain@v1.O", before=IMPATIENT)
+def test_a_hub_that_is_busy(client: Client) -> None:
+    for path in ("api/models/org/plain/tree/main", "api/models/org/plain/refs", "org/bin/resolve/main/model.bin"):
+        client.server.on(f"/{path}", status(500))
+    file, revision, busy = client.texts(
+        "hf://org/plain/model.safetensor", "hf://org/plain@v1.O", "hf://org/bin/model.bin", before=IMPATIENT
+    )
+    # Without a list of what exists the errors say less.
     assert file.endswith("a file that 'org/plain' does not have: 'model.safetensor': give one that it has")
     assert revision.endswith("'v1.O': give one of its branches, tags or commits")
-
-
-def test_a_hub_that_is_busy(client: Client) -> None:
-    client.server.on("/org/plain/resolve/main/model.safetensors", status(500))
-    (text,) = client.texts("hf://org/plain/model.safetensors", before=IMPATIENT)
-    assert "the hub cannot be reached" in text or "could not be fetched from the hub" in text
+    assert "the hub cannot be reached" in busy or "could not be fetched from the hub" in busy
 
 
 def test_a_timm_name_ends_at_the_hub(client: Client) -> None:
-    data = {"model.safetensors": tensors(w=11.0)}
-    hub = {"timm/resnet50.a1_in1k": Repository(commits={ANY: data}, branches={"main": ANY})}
-    client.server.otherwise = Hub(hub)
     (result,) = client.open("timm://resnet50", before=WITH_TORCHVISION)
     assert result["found"] == {"w": 11.0}

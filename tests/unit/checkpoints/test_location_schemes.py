@@ -10,22 +10,14 @@ import torch
 
 from autoinit import CheckpointError, ConfigError, ConfigTypeError, initialize, register_checkpoints
 from autoinit.checkpoints import location_schemes, open_checkpoint
-from autoinit.checkpoints.location import Location
-from autoinit.checkpoints.location_schemes import follow
-from autoinit.checkpoints.places import WebFile
-from tests.checkpoint_files import error, save_zip, state
-
-
-def meaning(text: str) -> str:
-    """The URL that a location stands for."""
-    place, _ = follow(Location(text=text))
-    assert isinstance(place, WebFile), place
-    return place.url
+from tests.checkpoint_files import error, meaning, save_zip, state
 
 
 def test_a_table_of_ones_own(tmp_path: pathlib.Path) -> None:
     save_zip(state(), tmp_path / "toy.pth")
-    register_checkpoints("lab", {"toy": tmp_path / "toy.pth", "again": "lab://toy", "vgg": "mmcls://vgg16"})
+    table = {"toy": tmp_path / "toy.pth", "again": "lab://toy", "vgg": "mmcls://vgg16"}
+    register_checkpoints("lab", table)
+    table["toy"] = tmp_path / "changed later.pth"
     for name in ("lab://toy", "LAB://toy", "lab://again"):
         checkpoint = open_checkpoint(name)
         assert checkpoint.location == name
@@ -33,13 +25,6 @@ def test_a_table_of_ones_own(tmp_path: pathlib.Path) -> None:
     assert meaning("lab://vgg") == meaning("mmcls://vgg16")
     text = str(error("lab://tooy"))
     assert "is not known: the table of lab:// has no 'tooy'" in text and text.endswith("Did you mean 'toy'?")
-
-
-def test_a_table_is_read_when_it_is_registered() -> None:
-    table = {"a": "https://x.org/a.pth"}
-    register_checkpoints("lab", table)
-    table["a"] = "https://x.org/b.pth"
-    assert meaning("lab://a") == "https://x.org/a.pth"
 
 
 def test_a_function_of_ones_own(tmp_path: pathlib.Path) -> None:
@@ -56,6 +41,7 @@ def test_a_function_of_ones_own(tmp_path: pathlib.Path) -> None:
         (lambda rest: {}[rest], r"the function of lab:// failed \(KeyError: 'a'\)"),
         (lambda rest: None, "the function of lab:// gave None, which is no location"),
         (lambda rest: 3, "gave 3, which is no location"),
+        (lambda rest: open_checkpoint("none.pth", origin="here"), "^here: checkpoint 'none.pth' does not exist"),
     ],
 )
 def test_a_function_that_fails(function: Any, says: str) -> None:
@@ -63,15 +49,6 @@ def test_a_function_that_fails(function: Any, says: str) -> None:
     with pytest.raises(CheckpointError, match=says) as caught:
         open_checkpoint("lab://a", origin="here")
     assert caught.value.origin == "here"
-
-
-def test_an_error_of_ones_own_passes() -> None:
-    def refuse(rest: str) -> str:
-        raise CheckpointError("not today")
-
-    register_checkpoints("lab", refuse)
-    with pytest.raises(CheckpointError, match="^not today$"):
-        open_checkpoint("lab://a")
 
 
 def test_circles_end() -> None:
@@ -130,7 +107,4 @@ def test_from_a_config(tmp_path: pathlib.Path) -> None:
     layer = torch.nn.Linear(2, 2)
     report = initialize(layer, dict(type="Pretrained", checkpoint="lab://ones"))
     assert layer.weight.tolist() == [[1.0, 1.0]] * 2
-    assert (
-        str(report.loads[0])
-        == "init_cfg: lab://ones: 2 loaded, 0 missing, 0 unexpected, 0 mis-shaped, 0 of another dtype"
-    )
+    assert str(report.loads[0]).startswith("init_cfg: lab://ones: 2 loaded, 0 missing, 0 unexpected")
