@@ -13,7 +13,7 @@ from ..config import Config, parse_config
 from ..errors import StateError
 from ..fills import Blocks, Custom, Fill, Orthogonal, Padded, Sparse
 from ..layers import is_lazy
-from ..planning import KEPT, OWN, Entry, Plan, Policy, Report, ReportEntry, PlanContext
+from ..planning import KEPT, OWN, Entry, Plan, PlanContext, Policy, Report, ReportEntry
 from .verdict import Finding
 
 Asked = Plan | Report | Config
