@@ -17,7 +17,7 @@ from .checking import problems
 from .converting import converted
 from .main import FAILED, FOUND
 from .schema import json_schema
-from .targets import CommandError, build
+from .building import CommandError, build
 from .writing import check_free, write_safetensors, write_text
 
 app = typer.Typer(

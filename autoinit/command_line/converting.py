@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import parse_config
-from .targets import CommandError
+from .building import CommandError
 
 KEY = "init_cfg"
 

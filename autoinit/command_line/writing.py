@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from .targets import CommandError
+from .building import CommandError
 
 
 def check_free(path: Path | None, force: bool) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 
 from autoinit import plan
 from autoinit.command_line.converting import converted
-from autoinit.command_line.targets import CommandError
+from autoinit.command_line.building import CommandError
 
 CONFIG = """
 norm = dict(type='BN')
