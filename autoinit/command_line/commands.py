@@ -13,11 +13,11 @@ import typer
 from .. import applying, interception, verification
 from ..config import parse_config
 from ..tables import Result
+from .building import CommandError, build
 from .checking import problems
 from .converting import converted
 from .main import FAILED, FOUND
 from .schema import json_schema
-from .building import CommandError, build
 from .writing import check_free, write_safetensors, write_text
 
 app = typer.Typer(
