@@ -11,7 +11,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count, groupby
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _shown(found: frozenset[int]) -> str:
     if len(ordered) == 1:
         return str(ordered[0])
     # Within a run of consecutive numbers, number minus index stays the same.
-    runs = [list(run) for _, run in groupby(ordered, key=lambda number, index=count(): number - next(index))]  # type: ignore[misc]
+    runs = [[n for _, n in run] for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1] - pair[0])]
     shown = [f"{run[0]}..{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs]
     return "{" + ",".join(shown) + "}"
 
