@@ -9,7 +9,7 @@ from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
-from ..tables import Result, Table
+from ..tables import LONG, Result, Table
 from .entries import Entry, shape_text
 from .steps import Load
 
@@ -63,14 +63,22 @@ class ByName(Result, Mapping[str, E]):
         """FQNs of the parameters that no rule covers, or in a report nothing at all."""
         return tuple(fqn for fqn, entry in self.entries.items() if entry.is_uncovered)
 
-    def table(self) -> Table:
-        """One row per parameter: name, shape, what it gets, the rule, and the rules that lost."""
-        columns = {title: [CELLS[title](entry) for entry in self.entries.values()] for title in self._COLUMNS}
-        if "fans" in columns and not any(columns["fans"]):
-            del columns["fans"]
-        rows = list(zip(*columns.values(), strict=True))
-        title = f"{type(self).__name__} of {self.model}"
-        return Table(title=title, columns=tuple(columns), rows=rows, caption=self.caption)
+    def table(self, *, full: bool = False) -> Table:
+        """One row per parameter: name, shape, what it gets, the rule, and the rules that lost.
+
+        Args:
+            full: Whether to show every parameter of a large model in model order. By default parameters that differ
+                only in numbers of their names share a row, and those without a rule come first.
+        """
+        is_long = len(self) > LONG and not full
+        entries = sorted(self.entries.values(), key=lambda entry: not entry.is_uncovered) if is_long else self.values()
+        table = Table(
+            title=f"{type(self).__name__} of {self.model}",
+            columns=self._COLUMNS,
+            rows=[tuple(CELLS[title](entry) for title in self._COLUMNS) for entry in entries],
+            caption=self.caption,
+        )
+        return table.folded() if is_long else table
 
     def coverage(self) -> Table:
         """One row per module type: how many of its parameters are covered, and the names of those that are not."""

@@ -80,8 +80,8 @@ class Propagation(Result, Mapping[str, Signal]):
             found.setdefault(owner, {})[flag.kind] = None
         return {fqn: list(kinds) for fqn, kinds in found.items()}
 
-    def table(self) -> Table:
-        """One row for each module."""
+    def table(self, *, full: bool = False) -> Table:
+        """One row per module."""
         flagged = self.flags_by_fqn()
         columns = ("module", "layer", "calls", "mean", "std", "gain", "dead", "gradient", "norm", "flags")
         rows = [
@@ -97,13 +97,8 @@ class Propagation(Result, Mapping[str, Signal]):
             )
             for fqn, signal in self.signals.items()
         ]
-        shown = [at for at in range(len(columns)) if at < 2 or any(row[at] for row in rows)]
-        return Table(
-            title=f"Propagation through {self.model}",
-            columns=tuple(columns[at] for at in shown),
-            rows=[tuple(row[at] for at in shown) for row in rows],
-            caption=self.caption,
-        )
+        title = f"Propagation through {self.model}"
+        return Table(title=title, columns=columns, rows=rows, caption=self.caption)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Plot std of the outputs and size of the gradients, module by module, and mark the flags.

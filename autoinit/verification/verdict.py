@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import VerificationError
-from ..tables import Result, Table, listed
+from ..tables import LONG, Result, Table, listed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +142,8 @@ class Verdict(Result):
         found = f"{wrong} of {len(self.parameters)} parameters of {self.model} failed" if wrong else "ok"
         return f"{found}; {tested} tested, {len(self.untested)} audited only; alpha = {self.alpha:g}"
 
-    def table(self) -> Table:
-        """One row for each parameter: what it should hold, how sharply that was tested, and the result."""
+    def table(self, *, full: bool = False) -> Table:
+        """One row per parameter: what it should hold, how sharply that was tested, and the result."""
         failed: dict[str, list[str]] = {}
         for failure in self.failures:
             failed.setdefault(failure.fqn, []).append(failure.test)
@@ -159,7 +159,8 @@ class Verdict(Result):
             for fqn, checked in self.parameters.items()
         ]
         columns = ("parameter", "asked for", "tests", "sees std off by", "p", "verdict")
-        return Table(title=f"Verdict on {self.model}", columns=columns, rows=rows, caption=self.caption)
+        table = Table(title=f"Verdict on {self.model}", columns=columns, rows=rows, caption=self.caption)
+        return table if full or len(rows) <= LONG else table.folded()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""

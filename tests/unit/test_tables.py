@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from autoinit.tables import Table
@@ -35,6 +37,70 @@ def test_without_rows_title_or_caption() -> None:
 def test_a_row_of_another_length_is_no_table() -> None:
     with pytest.raises(ValueError, match="zip"):
         str(Table(title="t", columns=("a", "b"), rows=(("1",),)))
+
+
+def test_a_column_without_a_cell_is_left_out() -> None:
+    rows = (("a", "", "1"), ("b", "", ""))
+    assert str(Table(title="", columns=("name", "none", "some"), rows=rows)).split("\n")[0] == "name  some"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_a_row_fits_the_width_and_names_stay_whole(width: int) -> None:
+    name = "encoder.layers.11.self_attention.in_proj_weight"
+    row = (name, "2304 x 768", "TruncNormal(mean=0, std=0.02, low=-0.04, high=0.04)", "init_cfg[3].override[1]")
+    text = Table(title="t", columns=("parameter", "shape", "fill", "rule"), rows=(row,)).text(width)
+    assert name in text
+    assert max(map(len, text.split("\n"))) <= max(width, len(name) + 3 * (2 + 9))
+    assert "…" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "folded"),
+    [
+        (["a.0.w", "a.1.w", "a.2.w"], ["a.{0..2}.w x3"]),
+        (["a.0", "a.1", "a.2", "a.5"], ["a.{0..2,5} x4"]),
+        (["a.0.b.0", "a.0.b.1", "a.1.b.0", "a.1.b.1"], ["a.{0,1}.b.{0,1} x4"]),
+        (["a.0.b.0", "a.0.b.1", "a.1.b.0"], ["a.0.b.{0,1} x2", "a.1.b.0"]),
+        (["layer1.x", "layer2.x", "other"], ["layer{1,2}.x x2", "other"]),
+        (["w01", "w02"], ["w01", "w02"]),
+        (["{0..2}", "a"], ["{0..2}", "a"]),
+    ],
+)
+def test_rows_that_differ_in_numbers_are_folded(names: list[str], folded: list[str]) -> None:
+    table = Table(title="", columns=("name", "x"), rows=[(name, "1") for name in names]).folded()
+    assert [f"{name} {count}".strip() for name, _, count in table.rows] == folded
+
+
+def test_rows_that_differ_elsewhere_are_not_folded() -> None:
+    rows = [("a.0", "1"), ("a.1", "2"), ("a.2", "1")]
+    table = Table(title="", columns=("name", "x"), rows=rows).folded()
+    assert table.rows == [("a.{0,2}", "1", "x2"), ("a.1", "2", "")]
+
+
+@given(st.lists(st.text("a.01", min_size=1, max_size=5), unique=True, max_size=30))
+def test_a_folded_table_stands_for_every_row_once(names: list[str]) -> None:
+    table = Table(title="", columns=("name", "x"), rows=[(name, "1") for name in names]).folded()
+    assert sum(int(count.removeprefix("x") or 1) for _, _, count in table.rows) == len(names)
+    assert sorted(name for shown, _, _ in table.rows for name in unfolded(shown)) == sorted(names)
+
+
+def unfolded(name: str) -> list[str]:
+    """The names that a folded one stands for."""
+    before, brace, rest = name.partition("{")
+    if not brace:
+        return [name]
+    inside, _, after = rest.partition("}")
+    numbers = [n for part in inside.split(",") for n in between(*part.split(".."))]
+    return [f"{before}{n}{end}" for n in numbers for end in unfolded(after)]
+
+
+def between(first: str, last: str | None = None) -> range:
+    return range(int(first), int(last or first) + 1)
+
+
+def test_html_has_names_as_text() -> None:
+    shown = Table(title="<b>", columns=("name",), rows=(("<i>",),), caption="&")._repr_html_()
+    assert "&lt;b&gt;" in shown and "&lt;i&gt;" in shown and "<i>" not in shown
 
 
 @pytest.mark.parametrize("names", ["init_cfg[/]", "[red]x", "[u]/a.pth"])

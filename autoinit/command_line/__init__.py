@@ -1,0 +1,3 @@
+"""The command `autoinit`: plan, trace, initialize, verify and compare models from a terminal."""
+
+from .main import main as main

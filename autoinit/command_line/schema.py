@@ -1,0 +1,78 @@
+"""The JSON Schema of configs, made from the registered initializers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ..initializers import registered
+
+STRINGS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+KEYS: Mapping[str, Mapping[str, object]] = {
+    "layer": {**STRINGS, "description": "class name of the layers, or a list; subclasses match"},
+    "name": {**STRINGS, "description": "glob over module names: layer*.conv1, '**.attn', 're:...'"},
+    "params": {**STRINGS, "description": "glob over parameter names; default: weight and bias"},
+    "bias": {"type": ["number", "null"], "description": "value of the bias; null leaves it alone"},
+    "bias_prob": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "description": "prior probability"},
+    "fan": {"description": "how the axes of a weight are read: layer, torch, 'out,in', ..."},
+    "padding": {"enum": ["keep", "fill"], "description": "the row padding_idx of an embedding"},
+    "overwrite": {"type": "boolean", "description": "fill data as well, not only initialization"},
+}
+"""What the keys of a rule are that do not belong to its initializer."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The schema of a config file: a rule, a list of rules, or either under `init_cfg`.
+
+    Example:
+        >>> sorted(json_schema()["$defs"]["Normal"]["properties"])[:4]
+        ['bias', 'bias_prob', 'fan', 'layer']
+    """
+    rule = {"$ref": "#/$defs/rule"}
+    config = {"oneOf": [rule, {"type": "array", "items": rule}]}
+    types = sorted(set(registered))
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "autoinit config",
+        "oneOf": [{"type": "object", "required": ["init_cfg"], "properties": {"init_cfg": config}}, *config["oneOf"]],
+        "$defs": {
+            "rule": {"type": "object", "required": ["type"], "anyOf": [{"$ref": f"#/$defs/{name}"} for name in types]},
+            **{name: _rule(name, registered[name]) for name in types},
+        },
+    }
+
+
+def _rule(name: str, initializer: Any) -> dict[str, Any]:
+    """The schema of a rule with one initializer."""
+    hints = get_type_hints(initializer)
+    own = {field.name: _property(field, hints[field.name]) for field in fields(initializer) if field.init}
+    needed = [
+        field.name
+        for field in fields(initializer)
+        if field.init and field.default is MISSING and field.default_factory is MISSING
+    ]
+    override = {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]}
+    return {
+        "type": "object",
+        "description": (initializer.__doc__ or "").partition("\n")[0],
+        "required": ["type", *needed],
+        "properties": {"type": {"enum": [name, f"{name}Init"]}, **own, **KEYS, "override": override},
+        "additionalProperties": False,
+    }
+
+
+def _property(field: Any, hint: Any) -> dict[str, Any]:
+    """The schema of one argument."""
+    found = _type(hint)
+    return found if field.default is MISSING else {**found, "default": field.default}
+
+
+def _type(hint: Any) -> dict[str, Any]:
+    simple = {float: "number", int: "integer", str: "string", bool: "boolean", type(None): "null"}
+    if hint in simple:
+        return {"type": simple[hint]}
+    if get_origin(hint) is Literal:
+        return {"enum": list(get_args(hint))}
+    parts = [_type(each) for each in get_args(hint)] if type(hint).__name__ == "UnionType" else []
+    return {"anyOf": [part for part in parts if part]} if parts and all(parts) else {}

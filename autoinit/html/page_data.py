@@ -1,0 +1,110 @@
+"""What a page shows of each parameter, as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+BINS = 48
+SAMPLE = 1 << 16
+"""Values of one parameter that its histogram is made of."""
+
+
+def parameters(*results: Any, model: nn.Module | None = None) -> list[dict[str, Any]]:
+    """One dict per parameter, in the order of the first result that has it.
+
+    Args:
+        results: plans, reports, traces and verdicts of one model; None is left out.
+        model: model whose values are measured.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for result in results:
+        if result is not None:
+            for fqn, found in _found(result):
+                rows.setdefault(fqn, {"fqn": fqn}).update({key: value for key, value in found.items() if value})
+    for fqn, row in rows.items():
+        values = _values(model, fqn) if model is not None else None
+        fill = row.pop("distribution", None)
+        if values is not None:
+            row.update(_measured(values, fill))
+        elif fill is not None:
+            row["asked"] = _moments(fill)
+    return list(rows.values())
+
+
+def _found(result: Any) -> Iterable[tuple[str, dict[str, Any]]]:
+    """What one result says of each parameter."""
+    if hasattr(result, "failures"):
+        messages: dict[str, list[str]] = {}
+        for failure in result.failures:
+            messages.setdefault(failure.fqn, []).append(failure.message)
+        for fqn, checked in result.parameters.items():
+            state = "failed" if fqn in messages else "untested" if checked.untested else "ok"
+            yield fqn, {"verdict": state, "failures": messages.get(fqn), "detects": checked.detects}
+    elif hasattr(result, "to_cfg"):
+        for fqn, calls in result.to_dict()["parameters"].items():
+            yield fqn, {"calls": calls}
+    else:
+        for fqn, entry in result.items():
+            yield fqn, _entry(entry)
+
+
+def _entry(entry: Any) -> dict[str, Any]:
+    """What a plan or report says of a parameter."""
+    return {
+        "shape": "lazy" if entry.shape is None else " x ".join(map(str, entry.shape)) or "scalar",
+        "numel": entry.numel,
+        "dtype": str(entry.dtype).removeprefix("torch."),
+        "layer": entry.layer,
+        "outcome": getattr(entry, "outcome", None) or ("uncovered" if entry.is_uncovered else "planned"),
+        "uncovered": entry.is_uncovered,
+        "fill": entry.gets,
+        "rule": entry.origin,
+        "initializer": str(entry.rule.initializer) if entry.rule else "",
+        "overrides": [f"{rule.origin}: {rule.initializer}" for rule in entry.beat],
+        "fans": [str(fans) for fans in entry.fans],
+        "aliases": list(entry.aliases),
+        "distribution": entry.fill,
+    }
+
+
+def _values(model: nn.Module, fqn: str) -> Tensor | None:
+    """Values of a parameter, if there are any to draw."""
+    found: Any = model
+    for part in fqn.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, Tensor) or found.is_meta or not found.is_floating_point() or not found.numel():
+        return None
+    flat = found.detach().reshape(-1)
+    return flat[:: -(-flat.numel() // SAMPLE)].double().cpu()
+
+
+def _measured(values: Tensor, fill: Any) -> dict[str, Any]:
+    """Histogram, moments, and what was asked for in the same bins."""
+    finite = values[values.isfinite()]
+    if not finite.numel():
+        return {"nonfinite": values.numel()}
+    low, high = float(finite.min()), float(finite.max())
+    row: dict[str, Any] = {"mean": float(finite.mean()), "std": float(finite.std(correction=0))}
+    if finite.numel() < values.numel():
+        row["nonfinite"] = values.numel() - finite.numel()
+    if fill is not None and (moments := _moments(fill)):
+        row["asked"] = moments
+        low, high = min(low, moments[0] - 3 * moments[1]), max(high, moments[0] + 3 * moments[1])
+    if high > low:
+        edges = torch.linspace(low, high, BINS + 1, dtype=torch.double)
+        row["histogram"] = {"low": low, "high": high, "counts": torch.histc(finite, BINS, low, high).tolist()}
+        if fill is not None and hasattr(fill, "cdf"):
+            row["histogram"]["density"] = [round(p * finite.numel(), 3) for p in fill.cdf(edges).diff().tolist()]
+    return row
+
+
+def _moments(fill: Any) -> list[float] | None:
+    """Mean and std that were asked for, where the fill knows them."""
+    mean, std = getattr(fill, "mean", None), getattr(fill, "std", None)
+    known = all(isinstance(each, (int, float)) and math.isfinite(each) for each in (mean, std))
+    return [float(mean), float(std)] if known else None  # type: ignore[arg-type]

@@ -1,0 +1,45 @@
+"""The JSON Schema of configs: it takes what parsing takes, and refuses what an editor should underline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from autoinit.command_line.schema import json_schema
+
+SCHEMA = jsonschema.Draft202012Validator(json_schema())
+CORPUS = json.loads((Path(__file__).parents[2] / "data" / "real_init_cfgs.json").read_text())["corpus"]
+
+
+def test_it_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"type": "Normal", "layer": "Linear", "std": 0.02},
+        {"init_cfg": [{"type": "KaimingInit", "layer": ["Conv2d"], "mode": "fan_in", "bias": None}]},
+        [{"type": "Pretrained", "checkpoint": "torchvision://resnet50"}],
+        {"type": "Constant", "val": 1, "override": {"name": "fc", "type": "Normal", "std": 1}},
+    ],
+)
+def test_it_takes_a_config(config: object) -> None:
+    SCHEMA.validate(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"type": "Kaimming"}, {"layer": "Linear"}, {"type": "Normal", "sdt": 1}, {"type": "Normal", "std": "a"}, 3],
+)
+def test_it_refuses_a_config(config: object) -> None:
+    assert not SCHEMA.is_valid(config)
+
+
+def test_it_takes_the_configs_in_use() -> None:
+    parsed = [entry["value"] for entry in CORPUS if entry.get("mmengine", {}).get("ok")]
+    assert len(parsed) > 100
+    assert [config for config in parsed if not SCHEMA.is_valid(config)] == []
