@@ -76,7 +76,6 @@ def read_tensors(wanted: Iterable[StoredTensor], key: str | None) -> Iterator[Te
                     tensor = stored.map(stored.extent)
             else:
                 if left <= 0:
-                    whole.clear()  # Frees what is mapped.
                     source.require_unchanged()
                     with _explained(source):
                         whole = tensors_in(state_in(load_values(source), key, source))

@@ -46,17 +46,6 @@ class StoredTensor:
     dtype: torch.dtype
     extent: Extent | None
 
-    def fits(self, file_size: int) -> bool:
-        """Whether all elements are in the storage, and the storage is in the file."""
-        if self.extent is None:
-            return True
-        start, nbytes, offset, stride = self.extent.start, self.extent.nbytes, self.extent.offset, self.extent.stride
-        if start < 0 or nbytes < 0 or start + nbytes > file_size:
-            return False
-        last = offset + sum((length - 1) * step for length, step in zip(self.shape, stride, strict=True))
-        is_inside = offset >= 0 and min(stride, default=0) >= 0 and (last + 1) * self.dtype.itemsize <= nbytes
-        return 0 in self.shape or is_inside
-
     def map(self, extent: Extent) -> Tensor:
         """A tensor whose values are read from the file when they are looked at, and freed with the tensor.
 

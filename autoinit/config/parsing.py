@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import ConfigError, ConfigTypeError, config_error, nearest, warn
-from ..initializers import Initializer, Pretrained
+from ..initializers import Initializer, Pretrained, Scheme
 from ..rules import UNSET, Rule
 from .files import read_config
 from .schemes import acts_on_modules, build_scheme, known_arguments, resolve_type
@@ -160,6 +160,22 @@ def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> 
 
 def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool = False) -> Rule:
     """A rule of keys among which is a `type`."""
+    scheme = _scheme(keys, origin)
+    if is_override and keys.pop("layer", None) is not None:
+        warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
+    bias = keys.get("bias", UNSET)
+    if keys.get("bias_prob") is not None:
+        try:
+            bias = bias_init_with_prob(keys["bias_prob"])
+        except ConfigError as error:
+            raise type(error)(f"{origin}.{error}", origin=f"{origin}.bias_prob") from error
+    fields = {key: keys[key] for key in ("layer", "name", "params", "fan") if keys.get(key) is not None}
+    fields |= {key: keys[key] for key in ("padding", "overwrite") if key in keys}
+    return Rule(**{"initializer": scheme, "bias": bias, "origin": origin, "padding": padding, **fields})
+
+
+def _scheme(keys: dict[str, Any], origin: str) -> Scheme:
+    """The initializer, whose keys are removed from `keys`; ConfigTypeError if any that is left is no key of a rule."""
     factory = resolve_type(keys.pop("type"), origin)
     known = known_arguments(factory)
     if known is None:  # A callable gets all keys that are no key of a rule, and its signature checks them.
@@ -181,14 +197,4 @@ def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool
             )
             text = f"{name} has no argument {key!r}.{nearest(key, [*(known or ()), *allowed])} {remedy}"
             raise config_error(f"{origin}.{key}", text, ConfigTypeError)
-    if is_override and keys.pop("layer", None) is not None:
-        warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
-    bias = keys.get("bias", UNSET)
-    if keys.get("bias_prob") is not None:
-        try:
-            bias = bias_init_with_prob(keys["bias_prob"])
-        except ConfigError as error:
-            raise type(error)(f"{origin}.{error}", origin=f"{origin}.bias_prob") from error
-    fields = {key: keys[key] for key in ("layer", "name", "params", "fan") if keys.get(key) is not None}
-    fields |= {key: keys[key] for key in ("padding", "overwrite") if key in keys}
-    return Rule(**{"initializer": scheme, "bias": bias, "origin": origin, "padding": padding, **fields})
+    return scheme

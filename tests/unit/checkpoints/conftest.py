@@ -1,10 +1,12 @@
-"""A web server on this machine, and a file for it to send."""
+"""A web server on this machine and a file for it to send, and mmengine."""
 
 from __future__ import annotations
 
 import io
 import pathlib
+import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -27,3 +29,13 @@ def weights() -> bytes:
     buffer, generator = io.BytesIO(), torch.Generator().manual_seed(0)
     torch.save({"w": torch.randn(300_000, generator=generator), "b": torch.ones(3)}, buffer)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def mmengine() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Its imports use what torch has deprecated.
+        import mmengine
+        import mmengine.logging
+        import mmengine.runner.checkpoint
+    return mmengine

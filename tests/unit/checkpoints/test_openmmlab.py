@@ -7,7 +7,6 @@ import pathlib
 import pickle
 import tempfile
 import threading
-import warnings
 from collections import OrderedDict
 from typing import Any
 
@@ -31,16 +30,6 @@ from tests.checkpoint_files import (
     values,
 )
 from tests.processes import Interpreter
-
-
-@pytest.fixture(scope="module")
-def mmengine() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its imports use what torch has deprecated
-        import mmengine
-        import mmengine.logging
-        import mmengine.runner.checkpoint
-    return mmengine
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from autoinit.errors import CheckpointError
 from tests.checkpoint_files import (
     FORMATS,
     PICKLED,
-    SAVES,
     Save,
     assert_same,
     error,
@@ -53,7 +52,7 @@ def test_foreign_content(content: bytes, says: str, name: str, tmp_path: pathlib
     assert says in str(error(tmp_path / name))
 
 
-@SAVES
+@FORMATS
 def test_truncated_anywhere(save: Save, path: pathlib.Path) -> None:
     save(state(), path)
     whole = path.read_bytes()
