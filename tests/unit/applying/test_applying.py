@@ -8,6 +8,7 @@ import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -139,6 +140,25 @@ def test_a_function_that_raises_leaves_its_parameter_and_is_named() -> None:
         initialize(model, dict(type=half_, layer="Linear"))
     assert (caught.value.origin, caught.value.fqn) == ("init_cfg", "weight")
     assert same(before, weights(model))
+
+
+@pytest.mark.parametrize("at", [0, 2])
+def test_an_error_of_a_fill_that_is_drawn_with_others_names_its_parameter(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    select = Sampler._select_in
+
+    def failing(self: Sampler, *args: Any) -> None:
+        if args[-1].numel() == (at + 1) * 5000:  # Two values a word.
+            raise MemoryError("boom")
+        select(self, *args)
+
+    monkeypatch.setattr(Sampler, "_select_in", failing)
+    monkeypatch.setattr("autoinit.sampling.sampler.kernel_on", lambda device: None)
+    model = nn.ModuleList([nn.Linear(100, (number + 1) * 100) for number in range(3)])
+    with pytest.raises(ApplyError, match="MemoryError: boom") as caught:
+        initialize(model, NORMAL)
+    assert caught.value.fqn == f"{at}.weight"
 
 
 # --- own code ----------------------------------------------------------------------------------------------------
