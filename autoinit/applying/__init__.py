@@ -1,4 +1,4 @@
-"""A plan carried out in place: each parameter written once, in order of precedence."""
+"""A plan applied in place: each parameter is written once, in order of precedence."""
 
 from .agreement import agreed_seed as agreed_seed
 from .agreement import check_agreement as check_agreement
@@ -10,7 +10,6 @@ from .initialization import decide as decide
 from .initialization import initialize as initialize
 from .initialization import make_plan as make_plan
 from .initialization import plan as plan
-from .module_code import WriteRecorder as WriteRecorder
 from .module_code import being_initialized as being_initialized
 from .rollback import put_back_on_error as put_back_on_error
 from .sharding import is_sharded as is_sharded

@@ -67,8 +67,9 @@ def _write(
                     drawn[values.key(at.fqn, 0)] = at
                     outs.append(targets.params[at.fqn].data)
                     transforms.append(at.fill.transform())
-            at = entries[0]
-            sampler.draw_each(outs, list(drawn), transforms)
+            if drawn:
+                at = entries[0]
+                sampler.draw_each(outs, list(drawn), transforms)
     except AutoInitError:
         raise
     except Exception as error:

@@ -225,8 +225,7 @@ def _within_initialize(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        if not call.in_forward:
-            call.finish()
+        call.finish()
 
 
 def _materializing(original: Callable[..., None]) -> Callable[..., None]:

@@ -30,7 +30,7 @@ from ..planning import (
 from .filling import writable
 from .module_code import WriteRecorder
 from .rollback import tables_of
-from .sharding import is_sharded, spread_like
+from .sharding import is_sharded, shard_like
 from .targets import Targets
 
 MISMATCH = "size mismatch for "
@@ -227,4 +227,4 @@ def _as_stored_in(like: Tensor, tensor: Tensor) -> Tensor:
     """A tensor as the one is stored that it is loaded into: dense; of a sharded one only what this rank holds."""
     if like.layout == torch.strided and tensor.layout != torch.strided:
         tensor = tensor.to_dense()
-    return spread_like(like, tensor) if is_sharded(like) else tensor
+    return shard_like(like, tensor) if is_sharded(like) else tensor

@@ -76,7 +76,7 @@ def unknown_layout(tensor: DTensor) -> str | None:
     return None
 
 
-def spread_like(tensor: DTensor, whole: Tensor) -> DTensor:
+def shard_like(tensor: DTensor, whole: Tensor) -> DTensor:
     """This rank's shard of a whole tensor, sharded as another is."""
     from torch.distributed.tensor import DTensor
 

@@ -8,6 +8,7 @@ import logging
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,6 @@ from autoinit import (
     initialize,
     plan,
 )
-from autoinit.applying.module_code import WriteRecorder
 from autoinit.sampling import NormalTransform, Sampler, derive_key
 
 NORMAL = dict(type="Normal", layer="Linear", std=0.02)
@@ -141,6 +141,25 @@ def test_a_function_that_raises_leaves_its_parameter_and_is_named() -> None:
     assert same(before, weights(model))
 
 
+@pytest.mark.parametrize("at", [0, 2])
+def test_an_error_of_a_fill_that_is_drawn_with_others_names_its_parameter(
+    at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    select = Sampler._select_in
+
+    def failing(self: Sampler, *args: Any) -> None:
+        if args[-1].numel() == (at + 1) * 5000:  # Two values a word.
+            raise MemoryError("boom")
+        select(self, *args)
+
+    monkeypatch.setattr(Sampler, "_select_in", failing)
+    monkeypatch.setattr("autoinit.sampling.sampler.kernel_on", lambda device: None)
+    model = nn.ModuleList([nn.Linear(100, (number + 1) * 100) for number in range(3)])
+    with pytest.raises(ApplyError, match="MemoryError: boom") as caught:
+        initialize(model, NORMAL)
+    assert caught.value.fqn == f"{at}.weight"
+
+
 # --- own code ----------------------------------------------------------------------------------------------------
 
 
@@ -191,17 +210,11 @@ def test_own_init_weights_finds_the_rules_values_and_has_the_last_word() -> None
     assert report["0.layer.bias"].outcome == "filled"
 
 
-def test_own_init_weights_that_needs_arguments_or_fails() -> None:
-    class NeedsArguments(nn.Linear):
-        def init_weights(self, device: str) -> None:
-            raise AssertionError
-
+def test_own_init_weights_that_fails_is_named() -> None:
     class Fails(nn.Linear):
         def init_weights(self) -> None:
             raise ValueError("boom")
 
-    report = initialize(NeedsArguments(2, 2), dict(type="Constant", val=3, layer="Linear"))
-    assert set(report.outcomes) == {"filled"}
     with pytest.raises(ApplyError, match=r"0: Fails.init_weights\(\) failed: ValueError: boom") as caught:
         initialize(nn.Sequential(Fails(2, 2)), [], own_init="run")
     assert caught.value.fqn == "0"
@@ -234,18 +247,6 @@ def test_own_init_weights_may_use_module_functions() -> None:
     model = nn.Sequential(Part(1, 1))
     assert set(initialize(model, [], own_init="run").outcomes) == {"own init_weights"}
     assert model[0].weight.item() == 4
-
-
-def test_the_write_recorder_sees_every_way_to_write() -> None:
-    a, b, c, d, e, untouched = (nn.Parameter(torch.zeros(3)) for _ in range(6))
-    with WriteRecorder() as recorder, torch.no_grad():
-        a.fill_(0)
-        b.data.copy_(torch.zeros(3))
-        c[1:].detach().zero_()
-        torch.add(d, 1, out=d)
-        torch._foreach_add_([e], 1)
-        untouched.add(1)
-    assert [recorder.wrote(p) for p in (a, b, c, d, e, untouched)] == [True] * 5 + [False]
 
 
 # --- checkpoints -------------------------------------------------------------------------------------------------

@@ -400,6 +400,24 @@ def test_a_hook_that_fails_after_it_gave_the_shape() -> None:
     assert outcomes(report) == ["filled", "filled"] and model(X).eq(3).all()
 
 
+def test_a_call_without_a_shape_before_the_one_that_gives_it() -> None:
+    class Late(Hooked):
+        def initialize_parameters(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            if args[0].dim() == 2:
+                super().initialize_parameters(module, args)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) if x.dim() == 2 else x
+
+    class Net(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return self[0](self[0](x[0]).expand(2, 6))
+
+    with autoinit(dict(type="Constant", layer="Late", val=0.5)) as run:
+        model = Net(Late(-1, 4))
+    assert model(X).eq(3).all() and outcomes(run.report) == ["filled", "filled"]
+
+
 def test_a_layer_that_calls_itself() -> None:
     class Twice(InForward):
         def forward(self, x: Tensor) -> Tensor:

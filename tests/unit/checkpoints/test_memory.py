@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import CheckpointError, initialize, plan
-from autoinit.applying import WriteRecorder
+from autoinit.applying.module_code import WriteRecorder
 from autoinit.checkpoints import open_checkpoint, torch_format
 from benchmarks.resident import trim
 from tests.checkpoint_files import (
