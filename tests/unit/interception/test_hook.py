@@ -105,6 +105,17 @@ def test_values_do_not_depend_on_whether_a_root_was_called_early() -> None:
     assert all(torch.equal(a, b) for a, b in zip(build(False), build(True), strict=True))
 
 
+def test_a_copy_of_what_was_called_is_final_too() -> None:
+    with autoinit(SEVEN):
+        waiting, called = nn.Linear(2, 2), nn.Linear(2, 2)
+        called(X)
+        with torch.no_grad():
+            called.weight.fill_(300)
+        clone = copy.deepcopy(called)
+    assert is_seven(waiting)
+    assert (called.weight == 300).all() and (clone.weight == 300).all()
+
+
 def test_the_call_hook_is_there_only_while_something_waits_for_its_values() -> None:
     hooks = torch_module._global_forward_pre_hooks
     with autoinit(SEVEN):
