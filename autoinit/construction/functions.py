@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
@@ -13,7 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from .. import _torch
-from .operators import Handler, names
+from .operators import names
 
 
 class Access(Enum):
@@ -92,7 +92,7 @@ def _overloads(name: str) -> list[bool]:
 class FunctionMode(TorchFunctionMode):
     """Sees functions of torch, among them those that read or hand out memory without an operator."""
 
-    def __init__(self, handle: Handler) -> None:
+    def __init__(self, handle: Callable[[Any, Any, Any], Any]) -> None:
         super().__init__()
         self._handle = handle
 
@@ -112,9 +112,3 @@ class FunctionMode(TorchFunctionMode):
         if torch.compiler.is_dynamo_compiling():  # The compiler traces this, too; what it makes of it is watched.
             return func(*args, **(kwargs or {}))
         return self._handle(func, args, kwargs or {})
-
-
-def default_device_is_busy() -> bool:
-    """Whether the mode of `torch.set_default_device` is off the stack, because it is handling a call."""
-    default = _torch.default_device_mode()
-    return default is not None and default not in _torch.function_modes()

@@ -15,8 +15,6 @@ from .. import _torch
 
 Arguments: TypeAlias = tuple[tuple[int, str], ...]
 """Positions and names of arguments."""
-Handler: TypeAlias = Callable[[Any, Any, Any], Any]
-"""Is given a function, its arguments and its keyword arguments, and calls it."""
 
 
 class Kind(Enum):
@@ -195,11 +193,11 @@ def handles_operators(cls: type) -> bool:
 
 
 class OperatorMode(_torch.TorchDispatchMode):
-    """Sees every operator, whatever calls it."""
+    """Sees every operator, whatever calls it. `handle` is given it and its arguments, and calls it."""
 
     supports_higher_order_operators = True
 
-    def __init__(self, handle: Handler) -> None:
+    def __init__(self, handle: Callable[[Any, Any, Any], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._handle = handle
         self.is_running = False

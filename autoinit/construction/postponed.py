@@ -48,7 +48,6 @@ class Postponed:
 
     @property
     def has_draws(self) -> bool:
-        """Whether any of them draws."""
         return bool(self._draws)
 
     def __contains__(self, key: int) -> bool:
@@ -90,7 +89,6 @@ class Postponed:
             self._run(self._before(next(reversed(self._draws))))
 
     def run_all(self) -> None:
-        """Run everything."""
         if self:
             fills = (fill for memory in self._pending.values() for fill in memory.fills.values())
             self._run([*self._draws.values(), *fills])

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import _torch
 from .content import Content, Place
-from .functions import Access, FunctionMode, access_of, default_device_is_busy
+from .functions import Access, FunctionMode, access_of
 from .memory import Fill, Memory, Region
 from .operators import TRUNC_NORMAL, Call, Kind, Operator, OperatorMode, operator_of, tensors_in
 from .postponed import Postponed, is_in_order
@@ -103,10 +103,12 @@ class Watch:
 
     def watch_functions(self) -> None:
         """See what gets hold of addresses, which does not pass through operators, now that memory is large."""
-        # torch looks for the default device at the bottom: while that is busy, ours would come to lie below it.
-        if self._is_on and self.record.has_large and self._functions is None and not default_device_is_busy():
-            self._functions = FunctionMode(self._call_function)
-            self._functions.put(True)
+        if self._is_on and self.record.has_large and self._functions is None:
+            default = _torch.default_device_mode()
+            # torch looks for the default device at the bottom: while that handles a call, ours would come to lie below.
+            if default is None or default in _torch.function_modes():
+                self._functions = FunctionMode(self._call_function)
+                self._functions.put(True)
 
     def postpone_trunc_normal(self, tensor: Tensor, mean: float, std: float, a: float, b: float) -> bool:
         """Postpone torch's truncated normal as a whole: it reads what it has drawn, and draws again."""

@@ -43,6 +43,7 @@ FIXED_FILLS = (
     "torch.full({n}, 0.5, out={w}.data)",
     "torch._foreach_zero_([{w}.data])",
     "{w}.data.normal_(generator=torch.Generator().manual_seed(5))",
+    "nn.init.trunc_normal_({w}, generator=torch.Generator().manual_seed(3))",
     "nn.init.uniform_({w}, generator=torch.Generator().manual_seed(6))",
     "seen.append(seen_by_address({w}))",
 )
@@ -78,6 +79,7 @@ PARTS: tuple[tuple[str, Any, bool], ...] = (
     ("{w}.data[::2].normal_()", STEPS, False),
     ("{w}.data[[0, 2]] = 8.0", [0, 2], True),
     ("nn.init.zeros_({w}[0])", ROW, True),
+    ("{w}.detach()[..., 7].fill_(2)", (..., 7), True),
     ("{w}.data.index_fill_(0, torch.tensor([1]), 3.0)", [1], True),
     ("{w}.data.narrow(0, 0, 4).uniform_()", HALF, False),
     ("{w}.data.split(4)[0].zero_()", HALF, True),
@@ -117,6 +119,7 @@ TAINTED = (
     "{w}.data.mul_({o})",
     "{w}.data.lerp_({o}, 0.5)",
     "torch.add({w}.data, {o}, out={w}.data)",
+    "train({w})",
 )
 PART_LOADS = (
     ("{w}.data[:4] = {o}[:4]", HALF),
@@ -205,10 +208,13 @@ OTHERS = (
     "seen.append(torch.randn(4, 4))",
     "seen.append(torch.randperm(7))",
     "seen.append(torch.rand(()).item())",
+    "seen.append(torch.empty(4).bernoulli_(0.5).tolist())",
     "torch.manual_seed(7)",
     "torch.default_generator.manual_seed(8)\nseen.append(torch.rand(2))",
     "seen.append(torch.get_rng_state())",
     "torch.set_rng_state(outside.generator)",
+    "state = torch.get_rng_state()\nseen.append(torch.rand(2))\ntorch.set_rng_state(state)",
+    "torch.random.set_rng_state(torch.random.get_rng_state())\ntorch.manual_seed(torch.initial_seed())",
     "with torch.random.fork_rng():\n    seen.append(torch.rand(2))",
     "with torch.random.fork_rng():\n    nn.Linear(N, N)",
     "nn.Linear(N, N)",

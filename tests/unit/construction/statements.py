@@ -197,19 +197,6 @@ class Other(Statement):
 
 
 @dataclass(frozen=True)
-class Train(Statement):
-    """One step of an optimizer on one weight: what it had is read, what it gets is data."""
-
-    target: str
-
-    def code(self, number: int) -> str:
-        return f"train(self.{self.target})"
-
-    def interpret(self, world: World, number: int) -> None:
-        world.write(self.target, ..., DATA, True, derived=True)
-
-
-@dataclass(frozen=True)
 class Caught(Statement):
     """A statement, then an exception that is caught."""
 

@@ -24,7 +24,6 @@ from tests.unit.construction.statements import (
     Read,
     Replace,
     Statement,
-    Train,
     Write,
 )
 
@@ -80,7 +79,7 @@ KINDS: dict[str, list[Statement]] = {
     "factories": rows(Make, ALL, code.FACTORIES),
     "loads": LOADS,
     "loads of a part": rows(part(DATA), ALL, code.PART_LOADS),
-    "arithmetic with data": rows(write(DATA, derived=True), ALL, code.TAINTED),
+    "arithmetic with data, training": rows(write(DATA, derived=True), ALL, code.TAINTED),
     "parameters replaced by data": rows(Replace, ALL, code.REPLACEMENTS),
     "layers loaded": rows(Load, each(LAYERS), code.LAYER_LOADS),
     "values of another weight": rows(Derive, pairs(WEIGHTS), code.DERIVATIONS),
@@ -90,7 +89,6 @@ KINDS: dict[str, list[Statement]] = {
     "builds": BUILDS,
     "resets": rows(lambda layer, call: Load(layer, call, origin=INIT, fixed=False), each(LAYERS), code.RESETS),
     "draws": [Other(text) for text in code.OTHERS],
-    "training": rows(Train, ALL, [()]),
     "exceptions": [Caught(statement) for statement in (*RANDOM, *READS, *LOADS, *BUILDS)],
     "threads": [InThread(statement) for statement in (*FIXED, *READS)],
     "raw writes": rows(write(EITHER), ALL, code.RAW_WRITES),

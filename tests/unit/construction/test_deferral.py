@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import copy
-import io
-import threading
 from collections.abc import Callable
 from unittest import mock
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -62,13 +58,6 @@ def an_embedding_with_padding() -> nn.Module:
 
 
 @model
-def tied() -> nn.Module:
-    whole = nn.Sequential(nn.Embedding(SIZE, SIZE), linear())
-    whole[1].weight = whole[0].weight
-    return nn.Sequential(whole, linear())
-
-
-@model
 def library_schemes() -> nn.Module:
     whole = nn.Sequential(*(linear() for _ in range(9)))
     nn.init.trunc_normal_(whole[0].weight, std=0.02)
@@ -90,124 +79,6 @@ def older_truncation() -> nn.Module:
     with torch.no_grad():
         layer.weight.uniform_(-0.9, 0.9).erfinv_().mul_(0.02 * 2**0.5).add_(0.1).clamp_(min=-2.0, max=2.0)
     return nn.Sequential(layer, linear())
-
-
-@model
-def through_data_views_and_indices() -> nn.Module:
-    first, second = linear(), linear()
-    first.weight.data.normal_(0, 0.5)
-    first.weight.data[3:5].zero_()
-    first.weight.detach()[:, 7].fill_(2)
-    first.weight.data[torch.tensor([1, 2])] = 5.0
-    first.weight.data.view(-1)[::2].mul_(3)
-    second.weight.data[0] = first.weight.data[1]
-    second.weight.data.t().uniform_(-1, 0)
-    second.bias.data += 1
-    return nn.Sequential(first, second)
-
-
-class Reads(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = linear()
-        self.scale = self.first.weight.std().item()
-        self.second = linear()
-        self.third = linear()
-        with torch.no_grad():
-            self.third.weight.copy_(self.second.weight * self.scale)
-            self.first.weight /= self.first.weight.norm(dim=1, keepdim=True)
-
-
-@model
-def reads_its_weights() -> nn.Module:
-    return Reads()
-
-
-@model
-def reads_in_another_order() -> nn.Module:
-    whole = nn.Sequential(*(linear() for _ in range(4)))
-    whole[3].bias.data.fill_(whole[2].weight.sum().item())
-    whole[1].bias.data.fill_(whole[0].weight.sum().item())
-    nn.init.normal_(whole[2].weight)
-    return whole
-
-
-class Buffers(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.first = linear()
-        self.register_buffer("noise", torch.randn(SIZE))
-        self.second = linear()
-        self.register_buffer("order", torch.randperm(SIZE))
-        self.register_buffer("mask", torch.empty(SIZE).bernoulli_(0.5))
-        self.register_buffer("seen", self.second.weight.mean(0).detach())
-
-
-@model
-def draws_for_buffers() -> nn.Module:
-    return Buffers()
-
-
-@model
-def seeds_in_between() -> nn.Module:
-    first = linear()
-    torch.manual_seed(5)
-    second = linear()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(6)
-        third = linear()
-    fourth = linear()
-    state = torch.get_rng_state()
-    fifth = linear()
-    torch.set_rng_state(state)
-    return nn.Sequential(first, second, third, fourth, fifth, linear())
-
-
-@model
-def generators_of_their_own() -> nn.Module:
-    first, second, generator = linear(), linear(), torch.Generator().manual_seed(3)
-    nn.init.normal_(first.weight, generator=generator)
-    nn.init.trunc_normal_(second.weight, generator=generator)
-    second.bias.data.uniform_(-1, 1, generator=generator)
-    return nn.Sequential(first, second, linear())
-
-
-@model
-def a_state_of_the_generator_is_kept() -> nn.Module:
-    first = linear()
-    before = torch.random.get_rng_state()
-    second = linear()
-    torch.random.set_rng_state(before)
-    third = linear()
-    torch.manual_seed(torch.initial_seed())
-    return nn.Sequential(first, second, third, linear())
-
-
-@model
-def through_numpy() -> nn.Module:
-    first, second = linear(), linear()
-    first.weight.data.numpy()[:] = np.arange(SIZE)
-    memory = second.weight.detach().numpy()
-    nn.init.ones_(second.weight)
-    memory[0] = 4
-    nn.init.zeros_(second.bias)
-    third, array = linear(), np.zeros((SIZE, SIZE), dtype=np.float32)
-    third.weight = nn.Parameter(torch.from_numpy(array))
-    nn.init.ones_(third.weight)
-    array[1] = 3
-    return nn.Sequential(first, second, third)
-
-
-@model
-def replaced_parameters() -> nn.Module:
-    first, second, third = linear(), linear(), linear()
-    first.weight = nn.Parameter(first.weight * 2)
-    second.weight = nn.Parameter(torch.empty(SIZE, SIZE).normal_())
-    second.weight.data = torch.full((SIZE, SIZE), 2.0)
-    nn.init.uniform_(second.weight)
-    third.weight.data = first.weight.data
-    nn.init.normal_(third.weight)
-    return nn.Sequential(first, second, third, linear())
 
 
 @model
@@ -246,39 +117,6 @@ def a_forward_to_find_a_size() -> nn.Module:
     whole = nn.Sequential(nn.Conv2d(3, 64, 7), nn.BatchNorm2d(64), nn.Flatten())
     width = whole(torch.ones(2, 3, 8, 8)).shape[1]
     return whole.append(nn.Linear(width, SIZE))
-
-
-@model
-def saved_and_loaded() -> nn.Module:
-    first, second, file = linear(), linear(), io.BytesIO()
-    torch.save(first.state_dict(), file)
-    file.seek(0)
-    second.load_state_dict(torch.load(file))
-    return nn.Sequential(first, second, copy.deepcopy(first), linear())
-
-
-@model
-def a_thread_that_looks() -> nn.Module:
-    whole, seen = nn.Sequential(linear(), linear()), []
-    thread = threading.Thread(target=lambda: seen.append(whole[0].weight.sum().item()))
-    thread.start()
-    thread.join()
-    whole[1].bias.data.fill_(seen[0])
-    return whole.append(linear())
-
-
-@model
-def a_thread_that_fills() -> nn.Module:
-    whole = nn.Sequential(linear(), linear())
-
-    def fill() -> None:
-        nn.init.ones_(whole[0].weight)
-
-    thread = threading.Thread(target=fill)
-    thread.start()
-    thread.join()
-    nn.init.uniform_(whole[1].weight)
-    return whole
 
 
 @model
@@ -409,16 +247,6 @@ def empty_weights() -> nn.Module:
 def lazy_layers() -> nn.Module:
     whole = nn.Sequential(linear(), nn.LazyLinear(SIZE), linear())
     whole(torch.ones(2, SIZE))
-    return whole
-
-
-@model
-def an_optimizer_in_the_constructor() -> nn.Module:
-    whole = nn.Sequential(linear(), linear())
-    optimizer = torch.optim.SGD(whole.parameters(), lr=0.1)
-    whole(torch.ones(2, SIZE)).sum().backward()
-    optimizer.step()
-    nn.init.normal_(whole[0].weight)
     return whole
 
 

@@ -68,22 +68,6 @@ def test_a_constructor_that_raises_half_way_leaves_what_it_would_have_left(cfg: 
     assert same(tensors(built), expected)
 
 
-def test_an_error_that_is_caught_in_the_block_changes_nothing() -> None:
-    torch.manual_seed(5)
-    plain: list[nn.Module] = []
-    with pytest.raises(RuntimeError, match="half way"):
-        Fails(plain)
-    plain += [linear()]
-    expected = tensors(plain)
-    torch.manual_seed(5)
-    built: list[nn.Module] = []
-    with watched():
-        with pytest.raises(RuntimeError, match="half way"):
-            Fails(built)
-        built += [linear()]
-    assert same(tensors(built), expected)
-
-
 def test_what_a_thread_wrote_that_was_there_before_is_not_overwritten() -> None:
     begin, done = threading.Event(), threading.Event()
     built: list[nn.Linear] = []
@@ -304,18 +288,6 @@ def test_a_default_device_that_is_set_around_or_within(device: str) -> None:
     finally:
         torch.set_default_device(None)
     assert [layer.weight.device.type for layer in layers] == 3 * [device] + 3 * ["cpu"] + 3 * [device]
-
-
-def test_nested_blocks_end_in_any_order() -> None:
-    outer, inner = watched(), watched()
-    outer.__enter__()
-    first = linear()
-    inner.__enter__()
-    second = linear()
-    outer.__exit__(None, None, None)
-    third = linear()
-    inner.__exit__(None, None, None)
-    assert all(layer.weight.abs().max() <= SIZE**-0.5 for layer in (first, second, third))
 
 
 def test_a_fill_that_fails_after_all_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

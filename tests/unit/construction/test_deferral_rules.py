@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from autoinit import MatchError, Report, autoinit
 from autoinit.construction.memory import Fill
 from tests.two_samples import different
-from tests.unit.construction.test_deferral import EVERY_MODEL, SIZE, an_optimizer_in_the_constructor, linear, watched
+from tests.unit.construction.test_deferral import EVERY_MODEL, SIZE, linear, watched
 
 LINEAR = dict(type="Normal", std=0.5, layer="Linear")
 CONV = dict(type="Constant", val=2.0, layer="Conv2d")
@@ -43,10 +43,7 @@ def filled(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-# What an optimizer in the constructor trains is final, and depends on what no rule covers.
-@pytest.mark.parametrize(
-    "build", [each for each in EVERY_MODEL.args[1] if each.values[0] is not an_optimizer_in_the_constructor]
-)
+@EVERY_MODEL
 @pytest.mark.filterwarnings("ignore:.* computed at")
 @pytest.mark.parametrize("cfg", [LINEAR, CONV, EVERYTHING], ids=["linear", "conv", "everything"])
 def test_rules_give_the_same_values_and_nothing_is_left_unfilled(
@@ -172,12 +169,6 @@ def test_memory_that_nobody_has_any_more_is_not_filled(filled: list[int]) -> Non
         filled.clear()
 
 
-def test_small_models_are_not_deferred(filled: list[int]) -> None:
-    with watched():
-        nn.Sequential(*(nn.Linear(4, 4) for _ in range(10)))
-    assert filled == []
-
-
 def test_part_of_a_parameter_that_rules_fill_through_a_function_of_the_users_is_not_lost() -> None:
     def half(tensor: Tensor) -> None:
         tensor[:48] = 9
@@ -189,15 +180,6 @@ def test_part_of_a_parameter_that_rules_fill_through_a_function_of_the_users_is_
         deferred = linear()
     assert (deferred.weight[:48] == 9).all()
     assert torch.equal(deferred.weight[48:], plain.weight[48:])
-
-
-def test_the_padding_row_of_a_covered_table_is_zero_or_the_rules() -> None:
-    with autoinit([cfg := dict(type="Constant", val=2.0, layer="Embedding")]):
-        table = nn.Embedding(SIZE, SIZE, padding_idx=0)
-    assert (table.weight[0] == 0).all() and (table.weight[1:] == 2).all()
-    with autoinit(cfg | {"padding": "fill"}):
-        table = nn.Embedding(SIZE, SIZE, padding_idx=0)
-    assert (table.weight == 2).all()
 
 
 def test_an_inner_block_drops_what_its_rules_cover_and_leaves_the_rest_to_the_outer(filled: list[int]) -> None:
