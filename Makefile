@@ -85,10 +85,10 @@ statistics: $(VENV)/with-test ## campaign: the sampler against chance, on 10^8 v
 
 triton: $(VENV)/with-test ## the kernel for GPUs, interpreted on the CPU (1 GB to install)
 	$(PIP) install --constraint constraints.txt --editable '.[triton]'
-	TRITON_INTERPRET=1 $(PYTEST) tests/unit/sampling/test_triton_kernel.py
+	TRITON_INTERPRET=1 $(PYTEST) tests/unit/sampling/test_kernels.py
 
 gpu: ## on a GPU, with an environment that has torch for it: the tests of CUDA, and what drawing costs
-	python -m pytest tests/unit/sampling/test_triton_kernel.py tests/unit/sampling/test_cuda.py
+	python -m pytest tests/unit/sampling/test_kernels.py tests/unit/sampling/test_cuda.py
 	python -m benchmarks --only cuda
 
 $(VENV)/made:

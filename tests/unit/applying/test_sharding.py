@@ -24,7 +24,7 @@ from torch.distributed.tensor.placement_types import Placement, _StridedShard
 
 from autoinit import StateError, autoinit, initialize, plan
 from autoinit.applying.sharding import Split, held, is_unambiguous, region_of, unknown_layout
-from autoinit.sampling import Sampler
+from autoinit.sampling import mixing
 from tests.ranks import one_of
 
 ROWS = range(1, 26)
@@ -272,15 +272,14 @@ def test_what_fsdp_does_not_shard_is_filled() -> None:
 def test_a_rank_draws_only_its_elements_of_a_fused_weight(
     scheme: str, placement: Placement, share: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = 0
-    select = Sampler._select_in
+    words, finish = 0, mixing.finish
 
-    def counting(self: Sampler, key: Any, block: int, place: int, steps: Any, out: Tensor) -> None:
+    def counting(drawn: Tensor) -> None:
         nonlocal words
-        words += out.numel()
-        select(self, key, block, place, steps, out)
+        words += drawn.numel()
+        finish(drawn)
 
-    monkeypatch.setattr(Sampler, "_select_in", counting)
+    monkeypatch.setattr("autoinit.sampling.sampler.finish", counting)
     monkeypatch.setattr("autoinit.sampling.sampler.kernel_on", lambda device: None)  # It counts for itself.
     with one_of(8, 5):
         mesh, model = init_device_mesh("cpu", (8,)), nn.MultiheadAttention(64, 4, bias=False)

@@ -47,13 +47,6 @@ def test_each_expert_is_orthogonal_and_none_like_another() -> None:
     assert (model.weight[0] @ model.weight[0].T - torch.eye(6)).abs().max() > 0.5
 
 
-def test_q_k_and_v_are_orthogonal_by_themselves() -> None:
-    attention = nn.MultiheadAttention(16, 2)
-    initialize(attention, dict(type="Orthogonal", params="in_proj_weight"), seed=0)
-    for part in attention.in_proj_weight.detach().chunk(3):
-        torch.testing.assert_close(part @ part.T, torch.eye(16), atol=1e-5, rtol=0)
-
-
 def test_a_depthwise_convolution_passes_each_channel_through() -> None:
     conv = nn.Conv2d(6, 6, 3, groups=6, padding=1, bias=False)
     initialize(conv, dict(type="Orthogonal", layer="Conv2d"), seed=0)
@@ -141,11 +134,12 @@ def test_parts_that_are_left_alone_leave_all_alone() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
-def test_other_precisions(dtype: torch.dtype) -> None:
-    attention = nn.MultiheadAttention(16, 2, dtype=dtype)
-    initialize(attention, dict(type="Orthogonal", params="in_proj_weight"), seed=0)
-    single = nn.MultiheadAttention(16, 2)
-    initialize(single, dict(type="Orthogonal", params="in_proj_weight"), seed=0)
+def test_q_k_and_v_are_orthogonal_by_themselves_in_every_precision(dtype: torch.dtype) -> None:
+    attention, single = nn.MultiheadAttention(16, 2, dtype=dtype), nn.MultiheadAttention(16, 2)
+    for model in (attention, single):
+        initialize(model, dict(type="Orthogonal", params="in_proj_weight"), seed=0)
+    for part in single.in_proj_weight.detach().chunk(3):
+        torch.testing.assert_close(part @ part.T, torch.eye(16), atol=1e-5, rtol=0)
     # In float64 it is computed in float64, too.
     atol = 1e-5 if dtype == torch.float64 else 0
     torch.testing.assert_close(attention.in_proj_weight, single.in_proj_weight.to(dtype), rtol=0, atol=atol)

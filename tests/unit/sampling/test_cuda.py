@@ -16,12 +16,12 @@ from autoinit.sampling import Sampler, Transform
 from tests.checkpoint_files import FORMATS, Save, assert_same, values
 from tests.checkpoint_files import state as contents
 from tests.unit.construction.test_deferral import MODELS, SIZE, watched
-from tests.unit.sampling.test_c_kernel import DTYPES, KEY, TRANSFORMS, by_operators, same_bits
+from tests.unit.sampling.test_kernels import DTYPES, KEY, TRANSFORMS, by_operators, same_bits
 
 if not torch.cuda.is_available():
     pytest.skip("`make gpu` on a GPU", allow_module_level=True)
 
-# Every test of the project that needs CUDA is here or in `test_triton_kernel.py`.
+# Every test of the project that needs CUDA is here or in `test_kernels.py`.
 CUDA = torch.device("cuda")
 CFG: list[dict[str, Any]] = [
     dict(type="Constant", layer=["LSTM", "BatchNorm2d"], params="*", val=1.0),

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import json
 import math
-import pickle
 import struct
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -123,12 +122,6 @@ def test_the_table_is_the_published_splitmix64() -> None:
     ]
     assert [word & MASK for word in scattered(torch.tensor(numbers)).tolist()] == expected
     assert [scattered_number(number) for number in numbers] == expected
-
-
-@given(word=st.integers(-(1 << 70), 1 << 70))
-def test_signed_keeps_the_low_64_bits(word: int) -> None:
-    assert -(1 << 63) <= signed(word) < 1 << 63
-    assert (signed(word) - word) % (1 << 64) == 0
 
 
 def test_the_definition_has_not_changed() -> None:
@@ -393,15 +386,7 @@ def test_float32_is_the_nearest(value: float) -> None:
         assert float32(value) == float(np.float32(value))
 
 
-# What a transform is, and what drawing costs
-
-
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
-def test_transforms_are_values(transform: Transform) -> None:
-    twin = pickle.loads(pickle.dumps(transform))
-    assert twin == transform and hash(twin) == hash(transform)
-    with pytest.raises(AttributeError):
-        transform.low = 3.0
+# Memory
 
 
 PEAK = """
