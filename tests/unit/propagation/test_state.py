@@ -188,7 +188,7 @@ def test_an_output_that_the_model_keeps_has_no_hook_left() -> None:
 
 def test_given_inputs_keep_their_gradients() -> None:
     inputs = torch.ones(2, 4, requires_grad=True)
-    propagate(nn.Linear(4, 4), inputs)
+    propagate(nn.Sequential(nn.Identity(), nn.Linear(4, 4)), inputs)
     assert inputs.grad is None
     assert inputs._backward_hooks is None
 
