@@ -105,7 +105,7 @@ def spread(count: int) -> list[Subject]:
 
 def undrawn(build: Build) -> Build:
     """The same without the filling of parameters: what is left is what interception and planning cost."""
-    unfilled = mock.patch.object(execution, "fill")
+    unfilled = mock.patch.object(execution, "fill", mock.Mock())
     return unfilled(build)
 
 
