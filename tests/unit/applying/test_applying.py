@@ -24,7 +24,7 @@ from autoinit import (
     initialize,
     plan,
 )
-from autoinit.sampling import NormalTransform, Sampler, derive_key
+from autoinit.sampling import NormalTransform, Sampler, derive_key, mixing
 
 NORMAL = dict(type="Normal", layer="Linear", std=0.02)
 
@@ -145,14 +145,14 @@ def test_a_function_that_raises_leaves_its_parameter_and_is_named() -> None:
 def test_an_error_of_a_fill_that_is_drawn_with_others_names_its_parameter(
     at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    select = Sampler._select_in
+    finish = mixing.finish
 
-    def failing(self: Sampler, *args: Any) -> None:
-        if args[-1].numel() == (at + 1) * 5000:  # Two values a word.
+    def failing(words: torch.Tensor) -> None:
+        if words.numel() == (at + 1) * 5000:  # Two values a word.
             raise MemoryError("boom")
-        select(self, *args)
+        finish(words)
 
-    monkeypatch.setattr(Sampler, "_select_in", failing)
+    monkeypatch.setattr("autoinit.sampling.sampler.finish", failing)
     monkeypatch.setattr("autoinit.sampling.sampler.kernel_on", lambda device: None)
     model = nn.ModuleList([nn.Linear(100, (number + 1) * 100) for number in range(3)])
     with pytest.raises(ApplyError, match="MemoryError: boom") as caught:

@@ -321,7 +321,7 @@ def test_a_small_draw_waits_behind_a_large_one_and_a_small_constant_does_not() -
         large, small, constant = linear(), nn.Linear(3, 3), nn.Parameter(torch.empty(3))
         nn.init.ones_(constant)
         nn.init.zeros_(small.weight)
-        with run.deferral.watch.aside():
+        with run.watch.aside():
             waits = [storage_id(each) in postponed for each in (*large.parameters(), *small.parameters(), constant)]
         assert waits == [True, True, True, True, False]
         assert not small.weight.any()
