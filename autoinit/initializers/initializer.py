@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
-from ..errors import ConfigError, ConfigTypeError, nearest
+from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
 from ..fills import Fill, TensorSpec
-from ..sampling.truncation import float32
+from .expression import Expression
+from .given_numbers import Limits
+from .given_numbers import real as real
+from .position import MapNumbers
 
 Reads = Literal["layer", "torch", "nothing"]
+UNRESOLVED = (Expression, tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +48,76 @@ class Initializer(ABC):
             ShapeError: the scheme is not defined for such a tensor; the message says why and what to do instead.
         """
 
+    @cached_property
+    def unresolved(self) -> tuple[str, ...]:
+        """The fields whose numbers depend on the parameter: expressions, lists, and initializers with such fields."""
+        return tuple(f.name for f in fields(self) if _is_unresolved(getattr(self, f.name), "number" in f.metadata))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names that its expressions read."""
+        values = [getattr(self, name) for name in self.unresolved]
+        flat = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
+        return frozenset().union(*(item.names for item in flat if isinstance(item, (Expression, Initializer))))
+
+    @cached_property
+    def has_lists(self) -> bool:
+        """Whether it has a list of numbers."""
+        values = [getattr(self, name) for name in self.unresolved]
+        return any(isinstance(value, tuple) or (isinstance(value, Initializer) and value.has_lists) for value in values)
+
+    @property
+    def uses_fans(self) -> bool:
+        """Whether the values depend on fans."""
+        return self.reads != "nothing" or not self.names.isdisjoint(("fan_in", "fan_out"))
+
+    @property
+    def convention(self) -> Reads:
+        """`reads`, or "layer" if the numbers are lists, or expressions that read fans where `reads` is "nothing"."""
+        return "layer" if self.has_lists or (self.reads == "nothing" and self.uses_fans) else self.reads
+
+    def is_vector(self, shape: tuple[int, ...]) -> bool:
+        """Whether a list in it gives each element of a tensor of this shape its own value."""
+        return False
+
+    def with_numbers(self, numbers: MapNumbers) -> Initializer:
+        """The initializer with the numbers of one map in place of expressions and lists.
+
+        Raises:
+            ShapeError: There is no such number, or it is out of the limits.
+        """
+        if not self.unresolved:
+            return self
+        given = {field: getattr(self, field) for field in self.unresolved}
+        found = {
+            field: value.with_numbers(numbers)
+            if isinstance(value, Initializer)
+            else numbers.value(value, f"{type(self).__name__}: {_shown(field, value)}")
+            for field, value in given.items()
+        }
+        try:
+            return replace(self, **found)
+        except ConfigError as error:
+            written = ", ".join(_shown(field, value) for field, value in given.items())
+            raise ShapeError(f"{error} It comes from {written}.") from error
+
     def __str__(self) -> str:
         shown = ", ".join(
-            f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default
+            _shown(f.name, value) if f.name in self.unresolved else f"{f.name}={value!r}"
+            for f in fields(self)
+            if (value := getattr(self, f.name)) != f.default
         )
         return f"{type(self).__name__}({shown})"
+
+
+def _is_unresolved(value: object, is_number: bool) -> bool:
+    return bool(value.unresolved) if isinstance(value, Initializer) else is_number and isinstance(value, UNRESOLVED)
+
+
+def _shown(name: str, value: object) -> str:
+    """A field with an expression or a list, as it would be written."""
+    items = [str(item) for item in value] if isinstance(value, tuple) else []
+    return f"{name}=[{', '.join(items)}]" if items else f"{name}={value}"
 
 
 def number(
@@ -61,25 +130,18 @@ def number(
 ) -> Any:
     """A field of an initializer: a real number in [low, high], stored as a float.
 
-    Values are drawn in float32. A number that none are drawn with (`drawn=False`) may be beyond that.
+    It may also be an expression, or a list of numbers for the maps of a fused weight; `with_numbers` replaces these.
+    Values are drawn in float32. A number that none are drawn with (`drawn=False`) may be beyond that. A field whose
+    default is None may be None.
     """
+    limits = Limits(low=low, high=high, finite=finite, drawn=drawn)
 
     def check(scheme: object, name: str) -> None:
         given = getattr(scheme, name)
-        label = f"{type(scheme).__name__}: {name}={given!r}"
-        value = real(given, label)
-        if math.isnan(value) and not drawn:
-            raise ConfigError(f"{label} is not a value for a parameter.")
-        if math.isnan(value) or (finite and math.isinf(value)):
-            raise ConfigError(f"{label} must be a finite number.")
-        if drawn and math.isfinite(value) and math.isinf(float32(value)):
-            raise ConfigError(f"{label} is beyond float32, in which values are drawn.")
-        if not low <= value <= high:
-            bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-            raise ConfigError(f"{label} must be {bounds}.")
-        object.__setattr__(scheme, name, value)
+        if given is not None or default is not None:
+            object.__setattr__(scheme, name, limits.read(given, f"{type(scheme).__name__}: {name}={given!r}"))
 
-    return field(default=default, metadata={"check": check})
+    return field(default=default, metadata={"check": check, "number": True})
 
 
 def choice(default: str, choices: Sequence[str], problem: str = "is unknown") -> Any:
@@ -94,18 +156,3 @@ def choice(default: str, choices: Sequence[str], problem: str = "is unknown") ->
             raise ConfigError(f"{label} {problem}.{nearest(value, choices)} Known: {', '.join(choices)}.")
 
     return field(default=default, metadata={"check": check})
-
-
-def real(value: object, label: str) -> float:
-    """A number as a float.
-
-    Raises:
-        ConfigTypeError: not a number, or a bool.
-        ConfigError: an integer beyond any float.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise ConfigError(f"{label} is beyond any float.") from error

@@ -10,7 +10,7 @@ import torch
 
 from ..fans import Fans, Layout
 from ..fills import Fill
-from ..initializers import Initializer, Keep
+from ..initializers import NOWHERE, Initializer, Keep, Position
 from ..rules import Rule
 from . import matches
 from .matches import NO_RANK, Rank
@@ -28,6 +28,7 @@ class Deferred:
 
     scheme: Initializer
     layout: Layout | None
+    position: Position = NOWHERE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

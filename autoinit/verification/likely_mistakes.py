@@ -78,7 +78,7 @@ def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
 def _other_arguments(entry: Entry) -> Iterator[tuple[str, Fill]]:
     """The same initializer with one argument changed."""
     scheme = entry.rule.initializer if entry.rule is not None else None
-    if not isinstance(scheme, Initializer) or not is_dataclass(scheme) or len(entry.fans) != 1:
+    if not isinstance(scheme, Initializer) or not is_dataclass(scheme) or len(entry.fans) != 1 or scheme.unresolved:
         return
     spec = TensorSpec(shape=entry.shape or (), dtype=entry.dtype, fans=entry.fans[0])
     for name in (field.name for field in fields(scheme)):
