@@ -84,16 +84,34 @@ def with_shape(entry: Entry, param: Tensor) -> Entry:
     if entry.deferred is None:
         return entry
     shape = tuple(param.shape)
+    chosen = entry.deferred.fitting(len(shape))
+    if chosen is None:
+        return replace(entry, shape=shape, rule=None, fill=None, beat=(), deferred=None)
+    rule, beat = chosen.rule, entry.beat
+    if chosen is not entry.deferred:
+        beat = tuple(each for each in beat if each is not rule and each.fits(len(shape)))
     try:
-        found = resolve(entry.deferred.scheme, shape, entry.dtype, entry.deferred.layout)
+        found = resolve(chosen.scheme, shape, entry.dtype, chosen.layout)
     except AutoInitError as error:
-        raise type(error)(f"{entry.origin}: {entry.fqn}: {error}", origin=entry.origin, fqn=entry.fqn) from error
-    return replace(entry, shape=shape, fill=found.fill, fans=found.fans, deferred=None)
+        raise type(error)(f"{rule.origin}: {entry.fqn}: {error}", origin=rule.origin, fqn=entry.fqn) from error
+    return replace(
+        entry,
+        shape=shape,
+        rule=rule,
+        beat=beat,
+        fill=found.fill,
+        fans=found.fans,
+        deferred=None,
+        rank=chosen.rank,
+    )
 
 
 def may_draw(entry: Entry) -> bool:
     """Whether the fill of a lazy parameter, which is not known yet, can be random."""
-    return entry.deferred is not None and not isinstance(entry.deferred.scheme, (Constant, Dirac, Eye, Keep))
+    deferred = entry.deferred
+    while deferred is not None and isinstance(deferred.scheme, (Constant, Dirac, Eye, Keep)):
+        deferred = deferred.otherwise
+    return deferred is not None
 
 
 def pending_of(module: nn.Module) -> list[Pending]:

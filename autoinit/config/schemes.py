@@ -70,6 +70,16 @@ def known_arguments(factory: object) -> Sequence[str] | None:
     return () if isinstance(factory, (Initializer, Pretrained)) else None
 
 
+def takes_argument(factory: object, key: str) -> bool:
+    """Whether a function of the user's has an argument that newer keys of rules are called as well."""
+    if key not in ("within", "ndim"):
+        return False
+    try:
+        return key in inspect.signature(cast(Callable[..., object], factory)).parameters
+    except (TypeError, ValueError):
+        return False
+
+
 def build_scheme(factory: object, arguments: Mapping[str, Any]) -> Scheme:
     """The initializer of a type with these hyper-parameters.
 

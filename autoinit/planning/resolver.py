@@ -64,10 +64,26 @@ class Resolver:
             raise type(error)(text, origin=candidate.rule.origin, fqn=record.fqn) from error
         return found
 
-    def defer(self, candidate: Candidate, record: Record) -> Deferred | None:
-        """What is needed to resolve a candidate for a lazy parameter later."""
-        scheme = candidate.initializer
-        return None if scheme is None else Deferred(scheme=scheme, layout=self._layout(candidate.rule, scheme, record))
+    def defer(self, candidates: Sequence[Candidate], record: Record) -> Deferred | None:
+        """What is needed to resolve the winner for a lazy parameter later; the last of the candidates is the highest.
+
+        Raises:
+            ShapeError: A checkpoint has the parameter if the `ndim` of the winner does not fit.
+        """
+        *others, (rank, rule, scheme) = candidates
+        if scheme is None:
+            return None
+        otherwise = None
+        if rule.ndim and others:
+            if others[-1].initializer is None:
+                text = (
+                    f"{rule.describe()}: {record.fqn} has no shape yet, so ndim cannot choose between this rule and "
+                    f"{others[-1].rule.origin}. Call the model once before, or narrow the rule with name= or params=."
+                )
+                raise ShapeError(text, origin=rule.origin, fqn=record.fqn)
+            otherwise = self.defer(others, record)
+        layout = self._layout(rule, scheme, record)
+        return Deferred(scheme=scheme, layout=layout, rule=rule, rank=rank, otherwise=otherwise)
 
     def _layout(self, rule: Rule, scheme: Initializer, record: Record) -> Layout | None:
         if scheme.reads == "nothing":
