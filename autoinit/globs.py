@@ -48,6 +48,16 @@ def fqn_pattern(pattern: str) -> Predicate:
     return lambda name: _matches(parts, name.split(".") if name else [])
 
 
+def is_full(pattern: str) -> bool:
+    """Whether a pattern in `params` is one over full names: it has dots, or is a regular expression.
+
+    Example:
+        >>> is_full("*_embed"), is_full("encoder.**.weight"), is_full("re:.*weight_hh.*")
+        (False, True, True)
+    """
+    return pattern.startswith("re:") or "." in pattern
+
+
 @lru_cache(maxsize=4096)
 def param_pattern(pattern: str) -> Predicate:
     """A predicate over one module's parameter names.

@@ -12,9 +12,10 @@ from functools import cached_property, lru_cache
 
 from torch import nn
 
+from .dimensions import check_ndim, fits_ndim
 from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
-from .globs import fqn_pattern, param_pattern
+from .globs import fqn_pattern, is_full, param_pattern
 from .initializers import Constant, Initializer, Keep, ModuleFunction, Pretrained, Scheme
 
 
@@ -43,8 +44,12 @@ class Rule:
         initializer: an object of a class in `autoinit.initializers`.
         layer: class names, qualified names (`"torch.nn.Conv2d"`) or classes; a class stands for its subclasses too.
         name: globs over module FQNs (`"layer*.conv1"`, `"**.attn"`, `"re:..."`); narrows `layer`, or stands alone.
-            In an `override`: the target, and with it everything below.
-        params: globs over parameter names; None for weight and bias.
+            A glob that no module of the model matches is one over the FQNs of parameters (`"head.weight"`).
+            In an `override`: the target, and with it everything below. For a checkpoint: what is loaded.
+        params: globs over parameter names; None for weight and bias. With dots (`"encoder.**.weight"`) or as a regular
+            expression (`"re:..."`) over FQNs of parameters.
+        within: classes, as in `layer`: only modules that have an ancestor of such a class, or are of it.
+        ndim: numbers of dimensions, or comparisons such as `">1"`: only parameters with so many.
         bias: value of a `bias` that is reached together with a `weight` (0 if it is not given), an expression, or a
             list of values; None leaves it alone.
         fan: how fans are read: `"torch"` as `torch.nn.init` does, `"layer"` by the layer's convention, axes such as
@@ -68,6 +73,8 @@ class Rule:
     layer: Sequence[str | type] = ()
     name: Sequence[str] = ()
     params: Sequence[str] | None = None
+    within: Sequence[str | type] = ()
+    ndim: Sequence[int | str] = ()
     bias: float | Unset | None = UNSET
     fan: Reading | None = None
     padding: str = "keep"
@@ -81,10 +88,12 @@ class Rule:
             raise config_error(self.origin, f"initializer={self.initializer!r} {text}", ConfigTypeError)
         self._set("layer", self._tuple("layer", (str, type), "a string or a class"))
         self._set("name", self._tuple("name", (str,), "a string"))
+        self._set("within", self._tuple("within", (str, type), "a string or a class"))
         self._set("override", self._tuple("override", (Rule,), "a Rule"))
         if self.params is not None:
             self._set("params", self._tuple("params", (str,), "a string"))
         self._check_selectors()
+        self._check_ndim()
         if self.bias is not UNSET:
             self._check_bias()
         self._check_fan()
@@ -122,9 +131,10 @@ class Rule:
         for index, override in enumerate(self.override):
             if not override.name:
                 raise self._error(f"override[{index}]", "no 'name'. Say which submodule it is for.")
-        for layer in self.layer:
-            if isinstance(layer, type) and not issubclass(layer, nn.Module):
-                raise self._error("layer", f"class {layer.__qualname__} is not a torch.nn.Module.", ConfigTypeError)
+        for key, layers in (("layer", self.layer), ("within", self.within)):
+            for layer in layers:
+                if isinstance(layer, type) and not issubclass(layer, nn.Module):
+                    raise self._error(key, f"class {layer.__qualname__} is not a torch.nn.Module.", ConfigTypeError)
         for key, patterns, compiled in (("name", self.name, fqn_pattern), ("params", self.params or (), param_pattern)):
             for pattern in patterns:
                 try:
@@ -132,9 +142,20 @@ class Rule:
                 except ConfigError as error:
                     raise self._error(key, str(error)) from error
 
+    def _check_ndim(self) -> None:
+        what = "a number of dimensions, or a comparison such as '>1'"
+        self._set("ndim", self._tuple("ndim", (int, str), what))
+        if any(isinstance(each, bool) for each in self.ndim):
+            raise self._error("ndim", f"{list(self.ndim)} must be {what}, not bool.", ConfigTypeError)
+        try:
+            if self.ndim:
+                check_ndim(self.ndim)
+        except ConfigError as error:
+            raise self._error("ndim", str(error)) from error
+
     def _check_bias(self) -> None:
         bias = self.bias
-        if self._reaches("bias") and not self._reaches("weight"):
+        if self._may_reach("bias") and not self._may_reach("weight"):
             raise self._error(
                 "bias",
                 f"bias={bias} has no effect, because params={self.params} gives the bias what it gives a weight "
@@ -150,7 +171,7 @@ class Rule:
             raise self._error("bias", f"{bias!r} is beyond any float.") from error
         if is_nan:
             raise self._error("bias", "NaN is not a value for a bias.")
-        if not self._reaches("bias"):
+        if not self._may_reach("bias"):
             raise self._error(
                 "bias",
                 f"bias={bias} has no effect, because params={self.params} does not reach 'bias'. Add 'bias' to params, "
@@ -180,15 +201,42 @@ class Rule:
             hint = nearest(self.fan, CONVENTIONS) if isinstance(self.fan, str) else ""
             raise self._error("fan", f"{error}{hint}", type(error)) from error
 
-    def _reaches(self, param: str) -> bool:
-        return _is_reached(param, tuple(self.params or DEFAULT_PARAMS))
+    def _may_reach(self, param: str) -> bool:
+        """Whether `params` can reach parameters of this name: of a pattern over full names only the end is known."""
+        for pattern in self.params or DEFAULT_PARAMS:
+            last = "*" if pattern.startswith("re:") else pattern.rpartition(".")[2]
+            if param_pattern(last)(param) or pattern == f"re:{param}":
+                return True
+        return False
 
-    def scheme_for(self, param: str) -> Initializer | None:
-        """What this rule gives to a parameter of that name in a module that it selects, or None."""
-        if not isinstance(self.initializer, Initializer) or not self._reaches(param):
+    def _reaches(self, param: str, path: str, named: Sequence[str]) -> bool:
+        fqn = f"{path}.{param}" if path else param
+        if named:
+            is_named = any(fqn_pattern(pattern)(fqn) for pattern in named)
+            return is_named and (self.params is None or _is_reached(param, fqn, tuple(self.params)))
+        return _is_reached(param, fqn if self.has_full_params else "", tuple(self.params or DEFAULT_PARAMS))
+
+    @cached_property
+    def has_full_params(self) -> bool:
+        """Whether a pattern in `params` is one over full names."""
+        return any(map(is_full, self.params or ()))
+
+    def fits(self, ndim: int | None) -> bool:
+        """Whether the rule is for parameters with so many dimensions; None stands for any."""
+        return ndim is None or fits_ndim(self.ndim, ndim)
+
+    def scheme_for(self, param: str, path: str = "", named: Sequence[str] = ()) -> Initializer | None:
+        """What this rule gives to a parameter of a module that it selects, or None.
+
+        Args:
+            param: Name of the parameter in the module.
+            path: Name of the module, for patterns over full names.
+            named: Patterns of `name` that mean parameters: the only parameters that are reached then.
+        """
+        if not isinstance(self.initializer, Initializer) or not self._reaches(param, path, named):
             return None
         # A rule that reaches no weight (`params="bias"`) gives the bias its initializer.
-        is_beside_a_weight = param == "bias" and self._reaches("weight")
+        is_beside_a_weight = param == "bias" and self._reaches("weight", path, named)
         return self._for_bias if is_beside_a_weight else self.initializer
 
     @cached_property
@@ -197,18 +245,19 @@ class Rule:
             return self.initializer if isinstance(self.initializer, Keep) else Constant(val=0.0)
         return None if self.bias is None else Constant(val=self.bias)
 
-    def names(self, param: str) -> bool:
-        """Whether `params` has the parameter's name itself, not just a pattern that fits it."""
-        return self.params is not None and param in self.params
+    def names(self, param: str, path: str = "", named: Sequence[str] = ()) -> bool:
+        """Whether the rule has the parameter's name itself, or its full one, not just a pattern that fits it."""
+        fqn = f"{path}.{param}" if path else param
+        return fqn in named or (self.params is not None and (param in self.params or fqn in self.params))
 
     @property
     def selects_by_itself(self) -> bool:
         """Whether it selects anything besides what its overrides name."""
-        return bool(self.layer or self.name or self.params is not None)
+        return bool(self.layer or self.name or self.within or self.ndim or self.params is not None)
 
     def describe(self) -> str:
         """Where it was written and what it selects: `init_cfg[1] (layer='Linear')`."""
-        keys = ("layer", "name", "params")
+        keys = ("layer", "within", "name", "params", "ndim")
         shown = {key: [getattr(value, "__qualname__", value) for value in getattr(self, key) or ()] for key in keys}
         parts = [f"{key}={(values[0] if len(values) == 1 else values)!r}" for key, values in shown.items() if values]
         parts += ["overwrite=True"] if self.overwrite else []
@@ -216,5 +265,11 @@ class Rule:
 
 
 @lru_cache(maxsize=1024)
-def _is_reached(param: str, patterns: tuple[str, ...]) -> bool:
-    return any(param_pattern(pattern)(param) for pattern in patterns)
+def _is_reached(param: str, fqn: str, patterns: tuple[str, ...]) -> bool:
+    """Whether a pattern matches a parameter: by its full name, or by its name in the module."""
+    return any(
+        (is_full(pattern) and fqn_pattern(pattern)(fqn))
+        # A parameter in a list has a dotted name in the module that has the list: `scales.0`.
+        or (not pattern.startswith("re:") and param_pattern(pattern)(param))
+        for pattern in patterns
+    )

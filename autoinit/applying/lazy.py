@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from ..errors import AutoInitError
-from ..initializers import Constant, Dirac, Eye, Keep, Scaled, resolve
+from ..initializers import Constant, Dirac, Eye, Initializer, Keep, Scaled, resolve
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..patches import Patches
@@ -84,26 +84,46 @@ def with_shape(entry: Entry, param: Tensor, find: Callable[[str], Tensor | None]
     """
     if entry.deferred is None:
         return entry
-    shape, position = tuple(param.shape), entry.deferred.position
+    shape = tuple(param.shape)
+    chosen = entry.deferred.fitting(len(shape))
+    if chosen is None:
+        return replace(entry, shape=shape, rule=None, fill=None, beat=(), deferred=None)
+    rule, beat = chosen.rule, entry.beat
+    if chosen is not entry.deferred:
+        beat = tuple(each for each in beat if each is not rule and each.fits(len(shape)))
+    position = chosen.position
     if position.beside is not None and position.beside.shape is None:
         weight = find(position.beside.name)
         if weight is not None and not is_lazy(weight):
             position = replace(position, beside=replace(position.beside, shape=tuple(weight.shape)))
     try:
-        found = resolve(entry.deferred.scheme, shape, entry.dtype, entry.deferred.layout, position)
+        found = resolve(chosen.scheme, shape, entry.dtype, chosen.layout, position)
     except AutoInitError as error:
-        raise type(error)(f"{entry.origin}: {entry.fqn}: {error}", origin=entry.origin, fqn=entry.fqn) from error
-    return replace(entry, shape=shape, fill=found.fill, fans=found.fans, deferred=None)
+        raise type(error)(f"{rule.origin}: {entry.fqn}: {error}", origin=rule.origin, fqn=entry.fqn) from error
+    return replace(
+        entry,
+        shape=shape,
+        rule=rule,
+        beat=beat,
+        fill=found.fill,
+        fans=found.fans,
+        deferred=None,
+        rank=chosen.rank,
+    )
 
 
 def may_draw(entry: Entry) -> bool:
     """Whether the fill of a lazy parameter, which is not known yet, can be random."""
-    if entry.deferred is None:
-        return False
-    scheme = entry.deferred.scheme
+    deferred = entry.deferred
+    while deferred is not None and isinstance(_unscaled(deferred.scheme), (Constant, Dirac, Eye, Keep)):
+        deferred = deferred.otherwise
+    return deferred is not None
+
+
+def _unscaled(scheme: Initializer) -> Initializer:
     while isinstance(scheme, Scaled):
         scheme = scheme.of
-    return not isinstance(scheme, (Constant, Dirac, Eye, Keep))
+    return scheme
 
 
 def pending_of(module: nn.Module) -> list[Pending]:

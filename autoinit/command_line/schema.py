@@ -9,10 +9,18 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from ..initializers import registered
 
 STRINGS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+CONDITION = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\s*([<>=!]=|[<>])?\s*\d+\s*$"}]
+}
 KEYS: Mapping[str, Mapping[str, object]] = {
     "layer": {**STRINGS, "description": "class name of the layers, or a list; subclasses match"},
-    "name": {**STRINGS, "description": "glob over module names: layer*.conv1, '**.attn', 're:...'"},
-    "params": {**STRINGS, "description": "glob over parameter names; default: weight and bias"},
+    "name": {**STRINGS, "description": "glob over module names: layer*.conv1, '**.attn', 're:...'; or a parameter's"},
+    "params": {**STRINGS, "description": "glob over parameter names, with dots over full ones; default: weight, bias"},
+    "within": {**STRINGS, "description": "class of the module or of one around it, or a list"},
+    "ndim": {
+        "anyOf": [CONDITION, {"type": "array", "items": CONDITION, "minItems": 1}],
+        "description": "number of dimensions of the parameter: 2, '>1', '!=1'; a list means any of them",
+    },
     "bias": {
         "type": ["number", "string", "array", "null"],
         "description": "value of the bias, an expression, or a list of values; null leaves it alone",

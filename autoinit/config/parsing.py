@@ -18,8 +18,10 @@ from .schemes import acts_on_modules, build_scheme, known_arguments, resolve_typ
 Config = Mapping[str, Any] | Rule | str | os.PathLike[str] | Sequence[Mapping[str, Any] | Rule] | None
 """What users write: a dict, a list of dicts, the path of a file, `Rule` objects, or nothing."""
 
-RULE_KEYS = ("layer", "name", "params", "bias", "bias_prob", "fan", "padding", "overwrite", "scale")
+RULE_KEYS = ("layer", "name", "params", "within", "ndim", "bias", "bias_prob", "fan", "padding", "overwrite", "scale")
 """The keys of a rule that are not hyper-parameters of its initializer, besides `type` and `override`."""
+NEW_KEYS = ("within", "ndim", "scale")
+"""Those of them that users' functions may have had as arguments before."""
 
 
 def parse_config(
@@ -179,7 +181,7 @@ def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> 
     scheme = parent.initializer
     if keys.get("scale") is not None:
         scheme = _scaled(scheme.of if isinstance(scheme, Scaled) else scheme, keys["scale"], origin)
-    return replace(parent, initializer=scheme, name=keys["name"], layer=(), override=(), origin=origin)
+    return replace(parent, initializer=scheme, name=keys["name"], layer=(), within=(), override=(), origin=origin)
 
 
 def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool = False) -> Rule:
@@ -193,7 +195,9 @@ def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool
             bias = bias_init_with_prob(keys["bias_prob"])
         except ConfigError as error:
             raise type(error)(f"{origin}.{error}", origin=f"{origin}.bias_prob") from error
-    fields = {key: keys[key] for key in ("layer", "name", "params", "fan") if keys.get(key) is not None}
+    fields = {
+        key: keys[key] for key in ("layer", "name", "params", "within", "ndim", "fan") if keys.get(key) is not None
+    }
     fields |= {key: keys[key] for key in ("padding", "overwrite") if key in keys}
     return Rule(**{"initializer": scheme, "bias": bias, "origin": origin, "padding": padding, **fields})
 
@@ -204,7 +208,7 @@ def _scheme(keys: dict[str, Any], origin: str) -> Scheme:
     known = known_arguments(factory)
     if known is None:  # A callable gets all keys that are no key of a rule, and its signature checks them.
         reserved = ("name",) if acts_on_modules(factory) else RULE_KEYS
-        names = [key for key in keys if key not in reserved or (key == "scale" and takes_argument(factory, key))]
+        names = [key for key in keys if key not in reserved or (key in NEW_KEYS and takes_argument(factory, key))]
     else:
         names = [key for key in keys if key in known]
     arguments = {key: keys.pop(key) for key in names}
@@ -212,7 +216,7 @@ def _scheme(keys: dict[str, Any], origin: str) -> Scheme:
         scheme = build_scheme(factory, arguments)
     except ConfigError as error:
         raise config_error(origin, str(error), type(error)) from error
-    allowed = () if isinstance(scheme, Pretrained) else RULE_KEYS
+    allowed = ("name", "params") if isinstance(scheme, Pretrained) else RULE_KEYS
     for key in keys:
         if key not in allowed:
             name, takes = type(scheme).__name__, ", ".join(known or ()) or "no arguments of its own"

@@ -84,7 +84,7 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
         stored=record.stored,
         own=record.own,
         loader=load.rule if load is not None else None,
-        deferred=planner.resolver.defer(winner, record) if winner is not None and shape is None else None,
+        deferred=planner.resolver.defer(candidates, record) if winner is not None and shape is None else None,
         rank=winner.rank if winner is not None else NO_RANK,
     )
 

@@ -24,11 +24,36 @@ COPY_OF = "copy of "
 
 @dataclass(frozen=True, kw_only=True)
 class Deferred:
-    """What is needed to resolve the fill of a lazy parameter when it has a shape."""
+    """What is needed to resolve the fill of a lazy parameter when it has a shape.
+
+    Args:
+        scheme: Initializer of the rule.
+        layout: How the axes are read.
+        rule: The rule.
+        rank: Precedence of the rule.
+        otherwise: The same for the next rule, if the `ndim` of this one may not fit; None for no rule.
+    """
 
     scheme: Initializer
     layout: Layout | None
+    rule: Rule
+    rank: Rank = field(compare=False)
     position: Position = NOWHERE
+    otherwise: Deferred | None = None
+
+    def __str__(self) -> str:
+        """The scheme in words, with what the number of dimensions decides."""
+        if not self.rule.ndim:
+            return str(self.scheme)
+        ndims = " or ".join(map(str, self.rule.ndim))
+        return f"{self.scheme} if ndim={ndims}" + (f", else {self.otherwise}" if self.otherwise is not None else "")
+
+    def fitting(self, ndim: int) -> Deferred | None:
+        """The first in this chain whose rule is for so many dimensions."""
+        found: Deferred | None = self
+        while found is not None and not found.rule.fits(ndim):
+            found = found.otherwise
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +118,7 @@ class Entry:
         if self.kept == NEVER_WRITTEN:
             return NEVER_WRITTEN
         if self.deferred is not None:
-            return str(self.deferred.scheme)
+            return str(self.deferred)
         return str(self.rule.initializer) if self.rule else ""
 
     @property

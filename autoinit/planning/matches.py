@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from torch import nn
@@ -46,6 +46,11 @@ class Match:
         base: FQN of the module that carries the config.
         passed: Whether the user passed the config, rather than a module carrying it as its own `init_cfg`.
         targets: The ids of the modules that an override is for; None for a rule.
+        globs: Patterns of the rule's `name` that match modules.
+        named: Patterns of its `name` that match no module: they mean parameters.
+        inside: FQNs of the modules so far that `within` is met by, themselves or through an ancestor.
+        gives_bias: Whether a parameter gets the rule's `bias`.
+        other_ndims: Numbers of dimensions of the parameters that only `ndim` leaves out.
         missing: The error for a target that does not exist.
         hint: A remedy for the message if its `name` matches nothing, or only modules without parameters.
     """
@@ -55,6 +60,11 @@ class Match:
     base: str
     passed: bool
     targets: frozenset[int] | None = None
+    globs: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+    inside: set[str] = field(default_factory=set)
+    gives_bias: bool = False
+    other_ndims: set[int] = field(default_factory=set)
     missing: TargetError | None = None
     has_modules: bool = False
     has_params: bool = False
@@ -67,11 +77,41 @@ class Match:
         return not self.rule.layer or any(is_layer(cls, layer) for layer in self.rule.layer)
 
     def selects_node(self, node: Node) -> bool:
-        """Whether a module of a selected class is selected by its name or as a part of the override's target."""
+        """Whether a module of a selected class is selected by its place: its name, its ancestors, or the target."""
+        if not self.is_inside(node):
+            return False
         if self.targets is not None:
             return id(node.module) in self.targets
-        name, patterns = relative_name(node.fqn, self.base), self.rule.name
-        return not patterns or any(fqn_pattern(pattern)(name) for pattern in patterns)
+        name = self.path(node)
+        return not self.rule.name or any(fqn_pattern(pattern)(name) for pattern in self.globs)
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether more than the class of a module decides."""
+        rule = self.rule
+        return self.targets is not None or bool(rule.name or rule.within or rule.has_full_params)
+
+    def path(self, node: Node) -> str:
+        """The FQN of a module as the rule sees it: from the module that carries the config."""
+        return relative_name(node.fqn, self.base)
+
+    def is_inside(self, node: Node) -> bool:
+        """Whether a module meets `within`."""
+        return not self.rule.within or node.fqn in self.inside
+
+    def enter(self, node: Node, above: str) -> None:
+        """Note whether a module meets `within`; `above` is the FQN of the module that has it."""
+        if above in self.inside or any(is_layer(type(node.module), layer) for layer in self.rule.within):
+            self.inside.add(node.fqn)
+
+    def read_names(self, paths: Collection[str]) -> None:
+        """Find out which patterns of `name` mean modules, by the names of all modules, seen from `base`."""
+        is_module = {
+            pattern: pattern in paths if is_plain(pattern) else any(map(fqn_pattern(pattern), paths))
+            for pattern in self.rule.name
+        }
+        self.globs = tuple(pattern for pattern, found in is_module.items() if found)
+        self.named = tuple(pattern for pattern, found in is_module.items() if not found)
 
 
 class Candidate(NamedTuple):
@@ -90,6 +130,8 @@ def bind(
     Each comes with the modules that it is for as wholes: the one that carries the config (`node`), or the override's
     targets. `number` is that of the config in the order of the walk, `depth` is 0 for the outermost config.
     """
+    rules = tuple(rules)
+    paths = {below.fqn for below in walk(node.module)} if any(rule.name for rule in rules) else set()
     for index, top in enumerate(rules):
         loads = False
         for place, rule in enumerate((top, *top.override)):
@@ -97,6 +139,8 @@ def bind(
             loads = loads or loads_rule(rule)
             rank = Rank(LOADS, -depth, index, place) if loads else Rank(RULES, number, index, place)
             match = Match(rule=rule, rank=rank, base=node.fqn, passed=passed)
+            if rule.name and not place:
+                match.read_names(paths)
             yield match, _targets(match, node) if place else [node]
 
 

@@ -67,13 +67,26 @@ class Resolver:
             raise type(error)(text, origin=candidate.rule.origin, fqn=record.fqn) from error
         return found
 
-    def defer(self, candidate: Candidate, record: Record) -> Deferred | None:
-        """What is needed to resolve a candidate for a lazy parameter later."""
-        scheme, rule = candidate.initializer, candidate.rule
+    def defer(self, candidates: Sequence[Candidate], record: Record) -> Deferred | None:
+        """What is needed to resolve the winner for a lazy parameter later; the last of the candidates is the highest.
+
+        Raises:
+            ShapeError: A checkpoint has the parameter if the `ndim` of the winner does not fit.
+        """
+        *others, (rank, rule, scheme) = candidates
         if scheme is None:
             return None
+        otherwise = None
+        if rule.ndim and others:
+            if others[-1].initializer is None:
+                text = (
+                    f"{rule.describe()}: {record.fqn} has no shape yet, so ndim cannot choose between this rule and "
+                    f"{others[-1].rule.origin}. Call the model once before, or narrow the rule with name= or params=."
+                )
+                raise ShapeError(text, origin=rule.origin, fqn=record.fqn)
+            otherwise = self.defer(others, record)
         layout, position = self._layout(rule, scheme, record), self._position(rule, scheme, record)
-        return Deferred(scheme=scheme, layout=layout, position=position)
+        return Deferred(scheme=scheme, layout=layout, rule=rule, rank=rank, position=position, otherwise=otherwise)
 
     def _position(self, rule: Rule, scheme: Initializer, record: Record) -> Position:
         return self._positions.of(scheme, record, lambda weight: self._layout(rule, scheme, weight))

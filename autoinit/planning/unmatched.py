@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..errors import CoverageError, MatchError, nearest, warn
 from ..globs import fqn_pattern, is_plain
 from ..layers import class_name, is_known, is_layer, suggestion
+from ..rules import UNSET
 from .matches import Match
 from .planner import Planner
 from .plans import Plan
@@ -31,7 +32,8 @@ class RuleMatches:
 def rule_matches(planner: Planner) -> RuleMatches:
     """What the rules of a plan matched."""
     for match in planner.matches:
-        if match.rule.name and not match.rank.override and not match.has_params:
+        is_by_name = match.rule.name or match.rule.within or match.rule.has_full_params
+        if is_by_name and not match.rank.override and not match.has_params:
             match.hint = _hint(match, planner)
     return RuleMatches(
         model=class_name(planner.root),
@@ -42,12 +44,22 @@ def rule_matches(planner: Planner) -> RuleMatches:
 
 
 def _hint(match: Match, planner: Planner) -> str:
-    if match.has_modules:
+    if match.has_modules and match.rule.name and not match.rule.has_full_params:
         return f" For all that is below it: {match.rule.name[0] + '.**'!r}."
     fqns = [relative_name(fqn, match.base) for fqn in planner.modules if fqn]
-    found = next(filter(None, (nearest(name, fqns) for name in match.rule.name if is_plain(name))), "")
+    params = [relative_name(record.fqn, match.base) for record in planner.records]
+    if match.has_modules:
+        return next(filter(None, (nearest(pattern, params) for pattern in match.rule.params or ())), "") or (
+            " A pattern with dots, or a regular expression, is one over full names, such as "
+            f"{params[0] if params else 'head.weight'!r}."
+        )
+    if any(fqn_pattern(pattern)(name) for pattern in match.rule.name for name in (*fqns, *params)):
+        return " What has such a name is of another class, or elsewhere."
+    if not match.rule.name:
+        return " The model has such layers, but none there."
+    found = (nearest(name, names) for name in match.rule.name if is_plain(name) for names in (fqns, params))
     top = list(dict.fromkeys(fqn.partition(".")[0] for fqn in fqns))
-    return found or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
+    return next(filter(None, found), "") or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
 
 
 def check_unmatched(plans: Sequence[RuleMatches], unmatched: Unmatched) -> None:
@@ -84,22 +96,41 @@ def _problem(
     rule, missing, hint = matches[0].rule, matches[0].missing, matches[0].hint
     if missing is not None and all(match.missing for match in matches):
         return missing, True
-    absent = [layer for layer in rule.layer if not any(is_layer(cls, layer) for cls in classes)]
-    typos = [layer for layer in absent if not is_known(layer)]
-    if typos:
-        what = rule.describe() if len(rule.layer) == 1 else f"{rule.origin} (layer={typos[0]!r})"
-        text = f"{what} matches no module of {models}.{suggestion(typos, classes)}"
-        return MatchError(text, origin=rule.origin), True
+    absent = {
+        key: [layer for layer in layers if not any(is_layer(cls, layer) for cls in classes)]
+        for key, layers in (("layer", rule.layer), ("within", rule.within))
+    }
+    for key, layers in absent.items():
+        typos = [layer for layer in layers if not is_known(layer)]
+        if typos:
+            is_only = len(getattr(rule, key)) == 1
+            what = rule.describe() if is_only else f"{rule.origin} ({key}={typos[0]!r})"
+            text = f"{what} matches no module of {models}.{suggestion(typos, classes)}"
+            return MatchError(text, origin=rule.origin), True
     if not matches[0].rank.override and not rule.selects_by_itself:
         return None, False
+    if not any(match.has_params for match in matches) and any(match.other_ndims for match in matches):
+        *some, last = sorted(set().union(*(match.other_ndims for match in matches)))
+        ndims = f"{', '.join(map(str, some))} or {last}" if some else str(last)
+        text = f"{rule.describe()} matches no parameter of {models}: what the other keys select has {ndims} dimensions."
+        return MatchError(text, origin=rule.origin), False
     if not any(match.has_modules for match in matches):
-        certain = bool(rule.name) and not absent
-        remedy = hint if certain else " The class exists; this model has none."
+        is_absent = any(absent.values())
+        certain = bool(rule.name) and not is_absent
+        remedy = " The class exists; this model has none." if is_absent or not hint else hint
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
     if any(match.has_params for match in matches):
-        return None, False
+        if rule.bias in (UNSET, None) or any(match.globs or not match.named or match.gives_bias for match in matches):
+            return None, False
+        text = (
+            f"{rule.describe()}: bias={rule.bias} has no effect, because name= has names of parameters, which get the "
+            "initializer. Write the names of modules, or a rule for the bias."
+        )
+        return MatchError(text, origin=rule.origin), False
     wanted = rule.params or ("weight", "bias")
-    if rule.params and any(param in names for param in wanted):
+    if rule.has_full_params:
+        hint = matches[0].hint
+    elif rule.params and any(param in names for param in wanted):
         hint = " Other layers of the model have it: remove layer= or name=."
     elif rule.params:
         hint = next(filter(None, (nearest(param, names) for param in wanted)), "")

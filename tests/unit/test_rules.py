@@ -51,8 +51,8 @@ def test_selectors_become_tuples(key: str, value: object) -> None:
 def test_the_repr_is_the_code() -> None:
     one = rule(layer=["Linear", "Conv2d"], bias=None)
     assert repr(one) == (
-        "Rule(initializer=Normal(mean=0.0, std=0.02), layer=('Linear', 'Conv2d'), name=(), params=None, bias=None, "
-        "fan=None, padding='keep', overwrite=False, override=(), origin='Rule')"
+        "Rule(initializer=Normal(mean=0.0, std=0.02), layer=('Linear', 'Conv2d'), name=(), params=None, within=(), "
+        "ndim=(), bias=None, fan=None, padding='keep', overwrite=False, override=(), origin='Rule')"
     )
     assert repr(rule().bias) == "UNSET"
 
