@@ -64,7 +64,8 @@ class Table:
         Args:
             width: characters of a line; None for as many as it takes.
         """
-        columns = [column for column in zip(self.columns, *self.rows, strict=True) if any(column[1:]) or not self.rows]
+        every = zip(self.columns, *self.rows, strict=True)
+        columns = [[*map(printable, column)] for column in every if any(column[1:]) or not self.rows]
         widths = _fitted([max(map(len, column)) for column in columns], width)
         cells = [[_shortened(cell, most) for cell in column] for column, most in zip(columns, widths, strict=True)]
         head, *rows = zip(*cells, strict=True)
@@ -182,6 +183,20 @@ def _fitted(widths: list[int], most: int | None) -> list[int]:
         widest = max(range(1, len(widths)), key=widths.__getitem__)
         widths = [width - (index == widest) for index, width in enumerate(widths)]
     return widths
+
+
+def printable(text: str) -> str:
+    r"""A text for one line of a terminal: characters that would move the cursor or change colors are escaped.
+
+    Example:
+        >>> print(printable("a" + chr(27) + "[31mb"))
+        a\x1b[31mb
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def _shortened(cell: str, most: int) -> str:

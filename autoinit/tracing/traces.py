@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..initializers import Initializer
-from ..planning import shape_text
+from ..planning.entries import shape_text
 from ..tables import LONG, Result, Table
 from .calls import Call
 
