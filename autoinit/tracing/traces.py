@@ -119,8 +119,8 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_model": self.model, "_parameters": dict(self.parameters), "_root": None}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Trace, (self.model, dict(self.parameters))
 
     def table(self, *, full: bool = False) -> Table:
         """One row per parameter: name, shape, calls, calls that those overwrote, and the line of the first call.
