@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 import typer
-from torch import nn
 
 from .. import applying, interception, tracing, verification
 from ..config import parse_config
-from ..html import write_html
-from ..tables import Result, listed
-from .building import CommandError, build
+from ..tables import listed
+from .building import build
 from .checking import problems
+from .comparing import loaded_or_made, pairs
 from .converting import converted
 from .main import FAILED, FOUND
 from .options import Arguments, Cfg, Debug, Force, Full, Html, Json, Meta, Output, Seed, Target
 from .progress import steps
+from .running import one_of, print_or_write, seed_torch, show, text_of, trace_of, tracing_for
 from .schema import json_schema
 from .writing import check_free, write_safetensors, write_text
 
@@ -55,11 +53,11 @@ def plan(
     check_free(html, force)
     with steps() as step:
         step(f"building {target}")
-        with _tracing(html is not None) as traced:
+        with tracing_for(html) as traced:
             model = build(target, arg, meta=meta)
         step("planning")
-        planned = applying.plan(model, _text(cfg))
-    _show(planned, full, as_json, html, trace=traced)
+        planned = applying.plan(model, text_of(cfg))
+    show(planned, full, as_json, html, trace=trace_of(model, traced))
     return FOUND if require_coverage and planned.uncovered else 0
 
 
@@ -86,13 +84,13 @@ def trace(
     check_free(to_cfg, force)
     with steps() as step:
         step(f"building {target}")
-        with tracing.trace() as traced, interception.autoinit(_text(cfg)) if cfg is not None else nullcontext():
+        with tracing.trace() as traced, interception.autoinit(text_of(cfg)) if cfg is not None else nullcontext():
             model = build(target, arg, meta=meta)
-        found = _of(model, traced.traces)
+        found = one_of(model, traced.traces)
         if to_cfg is not None:
             step("searching for the shortest config")
             write_text(to_cfg, found.to_yaml())
-    _show(found, full, as_json, html, model=model)
+    show(found, full, as_json, html, model=model)
 
 
 @app.command()
@@ -114,15 +112,17 @@ def init(
     """
     check_free(output, force)
     check_free(html, force)
-    _seed(seed)
+    seed_torch(seed)
     with steps() as step:
         step(f"building {target}")
-        with _tracing(html is not None) as traced, interception.autoinit(_text(cfg), seed=seed) as block:
+        with tracing_for(html) as traced, interception.autoinit(text_of(cfg), seed=seed) as block:
             model = build(target, arg)
             step("filling")
+        report = one_of(model, block.reports)
         step(f"writing {output}")
         write_safetensors(output, model)
-    _show(_of(model, block.reports), full, as_json, html, model=model, trace=traced)
+    typer.echo(f"wrote {output}", err=True)
+    show(report, full, as_json, html, model=model, trace=trace_of(model, traced))
 
 
 @app.command()
@@ -146,21 +146,48 @@ def verify(
     Exits with 1 if they are not. Without a config the weights are searched for NaN, infinities and outliers.
     """
     check_free(html, force)
-    _seed(seed)
+    seed_torch(seed)
     with steps() as step:
         step(f"building {target}")
-        with _tracing(html is not None) as traced:
+        with tracing_for(html) as traced:
             model = build(target, arg)
         if weights is not None:
             step(f"loading {weights}")
             applying.initialize(model, dict(type="Pretrained", checkpoint=str(weights), strict=True))
         step("testing")
-        planned = applying.plan(model, _text(cfg))
+        planned = applying.plan(model, text_of(cfg))
         verdict = verification.verify(model, planned, alpha=alpha)
-    _show(verdict, full, as_json, html, model=model, report=planned, trace=traced)
+    show(verdict, full, as_json, html, model=model, report=planned, trace=trace_of(model, traced))
     if verdict.failures and not as_json:
         typer.echo(listed(verdict.failures))
     return 0 if verdict.ok else FOUND
+
+
+@app.command()
+def diff(
+    ends: Annotated[
+        list[str], typer.Argument(metavar="TARGET...", help="one target with two --cfg, or two targets or .json files")
+    ],
+    cfg: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="config; twice, to compare two")] = None,
+    arg: Arguments = None,
+    meta: Meta = False,
+    full: Full = False,
+    as_json: Json = False,
+    html: Html = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> int:
+    """Compare two configs, models or saved results.
+
+    Exits with 1 if they differ. With --cfg plans are compared, without it the calls of the models' own code. A .json
+    file is what `plan`, `trace` or `init` printed with --json.
+    """
+    check_free(html, force)
+    with steps() as step:
+        first, second = (loaded_or_made(*pair, arg, meta=meta, step=step) for pair in pairs(ends, cfg or []))
+    difference = tracing.diff(first, second)
+    show(difference, full, as_json, html)
+    return FOUND if difference else 0
 
 
 @app.command()
@@ -175,7 +202,7 @@ def convert(
     Each rule gets the name of the module whose init_cfg it is from.
     """
     check_free(output, force)
-    _print_or_write(converted(config), output)
+    print_or_write(converted(config), output)
 
 
 @app.command()
@@ -206,45 +233,4 @@ def schema(output: Output = None, force: Force = False, debug: Debug = False) ->
     Editors complete and check a config by it: `# yaml-language-server: $schema=FILE` in its first line.
     """
     check_free(output, force)
-    _print_or_write(json.dumps(json_schema(), indent=2) + "\n", output)
-
-
-def _text(cfg: Path | None) -> str | None:
-    return None if cfg is None else str(cfg)
-
-
-def _seed(seed: int | None) -> None:
-    """Seed torch, so that weights that no rule covers are the same as well."""
-    if seed is not None:
-        torch.manual_seed(seed)
-
-
-def _tracing(wanted: bool) -> Any:
-    return tracing.trace() if wanted else nullcontext()
-
-
-def _of(model: nn.Module, results: Sequence[Any]) -> Any:
-    """The report or trace of a model, where a target built several."""
-    names = {name for name, _ in model.named_parameters()}
-    for result in results:
-        if result.model == type(model).__name__ and len(names) == len(result):
-            return result
-    raise CommandError(
-        f"The target returned a {type(model).__name__} that it did not build: {len(results)} other models were built. "
-        "Name a function that builds the model each time it is called."
-    )
-
-
-def _show(result: Result, full: bool, as_json: bool, html: Path | None, trace: Any = None, **others: Any) -> None:
-    if html is not None:
-        traced = None if trace is None else _of(others["model"], trace.traces)
-        write_html(html, result, trace=traced, **others)
-        typer.echo(f"wrote {html}", err=True)
-    typer.echo(result.to_json(indent=2) if as_json else str(result.table(full=full)))
-
-
-def _print_or_write(text: str, output: Path | None) -> None:
-    if output is None:
-        typer.echo(text, nl=False)
-    else:
-        write_text(output, text)
+    print_or_write(json.dumps(json_schema(), indent=2) + "\n", output)

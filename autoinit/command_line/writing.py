@@ -36,4 +36,3 @@ def write_safetensors(path: Path, model: nn.Module) -> None:
     from safetensors.torch import save_model
 
     write_whole(path, lambda partial: save_model(model, str(partial)))
-

@@ -47,7 +47,7 @@ const filters = {
   filled: ["filled", (p) => p.outcome === "filled"],
   planned: ["planned", (p) => p.outcome === "planned"],
   uncalled: ["no call seen", (p) => p.does === "no call seen"],
-  overwritten: ["overwritten", (p) => (p.calls || []).some((call) => call.overwritten)],
+  overwritten: ["overwritten", (p) => !p.outcome && (p.calls || []).some((call) => call.overwritten)],
   pending: ["pending", (p) => p.outcome === "pending"],
 };
 const active = new Set();
@@ -171,7 +171,8 @@ function calls(list) {
   for (const call of list) {
     const item = element("li");
     item.append(element("span", { class: call.overwritten ? "overwritten" : "" }, call.call));
-    item.append(element("span", { class: "where" }, `  ${call.file}:${call.line}` + (call.layer ? ` in ${call.layer}` + (call.module ? ` (${call.module})` : "") : "")));
+    const place = call.file ? `${call.file.replace(/^.*(site|dist)-packages./, "")}:${call.line}` : "";
+    item.append(element("span", { class: "where", title: call.file }, `  ${place}` + (call.layer ? ` in ${call.layer}` + (call.module ? ` (${call.module})` : "") : "")));
     if (call.source) item.append(element("pre", {}, call.source));
     made.append(item);
   }
