@@ -18,7 +18,7 @@ class Call:
         function: Name of the function (`kaiming_uniform_`), of torch's operator (`normal_`, `randn`), or "copy",
             "load_state_dict" and the like.
         arguments: Its arguments by name as they were passed, without the tensor and without those that have their
-            default.
+            default: numbers, strings, and names of types.
         text: The call as text: `trunc_normal_(std=0.02)`, `randn() * 0.02`, `copy of encoder.weight`.
         file: File of the line that called it, or "" where the line is not known.
         line: Number of that line, from 1; 0 where it is not known.
@@ -57,7 +57,7 @@ class Call:
         return {
             "call": str(self),
             "function": self.function,
-            "arguments": {name: _plain(value) for name, value in self.arguments.items()},
+            "arguments": dict(self.arguments),
             "file": self.file,
             "line": self.line,
             "source": self.source,
@@ -67,7 +67,3 @@ class Call:
             "overwritten": self.overwritten,
             "initializer": None if self.initializer is None else str(self.initializer),
         }
-
-
-def _plain(value: object) -> object:
-    return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)

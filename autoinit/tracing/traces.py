@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..initializers import Initializer
-from ..planning import shape_text
+from ..planning.entries import shape_text
 from ..tables import LONG, Result, Table
 from .calls import Call
 
@@ -119,8 +119,8 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_model": self.model, "_parameters": dict(self.parameters), "_root": None}
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Trace, (self.model, dict(self.parameters))
 
     def table(self, *, full: bool = False) -> Table:
         """One row per parameter: name, shape, calls, calls that those overwrote, and the line of the first call.
