@@ -17,7 +17,7 @@ SAMPLE ?= 60
 .NOTPARALLEL:
 .SECONDARY:
 .PHONY: help demo test lint check format docs bench clean
-.PHONY: properties faults families zoo fuzz mutants verdicts published statistics triton gpu
+.PHONY: browser properties faults families zoo fuzz mutants verdicts published statistics triton gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals; what dr
 	$(PY) -m benchmarks --json build/bench.json
 	$(PY) -m benchmarks --busy --only building --only sampling --json build/busy.json
 	$(PY) -m benchmarks.plot build/bench.json build/building.svg
+
+browser: $(VENV)/with-browser $(VENV)/with-zoo ## the HTML report in a Chromium that is installed, and the pictures of the docs
+	$(PYTEST) tests/unit/html/test_browser.py
 
 clean: ## remove the environment and everything that was built
 	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site

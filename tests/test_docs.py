@@ -6,7 +6,7 @@ A page is one program. Its fences mean:
     ```text expect         what the python fence right above it printed; `...` stands for anything
     ```yaml, ```toml       a file, if its first line is `# file: NAME`
     ```json title="NAME", ```python title="NAME"   a file
-    ```console             `$ pytest ...`, which is run, and what it prints; `...` stands for anything
+    ```console             `$ pytest ...` and `$ autoinit ...`, which are run, and what each prints; `...` is anything
 Files are written, into an empty folder, before the first snippet runs.
 """
 
@@ -100,16 +100,20 @@ def run_snippet(fence: Fence, path: Path, namespace: dict[str, object]) -> str:
 
 
 def run_console(fence: Fence, path: Path, folder: Path) -> None:
-    """Run pytest as a reader would who has the package, and with it its plugin, installed."""
-    line, _, want = fence.body.partition("\n")
-    dollar, command, *args = shlex.split(line)
-    assert (dollar, command) == ("$", "pytest"), f"{path}:{fence.line}: only `$ pytest ...` is run"
+    """Run commands as a reader would who has the package, and with it its plugin, installed."""
     env = {"PYTHONPATH": str(REPOSITORY), "PYTEST_ADDOPTS": "-p pytest_autoinit -p no:cacheprovider"}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *args], cwd=folder, env=os.environ | env, capture_output=True, text=True
-    )
-    if not printed_as_expected(want, done.stdout):
-        pytest.fail(f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{done.stdout}{done.stderr}", pytrace=False)
+    before, *commands = re.split(r"^\$ ", fence.body, flags=re.M)
+    assert commands and not before, f"{path}:{fence.line}: a command begins with `$ `"
+    for lines in commands:
+        line, _, want = lines.partition("\n")
+        command, *args = shlex.split(line)
+        assert command in ("pytest", "autoinit"), f"{path}:{fence.line}: only `$ pytest` and `$ autoinit` are run"
+        done = subprocess.run(
+            [sys.executable, "-m", command, *args], cwd=folder, env=os.environ | env, capture_output=True, text=True
+        )
+        got = done.stderr * (command == "autoinit") + done.stdout  # pytest shows warnings in its stdout
+        if not printed_as_expected(want, got):
+            pytest.fail(f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{got}{done.stderr}", pytrace=False)
 
 
 def printed_as_expected(want: str, got: str) -> bool:
@@ -210,11 +214,14 @@ def test_it(init_alpha):
 $ pytest -q
 .                                                                                            [100%]
 1 passed in ...s
+$ autoinit check none.yaml
+none.yaml: No such file or directory.
+1 errors
 ```
 """
 
 
-def test_a_page_shows_what_pytest_prints(tmp_path: Path, namespace: dict[str, object]) -> None:
+def test_a_page_shows_what_commands_print(tmp_path: Path, namespace: dict[str, object]) -> None:
     path = tmp_path / "page.md"
     path.write_text(CONSOLE)
     run_page(path, tmp_path, namespace)
@@ -234,7 +241,7 @@ def test_a_page_is_one_program_with_its_files(tmp_path: Path, namespace: dict[st
         ("```python\n\n1 / 0\n```\n", ZeroDivisionError, "division by zero"),
         ("```text expect\nhello\n```\n", AssertionError, "no snippet right above"),
         ('```json title="a"\n1\n```\n' * 2, AssertionError, "two fences of one page write a"),
-        ("```console\n$ rm -r x\n```\n", AssertionError, r"page\.md:2: only `\$ pytest"),
+        ("```console\n$ rm -r x\n```\n", AssertionError, r"page\.md:2: only `\$ pytest` and `\$ autoinit`"),
         (CONSOLE.replace("1 passed", "1 failed"), pytest.fail.Exception, "but it printed\n.*1 passed in"),
     ],
 )

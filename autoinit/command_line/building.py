@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +19,8 @@ from torch import nn
 from ..errors import AutoInitError, nearest
 
 FORM = "Write package.module:callable or path/to/file.py:callable."
+OTHER_CODE = (__file__, "<frozen importlib", *(os.path.dirname(inspect.getfile(each)) for each in (importlib, torch)))
+"""Files of code that calls the target or is called by it."""
 
 
 class CommandError(AutoInitError, ValueError):
@@ -41,7 +45,7 @@ def build(target: str, arguments: Iterable[str] | None = None, *, meta: bool = F
         keywords = dict(map(_parsed, arguments or ()))
         _check_arguments(target, factory, keywords)
         with torch.device("meta") if meta else contextlib.nullcontext():
-            model = _run(f"{target} raised", lambda: factory(**keywords))
+            model = _run(f"{target} built no model", lambda: factory(**keywords))
     if not isinstance(model, nn.Module):
         raise CommandError(f"{target} returned {type(model).__name__}, not an nn.Module. Name what builds the model.")
     return model
@@ -77,10 +81,11 @@ def _module(where: str) -> ModuleType:
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = path.stem if path.stem not in sys.modules else f"{path.stem}_of_{path.absolute().parent.name}"
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # as if imported: pickling and dataclasses look the module up
+    sys.modules[name] = module  # as if imported: pickling and dataclasses look the module up
     with _first_on_path(str(path.parent)):
         spec.loader.exec_module(module)
     return module
@@ -103,9 +108,18 @@ def _run(what: str, code: Callable[[], Any]) -> Any:
         return code()
     except SystemExit as error:
         raise CommandError(f"{what}: it exits with status {error.code}. Name a function that only builds.") from error
+    except AutoInitError:
+        raise
     except Exception as error:
         message = str(error).strip().partition("\n")[0]
-        raise CommandError(f"{what}: {type(error).__name__}{': ' if message else ''}{message}") from error
+        text = f"{type(error).__name__}{': ' if message else ''}{message}"
+        raise CommandError(f"{what}: {text}{_place(error)}") from error
+
+
+def _place(error: Exception) -> str:
+    """The line of the target's code that raised."""
+    frames = [each for each in extract_tb(error.__traceback__) if not each.filename.startswith(OTHER_CODE)]
+    return f"\n  at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
 
 
 def _callables(module: ModuleType) -> list[str]:

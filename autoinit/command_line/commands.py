@@ -1,74 +1,103 @@
-"""The commands and their options."""
+"""The commands."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from .. import applying, interception, verification
+from .. import applying, interception, tracing, verification
 from ..config import parse_config
-from ..html import write_html
-from ..tables import Result
+from ..tables import listed
 from .building import build
 from .checking import problems
+from .comparing import loaded_or_made, pairs
 from .converting import converted
 from .main import FAILED, FOUND
+from .options import Arguments, Cfg, Debug, Force, Full, Html, Json, Meta, Output, Seed, Target
+from .progress import steps
+from .running import one_of, print_or_write, seed_torch, show, text_of, trace_of, tracing_for
 from .schema import json_schema
 from .writing import check_free, write_safetensors, write_text
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Weight initialization of PyTorch models: what a config does, what a model's own code does, and proof.",
+    rich_markup_mode=None,
+    help="Weight initialization of PyTorch models: what a config does, what a model's own code does, and tests.",
 )
-
-Target = Annotated[str, typer.Argument(help="package.module:callable or file.py:callable that builds a model")]
-Arguments = Annotated[
-    list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help="argument of the callable, as YAML")
-]
-Cfg = Annotated[Path | None, typer.Option("--cfg", help="config file: .yaml, .json or .toml")]
-NeededCfg = Annotated[Path, typer.Option("--cfg", help="config file: .yaml, .json or .toml")]
-Seed = Annotated[int | None, typer.Option(help="seed of the values")]
-Meta = Annotated[bool, typer.Option("--meta", help="build on the meta device: shapes without memory")]
-Json = Annotated[bool, typer.Option("--json", help="print JSON")]
-Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="also write a report to look at in a browser")
-]
-Full = Annotated[bool, typer.Option("--full", help="one row per parameter, nothing folded")]
-Force = Annotated[bool, typer.Option("--force", help="replace files that exist")]
-Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
 @app.command()
 def plan(
     target: Target,
-    cfg: NeededCfg,
+    cfg: Cfg = None,
     arg: Arguments = None,
     meta: Meta = False,
-    require_coverage: Annotated[bool, typer.Option(help="exit with 1 if a parameter has no rule")] = False,
+    require_coverage: Annotated[
+        bool, typer.Option("--require-coverage", help="exit with 1 if a parameter has no rule")
+    ] = False,
     full: Full = False,
     as_json: Json = False,
     html: Html = None,
     force: Force = False,
     debug: Debug = False,
 ) -> int:
-    """Show what a config would give each parameter, without writing to any."""
+    """Show what a config gives each parameter.
+
+    Nothing is written to the model. With --meta it takes no memory.
+    """
     check_free(html, force)
-    planned = applying.plan(build(target, arg, meta=meta), cfg)
-    _show(planned, full, as_json, html)
+    with steps() as step:
+        step(f"building {target}")
+        with tracing_for(html) as traced:
+            model = build(target, arg, meta=meta)
+        step("planning")
+        planned = applying.plan(model, text_of(cfg))
+    show(planned, full, as_json, html, trace=trace_of(model, traced))
     return FOUND if require_coverage and planned.uncovered else 0
+
+
+@app.command()
+def trace(
+    target: Target,
+    cfg: Cfg = None,
+    arg: Arguments = None,
+    meta: Meta = False,
+    to_cfg: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="also write a config that does the same, .yaml")
+    ] = None,
+    full: Full = False,
+    as_json: Json = False,
+    html: Html = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> None:
+    """Show which calls initialize each parameter.
+
+    For each call: function, numbers, file and line. With --cfg the model is built in a block of autoinit.
+    """
+    check_free(html, force)
+    check_free(to_cfg, force)
+    with steps() as step:
+        step(f"building {target}")
+        with tracing.trace() as traced, interception.autoinit(text_of(cfg)) if cfg is not None else nullcontext():
+            model = build(target, arg, meta=meta)
+        found = one_of(model, traced.traces)
+        if to_cfg is not None:
+            step("searching for the shortest config")
+            write_text(to_cfg, found.to_yaml())
+    show(found, full, as_json, html, model=model)
 
 
 @app.command()
 def init(
     target: Target,
-    output: Annotated[Path, typer.Option("--output", "-o", help="the .safetensors file to write")],
-    cfg: NeededCfg,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="the .safetensors file to write")],
+    cfg: Cfg = None,
     arg: Arguments = None,
     seed: Seed = None,
     full: Full = False,
@@ -77,60 +106,115 @@ def init(
     force: Force = False,
     debug: Debug = False,
 ) -> None:
-    """Build a model, initialize it, and write its weights to a .safetensors file."""
+    """Build and initialize a model, and write its weights.
+
+    The file is in the .safetensors format, and is written whole or not at all. The same seed gives the same file.
+    """
     check_free(output, force)
     check_free(html, force)
-    with _steps() as step:
-        step("building and initializing")
-        with interception.autoinit(str(cfg), seed=seed) as block:
+    seed_torch(seed)
+    with steps() as step:
+        step(f"building {target}")
+        with tracing_for(html) as traced, interception.autoinit(text_of(cfg), seed=seed) as block:
             model = build(target, arg)
+            step("filling")
+        report = one_of(model, block.reports)
         step(f"writing {output}")
         write_safetensors(output, model)
-    _show(block.report, full, as_json, html)
+    typer.echo(f"wrote {output}", err=True)
+    show(report, full, as_json, html, model=model, trace=trace_of(model, traced))
 
 
 @app.command()
 def verify(
     target: Target,
-    cfg: NeededCfg,
+    cfg: Cfg = None,
     arg: Arguments = None,
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="checkpoint to load into the model first")
     ] = None,
-    alpha: Annotated[float, typer.Option(help="false-alarm rate of the whole model")] = 1e-3,
+    alpha: Annotated[float, typer.Option(metavar="P", help="false-alarm rate of the whole model")] = 1e-3,
+    seed: Seed = None,
+    full: Full = False,
     as_json: Json = False,
     html: Html = None,
     force: Force = False,
     debug: Debug = False,
 ) -> int:
-    """Test whether the weights of a model have the distributions that a config asks for; exit with 1 if not."""
+    """Test whether weights are what a config asks for.
+
+    Exits with 1 if they are not. Without a config the weights are searched for NaN, infinities and outliers.
+    """
     check_free(html, force)
-    model = build(target, arg)
-    if weights is not None:
-        applying.initialize(model, dict(type="Pretrained", checkpoint=str(weights), strict=True))
-    verdict = verification.verify(model, cfg, alpha=alpha)
-    _show(verdict, False, as_json, html)
+    seed_torch(seed)
+    with steps() as step:
+        step(f"building {target}")
+        with tracing_for(html) as traced:
+            model = build(target, arg)
+        if weights is not None:
+            step(f"loading {weights}")
+            applying.initialize(model, dict(type="Pretrained", checkpoint=str(weights), strict=True))
+        step("testing")
+        planned = applying.plan(model, text_of(cfg))
+        verdict = verification.verify(model, planned, alpha=alpha)
+    show(verdict, full, as_json, html, model=model, report=planned, trace=trace_of(model, traced))
+    if verdict.failures and not as_json:
+        typer.echo(listed(verdict.failures))
     return 0 if verdict.ok else FOUND
 
 
 @app.command()
+def diff(
+    ends: Annotated[
+        list[str], typer.Argument(metavar="TARGET...", help="one target with two --cfg, or two targets or .json files")
+    ],
+    cfg: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="config; twice, to compare two")] = None,
+    arg: Arguments = None,
+    meta: Meta = False,
+    full: Full = False,
+    as_json: Json = False,
+    html: Html = None,
+    force: Force = False,
+    debug: Debug = False,
+) -> int:
+    """Compare two configs, models or saved results.
+
+    Exits with 1 if they differ. With --cfg plans are compared, without it the calls of the models' own code. A .json
+    file is what `plan`, `trace` or `init` printed with --json.
+    """
+    check_free(html, force)
+    with steps() as step:
+        first, second = (loaded_or_made(*pair, arg, meta=meta, step=step) for pair in pairs(ends, cfg or []))
+    difference = tracing.diff(first, second)
+    show(difference, full, as_json, html)
+    return FOUND if difference else 0
+
+
+@app.command()
 def convert(
-    config: Annotated[Path, typer.Argument(help="an OpenMMLab config, .py, .json or .yaml")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="the .yaml file to write")] = None,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="an OpenMMLab config, .py, .json or .yaml")],
+    output: Output = None,
     force: Force = False,
     debug: Debug = False,
 ) -> None:
-    """Collect the init_cfgs of an OpenMMLab config in one file for autoinit."""
+    """Collect OpenMMLab's init_cfgs in one config.
+
+    Each rule gets the name of the module whose init_cfg it is from.
+    """
     check_free(output, force)
-    text = converted(config)
-    typer.echo(text, nl=False) if output is None else write_text(output, text)
+    print_or_write(converted(config), output)
 
 
 @app.command()
 def check(
-    configs: Annotated[list[Path], typer.Argument(help="config files")], as_json: Json = False, debug: Debug = False
+    configs: Annotated[list[Path], typer.Argument(metavar="CONFIG...", help="config files")],
+    as_json: Json = False,
+    debug: Debug = False,
 ) -> int:
-    """Check config files: every error at once, with file, line and column."""
+    """Check config files: all errors at once.
+
+    Each has its file, line and column. Exits with 2 if there is one.
+    """
     found = [problem for config in configs for problem in problems(config)]
     if as_json:
         typer.echo(json.dumps([problem.to_dict() for problem in found], indent=2))
@@ -143,28 +227,10 @@ def check(
 
 
 @app.command()
-def schema(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="the file to write")] = None,
-    force: Force = False,
-    debug: Debug = False,
-) -> None:
-    """Print the JSON Schema of configs, from which editors complete and check them."""
+def schema(output: Output = None, force: Force = False, debug: Debug = False) -> None:
+    """Print the JSON Schema of configs.
+
+    Editors complete and check a config by it: `# yaml-language-server: $schema=FILE` in its first line.
+    """
     check_free(output, force)
-    text = json.dumps(json_schema(), indent=2) + "\n"
-    typer.echo(text, nl=False) if output is None else write_text(output, text)
-
-
-def _show(result: Result, full: bool, as_json: bool, html: Path | None) -> None:
-    if html is not None:
-        write_html(html, result)
-    typer.echo(result.to_json(indent=2) if as_json else str(result.table(full=full)))
-
-
-@contextmanager
-def _steps() -> Iterator[Any]:
-    """A line on the terminal that says what is being done; nothing where stderr is not one."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    with console.status("") as status:
-        yield lambda text: status.update(text)
+    print_or_write(json.dumps(json_schema(), indent=2) + "\n", output)

@@ -1,5 +1,7 @@
 "use strict";
 const data = JSON.parse(document.getElementById("data").textContent);
+// What several parameters have alike is stored once, and is named by its index.
+for (const p of data.parameters) for (const key of ["histogram", "calls"]) if (key in p) p[key] = data.repeated[p[key]];
 const byId = (id) => document.getElementById(id);
 const ROW = 24;
 
@@ -42,7 +44,10 @@ const filters = {
   failed: ["failed", (p) => p.verdict === "failed"],
   uncovered: ["no rule", (p) => p.uncovered],
   kept: ["kept", (p) => (p.outcome || "").startsWith("kept")],
-  filled: ["filled", (p) => p.outcome === "filled" || p.outcome === "planned"],
+  filled: ["filled", (p) => p.outcome === "filled"],
+  planned: ["planned", (p) => p.outcome === "planned"],
+  uncalled: ["no call seen", (p) => p.does === "no call seen"],
+  overwritten: ["overwritten", (p) => !p.outcome && (p.calls || []).some((call) => call.overwritten)],
   pending: ["pending", (p) => p.outcome === "pending"],
 };
 const active = new Set();
@@ -52,7 +57,7 @@ let selected = null;
 
 function matches(parameter, words) {
   if (active.size && ![...active].some((key) => filters[key][1](parameter))) return false;
-  const text = [parameter.fqn, parameter.layer, parameter.fill, parameter.rule].join(" ").toLowerCase();
+  const text = [parameter.fqn, parameter.layer, parameter.fill, parameter.rule, parameter.does].join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
 }
 
@@ -85,7 +90,7 @@ function refresh() {
 function mark(parameter) {
   if (parameter.verdict === "failed") return ["✗", "bad"];
   if (parameter.verdict === "ok") return ["✓", "good"];
-  if (parameter.uncovered) return ["○", "bad"];
+  if (parameter.uncovered || parameter.does === "no call seen") return ["○", "bad"];
   if ((parameter.outcome || "").startsWith("kept")) return ["•", "kept"];
   return ["●", "good"];
 }
@@ -112,7 +117,7 @@ function row(node, index) {
   } else {
     const [sign, kind] = mark(node.parameter);
     made.append(element("span", { class: `mark ${kind}` }, sign), element("span", { class: "name" }, node.name));
-    made.append(element("span", { class: "what" }, node.parameter.fill || node.parameter.outcome || ""));
+    made.append(element("span", { class: "what" }, node.parameter.fill || node.parameter.outcome || node.parameter.does || ""));
   }
   made.addEventListener("click", () => { select(node); if (node.children.size) toggle(node); });
   return made;
@@ -152,11 +157,12 @@ function show(node) {
     ["NaN or infinite", p.nonfinite ? String(p.nonfinite) : ""], ["verdict", p.verdict],
     ["detectable std error", p.detects ? `${number(100 * p.detects)} %` : ""],
   ];
+  if (!p.outcome) facts.push(["calls", p.does]);
   const list = element("dl");
   for (const [name, value] of facts) if (value) list.append(element("dt", {}, name), element("dd", {}, value));
   detail.replaceChildren(element("h2", {}, p.fqn), list);
   for (const message of p.failures || []) detail.append(element("p", { class: "bad" }, message));
-  if (p.histogram) detail.append(element("h3", {}, "Values, and the density that was asked for"), histogram(p.histogram));
+  if (p.histogram) detail.append(element("h3", {}, titleOf(p.histogram)), histogram(p.histogram));
   if (p.calls && p.calls.length) detail.append(element("h3", {}, "Calls, in order"), calls(p.calls));
 }
 
@@ -165,18 +171,24 @@ function calls(list) {
   for (const call of list) {
     const item = element("li");
     item.append(element("span", { class: call.overwritten ? "overwritten" : "" }, call.call));
-    item.append(element("span", { class: "where" }, `  ${call.file}:${call.line}` + (call.module ? ` in ${call.module}` : "")));
+    const place = call.file ? `${call.file.replace(/^.*(site|dist)-packages./, "")}:${call.line}` : "";
+    item.append(element("span", { class: "where", title: call.file }, `  ${place}` + (call.layer ? ` in ${call.layer}` + (call.module ? ` (${call.module})` : "") : "")));
     if (call.source) item.append(element("pre", {}, call.source));
     made.append(item);
   }
   return made;
 }
 
+function titleOf(h) {
+  if (!h.counts.length) return "The density that is asked for";
+  return h.density ? "Values (bars), and the density that was asked for (line)" : "Values";
+}
+
 function histogram(h) {
   const [width, height, bottom] = [480, 200, 180];
   const picture = shape("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "histogram of the values" });
   const top = Math.max(...h.counts, ...(h.density || []), 1);
-  const x = (index) => 10 + ((width - 20) * index) / h.counts.length;
+  const x = (index) => 10 + ((width - 20) * index) / (h.counts.length || h.density.length);
   const y = (count) => bottom - ((bottom - 10) * count) / top;
   h.counts.forEach((count, index) => picture.append(shape("rect", {
     class: "bar", x: x(index), y: y(count), width: Math.max(1, x(1) - x(0) - 1), height: bottom - y(count) })));

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from .page_data import parameters
+from .whole_file import write_whole
 
 if TYPE_CHECKING:
     from ..planning import Plan, Report
@@ -32,32 +32,48 @@ def write_html(
     """Write a page about a model: its module tree, and for each parameter everything that the results know.
 
     Args:
-        path: file to write, in one step.
-        result: a plan, report, trace or verdict.
-        model: model whose values are drawn as histograms, and whose std is shown by depth.
-        report: plan or report to show beside a trace or verdict.
-        trace: trace to show beside it: calls with their source lines.
-        verdict: verdict to show beside it.
+        path: File to write, in one step.
+        result: Plan, report, trace or verdict.
+        model: Model whose values are drawn as histograms, and whose std is shown by depth.
+        report: Plan or report to show beside a trace or verdict.
+        trace: Trace to show beside another result: calls with their source lines.
+        verdict: Verdict to show beside another result.
 
     Returns:
         The path.
+
+    Example:
+        >>> import tempfile
+        >>> from autoinit import plan
+        >>> planned = plan(nn.Linear(2, 2), dict(type="Normal", layer="Linear", std=0.02))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_html(f"{folder}/report.html", planned).name
+        'report.html'
     """
     title = str(result.table().title)
     data = {
         "title": title,
         "caption": result.table().caption,
         "parameters": parameters(result, report, trace, verdict, model=model),
+        "repeated": [],
     }
+    _share(data, ("histogram", "calls"))
     target = Path(path)
-    number, partial = tempfile.mkstemp(dir=target.absolute().parent, suffix=".html")
-    try:
-        with open(number, "w", encoding="utf-8") as file:
-            file.write(page(title, data))
-        os.replace(partial, target)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    write_whole(target, lambda partial: partial.write_text(page(title, data), encoding="utf-8"))
     return target
+
+
+def _share(data: dict[str, Any], keys: tuple[str, ...]) -> None:
+    """Store what several parameters have alike once: a page about 100,000 parameters is short then."""
+    places: dict[str, int] = {}
+    for row in data["parameters"]:
+        for key in keys:
+            if key in row:
+                text = json.dumps(row[key])
+                if text not in places:
+                    places[text] = len(places)
+                    data["repeated"].append(row[key])
+                row[key] = places[text]
 
 
 def page(title: str, data: dict[str, Any]) -> str:

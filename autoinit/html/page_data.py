@@ -9,6 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..planning.entries import shape_text
+from ..tracing import Trace, TracedParameter
+from ..verification import Verdict
+
 BINS = 48
 SAMPLE = 1 << 16
 """Values of one parameter that its histogram is made of."""
@@ -18,46 +22,67 @@ def parameters(*results: Any, model: nn.Module | None = None) -> list[dict[str, 
     """One dict per parameter, in the order of the first result that has it.
 
     Args:
-        results: plans, reports, traces and verdicts of one model; None is left out.
-        model: model whose values are measured.
+        results: Plans, reports, traces and verdicts of one model; None is left out.
+        model: Model whose values are measured.
     """
     rows: dict[str, dict[str, Any]] = {}
     for result in results:
         if result is not None:
             for fqn, found in _found(result):
-                rows.setdefault(fqn, {"fqn": fqn}).update({key: value for key, value in found.items() if value})
+                row = rows.setdefault(fqn, {"fqn": fqn})
+                row.update({key: value for key, value in found.items() if value and key not in row})
+    asked: dict[str, dict[str, Any]] = {}
     for fqn, row in rows.items():
         values = _values(model, fqn) if model is not None else None
         fill = row.pop("distribution", None)
         if values is not None:
             row.update(_measured(values, fill))
         elif fill is not None:
-            row["asked"] = _moments(fill)
+            if repr(fill) not in asked:
+                asked[repr(fill)] = _asked(fill)
+            row.update(asked[repr(fill)])
     return list(rows.values())
 
 
 def _found(result: Any) -> Iterable[tuple[str, dict[str, Any]]]:
     """What one result says of each parameter."""
-    if hasattr(result, "failures"):
-        messages: dict[str, list[str]] = {}
-        for failure in result.failures:
-            messages.setdefault(failure.fqn, []).append(failure.message)
-        for fqn, checked in result.parameters.items():
-            state = "failed" if fqn in messages else "untested" if checked.untested else "ok"
-            yield fqn, {"verdict": state, "failures": messages.get(fqn), "detects": checked.detects}
-    elif hasattr(result, "to_cfg"):
-        for fqn, calls in result.to_dict()["parameters"].items():
-            yield fqn, {"calls": calls}
+    if isinstance(result, Verdict):
+        yield from _checked(result)
+    elif isinstance(result, Trace):
+        for fqn, traced in result.parameters.items():
+            yield fqn, _traced(traced)
     else:
         for fqn, entry in result.items():
             yield fqn, _entry(entry)
 
 
+def _checked(verdict: Verdict) -> Iterable[tuple[str, dict[str, Any]]]:
+    """What a verdict says of each parameter."""
+    messages: dict[str, list[str]] = {}
+    for failure in verdict.failures:
+        messages.setdefault(failure.fqn, []).append(failure.message.removeprefix(f"{failure.fqn}: "))
+    for fqn, checked in verdict.parameters.items():
+        state = "failed" if fqn in messages else f"not tested: {checked.untested}" if checked.untested else "ok"
+        yield fqn, {"verdict": state, "failures": messages.get(fqn), "detects": checked.detects}
+
+
+def _traced(traced: TracedParameter) -> dict[str, Any]:
+    """What a trace says of a parameter."""
+    shown = ("call", "file", "line", "source", "module", "layer", "overwritten")
+    return {
+        "shape": shape_text(traced.shape),
+        "dtype": str(traced.dtype).removeprefix("torch."),
+        "layer": traced.layer,
+        "aliases": list(traced.aliases),
+        "does": ", then ".join(map(str, traced.effective)) or "no call seen",
+        "calls": [{key: call.to_dict()[key] for key in shown} for call in traced.calls],
+    }
+
+
 def _entry(entry: Any) -> dict[str, Any]:
     """What a plan or report says of a parameter."""
     return {
-        "shape": "lazy" if entry.shape is None else " x ".join(map(str, entry.shape)) or "scalar",
-        "numel": entry.numel,
+        "shape": shape_text(entry.shape),
         "dtype": str(entry.dtype).removeprefix("torch."),
         "layer": entry.layer,
         "outcome": getattr(entry, "outcome", None) or ("uncovered" if entry.is_uncovered else "planned"),
@@ -65,7 +90,7 @@ def _entry(entry: Any) -> dict[str, Any]:
         "fill": entry.gets,
         "rule": entry.origin,
         "initializer": str(entry.rule.initializer) if entry.rule else "",
-        "overrides": [f"{rule.origin}: {rule.initializer}" for rule in entry.beat],
+        "overrides": [f"{rule.origin}: {rule.initializer}" for rule in entry.overrides],
         "fans": [str(fans) for fans in entry.fans],
         "aliases": list(entry.aliases),
         "distribution": entry.fill,
@@ -96,11 +121,27 @@ def _measured(values: Tensor, fill: Any) -> dict[str, Any]:
         row["asked"] = moments
         low, high = min(low, moments[0] - 3 * moments[1]), max(high, moments[0] + 3 * moments[1])
     if high > low:
-        edges = torch.linspace(low, high, BINS + 1, dtype=torch.double)
-        row["histogram"] = {"low": low, "high": high, "counts": torch.histc(finite, BINS, low, high).tolist()}
-        if fill is not None and hasattr(fill, "cdf"):
-            row["histogram"]["density"] = [round(p * finite.numel(), 3) for p in fill.cdf(edges).diff().tolist()]
+        counts = torch.histc(finite, BINS, low, high).long().tolist()
+        row["histogram"] = {"low": low, "high": high, "counts": counts, **_density(fill, low, high, finite.numel())}
     return row
+
+
+def _asked(fill: Any) -> dict[str, Any]:
+    """What a fill gives a parameter whose values are not known."""
+    moments = _moments(fill)
+    if moments is None:
+        return {}
+    low, high = moments[0] - 4 * moments[1], moments[0] + 4 * moments[1]
+    density = _density(fill, low, high, 1000)
+    return {"asked": moments, **({"histogram": {"low": low, "high": high, "counts": [], **density}} if density else {})}
+
+
+def _density(fill: Any, low: float, high: float, count: int) -> dict[str, list[float]]:
+    """How many of some values a fill is expected to give each bin, if it is known."""
+    if high <= low or not hasattr(fill, "cdf"):
+        return {}
+    edges = torch.linspace(low, high, BINS + 1, dtype=torch.double)
+    return {"density": [float(f"{p * count:.4g}") for p in fill.cdf(edges).diff().tolist()]}
 
 
 def _moments(fill: Any) -> list[float] | None:

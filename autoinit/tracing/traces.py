@@ -152,6 +152,37 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
         unknown = f", {without} without calls" if without else ""
         return f"{len(found)} parameters{unknown}; {calls} calls, {overwritten} of them overwritten"
 
+    def to_cfg(self) -> list[dict[str, Any]]:
+        """A short config that fills the model as its own code does.
+
+        It has rules by layer type first, then rules by name for what differs from these. It is planned on the model,
+        and what turns out otherwise is mended. `to_yaml` also names the parameters that no rule can fill so.
+
+        Raises:
+            StateError: The model is gone.
+
+        Example:
+            >>> from torch import nn
+            >>> from autoinit import trace
+            >>> with trace() as traced:
+            ...     model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
+            >>> for rule in traced.to_cfg():
+            ...     print(rule)
+        """
+        from .config_of_calls import config_of_calls
+
+        return [dict(rule) for rule in config_of_calls(self).rules]
+
+    def to_yaml(self) -> str:
+        """The config of `to_cfg` as YAML, with the calls and source lines that each rule stands for as comments.
+
+        Raises:
+            StateError: The model is gone.
+        """
+        from .config_of_calls import config_of_calls
+
+        return config_of_calls(self).to_yaml()
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""
         return {"model": self.model, "parameters": {fqn: each.to_dict() for fqn, each in self.parameters.items()}}

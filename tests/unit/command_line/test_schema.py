@@ -7,11 +7,27 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 
 from autoinit.command_line.schema import json_schema
 
+CURRENT = json.dumps(json_schema(), indent=2) + "\n"  # before a test registers an initializer
 SCHEMA = jsonschema.Draft202012Validator(json_schema())
-CORPUS = json.loads((Path(__file__).parents[2] / "data" / "real_init_cfgs.json").read_text())["corpus"]
+ROOT = Path(__file__).parents[3]
+CORPUS = json.loads((ROOT / "tests" / "data" / "real_init_cfgs.json").read_text())["corpus"]
+
+
+def test_the_file_in_the_docs_is_current() -> None:
+    command = "python -m autoinit schema -o docs/autoinit.schema.json --force"
+    assert (ROOT / "docs" / "autoinit.schema.json").read_text() == CURRENT, f"run {command}"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "docs" / "examples").rglob("*.yaml")), ids=lambda file: file.name)
+def test_an_example_names_the_schema_and_follows_it(file: Path) -> None:
+    first, _, rest = file.read_text().partition("\n")
+    named = first.removeprefix("# yaml-language-server: $schema=")
+    assert (file.parent / named).resolve() == ROOT / "docs" / "autoinit.schema.json"
+    SCHEMA.validate(yaml.safe_load(rest))
 
 
 def test_it_is_a_schema() -> None:

@@ -1,0 +1,26 @@
+"""What a command is doing, on the terminal while it does it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """Show the step that a function is called with, and the time it takes; nothing where stderr is no terminal.
+
+    Example:
+        >>> with steps() as step:
+        ...     step("building")
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    console = Console(stderr=True)
+    shown = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
+    with shown:
+        task = shown.add_task("")
+        yield lambda text: shown.update(task, description=text)
