@@ -16,6 +16,7 @@ from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
 from .globs import fqn_pattern, param_pattern
 from .initializers import Constant, Initializer, Keep, ModuleFunction, Pretrained, Scheme
+from .initializers.needs import needs_of
 
 
 class Unset(Enum):
@@ -45,7 +46,8 @@ class Rule:
         name: globs over module FQNs (`"layer*.conv1"`, `"**.attn"`, `"re:..."`); narrows `layer`, or stands alone.
             In an `override`: the target, and with it everything below.
         params: globs over parameter names; None for weight and bias.
-        bias: value of a `bias` that is reached together with a `weight` (0 if it is not given); None leaves it alone.
+        bias: value of a `bias` that is reached together with a `weight` (0 if it is not given), an expression, or a
+            list of values; None leaves it alone.
         fan: how fans are read: `"torch"` as `torch.nn.init` does, `"layer"` by the layer's convention, axes such as
             `"expert,in,out"`, or the arguments of an `autoinit.fans.Layout`; None for what is usual for the scheme.
         padding: "keep" for zeros in the rows that embeddings have for padding (`padding_idx`), as torch's constructor
@@ -141,10 +143,10 @@ class Rule:
             )
         if bias is None:
             return
-        if isinstance(bias, bool) or not isinstance(bias, numbers.Real):
-            raise self._error("bias", f"{bias!r} must be a number, or None to leave the bias alone.", ConfigTypeError)
+        if isinstance(bias, (bool, str)) or not isinstance(bias, numbers.Real):
+            self._set("bias", self._bias_numbers(bias))
         try:
-            is_nan = math.isnan(bias)
+            is_nan = isinstance(bias, numbers.Real) and math.isnan(bias)
         except OverflowError as error:
             raise self._error("bias", f"{bias!r} is beyond any float.") from error
         if is_nan:
@@ -156,10 +158,20 @@ class Rule:
                 "or remove the key.",
             )
 
+    def _bias_numbers(self, bias: object) -> object:
+        """A `bias` that is an expression, or a list of numbers."""
+        try:
+            return Constant(val=bias).val  # type: ignore[arg-type]
+        except ConfigTypeError as error:
+            text = f"{bias!r} must be a number, or None to leave the bias alone."
+            raise self._error("bias", text, ConfigTypeError) from error
+        except ConfigError as error:
+            raise self._error("bias", str(error).replace("Constant: val=", "", 1)) from error
+
     def _check_fan(self) -> None:
         if self.fan is None:
             return
-        if getattr(self.initializer, "reads", "nothing") == "nothing":
+        if not isinstance(self.initializer, Initializer) or needs_of(self.initializer).convention == "nothing":
             raise self._error("fan", f"{type(self.initializer).__name__} takes no notice of fans. Remove the key.")
         if self.fan in CONVENTIONS:
             return

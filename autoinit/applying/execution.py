@@ -96,7 +96,7 @@ class Application:
         shaped: dict[str, Entry] = {}
         for fqn, entry in plan.items():
             if entry.deferred is not None and not is_lazy(targets.params[fqn]):  # It was lazy when it was planned.
-                shaped[fqn] = with_shape(entry, targets.params[fqn])
+                shaped[fqn] = with_shape(entry, targets.params[fqn], targets.beside(fqn))
         self.plan = replace(plan, entries={**plan.entries, **shaped}) if shaped else plan
 
     @property

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from ..errors import AutoInitError
-from ..initializers import Constant, Dirac, Eye, Keep, resolve
+from ..initializers import Constant, Dirac, Eye, Keep, Scaled, resolve
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..patches import Patches
-from ..planning import PENDING, Entry, Report
+from ..planning import PENDING, Entry, Report, joined
 from .filling import fill
 from .seeds import Values
 from .targets import Targets
@@ -75,17 +76,21 @@ _pending: dict[int, list[Pending]] = {}
 """By the id of the module."""
 
 
-def with_shape(entry: Entry, param: Tensor) -> Entry:
-    """The entry of a parameter that was lazy, now that it has a shape.
+def with_shape(entry: Entry, param: Tensor, find: Callable[[str], Tensor | None]) -> Entry:
+    """The entry of a parameter that was lazy, now that it has a shape; `find` finds a parameter beside it by name.
 
     Raises:
         ShapeError: its scheme is not defined for this shape.
     """
     if entry.deferred is None:
         return entry
-    shape = tuple(param.shape)
+    shape, position = tuple(param.shape), entry.deferred.position
+    if position.beside is not None and position.beside.shape is None:
+        weight = find(position.beside.name)
+        if weight is not None and not is_lazy(weight):
+            position = replace(position, beside=replace(position.beside, shape=tuple(weight.shape)))
     try:
-        found = resolve(entry.deferred.scheme, shape, entry.dtype, entry.deferred.layout)
+        found = resolve(entry.deferred.scheme, shape, entry.dtype, entry.deferred.layout, position)
     except AutoInitError as error:
         raise type(error)(f"{entry.origin}: {entry.fqn}: {error}", origin=entry.origin, fqn=entry.fqn) from error
     return replace(entry, shape=shape, fill=found.fill, fans=found.fans, deferred=None)
@@ -93,7 +98,12 @@ def with_shape(entry: Entry, param: Tensor) -> Entry:
 
 def may_draw(entry: Entry) -> bool:
     """Whether the fill of a lazy parameter, which is not known yet, can be random."""
-    return entry.deferred is not None and not isinstance(entry.deferred.scheme, (Constant, Dirac, Eye, Keep))
+    if entry.deferred is None:
+        return False
+    scheme = entry.deferred.scheme
+    while isinstance(scheme, Scaled):
+        scheme = scheme.of
+    return not isinstance(scheme, (Constant, Dirac, Eye, Keep))
 
 
 def pending_of(module: nn.Module) -> list[Pending]:
@@ -119,19 +129,28 @@ def param_of(module: nn.Module, name: str) -> Tensor | None:
     return found
 
 
-def take(module: nn.Module) -> list[tuple[Pending, Entry, Tensor]]:
-    """Remove the pending fills of parameters that have a shape; returns them in the order of the applications."""
+def beside(module: nn.Module, name: str) -> Callable[[str], Tensor | None]:
+    """Finds parameters in the module that has the parameter of a name, which may be dotted."""
+    path = name.rpartition(".")[0]
+    return lambda other: param_of(module, joined(path, other))
+
+
+def take(module: nn.Module) -> list[tuple[Pending, str, Entry, Tensor]]:
+    """Remove the pending fills of parameters that have a shape; returns them in the order of the applications.
+
+    Each comes with the parameter's name in the module.
+    """
     taken = []
     with _lock:
         for pending in pending_of(module):
             for name in list(pending.entries):
                 param = param_of(module, name)
                 if param is not None and not is_lazy(param):
-                    taken.append((pending, pending.entries.pop(name), param))
+                    taken.append((pending, name, pending.entries.pop(name), param))
             if not pending.entries:
                 pending.forget(id(module))
     # A tied parameter may have been filled in the call of another module.
-    return [each for each in taken if each[0].report[each[1].fqn].outcome == PENDING]
+    return [each for each in taken if each[0].report[each[2].fqn].outcome == PENDING]
 
 
 def copy_pending(module: nn.Module, copied: nn.Module) -> None:

@@ -7,17 +7,27 @@ from dataclasses import MISSING, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..initializers import registered
+from ..initializers.expression import NAMES
 
 STRINGS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+ONE_NUMBER = [
+    {"type": "number"},
+    {"type": "string", "pattern": rf"[-+*/()]|^\s*({'|'.join(NAMES)}|pi)\s*$", "description": "an expression"},
+]
+NUMBER: Mapping[str, Any] = {"oneOf": [*ONE_NUMBER, {"type": "array", "items": {"oneOf": ONE_NUMBER}, "minItems": 1}]}
 KEYS: Mapping[str, Mapping[str, object]] = {
     "layer": {**STRINGS, "description": "class name of the layers, or a list; subclasses match"},
     "name": {**STRINGS, "description": "glob over module names: layer*.conv1, '**.attn', 're:...'"},
     "params": {**STRINGS, "description": "glob over parameter names; default: weight and bias"},
-    "bias": {"type": ["number", "null"], "description": "value of the bias; null leaves it alone"},
+    "bias": {
+        "oneOf": [*NUMBER["oneOf"], {"type": "null"}],
+        "description": "value of the bias, an expression, or a list of values; null leaves it alone",
+    },
     "bias_prob": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "description": "prior probability"},
     "fan": {"description": "how the axes of a weight are read: layer, torch, 'out,in', ..."},
     "padding": {"enum": ["keep", "fill"], "description": "the row padding_idx of an embedding"},
     "overwrite": {"type": "boolean", "description": "fill data as well, not only initialization"},
+    "scale": {**NUMBER, "description": "factor on what the initializer gives"},
 }
 """What the keys of a rule are that do not belong to its initializer."""
 
@@ -57,15 +67,17 @@ def _rule(name: str, initializer: Any) -> dict[str, Any]:
         "type": "object",
         "description": (initializer.__doc__ or "").partition("\n")[0],
         "required": ["type", *needed],
-        "properties": {"type": {"enum": [name, f"{name}Init"]}, **own, **KEYS, "override": override},
+        "properties": {"type": {"enum": [name, f"{name}Init"]}, **KEYS, **own, "override": override},
         "additionalProperties": False,
     }
 
 
 def _property(field: Any, hint: Any) -> dict[str, Any]:
     """The schema of one argument."""
-    found = _type(hint)
-    return found if field.default is MISSING else {**found, "default": field.default}
+    found: Mapping[str, Any] = _type(hint)
+    if "number" in field.metadata:  # Or an expression; or one number for each map.
+        found = NUMBER if field.default is not None else {"oneOf": [*NUMBER["oneOf"], {"type": "null"}]}
+    return dict(found) if field.default is MISSING else {**found, "default": field.default}
 
 
 def _type(hint: Any) -> dict[str, Any]:

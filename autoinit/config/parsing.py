@@ -10,25 +10,28 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import ConfigError, ConfigTypeError, config_error, nearest, warn
-from ..initializers import Initializer, Pretrained, Scheme
+from ..initializers import Function, Initializer, Pretrained, Scaled, Scheme, TruncNormal
 from ..rules import UNSET, Rule
 from .files import read_config
-from .schemes import acts_on_modules, build_scheme, known_arguments, resolve_type
+from .schemes import acts_on_modules, build_scheme, known_arguments, resolve_type, takes_argument
 
 Config = Mapping[str, Any] | Rule | str | os.PathLike[str] | Sequence[Mapping[str, Any] | Rule] | None
 """What users write: a dict, a list of dicts, the path of a file, `Rule` objects, or nothing."""
 
-RULE_KEYS = ("layer", "name", "params", "bias", "bias_prob", "fan", "padding", "overwrite")
+RULE_KEYS = ("layer", "name", "params", "bias", "bias_prob", "fan", "padding", "overwrite", "scale")
 """The keys of a rule that are not hyper-parameters of its initializer, besides `type` and `override`."""
 
 
-def parse_config(cfg: object, where: str = "init_cfg", padding: str = "keep") -> tuple[Rule, ...]:
+def parse_config(
+    cfg: object, where: str = "init_cfg", padding: str = "keep", *, passed: bool = True
+) -> tuple[Rule, ...]:
     """The rules of a config, in its order. Nothing of the config is kept or changed.
 
     Args:
         cfg: see `Config`.
         where: what errors call it.
         padding: `Rule.padding` of rules that do not say it.
+        passed: whether the user passed it, and can mend what is probably a mistake.
 
     Raises:
         ConfigTypeError: not a config at all, or a value of a wrong type.
@@ -51,7 +54,25 @@ def parse_config(cfg: object, where: str = "init_cfg", padding: str = "keep") ->
     if items is None:
         text = f"a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}."
         raise config_error(where, text, ConfigTypeError)
-    return tuple([_rule(item, origin, padding) for item, origin in items])
+    rules = tuple([_rule(item, origin, padding) for item, origin in items])
+    for rule, (item, _) in zip(rules, items, strict=True) if passed else ():
+        _warn_of_bounds(rule, item)
+    return rules
+
+
+def _warn_of_bounds(rule: Rule, item: object) -> None:
+    """Warn of `TruncNormal` without bounds whose default ones, which are values, truncate nothing."""
+    if not isinstance(item, Mapping):
+        return
+    for override, (part, _) in zip(rule.override, _items(item.get("override", ()), "") or (), strict=True):
+        _warn_of_bounds(override, part)
+    scheme = rule.initializer.of if isinstance(rule.initializer, Scaled) else rule.initializer
+    is_written = not isinstance(item.get("type", scheme), Initializer) and not {"a", "b"} & item.keys()
+    if is_written and isinstance(scheme, TruncNormal) and scheme.truncates_nothing:
+        warn(
+            f"{rule.origin}: {scheme} truncates nothing: its bounds are the values a=-2 and b=2, not multiples of std. "
+            "For two standard deviations write cut=2; for torch's trunc_normal_ as it is, write a=-2, b=2."
+        )
 
 
 def bias_init_with_prob(prior_prob: float) -> float:
@@ -148,14 +169,17 @@ def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> 
     if "type" in keys:
         target = keys.pop("name")  # Of a checkpoint, too.
         return replace(_built(keys, origin, padding, is_override=True), name=target)
-    others = sorted(set(keys) - {"name"})
+    others = sorted(set(keys) - {"name", "scale"})
     if others:
         raise config_error(
             origin,
             f"{', '.join(map(repr, others))} without a 'type'. Name the type (an override with one inherits nothing), "
-            "or leave only 'name' (then it inherits all).",
+            "or leave only 'name', with a 'scale' if wanted (then it inherits all).",
         )
-    return replace(parent, name=keys["name"], layer=(), override=(), origin=origin)
+    scheme = parent.initializer
+    if keys.get("scale") is not None:
+        scheme = _scaled(scheme.of if isinstance(scheme, Scaled) else scheme, keys["scale"], origin)
+    return replace(parent, initializer=scheme, name=keys["name"], layer=(), override=(), origin=origin)
 
 
 def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool = False) -> Rule:
@@ -180,7 +204,7 @@ def _scheme(keys: dict[str, Any], origin: str) -> Scheme:
     known = known_arguments(factory)
     if known is None:  # A callable gets all keys that are no key of a rule, and its signature checks them.
         reserved = ("name",) if acts_on_modules(factory) else RULE_KEYS
-        names = [key for key in keys if key not in reserved]
+        names = [key for key in keys if key not in reserved or (key == "scale" and takes_argument(factory, key))]
     else:
         names = [key for key in keys if key in known]
     arguments = {key: keys.pop(key) for key in names}
@@ -197,4 +221,21 @@ def _scheme(keys: dict[str, Any], origin: str) -> Scheme:
             )
             text = f"{name} has no argument {key!r}.{nearest(key, [*(known or ()), *allowed])} {remedy}"
             raise config_error(f"{origin}.{key}", text, ConfigTypeError)
-    return scheme
+    scale = keys.pop("scale", None)
+    return scheme if scale is None else _scaled(scheme, scale, origin)
+
+
+def _scaled(scheme: Scheme, scale: object, origin: str) -> Scaled:
+    """An initializer times the value of the key `scale`."""
+    place, name = f"{origin}.scale", type(scheme).__name__
+    if not isinstance(scheme, Initializer):
+        raise config_error(place, f"the values of {scheme} cannot be scaled. Remove the key.", ConfigTypeError)
+    if not isinstance(scheme, Function) and hasattr(scheme, "scale"):
+        text = f"{name} has an argument 'scale' of its own, which is no factor. Write the type with all its arguments."
+        raise config_error(place, text)
+    try:
+        return Scaled(of=scheme, scale=scale)  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise config_error(
+            place, str(error).replace(f"Scaled: scale={scale!r}", f"{scale!r}", 1), type(error)
+        ) from error

@@ -70,6 +70,20 @@ def known_arguments(factory: object) -> Sequence[str] | None:
     return () if isinstance(factory, (Initializer, Pretrained)) else None
 
 
+def takes_argument(factory: object, name: str) -> bool:
+    """Whether a callable has an argument of a name.
+
+    Example:
+        >>> takes_argument(lambda tensor, scale: None, "scale"), takes_argument(len, "scale")
+        (True, False)
+    """
+    try:
+        parameters = inspect.signature(cast(Callable[..., object], factory)).parameters.values()
+    except (ValueError, TypeError):
+        return False
+    return any(each.name == name or each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters)
+
+
 def build_scheme(factory: object, arguments: Mapping[str, Any]) -> Scheme:
     """The initializer of a type with these hyper-parameters.
 

@@ -10,9 +10,12 @@ from .fill import Fill as Fill
 from .fill import TensorSpec as TensorSpec
 from .mixtures import Blocks as Blocks
 from .mixtures import Padded as Padded
+from .vector import Vector as Vector
 from .whole import Custom as Custom
+from .whole import DeltaOrthogonal as DeltaOrthogonal
 from .whole import Dirac as Dirac
 from .whole import Eye as Eye
 from .whole import Orthogonal as Orthogonal
 from .whole import Sparse as Sparse
+from .whole import middle as middle
 from .whole import seeded as seeded

@@ -33,6 +33,9 @@ class Constant(Fill):
         """P(element <= x): a step at `value`."""
         return (x.double() >= self.value).double()
 
+    def scaled(self, factor: float) -> Constant:
+        return Constant(self.value * factor + 0.0)  # Never -0.
+
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         tensor.fill_(self.value)
 
@@ -63,6 +66,9 @@ class Uniform(Elementwise):
     def cdf(self, x: Tensor) -> Tensor:
         return ((x.double() - self.low) / (self.high - self.low)).clamp(0, 1)
 
+    def scaled(self, factor: float) -> Uniform:
+        return Uniform(*sorted((self.low * factor, self.high * factor)))
+
     def transform(self) -> Transform:
         return UniformTransform(self.low, self.high)
 
@@ -81,6 +87,9 @@ class Normal(Elementwise):
     def cdf(self, x: Tensor) -> Tensor:
         p: Tensor = torch.special.ndtr((x.double() - self.mean) / self.std)
         return p
+
+    def scaled(self, factor: float) -> Normal:
+        return Normal(self.mean * factor + 0.0, self.std * abs(factor))
 
     def transform(self) -> Transform:
         return NormalTransform(self.mean, self.std)
@@ -149,6 +158,10 @@ class TruncNormal(Elementwise):
             return 1 - _share(-z, -beta, -alpha)
         return _share(z, alpha, beta)
 
+    def scaled(self, factor: float) -> TruncNormal:
+        low, high = sorted((self.low * factor, self.high * factor))
+        return TruncNormal(self.loc * factor + 0.0, self.scale * abs(factor), low, high)
+
     def transform(self) -> Transform:
         return truncated_normal(self.loc, self.scale, self.low, self.high)
 
@@ -179,6 +192,9 @@ class ComplexNormal(Fill):
     def imaginary(self) -> Normal:
         """Fill of the imaginary part."""
         return Normal(0.0, self.std / math.sqrt(2))
+
+    def scaled(self, factor: float) -> ComplexNormal:
+        return ComplexNormal(self.mean * factor + 0.0, self.std * abs(factor))
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         # Numbers 2i and 2i + 1 of the stream are the parts of element i.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..errors import ShapeError
 from ..fans import Fans
 from ..sampling import Key, Region, Sampler, Transform
 
@@ -67,6 +68,14 @@ class Fill(ABC):
         whole = torch.empty(region.shape, dtype=tensor.dtype, device=tensor.device)
         self.write(whole, key_of, sampler)
         tensor.copy_(region.select(whole))
+
+    def scaled(self, factor: float) -> Fill:
+        """The fill of the same tensor times a factor other than 0.
+
+        Raises:
+            ShapeError: The values cannot be scaled.
+        """
+        raise ShapeError(f"{self} cannot be scaled. Remove 'scale', or give the initializer the number itself.")
 
     def __str__(self) -> str:
         """Like the repr, which is exact, with six digits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -44,6 +44,9 @@ class Orthogonal(Fill):
         """The square root of the mean square of the elements, which is the same in every draw."""
         return abs(self.gain) / math.sqrt(max(self.rows, self.columns))
 
+    def scaled(self, factor: float) -> Orthogonal:
+        return replace(self, gain=self.gain * factor)
+
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         normal = normals(tensor, (self.rows, self.columns), 1.0, key_of, sampler)
         q, r = torch.linalg.qr(normal.t() if self.rows < self.columns else normal)
@@ -54,28 +57,84 @@ class Orthogonal(Fill):
 
 
 @dataclass(frozen=True)
+class DeltaOrthogonal(Fill):
+    """An `Orthogonal` matrix at the centre of a convolution's kernel, zeros elsewhere (Xiao et al. 2018)."""
+
+    gain: float
+    rows: int
+    columns: int
+    positions: int = field(repr=False)
+
+    mean = 0.0
+
+    @property
+    def centre(self) -> Orthogonal:
+        """Fill of the centre."""
+        return Orthogonal(self.gain, self.rows, self.columns)
+
+    @property
+    def std(self) -> float:
+        """The square root of the mean square of the elements, which is the same in every draw."""
+        return self.centre.std / math.sqrt(self.positions)
+
+    def scaled(self, factor: float) -> DeltaOrthogonal:
+        return replace(self, gain=self.gain * factor)
+
+    def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        self.centre.write(middle(tensor.zero_()), key_of, sampler)
+
+
+def middle(tensor: Tensor) -> Tensor:
+    """The matrix at the centre of a convolution's kernel: of an even size, the earlier of the two in the middle."""
+    for axis in range(tensor.dim() - 1, 1, -1):
+        tensor = tensor.select(axis, (tensor.shape[axis] - 1) // 2)
+    return tensor
+
+
+@dataclass(frozen=True, repr=False)
 class Dirac(Fill):
     """A convolution that passes its input channels through, in each of `groups` groups (`torch.nn.init.dirac_`)."""
 
     groups: int = 1
+    gain: float = 1.0
 
     is_random = False
+
+    def scaled(self, factor: float) -> Dirac:
+        return replace(self, gain=self.gain * factor)
+
+    def __repr__(self) -> str:
+        return f"Dirac(groups={self.groups}{'' if self.gain == 1 else f', gain={self.gain!r}'})"
+
+    def __str__(self) -> str:
+        return f"Dirac(groups={self.groups}{'' if self.gain == 1 else f', gain={self.gain:.6g}'})"
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         groups = tensor.zero_().view(self.groups, tensor.shape[0] // self.groups, *tensor.shape[1:])
         channels = torch.arange(min(groups.shape[1:3]), device=tensor.device)
         centres: tuple[Tensor | int, ...] = (channels, channels, *(size // 2 for size in tensor.shape[2:]))
-        groups.movedim(0, -1)[centres] = 1
+        groups.movedim(0, -1)[centres] = self.gain
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Eye(Fill):
-    """The identity matrix, as much of it as fits (`torch.nn.init.eye_`)."""
+    """The identity matrix, as much of it as fits, times `gain` (`torch.nn.init.eye_`)."""
+
+    gain: float = 1.0
 
     is_random = False
 
+    def scaled(self, factor: float) -> Eye:
+        return Eye(self.gain * factor)
+
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
-        tensor.zero_().diagonal().fill_(1)
+        tensor.zero_().diagonal().fill_(self.gain)
+
+    def __repr__(self) -> str:
+        return "Eye()" if self.gain == 1 else f"Eye(gain={self.gain!r})"
+
+    def __str__(self) -> str:
+        return "Eye()" if self.gain == 1 else f"Eye(gain={self.gain:.6g})"
 
 
 @dataclass(frozen=True)
@@ -95,6 +154,9 @@ class Sparse(Fill):
     @property
     def std(self) -> float:
         return self.scale * math.sqrt(1 - self.zeros_per_column / self.rows) if self.rows else 0.0
+
+    def scaled(self, factor: float) -> Sparse:
+        return replace(self, scale=self.scale * abs(factor))
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         values = normals(tensor, tensor.shape, self.scale, key_of, sampler)

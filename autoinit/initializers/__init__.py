@@ -8,7 +8,9 @@ from .basic import Uniform as Uniform
 from .callables import Function as Function
 from .callables import ModuleFunction as ModuleFunction
 from .callables import Scheme as Scheme
+from .expression import Expression as Expression
 from .initializer import Initializer as Initializer
+from .matrices import DeltaOrthogonal as DeltaOrthogonal
 from .matrices import Dirac as Dirac
 from .matrices import Eye as Eye
 from .matrices import Orthogonal as Orthogonal
@@ -19,6 +21,7 @@ from .registry import register_initializer as register_initializer
 from .registry import registered as registered
 from .resolving import Resolved as Resolved
 from .resolving import resolve as resolve
+from .scaled import Scaled as Scaled
 from .variance import Caffe2Xavier as Caffe2Xavier
 from .variance import Kaiming as Kaiming
 from .variance import LeCun as LeCun

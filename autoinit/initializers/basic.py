@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, number
+from .initializer import UNRESOLVED, Initializer, number
 from .registry import register_initializer
 
 FAR = 1e6
@@ -21,14 +21,21 @@ FLAT = 2.0**-32
 @register_initializer("Constant")
 @dataclass(frozen=True, kw_only=True)
 class Constant(Initializer):
-    """Every element is `val` (`torch.nn.init.constant_`)."""
+    """Every element is `val` (`torch.nn.init.constant_`); with a list, each map or each element has its value.
+
+    Example:
+        >>> from torch import nn
+        >>> from autoinit import plan
+        >>> rule = dict(type="Constant", val=[0, 1, 0, 0], layer="LSTM", params="bias_ih*")
+        >>> print(plan(nn.LSTM(8, 4), rule)["bias_ih_l0"].fill)
+    """
 
     reads = "nothing"
 
     val: float = number(finite=False, drawn=False)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        return fills.Constant(self.val)
+        return fills.Vector(self.val) if isinstance(self.val, tuple) else fills.Constant(self.val)
 
 
 @register_initializer("Normal")
@@ -58,9 +65,16 @@ class Normal(Initializer):
 class TruncNormal(Initializer):
     """Normal, conditioned on [a, b] (`torch.nn.init.trunc_normal_`): `a` and `b` are values, not multiples of `std`.
 
+    Args:
+        mean: Location of the normal.
+        std: Standard deviation of the normal before it is truncated.
+        a: Smallest value.
+        b: Largest value.
+        cut: Truncate at this many standard deviations from `mean`, instead of `a` and `b`.
+
     Example:
         >>> from autoinit.fills import TensorSpec
-        >>> TruncNormal(std=0.02, a=-0.04, b=0.04).fill(TensorSpec(shape=(3,)))
+        >>> TruncNormal(std=0.02, cut=2).fill(TensorSpec(shape=(3,)))
         TruncNormal(loc=0.0, scale=0.02, low=-0.04, high=0.04)
     """
 
@@ -70,20 +84,39 @@ class TruncNormal(Initializer):
     std: float = number(1.0, low=0)
     a: float = number(-2.0, finite=False)
     b: float = number(2.0, finite=False)
+    cut: float | None = number(None, low=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_order(self)
+        if self.cut is None:
+            _check_order(self)
+        elif (self.a, self.b) != (-2, 2):
+            raise ConfigError(
+                f"TruncNormal: cut={self.cut} with a={self.a}, b={self.b}. Give cut, in standard deviations, or a and "
+                "b, which are values."
+            )
+        elif self.cut == 0:
+            raise ConfigError("TruncNormal: cut=0 leaves no value but the mean. Use Constant.")
+
+    @property
+    def truncates_nothing(self) -> bool:
+        """Whether the default bounds, which are values, are more than five standard deviations away."""
+        if self.cut is not None or (self.a, self.b) != (-2, 2) or isinstance(self.std, UNRESOLVED):
+            return False
+        return not isinstance(self.mean, UNRESOLVED) and 0 < 5 * self.std < 2 - abs(self.mean)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        if self.std == 0 or self.a == self.b:
-            return fills.Constant(min(max(self.mean, self.a), self.b))
-        alpha, beta = (self.a - self.mean) / self.std, (self.b - self.mean) / self.std
+        low, high = self.a, self.b
+        if self.cut is not None:
+            low, high = self.mean - self.cut * self.std, self.mean + self.cut * self.std
+        if self.std == 0 or low == high:
+            return fills.Constant(min(max(self.mean, low), high))
+        alpha, beta = (low - self.mean) / self.std, (high - self.mean) / self.std
         if alpha > FAR or beta < -FAR:
-            return fills.Constant(self.a if alpha > 0 else self.b)
+            return fills.Constant(low if alpha > 0 else high)
         if (beta - alpha) * max(1.0, abs(alpha), abs(beta)) < FLAT:
-            return fills.Uniform(self.a, self.b)
-        return fills.TruncNormal(self.mean, self.std, self.a, self.b)
+            return fills.Uniform(low, high)
+        return fills.TruncNormal(self.mean, self.std, low, high)
 
 
 @register_initializer("Uniform")
@@ -128,6 +161,8 @@ class Keep(Initializer):
 
 
 def _check_order(scheme: TruncNormal | Uniform) -> None:
+    if isinstance(scheme.a, UNRESOLVED) or isinstance(scheme.b, UNRESOLVED):
+        return  # It is checked when the numbers are known.
     if math.inf in (scheme.a, -scheme.b):
         raise ConfigError(f"{type(scheme).__name__}: no number lies between a={scheme.a} and b={scheme.b}.")
     if scheme.a > scheme.b:

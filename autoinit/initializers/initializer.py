@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -11,9 +10,12 @@ from typing import Any, ClassVar, Literal
 
 from ..errors import ConfigError, ConfigTypeError, nearest
 from ..fills import Fill, TensorSpec
-from ..sampling.truncation import float32
+from .expression import Expression
+from .given_numbers import Limits
+from .given_numbers import real as real
 
 Reads = Literal["layer", "torch", "nothing"]
+UNRESOLVED = (Expression, tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +47,15 @@ class Initializer(ABC):
         """
 
     def __str__(self) -> str:
-        shown = ", ".join(
-            f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if getattr(self, f.name) != f.default
-        )
-        return f"{type(self).__name__}({shown})"
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(shown(name, getattr(self, name)) for name in changed)})"
+
+
+def shown(name: str, value: object) -> str:
+    """A field of an initializer as it would be written."""
+    if isinstance(value, tuple) and any(isinstance(item, Expression) for item in value):
+        return f"{name}=({', '.join(map(str, value))})"
+    return f"{name}={value}" if isinstance(value, Expression) else f"{name}={value!r}"
 
 
 def number(
@@ -61,25 +68,18 @@ def number(
 ) -> Any:
     """A field of an initializer: a real number in [low, high], stored as a float.
 
-    Values are drawn in float32. A number that none are drawn with (`drawn=False`) may be beyond that.
+    It may also be an expression, or a list of numbers for the maps of a fused weight; `resolve` replaces these.
+    Values are drawn in float32. A number that none are drawn with (`drawn=False`) may be beyond that. A field whose
+    default is None may be None.
     """
+    limits = Limits(low=low, high=high, finite=finite, drawn=drawn)
 
     def check(scheme: object, name: str) -> None:
         given = getattr(scheme, name)
-        label = f"{type(scheme).__name__}: {name}={given!r}"
-        value = real(given, label)
-        if math.isnan(value) and not drawn:
-            raise ConfigError(f"{label} is not a value for a parameter.")
-        if math.isnan(value) or (finite and math.isinf(value)):
-            raise ConfigError(f"{label} must be a finite number.")
-        if drawn and math.isfinite(value) and math.isinf(float32(value)):
-            raise ConfigError(f"{label} is beyond float32, in which values are drawn.")
-        if not low <= value <= high:
-            bounds = f"at least {low:g}" if math.isinf(high) else f"between {low:g} and {high:g}"
-            raise ConfigError(f"{label} must be {bounds}.")
-        object.__setattr__(scheme, name, value)
+        if given is not None or default is not None:
+            object.__setattr__(scheme, name, limits.read(given, f"{type(scheme).__name__}: {name}={given!r}"))
 
-    return field(default=default, metadata={"check": check})
+    return field(default=default, metadata={"check": check, "number": True})
 
 
 def choice(default: str, choices: Sequence[str], problem: str = "is unknown") -> Any:
@@ -94,18 +94,3 @@ def choice(default: str, choices: Sequence[str], problem: str = "is unknown") ->
             raise ConfigError(f"{label} {problem}.{nearest(value, choices)} Known: {', '.join(choices)}.")
 
     return field(default=default, metadata={"check": check})
-
-
-def real(value: object, label: str) -> float:
-    """A number as a float.
-
-    Raises:
-        ConfigTypeError: not a number, or a bool.
-        ConfigError: an integer beyond any float.
-    """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
-    try:
-        return float(value)
-    except OverflowError as error:
-        raise ConfigError(f"{label} is beyond any float.") from error

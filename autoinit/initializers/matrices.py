@@ -35,6 +35,37 @@ class Orthogonal(Initializer):
         return fills.Orthogonal(self.gain, spec.shape[0], math.prod(spec.shape[1:]))
 
 
+@register_initializer("DeltaOrthogonal")
+@dataclass(frozen=True, kw_only=True)
+class DeltaOrthogonal(Initializer):
+    """A convolution whose kernel is an orthogonal matrix times `gain` at its centre and zero elsewhere.
+
+    It preserves norms, so a layer needs at least as many output channels as input channels. 3, 4 or 5 dimensions.
+
+    Source: Xiao, Bahri, Sohl-Dickstein, Schoenholz, Pennington 2018, "Dynamical isometry and a mean field theory of
+    CNNs", algorithm 1; `jax.nn.initializers.delta_orthogonal`.
+
+    Example:
+        >>> from autoinit.fills import TensorSpec
+        >>> DeltaOrthogonal(gain=2).fill(TensorSpec(shape=(16, 4, 3, 3)))
+        DeltaOrthogonal(gain=2.0, rows=16, columns=4)
+    """
+
+    gain: float = number(1.0)
+
+    def fill(self, spec: TensorSpec) -> Fill:
+        _check_dimensions(self, spec, "3 or 4 or 5", 3 <= len(spec.shape) <= 5)
+        if not spec.numel:
+            return fills.Constant(0.0)
+        rows, columns, *kernel = spec.shape
+        if rows < columns:
+            raise ShapeError(
+                f"DeltaOrthogonal needs at least as many output channels as input channels, and shape {spec.shape} has "
+                f"{rows} and {columns}: no such convolution preserves norms. Use Orthogonal for it."
+            )
+        return fills.DeltaOrthogonal(self.gain, rows, columns, math.prod(kernel))
+
+
 @register_initializer("Dirac")
 @dataclass(frozen=True, kw_only=True)
 class Dirac(Initializer):
@@ -65,11 +96,13 @@ class Dirac(Initializer):
 @register_initializer("Eye")
 @dataclass(frozen=True, kw_only=True)
 class Eye(Initializer):
-    """The identity matrix (`torch.nn.init.eye_`): 2 dimensions."""
+    """The identity matrix times `gain` (`torch.nn.init.eye_`, Keras's `Identity`): 2 dimensions."""
+
+    gain: float = number(1.0)
 
     def fill(self, spec: TensorSpec) -> Fill:
         _check_dimensions(self, spec, "2", len(spec.shape) == 2)
-        return fills.Eye()
+        return fills.Eye(self.gain)
 
 
 @register_initializer("Sparse")

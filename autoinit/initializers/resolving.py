@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ..errors import ShapeError
-from ..fans import Fans, Layout, torch_fans
+from ..fans import Fans, Layout, Part, bias_parts, torch_fans
 from ..fills import Blocks, Constant, Elementwise, Fill, TensorSpec
 from .initializer import Initializer
+from .needs import is_vector, needs_of, with_numbers
+from .position import NOWHERE, MapNumbers, Position
 
 WAY_OUT = "Narrow the rule with name= or params= to leave it out, or write a rule of type 'Keep' for it."
 
@@ -28,8 +30,21 @@ class Resolved:
     fans: tuple[Fans, ...] = ()
 
 
-def resolve(scheme: Initializer, shape: tuple[int, ...], dtype: torch.dtype, layout: Layout | None = None) -> Resolved:
+def resolve(
+    scheme: Initializer,
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    layout: Layout | None = None,
+    position: Position = NOWHERE,
+) -> Resolved:
     """The fill that a scheme gives to a tensor of this shape and dtype, its axes read by a layout or as torch does.
+
+    Args:
+        scheme: The initializer.
+        shape: Shape of the tensor.
+        dtype: Dtype of the tensor.
+        layout: How its axes are read; None for torch's reading.
+        position: What the scheme's expressions and lists need to know of the model around the tensor.
 
     Raises:
         ShapeError: the scheme is not defined for such a tensor.
@@ -42,26 +57,35 @@ def resolve(scheme: Initializer, shape: tuple[int, ...], dtype: torch.dtype, lay
         >>> found.fill, found.fans[0].fan_in
         (Normal(mean=0.0, std=0.05), 400)
     """
-    if layout is None:
-        read = torch_fans(shape)
-        fill = scheme.fill(TensorSpec(shape=shape, dtype=dtype, fans=read))
-        if fill is not None:
-            _check_dtype(fill, dtype)
-        return Resolved(fill=fill, fans=(read,) if read and scheme.reads != "nothing" else ())
-    parts = layout.parts(shape)
-    fans = tuple(dict.fromkeys(part.fans for part in parts))
+    layout, parts = _parts(scheme, shape, layout, position)
+    maps = [(part.shape, part.fans) for part in parts] if parts else [(shape, torch_fans(shape))]
+    fans = tuple(dict.fromkeys(each for _, each in maps if each is not None)) if needs_of(scheme).fans else ()
     fills = []
-    for part in parts:
-        fill = scheme.fill(TensorSpec(shape=part.shape, dtype=dtype, fans=part.fans))
+    for at, (size, each) in enumerate(maps):
+        numbers = MapNumbers(shape=shape, fans=each, position=position, at=at, count=len(maps))
+        fill = with_numbers(scheme, numbers).fill(TensorSpec(shape=size, dtype=dtype, fans=each))
         if fill is None:
             return Resolved(fill=None, fans=fans)
         _check_dtype(fill, dtype)
         fills.append(fill)
     first = fills[0]
     is_one = isinstance(first, (Elementwise, Constant)) and all(fill == first for fill in fills)
-    if is_one or (layout.is_plain and parts[0].shape == shape):
+    if layout is None or is_one or (layout.is_plain and maps[0][0] == shape):
         return Resolved(fill=first, fans=fans)
     return Resolved(fill=Blocks(layout, parts, tuple(fills)), fans=fans)
+
+
+def _parts(
+    scheme: Initializer, shape: tuple[int, ...], layout: Layout | None, position: Position
+) -> tuple[Layout | None, tuple[Part, ...]]:
+    """The maps that a tensor holds, and its layout if it is not read as one map."""
+    if position.beside is not None and position.beside.shape is not None:
+        layout, parts = bias_parts(shape, position.beside.shape, position.beside.layout)
+    else:
+        parts = layout.parts(shape) if layout is not None else ()
+    if is_vector(scheme, shape):
+        return None, tuple([replace(part, shape=shape) for part in parts[:1]])
+    return layout, parts
 
 
 def _check_dtype(fill: Fill, dtype: torch.dtype) -> None:

@@ -58,7 +58,7 @@ class VarianceScaling(_ByFan):
 
     Args:
         scale: numerator of the variance.
-        mode: "fan_in", "fan_out", or "fan_avg", their mean.
+        mode: "fan_in", "fan_out", "fan_avg" (their mean) or "fan_geo_avg" (their geometric mean).
         distribution: "truncated_normal" (at two standard deviations of the parent, whose scale is raised so that
             the variance is as asked), "normal" or "uniform".
 
@@ -69,12 +69,17 @@ class VarianceScaling(_ByFan):
     """
 
     scale: float = number(1.0, low=0)
-    mode: str = choice("fan_in", ("fan_in", "fan_out", "fan_avg"))
+    mode: str = choice("fan_in", ("fan_in", "fan_out", "fan_avg", "fan_geo_avg"))
     distribution: str = choice("truncated_normal", ("truncated_normal", "normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        average = (fans.fan_in + fans.fan_out) / 2
-        return math.sqrt(self.scale), {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": average}[self.mode]
+        by_mode = {
+            "fan_in": fans.fan_in,
+            "fan_out": fans.fan_out,
+            "fan_avg": (fans.fan_in + fans.fan_out) / 2,
+            "fan_geo_avg": math.sqrt(fans.fan_in * fans.fan_out),
+        }
+        return math.sqrt(self.scale), by_mode[self.mode]
 
 
 @register_initializer("LeCun")

@@ -11,6 +11,7 @@ import torch
 from ..fans import Fans, Layout
 from ..fills import Fill
 from ..initializers import Initializer, Keep
+from ..initializers.position import NOWHERE, Position
 from ..rules import Rule
 from . import matches
 from .matches import NO_RANK, Rank
@@ -28,6 +29,7 @@ class Deferred:
 
     scheme: Initializer
     layout: Layout | None
+    position: Position = NOWHERE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,7 +36,9 @@ def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
     if not any(map(_is_rule, items)) and not (protocol and cfg):
         return ()
     try:
-        return parse_config(cfg, f"{fqn or cls.__name__}.init_cfg", padding="fill" if protocol else "keep")
+        return parse_config(
+            cfg, f"{fqn or cls.__name__}.init_cfg", padding="fill" if protocol else "keep", passed=False
+        )
     except ConfigError as error:
         error.fqn = fqn
         raise

@@ -66,7 +66,7 @@ class Planner:
         self.matches: list[Match] = []
         self.records = Records()
         self.modules: dict[str, nn.Module] = {}
-        self.resolver = Resolver(context.policy.fan, self.modules)
+        self.resolver = Resolver(context.policy.fan, self.modules, self.records)
         self.steps: list[Step] = []
         self.initialized: list[str] = []
         self.classes: Counter[type] = Counter()

@@ -12,12 +12,15 @@ from ..errors import ParametrizationError, ShapeError
 from ..fans import Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Initializer, Resolved, resolve
+from ..initializers.needs import needs_of
+from ..initializers.position import Position
 from ..layers import class_name
 from ..parametrized import Effective
 from ..rules import Rule
 from .entries import Deferred
 from .matches import Candidate
 from .policy import Fan
+from .positions import Positions
 from .records import Record
 from .tree import joined
 
@@ -27,11 +30,12 @@ NOTHING = Resolved(fill=None)
 class Resolver:
     """Resolves each initializer once for tensors that are alike; `fan` says how fans are read where a rule does not."""
 
-    def __init__(self, fan: Fan, modules: Mapping[str, nn.Module]) -> None:
+    def __init__(self, fan: Fan, modules: Mapping[str, nn.Module], records: Sequence[Record]) -> None:
         self._fan = fan
         self._modules = modules
+        self._positions = Positions(modules, records)
         self._inner: dict[int, Mapping[str, Layout | None]] = {}
-        self._found: dict[tuple[int, tuple[int, ...], torch.dtype, Layout | None], Resolved] = {}
+        self._found: dict[tuple[int, tuple[int, ...], torch.dtype, Layout | None, Position], Resolved] = {}
 
     def resolve(
         self, candidate: Candidate | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
@@ -46,10 +50,11 @@ class Resolver:
             return NOTHING
         try:
             layout = self._layout(candidate.rule, candidate.initializer, record)
-            key = (id(candidate.initializer), shape, dtype, layout)
+            position = self._position(candidate.rule, candidate.initializer, record)
+            key = (id(candidate.initializer), shape, dtype, layout, position)
             found = self._found.get(key)
             if found is None:
-                found = self._found[key] = resolve(candidate.initializer, shape, dtype, layout)
+                found = self._found[key] = resolve(candidate.initializer, shape, dtype, layout, position)
             if record.padding and candidate.rule.padding == "keep":
                 found = _padded(found, record, shape[record.padding_axis])
             if record.weight is not None:
@@ -66,16 +71,23 @@ class Resolver:
 
     def defer(self, candidate: Candidate, record: Record) -> Deferred | None:
         """What is needed to resolve a candidate for a lazy parameter later."""
-        scheme = candidate.initializer
-        return None if scheme is None else Deferred(scheme=scheme, layout=self._layout(candidate.rule, scheme, record))
+        scheme, rule = candidate.initializer, candidate.rule
+        if scheme is None:
+            return None
+        layout, position = self._layout(rule, scheme, record), self._position(rule, scheme, record)
+        return Deferred(scheme=scheme, layout=layout, position=position)
+
+    def _position(self, rule: Rule, scheme: Initializer, record: Record) -> Position:
+        return self._positions.of(scheme, record, lambda weight: self._layout(rule, scheme, weight))
 
     def _layout(self, rule: Rule, scheme: Initializer, record: Record) -> Layout | None:
-        if scheme.reads == "nothing":
+        usual = needs_of(scheme).convention
+        if usual == "nothing":
             return None
         fan = rule.fan
         if isinstance(fan, Layout) and not fan.is_numbers:
             return fan
-        convention = fan if isinstance(fan, str) else scheme.reads if self._fan == "auto" else self._fan
+        convention = fan if isinstance(fan, str) else usual if self._fan == "auto" else self._fan
         layout = None if convention == "torch" else self._layout_of(record)
         if not isinstance(fan, Layout):
             return layout

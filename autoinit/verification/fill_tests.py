@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..fills import ComplexNormal, Constant, Elementwise, Fill, Normal, Orthogonal, Sparse
+from ..fills import ComplexNormal, Constant, DeltaOrthogonal, Elementwise, Fill, Normal, Orthogonal, Sparse, middle
 from ..sampling import Sampler, derive_key
 from ..sampling.sampler import slabs
 from .elementwise_tests import elementwise, nonfinite, subnormal_text
@@ -39,6 +39,11 @@ def findings_of(tensor: Tensor, fill: Fill, slack: float = 0.0) -> Iterator[Find
         yield from elementwise(imaginary, fill.imaginary)
     elif isinstance(fill, Orthogonal):
         yield from orthogonal(tensor, fill)
+    elif isinstance(fill, DeltaOrthogonal):
+        outside = tensor.clone()
+        middle(outside).zero_()
+        yield from constant(outside, Constant(0.0))
+        yield from orthogonal(middle(tensor), fill.centre)
     elif isinstance(fill, Sparse):
         yield from sparse(tensor, fill)
     elif not fill.is_random:

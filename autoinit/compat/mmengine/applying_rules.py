@@ -42,7 +42,7 @@ def initialize(module: nn.Module, init_cfg: Mapping[str, Any] | list[Mapping[str
             f"initialize(): init_cfg={init_cfg!r} is a {type(init_cfg).__name__}, not a dict or a list of dicts.",
             origin="init_cfg",
         )
-    apply_rules(module, parse_config(init_cfg, padding="fill"), "warn")
+    apply_rules(module, parse_config(init_cfg, padding="fill", passed=False), "warn")
 
 
 def update_init_info(module: nn.Module, init_info: str) -> None:

@@ -87,7 +87,9 @@ class Filling(BaseInit):
 
     def scheme(self) -> Initializer:
         """The initializer with the present values of the attributes, which may have been assigned to."""
-        return self._initializer(**{field.name: getattr(self, field.name) for field in fields(self._initializer)})
+        # The original has no other arguments, such as `cut`.
+        known = [field.name for field in fields(self._initializer) if hasattr(self, field.name)]
+        return self._initializer(**{name: getattr(self, name) for name in known})
 
     def __call__(self, module: nn.Module) -> None:
         """Fill the modules in `layer`, in this module and below it; every module if `wholemodule` is set.

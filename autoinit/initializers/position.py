@@ -1,0 +1,115 @@
+"""What the numbers of an initializer may depend on: where a parameter is in its model, and the map that is filled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import ShapeError
+from ..fans import Fans, Layout
+from .expression import Expression
+from .given_numbers import Given, described
+
+NO_LIST = (
+    "no list of like modules is around it: 'layer' and 'depth' count the numbered children of one container with the "
+    "same class, at least two. Narrow the rule with name= or params=."
+)
+NO_FANS = (
+    "has no fan_in and fan_out, nor is there a weight with fans beside it. Write a number, or narrow the rule with "
+    "layer=, name= or params=."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """The weight beside a bias.
+
+    Args:
+        name: Its name in the module that has both.
+        shape: Its shape; None while it is lazy.
+        layout: How its axes are read; None for torch's reading.
+    """
+
+    name: str
+    shape: tuple[int, ...] | None
+    layout: Layout | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Where a parameter is in its model.
+
+    Args:
+        layer: Position, from 1, in the outermost list of like modules around it; None if there is no list.
+        depth: Length of that list.
+        beside: For a bias, the weight beside it.
+    """
+
+    layer: int | None = None
+    depth: int | None = None
+    beside: Beside | None = None
+
+
+NOWHERE = Position()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapNumbers:
+    """The numbers of one map in a parameter.
+
+    Args:
+        shape: Shape of the whole parameter.
+        fans: Fans of the map.
+        position: Position of the parameter.
+        at: Index of the map among those of the parameter.
+        count: Number of maps.
+    """
+
+    shape: tuple[int, ...]
+    fans: Fans | None
+    position: Position = NOWHERE
+    at: int = 0
+    count: int = 1
+
+    def value(self, given: Given, label: str) -> float:
+        """The number that is meant for this map.
+
+        Raises:
+            ShapeError: A list of another length; an expression that has no value here.
+        """
+        if isinstance(given, tuple):
+            if len(given) != self.count:
+                raise ShapeError(self._wrong_count(given, label))
+            given = given[self.at]
+        if not isinstance(given, Expression):
+            return given
+        numbers = {name: self._number(name, label) for name in given.names}
+        try:
+            return given.value(numbers)
+        except ShapeError as error:
+            raise ShapeError(described(label, given.text, error)) from error
+
+    def _number(self, name: str, label: str) -> float:
+        if name in ("layer", "depth"):
+            found: float | None = getattr(self.position, name)
+            reason = NO_LIST
+        elif name == "dim":
+            found = self.shape[-1] if self.shape else None
+            reason = "a tensor without axes has no last axis. Write a number."
+        else:
+            found = getattr(self.fans, name, None)
+            beside = self.position.beside
+            reason = f"shape {self.shape} {NO_FANS}"
+            if beside is not None and beside.shape is None:
+                reason = f"{beside.name!r} beside it has no shape yet."
+        if found is None:
+            raise ShapeError(f"{label}: there is no {name!r}, because {reason}")
+        return found
+
+    def _wrong_count(self, given: tuple[object, ...], label: str) -> str:
+        maps = "1 map" if self.count == 1 else f"{self.count} maps"
+        vector = f", or {self.shape[0]} for its values" if len(self.shape) == 1 and self.shape[0] != self.count else ""
+        remedy = " If the weight holds more maps, say how: fan=dict(splits=3)." if self.count == 1 else ""
+        numbers = "1 number" if len(given) == 1 else f"{len(given)} numbers"
+        return (
+            f"{label} has {numbers}; a parameter of shape {self.shape} with {maps} needs {self.count}{vector}.{remedy}"
+        )

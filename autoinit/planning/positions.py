@@ -1,0 +1,74 @@
+"""Where parameters are in their model, for the expressions and lists of initializers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import nn
+
+from ..fans import Layout, weight_names
+from ..initializers import Initializer
+from ..initializers.needs import needs_of
+from ..initializers.position import NOWHERE, Beside, Position
+from ..layers import class_name
+from .records import Record
+from .tree import joined, unwrapped
+
+
+class Positions:
+    """Finds the position of each record of a model.
+
+    Args:
+        modules: The modules by FQN.
+        records: The records, which are complete when the first position is asked for.
+    """
+
+    def __init__(self, modules: Mapping[str, nn.Module], records: Sequence[Record]) -> None:
+        self._modules = modules
+        self._records = records
+        self._by_name: dict[str, Record] = {}
+        self._members: dict[str, tuple[int, int] | None] = {}
+
+    def of(self, scheme: Initializer, record: Record, layout_of: Callable[[Record], Layout | None]) -> Position:
+        """What an initializer needs to know of the model around a tensor; `layout_of` reads the axes of a weight."""
+        needs = needs_of(scheme)
+        if not needs.fields:
+            return NOWHERE
+        layer, depth = self._in_list(record) if needs.list_around else (None, None)
+        weight = self._weight_of(record) if needs.maps else None
+        beside = None
+        if weight is not None:
+            beside = Beside(name=weight.name, shape=weight.shape_and_dtype()[0], layout=layout_of(weight))
+        return Position(layer=layer, depth=depth, beside=beside)
+
+    def _in_list(self, record: Record) -> tuple[int, int] | tuple[None, None]:
+        """Position and length of the outermost list of like modules, by the first name with a list around it."""
+        for fqn in (record.fqn, *record.aliases):
+            parts = fqn.split(".")
+            for end in range(1, len(parts)):
+                found = self._member(".".join(parts[: end - 1]), parts[end - 1])
+                if found is not None:
+                    return found
+        return None, None
+
+    def _member(self, container: str, name: str) -> tuple[int, int] | None:
+        """The place of a child among the numbered children of its class, and their number."""
+        fqn = joined(container, name)
+        if fqn not in self._members:
+            children = self._modules[container]._modules if container in self._modules else {}
+            # A child may be wrapped, and be parametrized; its class is that of the module inside.
+            alike = {key: class_name(unwrapped(each)) for key, each in children.items() if each and key.isdigit()}
+            like = [key for key, kind in alike.items() if kind == alike.get(name)]
+            self._members[fqn] = (like.index(name) + 1, len(like)) if name in like and len(like) > 1 else None
+        return self._members[fqn]
+
+    def _weight_of(self, record: Record) -> Record | None:
+        """The weight beside a bias."""
+        if "bias" not in record.name:
+            return None
+        if not self._by_name:
+            self._by_name = {fqn: each for each in self._records for fqn in (each.fqn, *each.aliases)}
+        owner = record.fqn.removesuffix(record.name)
+        return next(
+            (self._by_name[owner + name] for name in weight_names(record.name) if owner + name in self._by_name), None
+        )
