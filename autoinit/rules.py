@@ -17,6 +17,7 @@ from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
 from .globs import fqn_pattern, is_full, param_pattern
 from .initializers import Constant, Initializer, Keep, ModuleFunction, Pretrained, Scheme
+from .initializers.needs import needs_of
 
 
 class Unset(Enum):
@@ -191,7 +192,7 @@ class Rule:
     def _check_fan(self) -> None:
         if self.fan is None:
             return
-        if getattr(self.initializer, "convention", "nothing") == "nothing":
+        if not isinstance(self.initializer, Initializer) or needs_of(self.initializer).convention == "nothing":
             raise self._error("fan", f"{type(self.initializer).__name__} takes no notice of fans. Remove the key.")
         if self.fan in CONVENTIONS:
             return

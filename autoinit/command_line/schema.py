@@ -7,11 +7,17 @@ from dataclasses import MISSING, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..initializers import registered
+from ..initializers.expression import NAMES
 
 STRINGS = {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 CONDITION = {
     "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^\s*([<>=!]=|[<>])?\s*\d+\s*$"}]
 }
+ONE_NUMBER = [
+    {"type": "number"},
+    {"type": "string", "pattern": rf"[-+*/()]|^\s*({'|'.join(NAMES)}|pi)\s*$", "description": "an expression"},
+]
+NUMBER: Mapping[str, Any] = {"oneOf": [*ONE_NUMBER, {"type": "array", "items": {"oneOf": ONE_NUMBER}, "minItems": 1}]}
 KEYS: Mapping[str, Mapping[str, object]] = {
     "layer": {**STRINGS, "description": "class name of the layers, or a list; subclasses match"},
     "name": {**STRINGS, "description": "glob over module names: layer*.conv1, '**.attn', 're:...'; or a parameter's"},
@@ -22,14 +28,14 @@ KEYS: Mapping[str, Mapping[str, object]] = {
         "description": "number of dimensions of the parameter: 2, '>1', '!=1'; a list means any of them",
     },
     "bias": {
-        "type": ["number", "string", "array", "null"],
+        "oneOf": [*NUMBER["oneOf"], {"type": "null"}],
         "description": "value of the bias, an expression, or a list of values; null leaves it alone",
     },
     "bias_prob": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1, "description": "prior probability"},
     "fan": {"description": "how the axes of a weight are read: layer, torch, 'out,in', ..."},
     "padding": {"enum": ["keep", "fill"], "description": "the row padding_idx of an embedding"},
     "overwrite": {"type": "boolean", "description": "fill data as well, not only initialization"},
-    "scale": {"type": ["number", "string", "array"], "description": "factor on what the initializer gives"},
+    "scale": {**NUMBER, "description": "factor on what the initializer gives"},
 }
 """What the keys of a rule are that do not belong to its initializer."""
 
@@ -76,10 +82,10 @@ def _rule(name: str, initializer: Any) -> dict[str, Any]:
 
 def _property(field: Any, hint: Any) -> dict[str, Any]:
     """The schema of one argument."""
-    found = _type(hint)
+    found: Mapping[str, Any] = _type(hint)
     if "number" in field.metadata:  # Or an expression; or one number for each map.
-        found = {"type": ["number", "string", "array"]}
-    return found if field.default is MISSING else {**found, "default": field.default}
+        found = NUMBER if field.default is not None else {"oneOf": [*NUMBER["oneOf"], {"type": "null"}]}
+    return dict(found) if field.default is MISSING else {**found, "default": field.default}
 
 
 def _type(hint: Any) -> dict[str, Any]:

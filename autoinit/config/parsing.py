@@ -176,7 +176,7 @@ def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> 
         raise config_error(
             origin,
             f"{', '.join(map(repr, others))} without a 'type'. Name the type (an override with one inherits nothing), "
-            "or leave only 'name' (then it inherits all) and 'scale'.",
+            "or leave only 'name', with a 'scale' if wanted (then it inherits all).",
         )
     scheme = parent.initializer
     if keys.get("scale") is not None:
@@ -238,6 +238,8 @@ def _scaled(scheme: Scheme, scale: object, origin: str) -> Scaled:
         text = f"{name} has an argument 'scale' of its own, which is no factor. Write the type with all its arguments."
         raise config_error(place, text)
     try:
-        return Scaled(of=scheme, by=scale)  # type: ignore[arg-type]
+        return Scaled(of=scheme, scale=scale)  # type: ignore[arg-type]
     except ConfigError as error:
-        raise config_error(place, str(error).replace(f"Scaled: by={scale!r}", f"{scale!r}", 1), type(error)) from error
+        raise config_error(
+            place, str(error).replace(f"Scaled: scale={scale!r}", f"{scale!r}", 1), type(error)
+        ) from error

@@ -34,7 +34,7 @@ class Constant(Fill):
         return (x.double() >= self.value).double()
 
     def scaled(self, factor: float) -> Constant:
-        return Constant(self.value * factor)
+        return Constant(self.value * factor + 0.0)  # Never -0.
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         tensor.fill_(self.value)
@@ -89,7 +89,7 @@ class Normal(Elementwise):
         return p
 
     def scaled(self, factor: float) -> Normal:
-        return Normal(self.mean * factor, self.std * abs(factor))
+        return Normal(self.mean * factor + 0.0, self.std * abs(factor))
 
     def transform(self) -> Transform:
         return NormalTransform(self.mean, self.std)
@@ -160,7 +160,7 @@ class TruncNormal(Elementwise):
 
     def scaled(self, factor: float) -> TruncNormal:
         low, high = sorted((self.low * factor, self.high * factor))
-        return TruncNormal(self.loc * factor, self.scale * abs(factor), low, high)
+        return TruncNormal(self.loc * factor + 0.0, self.scale * abs(factor), low, high)
 
     def transform(self) -> Transform:
         return truncated_normal(self.loc, self.scale, self.low, self.high)
@@ -194,7 +194,7 @@ class ComplexNormal(Fill):
         return Normal(0.0, self.std / math.sqrt(2))
 
     def scaled(self, factor: float) -> ComplexNormal:
-        return ComplexNormal(self.mean * factor, self.std * abs(factor))
+        return ComplexNormal(self.mean * factor + 0.0, self.std * abs(factor))
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         # Numbers 2i and 2i + 1 of the stream are the parts of element i.

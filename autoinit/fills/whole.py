@@ -91,19 +91,29 @@ def middle(tensor: Tensor) -> Tensor:
     return tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dirac(Fill):
     """A convolution that passes its input channels through, in each of `groups` groups (`torch.nn.init.dirac_`)."""
 
     groups: int = 1
+    gain: float = 1.0
 
     is_random = False
+
+    def scaled(self, factor: float) -> Dirac:
+        return replace(self, gain=self.gain * factor)
+
+    def __repr__(self) -> str:
+        return f"Dirac(groups={self.groups}{'' if self.gain == 1 else f', gain={self.gain!r}'})"
+
+    def __str__(self) -> str:
+        return f"Dirac(groups={self.groups}{'' if self.gain == 1 else f', gain={self.gain:.6g}'})"
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         groups = tensor.zero_().view(self.groups, tensor.shape[0] // self.groups, *tensor.shape[1:])
         channels = torch.arange(min(groups.shape[1:3]), device=tensor.device)
         centres: tuple[Tensor | int, ...] = (channels, channels, *(size // 2 for size in tensor.shape[2:]))
-        groups.movedim(0, -1)[centres] = 1
+        groups.movedim(0, -1)[centres] = self.gain
 
 
 @dataclass(frozen=True, repr=False)

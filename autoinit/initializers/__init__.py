@@ -15,9 +15,6 @@ from .matrices import Dirac as Dirac
 from .matrices import Eye as Eye
 from .matrices import Orthogonal as Orthogonal
 from .matrices import Sparse as Sparse
-from .position import NOWHERE as NOWHERE
-from .position import Beside as Beside
-from .position import Position as Position
 from .pretrained import Pretrained as Pretrained
 from .registry import canonical_name as canonical_name
 from .registry import register_initializer as register_initializer

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from .. import fills
 from ..errors import ConfigError
 from ..fills import Fill, TensorSpec
 from .initializer import UNRESOLVED, Initializer, number
-from .position import MapNumbers
 from .registry import register_initializer
 
 FAR = 1e6
@@ -34,14 +33,6 @@ class Constant(Initializer):
     reads = "nothing"
 
     val: float = number(finite=False, drawn=False)
-
-    def is_vector(self, shape: tuple[int, ...]) -> bool:
-        return isinstance(self.val, tuple) and shape == (len(self.val),)
-
-    def with_numbers(self, numbers: MapNumbers) -> Initializer:
-        if isinstance(self.val, tuple) and self.is_vector(numbers.shape):
-            return replace(self, val=tuple([numbers.value(value, f"Constant: val={value}") for value in self.val]))
-        return super().with_numbers(numbers)
 
     def fill(self, spec: TensorSpec) -> Fill:
         return fills.Vector(self.val) if isinstance(self.val, tuple) else fills.Constant(self.val)
@@ -99,7 +90,7 @@ class TruncNormal(Initializer):
         super().__post_init__()
         if self.cut is None:
             _check_order(self)
-        elif not self.has_default_bounds:
+        elif (self.a, self.b) != (-2, 2):
             raise ConfigError(
                 f"TruncNormal: cut={self.cut} with a={self.a}, b={self.b}. Give cut, in standard deviations, or a and "
                 "b, which are values."
@@ -108,14 +99,9 @@ class TruncNormal(Initializer):
             raise ConfigError("TruncNormal: cut=0 leaves no value but the mean. Use Constant.")
 
     @property
-    def has_default_bounds(self) -> bool:
-        """Whether `a` and `b` are those of `torch.nn.init.trunc_normal_`."""
-        return (self.a, self.b) == (-2, 2)
-
-    @property
     def truncates_nothing(self) -> bool:
         """Whether the default bounds, which are values, are more than five standard deviations away."""
-        if self.cut is not None or not self.has_default_bounds or isinstance(self.std, UNRESOLVED):
+        if self.cut is not None or (self.a, self.b) != (-2, 2) or isinstance(self.std, UNRESOLVED):
             return False
         return not isinstance(self.mean, UNRESOLVED) and 0 < 5 * self.std < 2 - abs(self.mean)
 

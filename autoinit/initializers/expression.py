@@ -75,23 +75,26 @@ class Expression:
             ShapeError: It divides by zero, is not a real number, or is beyond any float.
         """
         read = {name: float(numbers[name]) for name in sorted(self.names)}
-        given = ", ".join(f"{name}={value:g}" for name, value in read.items())
+        with_them = f" with {', '.join(f'{name}={value:g}' for name, value in read.items())}" if read else ""
         try:
             found = _evaluated(_parsed(self.text), {**CONSTANTS, **read})
         except ZeroDivisionError as error:
-            raise ShapeError(f"{self.text!r} divides by zero{f' with {given}' if given else ''}.") from error
+            raise ShapeError(f"{self.text} divides by zero{with_them}.") from error
         except OverflowError as error:
-            raise ShapeError(f"{self.text!r} is beyond any float{f' with {given}' if given else ''}.") from error
+            raise ShapeError(f"{self.text} is beyond any float{with_them}.") from error
         except (ValueError, TypeError) as error:  # sqrt(-1); a complex power has no order and no math functions.
-            raise ShapeError(f"{self.text!r} is not a real number{f' with {given}' if given else ''}.") from error
+            raise ShapeError(f"{self.text} is not a real number{with_them}.") from error
         if isinstance(found, complex) or math.isnan(found):
-            raise ShapeError(f"{self.text!r} is not a real number{f' with {given}' if given else ''}.")
+            raise ShapeError(f"{self.text} is not a real number{with_them}.")
         return found
 
     @property
-    def tree(self) -> ast.expr:
-        """The syntax tree."""
-        return _parsed(self.text)
+    def is_literal(self) -> bool:
+        """Whether it is just a number, with or without a sign."""
+        tree = _parsed(self.text)
+        while isinstance(tree, ast.UnaryOp):
+            tree = tree.operand
+        return isinstance(tree, ast.Constant)
 
     def __str__(self) -> str:
         return self.text

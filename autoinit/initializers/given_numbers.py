@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import math
 import numbers
 from collections.abc import Sequence
@@ -59,7 +58,7 @@ class Limits:
             try:
                 given = expression.value({})
             except ShapeError as error:
-                raise ConfigError(f"{label}: {error}") from error
+                raise ConfigError(described(label, expression.text, error)) from error
         return given if isinstance(given, Expression) else self._checked(real(given, label), label)
 
     def _checked(self, value: float, label: str) -> float:
@@ -94,16 +93,17 @@ def _expression(given: str, label: str) -> Expression:
             raise ConfigTypeError(f"{mistyped}.") from error
         if isinstance(error.__cause__, (SyntaxError, ValueError)):
             raise ConfigTypeError(f"{mistyped}: {error}") from error
-        raise ConfigError(f"{label}: {error}") from error
-    if isinstance(_unsigned(expression.tree), ast.Constant):
+        what = str(error).removeprefix(f"{text!r}: ") if repr(text) in label else str(error)
+        raise ConfigError(f"{label}: {what}") from error
+    if expression.is_literal:
         raise ConfigTypeError(f"{mistyped}.")
     return expression
 
 
-def _unsigned(tree: ast.expr) -> ast.expr:
-    while isinstance(tree, ast.UnaryOp):
-        tree = tree.operand
-    return tree
+def described(label: str, text: str, error: Exception) -> str:
+    """The message of an error that begins with the text of an expression, which a label may end with."""
+    reason = str(error).removeprefix(text)
+    return label + reason if label.endswith((text, repr(text))) else f"{label}: {text}{reason}"
 
 
 def real(value: object, label: str) -> float:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
-from functools import cached_property
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
+from ..errors import ConfigError, ConfigTypeError, nearest
 from ..fills import Fill, TensorSpec
 from .expression import Expression
 from .given_numbers import Limits
 from .given_numbers import real as real
-from .position import MapNumbers
 
 Reads = Literal["layer", "torch", "nothing"]
 UNRESOLVED = (Expression, tuple)
@@ -48,76 +46,16 @@ class Initializer(ABC):
             ShapeError: the scheme is not defined for such a tensor; the message says why and what to do instead.
         """
 
-    @cached_property
-    def unresolved(self) -> tuple[str, ...]:
-        """The fields whose numbers depend on the parameter: expressions, lists, and initializers with such fields."""
-        return tuple(f.name for f in fields(self) if _is_unresolved(getattr(self, f.name), "number" in f.metadata))
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """The names that its expressions read."""
-        values = [getattr(self, name) for name in self.unresolved]
-        flat = [item for value in values for item in (value if isinstance(value, tuple) else (value,))]
-        return frozenset().union(*(item.names for item in flat if isinstance(item, (Expression, Initializer))))
-
-    @cached_property
-    def has_lists(self) -> bool:
-        """Whether it has a list of numbers."""
-        values = [getattr(self, name) for name in self.unresolved]
-        return any(isinstance(value, tuple) or (isinstance(value, Initializer) and value.has_lists) for value in values)
-
-    @property
-    def uses_fans(self) -> bool:
-        """Whether the values depend on fans."""
-        return self.reads != "nothing" or not self.names.isdisjoint(("fan_in", "fan_out"))
-
-    @property
-    def convention(self) -> Reads:
-        """`reads`, or "layer" if the numbers are lists, or expressions that read fans where `reads` is "nothing"."""
-        return "layer" if self.has_lists or (self.reads == "nothing" and self.uses_fans) else self.reads
-
-    def is_vector(self, shape: tuple[int, ...]) -> bool:
-        """Whether a list in it gives each element of a tensor of this shape its own value."""
-        return False
-
-    def with_numbers(self, numbers: MapNumbers) -> Initializer:
-        """The initializer with the numbers of one map in place of expressions and lists.
-
-        Raises:
-            ShapeError: There is no such number, or it is out of the limits.
-        """
-        if not self.unresolved:
-            return self
-        given = {field: getattr(self, field) for field in self.unresolved}
-        found = {
-            field: value.with_numbers(numbers)
-            if isinstance(value, Initializer)
-            else numbers.value(value, f"{type(self).__name__}: {_shown(field, value)}")
-            for field, value in given.items()
-        }
-        try:
-            return replace(self, **found)
-        except ConfigError as error:
-            written = ", ".join(_shown(field, value) for field, value in given.items())
-            raise ShapeError(f"{error} It comes from {written}.") from error
-
     def __str__(self) -> str:
-        shown = ", ".join(
-            _shown(f.name, value) if f.name in self.unresolved else f"{f.name}={value!r}"
-            for f in fields(self)
-            if (value := getattr(self, f.name)) != f.default
-        )
-        return f"{type(self).__name__}({shown})"
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"{type(self).__name__}({', '.join(shown(name, getattr(self, name)) for name in changed)})"
 
 
-def _is_unresolved(value: object, is_number: bool) -> bool:
-    return bool(value.unresolved) if isinstance(value, Initializer) else is_number and isinstance(value, UNRESOLVED)
-
-
-def _shown(name: str, value: object) -> str:
-    """A field with an expression or a list, as it would be written."""
-    items = [str(item) for item in value] if isinstance(value, tuple) else []
-    return f"{name}=[{', '.join(items)}]" if items else f"{name}={value}"
+def shown(name: str, value: object) -> str:
+    """A field of an initializer as it would be written."""
+    if isinstance(value, tuple) and any(isinstance(item, Expression) for item in value):
+        return f"{name}=({', '.join(map(str, value))})"
+    return f"{name}={value}" if isinstance(value, Expression) else f"{name}={value!r}"
 
 
 def number(
@@ -130,7 +68,7 @@ def number(
 ) -> Any:
     """A field of an initializer: a real number in [low, high], stored as a float.
 
-    It may also be an expression, or a list of numbers for the maps of a fused weight; `with_numbers` replaces these.
+    It may also be an expression, or a list of numbers for the maps of a fused weight; `resolve` replaces these.
     Values are drawn in float32. A number that none are drawn with (`drawn=False`) may be beyond that. A field whose
     default is None may be None.
     """

@@ -55,14 +55,14 @@ class DeltaOrthogonal(Initializer):
 
     def fill(self, spec: TensorSpec) -> Fill:
         _check_dimensions(self, spec, "3 or 4 or 5", 3 <= len(spec.shape) <= 5)
+        if not spec.numel:
+            return fills.Constant(0.0)
         rows, columns, *kernel = spec.shape
         if rows < columns:
             raise ShapeError(
                 f"DeltaOrthogonal needs at least as many output channels as input channels, and shape {spec.shape} has "
                 f"{rows} and {columns}: no such convolution preserves norms. Use Orthogonal for it."
             )
-        if not spec.numel:
-            return fills.Constant(0.0)
         return fills.DeltaOrthogonal(self.gain, rows, columns, math.prod(kernel))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..errors import ShapeError
 from ..fans import Fans, Layout
 from .expression import Expression
-from .given_numbers import Given
+from .given_numbers import Given, described
 
 NO_LIST = (
     "no list of like modules is around it: 'layer' and 'depth' count the numbered children of one container with the "
@@ -82,12 +82,13 @@ class MapNumbers:
             given = given[self.at]
         if not isinstance(given, Expression):
             return given
+        numbers = {name: self._number(name, label) for name in given.names}
         try:
-            return given.value({name: self._number(name) for name in given.names})
+            return given.value(numbers)
         except ShapeError as error:
-            raise ShapeError(f"{label}: {error}") from error
+            raise ShapeError(described(label, given.text, error)) from error
 
-    def _number(self, name: str) -> float:
+    def _number(self, name: str, label: str) -> float:
         if name in ("layer", "depth"):
             found: float | None = getattr(self.position, name)
             reason = NO_LIST
@@ -101,7 +102,7 @@ class MapNumbers:
             if beside is not None and beside.shape is None:
                 reason = f"{beside.name!r} beside it has no shape yet."
         if found is None:
-            raise ShapeError(f"there is no {name!r}, because {reason}")
+            raise ShapeError(f"{label}: there is no {name!r}, because {reason}")
         return found
 
     def _wrong_count(self, given: tuple[object, ...], label: str) -> str:

@@ -11,6 +11,7 @@ from ..errors import ShapeError
 from ..fans import Fans, Layout, Part, bias_parts, torch_fans
 from ..fills import Blocks, Constant, Elementwise, Fill, TensorSpec
 from .initializer import Initializer
+from .needs import is_vector, needs_of, with_numbers
 from .position import NOWHERE, MapNumbers, Position
 
 WAY_OUT = "Narrow the rule with name= or params= to leave it out, or write a rule of type 'Keep' for it."
@@ -58,11 +59,11 @@ def resolve(
     """
     layout, parts = _parts(scheme, shape, layout, position)
     maps = [(part.shape, part.fans) for part in parts] if parts else [(shape, torch_fans(shape))]
-    fans = tuple(dict.fromkeys(each for _, each in maps if each is not None)) if scheme.uses_fans else ()
+    fans = tuple(dict.fromkeys(each for _, each in maps if each is not None)) if needs_of(scheme).fans else ()
     fills = []
     for at, (size, each) in enumerate(maps):
         numbers = MapNumbers(shape=shape, fans=each, position=position, at=at, count=len(maps))
-        fill = scheme.with_numbers(numbers).fill(TensorSpec(shape=size, dtype=dtype, fans=each))
+        fill = with_numbers(scheme, numbers).fill(TensorSpec(shape=size, dtype=dtype, fans=each))
         if fill is None:
             return Resolved(fill=None, fans=fans)
         _check_dtype(fill, dtype)
@@ -82,7 +83,7 @@ def _parts(
         layout, parts = bias_parts(shape, position.beside.shape, position.beside.layout)
     else:
         parts = layout.parts(shape) if layout is not None else ()
-    if scheme.is_vector(shape):
+    if is_vector(scheme, shape):
         return None, tuple([replace(part, shape=shape) for part in parts[:1]])
     return layout, parts
 

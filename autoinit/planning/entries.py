@@ -10,7 +10,8 @@ import torch
 
 from ..fans import Fans, Layout
 from ..fills import Fill
-from ..initializers import NOWHERE, Initializer, Keep, Position
+from ..initializers import Initializer, Keep
+from ..initializers.position import NOWHERE, Position
 from ..rules import Rule
 from . import matches
 from .matches import NO_RANK, Rank

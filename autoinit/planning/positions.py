@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import nn
 
 from ..fans import Layout, weight_names
-from ..initializers import NOWHERE, Beside, Initializer, Position
+from ..initializers import Initializer
+from ..initializers.needs import needs_of
+from ..initializers.position import NOWHERE, Beside, Position
 from ..layers import class_name
 from .records import Record
 from .tree import joined, unwrapped
@@ -29,11 +31,11 @@ class Positions:
 
     def of(self, scheme: Initializer, record: Record, layout_of: Callable[[Record], Layout | None]) -> Position:
         """What an initializer needs to know of the model around a tensor; `layout_of` reads the axes of a weight."""
-        if not scheme.unresolved:
+        needs = needs_of(scheme)
+        if not needs.fields:
             return NOWHERE
-        layer, depth = self._in_list(record) if not scheme.names.isdisjoint(("layer", "depth")) else (None, None)
-        needs_fans = scheme.has_lists or not scheme.names.isdisjoint(("fan_in", "fan_out"))
-        weight = self._weight_of(record) if needs_fans else None
+        layer, depth = self._in_list(record) if needs.list_around else (None, None)
+        weight = self._weight_of(record) if needs.maps else None
         beside = None
         if weight is not None:
             beside = Beside(name=weight.name, shape=weight.shape_and_dtype()[0], layout=layout_of(weight))

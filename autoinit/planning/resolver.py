@@ -11,7 +11,9 @@ from torch import nn
 from ..errors import ParametrizationError, ShapeError
 from ..fans import Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
-from ..initializers import Initializer, Position, Resolved, resolve
+from ..initializers import Initializer, Resolved, resolve
+from ..initializers.needs import needs_of
+from ..initializers.position import Position
 from ..layers import class_name
 from ..parametrized import Effective
 from ..rules import Rule
@@ -92,12 +94,13 @@ class Resolver:
         return self._positions.of(scheme, record, lambda weight: self._layout(rule, scheme, weight))
 
     def _layout(self, rule: Rule, scheme: Initializer, record: Record) -> Layout | None:
-        if scheme.convention == "nothing":
+        usual = needs_of(scheme).convention
+        if usual == "nothing":
             return None
         fan = rule.fan
         if isinstance(fan, Layout) and not fan.is_numbers:
             return fan
-        convention = fan if isinstance(fan, str) else scheme.convention if self._fan == "auto" else self._fan
+        convention = fan if isinstance(fan, str) else usual if self._fan == "auto" else self._fan
         layout = None if convention == "torch" else self._layout_of(record)
         if not isinstance(fan, Layout):
             return layout

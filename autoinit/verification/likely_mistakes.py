@@ -13,6 +13,7 @@ from ..errors import AutoInitError
 from ..fans import torch_fans
 from ..fills import Constant, Elementwise, Fill, Normal, TensorSpec, TruncNormal, Uniform
 from ..initializers import Initializer
+from ..initializers.needs import needs_of
 from ..initializers.variance import TRUNCATED_STD
 from ..planning import Entry
 from .elementwise_tests import ENOUGH
@@ -78,7 +79,9 @@ def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
 def _other_arguments(entry: Entry) -> Iterator[tuple[str, Fill]]:
     """The same initializer with one argument changed."""
     scheme = entry.rule.initializer if entry.rule is not None else None
-    if not isinstance(scheme, Initializer) or not is_dataclass(scheme) or len(entry.fans) != 1 or scheme.unresolved:
+    if not isinstance(scheme, Initializer) or not is_dataclass(scheme) or len(entry.fans) != 1:
+        return
+    if needs_of(scheme).fields:
         return
     spec = TensorSpec(shape=entry.shape or (), dtype=entry.dtype, fans=entry.fans[0])
     for name in (field.name for field in fields(scheme)):

@@ -231,7 +231,7 @@ CONFIGS = [
     config(
         normal(override=[dict(name="fc"), dict(name="fc", std=2, bias=1)]),
         "init_cfg.override[1]: 'bias', 'std' without a 'type'. Name the type (an override with one inherits nothing), "
-        "or leave only 'name' (then it inherits all).",
+        "or leave only 'name', with a 'scale' if wanted (then it inherits all).",
         "init_cfg.override[1]",
     ),
     config(

@@ -170,7 +170,7 @@ def test_arguments_and_defaults_are_those_of_mmengine(name: str) -> None:
     assert given == wanted
     extra = set(ours) - set(wanted)
     # What we add has a default that does as the original does.
-    assert extra == ({"strict", "key", "revise_keys", "sha256"} if name == "Pretrained" else set())
+    assert extra == ({"strict", "key", "revise_keys", "sha256"} if name == "Pretrained" else {"cut"} & extra)
     assert all(ours[key].default is not required for key in extra)
 
 
@@ -252,7 +252,9 @@ EXAMPLES = {"Constant": dict(val=1), "Sparse": dict(sparsity=0.5)}
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_tensors_without_elements(cls: type[Initializer], shape: tuple[int, ...]) -> None:
     scheme = cls(**EXAMPLES.get(cls.__name__, {}))
-    dimensions = {"Eye": (2,), "Sparse": (2,), "Dirac": (3, 4, 5)}.get(cls.__name__, (2, 3, 4))
+    dimensions = {"Eye": (2,), "Sparse": (2,), "Dirac": (3, 4, 5), "DeltaOrthogonal": (3, 4, 5)}.get(
+        cls.__name__, (2, 3, 4)
+    )
     if len(shape) not in dimensions:
         with pytest.raises(ShapeError):
             scheme.fill(spec(*shape))
@@ -319,6 +321,8 @@ NUMBERS = {
     "Kaiming": ["a"],
     "VarianceScaling": ["scale"],
     "Orthogonal": ["gain"],
+    "DeltaOrthogonal": ["gain"],
+    "Eye": ["gain"],
     "Sparse": ["sparsity", "std"],
 }
 INFINITE = {("Constant", "val"), ("TruncNormal", "a"), ("TruncNormal", "b")}
@@ -339,13 +343,13 @@ def made(name: str, **arguments: object) -> Initializer:
 def test_the_tables_of_checks_are_complete() -> None:
     for cls in CLASSES:
         checked = {*NUMBERS.get(cls.__name__, []), *CHOICES.get(cls.__name__, [])}
-        assert {field.name for field in fields(cls)} - {"groups"} == checked
+        assert {field.name for field in fields(cls)} - {"groups", "cut"} == checked
 
 
 @pytest.mark.parametrize(("name", "argument"), [(name, x) for name, all_of in NUMBERS.items() for x in all_of])
 def test_numbers(name: str, argument: str) -> None:
     where = rf"^{name}: {argument}="
-    for wrong in ("1", "1e-2", None, True, [1], 1j, torch.tensor(1.0), Decimal(1)):
+    for wrong in ("1", "1e-2", None, True, [[1]], 1j, torch.tensor(1.0), Decimal(1)):
         with pytest.raises(ConfigTypeError, match=where):
             made(name, **{argument: wrong})
     with pytest.raises(ConfigError, match=where + "nan (must be a finite number|is not a value)") as caught:
