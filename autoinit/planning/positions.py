@@ -57,7 +57,9 @@ class Positions:
         if fqn not in self._members:
             children = self._modules[container]._modules if container in self._modules else {}
             # A child may be wrapped, and be parametrized; its class is that of the module inside.
-            alike = {key: class_name(unwrapped(each)) for key, each in children.items() if each and key.isdigit()}
+            alike = {
+                key: class_name(unwrapped(each)) for key, each in children.items() if each is not None and key.isdigit()
+            }
             like = [key for key, kind in alike.items() if kind == alike.get(name)]
             self._members[fqn] = (like.index(name) + 1, len(like)) if name in like and len(like) > 1 else None
         return self._members[fqn]
