@@ -87,10 +87,10 @@ def with_shape(entry: Entry, param: Tensor, find: Callable[[str], Tensor | None]
     shape = tuple(param.shape)
     chosen = entry.deferred.fitting(len(shape))
     if chosen is None:
-        return replace(entry, shape=shape, rule=None, fill=None, beat=(), deferred=None)
-    rule, beat = chosen.rule, entry.beat
+        return replace(entry, shape=shape, rule=None, fill=None, overrides=(), deferred=None)
+    rule, overrides = chosen.rule, entry.overrides
     if chosen is not entry.deferred:
-        beat = tuple(each for each in beat if each is not rule and each.fits(len(shape)))
+        overrides = tuple(each for each in overrides if each is not rule and each.fits(len(shape)))
     position = chosen.position
     if position.beside is not None and position.beside.shape is None:
         weight = find(position.beside.name)
@@ -104,7 +104,7 @@ def with_shape(entry: Entry, param: Tensor, find: Callable[[str], Tensor | None]
         entry,
         shape=shape,
         rule=rule,
-        beat=beat,
+        overrides=overrides,
         fill=found.fill,
         fans=found.fans,
         deferred=None,
