@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from torch import Tensor, nn
 
 from ..errors import AutoInitError
-from ..initializers import Constant, Dirac, Eye, Keep, resolve
+from ..initializers import Constant, Default, Dirac, Eye, Initializer, Keep, Resolved, default_of, resolve
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..patches import Patches
-from ..planning import PENDING, Entry, Report
+from ..planning import PENDING, Deferred, Entry, Report
 from .filling import fill
 from .seeds import Values
 from .targets import Targets
@@ -75,8 +75,8 @@ _pending: dict[int, list[Pending]] = {}
 """By the id of the module."""
 
 
-def with_shape(entry: Entry, param: Tensor) -> Entry:
-    """The entry of a parameter that was lazy, now that it has a shape.
+def with_shape(entry: Entry, param: Tensor, owner: nn.Module) -> Entry:
+    """The entry of a parameter that was lazy, now that it has a shape; `owner` is its layer.
 
     Raises:
         ShapeError: its scheme is not defined for this shape.
@@ -91,7 +91,7 @@ def with_shape(entry: Entry, param: Tensor) -> Entry:
     if chosen is not entry.deferred:
         beat = tuple(each for each in beat if each is not rule and each.fits(len(shape)))
     try:
-        found = resolve(chosen.scheme, shape, entry.dtype, chosen.layout)
+        found = _resolved(chosen, entry, shape, owner)
     except AutoInitError as error:
         raise type(error)(f"{rule.origin}: {entry.fqn}: {error}", origin=rule.origin, fqn=entry.fqn) from error
     return replace(
@@ -104,6 +104,14 @@ def with_shape(entry: Entry, param: Tensor) -> Entry:
         deferred=None,
         rank=chosen.rank,
     )
+
+
+def _resolved(chosen: Deferred, entry: Entry, shape: tuple[int, ...], owner: nn.Module) -> Resolved:
+    scheme: Initializer | None = chosen.scheme
+    if isinstance(scheme, Default):
+        # Without a closed form it stays as the layer's own code has made it, which is its default.
+        scheme = default_of(owner, entry.fqn.rpartition(".")[2])
+    return Resolved(fill=None) if scheme is None else resolve(scheme, shape, entry.dtype, chosen.layout)
 
 
 def may_draw(entry: Entry) -> bool:
@@ -126,14 +134,20 @@ def pending_modules() -> list[nn.Module]:
     return [module for module in found if module is not None]
 
 
-def param_of(module: nn.Module, name: str) -> Tensor | None:
-    """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
-    *path, last = name.split(".")
+def owner_of(module: nn.Module, name: str) -> nn.Module | None:
+    """The module that has a parameter, by the parameter's name in a module around it."""
+    *path, _ = name.split(".")
     owner: nn.Module | None = module
     for part in path:
         # A copy that is being made has neither modules nor parameters yet.
         owner = None if owner is None else vars(owner).get("_modules", {}).get(part)
-    found: Tensor | None = None if owner is None else vars(owner).get("_parameters", {}).get(last)
+    return owner
+
+
+def param_of(module: nn.Module, name: str) -> Tensor | None:
+    """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
+    owner = owner_of(module, name)
+    found: Tensor | None = None if owner is None else vars(owner).get("_parameters", {}).get(name.rpartition(".")[2])
     return found
 
 

@@ -8,6 +8,9 @@ from .basic import Uniform as Uniform
 from .callables import Function as Function
 from .callables import ModuleFunction as ModuleFunction
 from .callables import Scheme as Scheme
+from .defaults import Default as Default
+from .defaults import default_of as default_of
+from .defaults import reset_method as reset_method
 from .initializer import Initializer as Initializer
 from .matrices import Dirac as Dirac
 from .matrices import Eye as Eye
