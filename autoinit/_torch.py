@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FunctionType
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -24,6 +24,8 @@ from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 # The stack of function modes. Without it a mode of the caller (`with torch.device(...)`, a logger) sees and can change
 # the operators that write values. `torch._C.DisableTorchFunction` would disable `__torch_function__` of tensor
 # subclasses as well, which they need to be written to.
+# A user's function writes to a parameter itself. Without it the version counter of one whose function fails advances.
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._python_dispatch import _disable_current_modes, _pop_mode, _push_mode
@@ -225,6 +227,15 @@ def schema_of(function: OpOverload) -> torch.FunctionSchema:
     """The signature of an operator, with what it writes."""
     schema: torch.FunctionSchema = function._schema
     return schema
+
+
+def version_kept(tensor: Tensor) -> AbstractContextManager[None]:
+    """A context in which writes to a tensor do not advance its version counter.
+
+    A user's function writes to a parameter as often as it likes, and may fail half way; autograd has to see one write,
+    or none.
+    """
+    return nullcontext() if tensor.is_inference() else _unsafe_preserve_version_counter(tensor)
 
 
 def shares_version(tensor: Tensor, *, in_operator: bool) -> Tensor:

@@ -24,14 +24,15 @@ def lineage(cls: type) -> tuple[type, ...]:
         >>> [base.__name__ for base in lineage(nn.LazyBatchNorm1d)][2:]
         ['BatchNorm1d', '_BatchNorm', '_NormBase']
     """
-    bases = [*cls.__mro__, *_materialized(cls).__mro__]
+    bases = [*cls.__mro__, *materialized(cls).__mro__]
     outside = (object, nn.Module, LazyModuleMixin)
     # A base that both have counts where it stands among the more general ones.
     return tuple(base for at, base in enumerate(bases) if base not in outside and base not in bases[at + 1 :])
 
 
 @lru_cache(maxsize=8192)
-def _materialized(cls: type) -> type:
+def materialized(cls: type) -> type:
+    """The class that a lazy module's class becomes at its first call; any other class itself."""
     future = getattr(cls, "cls_to_become", None) if issubclass(cls, LazyModuleMixin) else None
     return future if isinstance(future, type) else cls
 
@@ -77,7 +78,7 @@ def class_name(module: nn.Module) -> str:
     # Not every object with modules was initialized as one.
     if "parametrizations" in module.__dict__.get("_modules", ()):
         cls = cls.__bases__[0]
-    return _materialized(cls).__name__
+    return materialized(cls).__name__
 
 
 def is_layer(cls: type, layer: str | type) -> bool:

@@ -16,7 +16,7 @@ from .dimensions import check_ndim, fits_ndim
 from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
 from .globs import fqn_pattern, is_full, param_pattern
-from .initializers import Constant, Initializer, Keep, ModuleFunction, Pretrained, Scheme
+from .initializers import Constant, Default, Initializer, Keep, ModuleFunction, Pretrained, Scheme
 from .initializers.needs import needs_of
 
 
@@ -51,8 +51,8 @@ class Rule:
             expression (`"re:..."`) over FQNs of parameters.
         within: classes, as in `layer`: only modules that have an ancestor of such a class, or are of it.
         ndim: numbers of dimensions, or comparisons such as `">1"`: only parameters with so many.
-        bias: value of a `bias` that is reached together with a `weight` (0 if it is not given), an expression, or a
-            list of values; None leaves it alone.
+        bias: value of a `bias` that is reached together with a `weight` (if it is not given: 0, or the default of the
+            layer for the initializer `Default`), an expression, or a list of values; None leaves it alone.
         fan: how fans are read: `"torch"` as `torch.nn.init` does, `"layer"` by the layer's convention, axes such as
             `"expert,in,out"`, or the arguments of an `autoinit.fans.Layout`; None for what is usual for the scheme.
         padding: "keep" for zeros in the rows that embeddings have for padding (`padding_idx`), as torch's constructor
@@ -243,8 +243,23 @@ class Rule:
     @cached_property
     def _for_bias(self) -> Initializer | None:
         if self.bias is UNSET:
-            return self.initializer if isinstance(self.initializer, Keep) else Constant(val=0.0)
+            return self.initializer if isinstance(self.initializer, (Keep, Default)) else Constant(val=0.0)
         return None if self.bias is None else Constant(val=self.bias)
+
+    def loads(self, fqn: str, *, is_target: bool = False) -> bool:
+        """Whether a rule with a checkpoint is for a tensor: below a module of `name`, and in `params`.
+
+        Args:
+            fqn: Name of the tensor, as the module has it that the checkpoint is loaded into.
+            is_target: Whether `name` is the target of an override, and does not choose.
+        """
+        *above, param = fqn.split(".")
+        if self.params is not None and not _is_reached(param, fqn, tuple(self.params)):
+            return False
+        if is_target or not self.name:
+            return True
+        paths = [".".join([*above, param][:end]) for end in range(len(above) + 2)]
+        return any(fqn_pattern(pattern)(path) for pattern in self.name for path in paths)
 
     def names(self, param: str, path: str = "", named: Sequence[str] = ()) -> bool:
         """Whether the rule has the parameter's name itself, or its full one, not just a pattern that fits it."""

@@ -26,6 +26,7 @@ from ..planning import (
     RecordedTensor,
     Report,
     ReportEntry,
+    Reset,
 )
 from ..sampling import check_seed
 from .agreement import check_agreement
@@ -34,6 +35,7 @@ from .first_call import leave_pending
 from .lazy import may_draw, with_shape
 from .loading import load
 from .module_code import run_code
+from .resetting import reset_layer
 from .rollback import put_back_on_error
 from .seeds import Values, check_prefix, running, values_for
 from .targets import Targets, bind_targets
@@ -96,7 +98,8 @@ class Application:
         shaped: dict[str, Entry] = {}
         for fqn, entry in plan.items():
             if entry.deferred is not None and not is_lazy(targets.params[fqn]):  # It was lazy when it was planned.
-                shaped[fqn] = with_shape(entry, targets.params[fqn], targets.beside(fqn))
+                owner = targets.modules[fqn.rpartition(".")[0]]
+                shaped[fqn] = with_shape(entry, targets.params[fqn], owner)
         self.plan = replace(plan, entries={**plan.entries, **shaped}) if shaped else plan
 
     @property
@@ -146,6 +149,8 @@ class Application:
                     self._loads.append(done)
                     self.plan = replace(self.plan, entries={**self.plan.entries, **loaded})
                     self.outcomes |= dict.fromkeys(loaded, FILLED)
+                elif isinstance(step, Reset):
+                    self.outcomes |= dict.fromkeys(reset_layer(step, self.targets, values), FILLED)
                 else:
                     self.outcomes |= run_code(step, self.plan, self.targets)
             fill(pending, self.targets, values, self.outcomes)

@@ -10,9 +10,9 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from .._torch import not_compiled
+from .._torch import not_compiled, version_kept
 from ..errors import ApplyError, AutoInitError
-from ..fills import Constant, Elementwise, Fill, seeded
+from ..fills import Constant, Elementwise, Fill, calls_function, seeded
 from ..layers import is_lazy
 from ..planning import FILLED, Entry, joined
 from ..sampling import Key, Sampler, derive_key
@@ -92,16 +92,19 @@ def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sample
     given, key_of = cast(Fill, entry.fill), partial(values.key, entry.fqn)
     if weight is not None:
         out = torch.empty_like(weight.picture(), device=param.device)
+    elif is_sharded(param):
+        out = param._local_tensor.detach()
     else:
-        out = param._local_tensor.detach() if is_sharded(param) else param.data
+        out = param if calls_function(given) else param.data
     # Libraries keep attributes on a parameter that fills read, such as `infshape` of mup.
-    for name, value in vars(param).items():
+    for name, value in vars(param).items() if out is not param else ():
         vars(out).setdefault(name, value)
     if weight is None and is_sharded(param):
         if out.numel():
             given.write_region(out, region_of(param), key_of, sampler)
         return
-    given.write(out, key_of, sampler)
+    with version_kept(out):
+        given.write(out, key_of, sampler)
     if weight is not None:
         # Some inverses draw random numbers: from no generator of the user's, and the same everywhere.
         with seeded(param.device, derive_key(0, 0, joined(values.prefix, entry.fqn)).offset >> 1):

@@ -28,7 +28,7 @@ from ..errors import warn
 from ..layers import is_lazy
 from ..patches import around, within
 from ..planning import CONTAINERS, FILLED, KEPT, LOADED, PENDING, Entry, Report, joined
-from .lazy import Pending, beside, copy_pending, param_of, patches, pending_modules, pending_of, take, with_shape
+from .lazy import Pending, copy_pending, owner_of, param_of, patches, pending_modules, pending_of, take, with_shape
 from .seeds import Values
 from .targets import Targets
 
@@ -68,14 +68,14 @@ class FirstCall:
         for pending in pending_of(self.module) if self.in_forward else ():
             for name, entry in pending.entries.items():
                 if param_of(self.module, name) is param:
-                    pending.write(with_shape(entry, param, beside(self.module, name)), param)
+                    pending.write(with_shape(entry, param, owner_of(self.module, name) or self.module), param)
                     self._filled[id(param)] = param.detach().clone()
 
     def finish(self) -> None:
         """Fill the parameters that have a shape now; where forward has overwritten them, only note it."""
         taken = take(self.module)
         for pending, name, entry, param in taken:
-            known = with_shape(entry, param, beside(self.module, name))
+            known = with_shape(entry, param, owner_of(self.module, name) or self.module)
             if not self.in_forward:
                 pending.write(known, param)
             elif known.fill is not None and not _is_same(param, self._filled.get(id(param))):

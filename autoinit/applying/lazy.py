@@ -7,17 +7,29 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from ..errors import AutoInitError
-from ..initializers import Constant, Dirac, Eye, Initializer, Keep, Scaled, resolve
+from ..initializers import (
+    Constant,
+    Default,
+    Dirac,
+    Eye,
+    Initializer,
+    Keep,
+    Resolved,
+    default_of,
+    resolve,
+    unscaled,
+    with_default,
+)
+from ..initializers.position import Position
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..patches import Patches
-from ..planning import PENDING, Entry, Report, joined
+from ..planning import PENDING, Deferred, Entry, Report
 from .filling import fill
 from .seeds import Values
 from .targets import Targets
@@ -76,8 +88,8 @@ _pending: dict[int, list[Pending]] = {}
 """By the id of the module."""
 
 
-def with_shape(entry: Entry, param: Tensor, find: Callable[[str], Tensor | None]) -> Entry:
-    """The entry of a parameter that was lazy, now that it has a shape; `find` finds a parameter beside it by name.
+def with_shape(entry: Entry, param: Tensor, owner: nn.Module) -> Entry:
+    """The entry of a parameter that was lazy, now that it has a shape; `owner` is its layer.
 
     Raises:
         ShapeError: its scheme is not defined for this shape.
@@ -93,11 +105,11 @@ def with_shape(entry: Entry, param: Tensor, find: Callable[[str], Tensor | None]
         overrides = tuple(each for each in overrides if each is not rule and each.fits(len(shape)))
     position = chosen.position
     if position.beside is not None and position.beside.shape is None:
-        weight = find(position.beside.name)
+        weight = param_of(owner, position.beside.name)
         if weight is not None and not is_lazy(weight):
             position = replace(position, beside=replace(position.beside, shape=tuple(weight.shape)))
     try:
-        found = resolve(chosen.scheme, shape, entry.dtype, chosen.layout, position)
+        found = _resolved(chosen, entry, shape, position, owner)
     except AutoInitError as error:
         raise type(error)(f"{rule.origin}: {entry.fqn}: {error}", origin=rule.origin, fqn=entry.fqn) from error
     return replace(
@@ -112,18 +124,20 @@ def with_shape(entry: Entry, param: Tensor, find: Callable[[str], Tensor | None]
     )
 
 
+def _resolved(chosen: Deferred, entry: Entry, shape: tuple[int, ...], position: Position, owner: nn.Module) -> Resolved:
+    scheme: Initializer | None = chosen.scheme
+    if isinstance(unscaled(chosen.scheme), Default):
+        # Without a closed form it stays as the layer's own code has made it, which is its default.
+        scheme = with_default(chosen.scheme, default_of(owner, entry.fqn.rpartition(".")[2]))
+    return Resolved(fill=None) if scheme is None else resolve(scheme, shape, entry.dtype, chosen.layout, position)
+
+
 def may_draw(entry: Entry) -> bool:
     """Whether the fill of a lazy parameter, which is not known yet, can be random."""
     deferred = entry.deferred
-    while deferred is not None and isinstance(_unscaled(deferred.scheme), (Constant, Dirac, Eye, Keep)):
+    while deferred is not None and isinstance(unscaled(deferred.scheme), (Constant, Dirac, Eye, Keep)):
         deferred = deferred.otherwise
     return deferred is not None
-
-
-def _unscaled(scheme: Initializer) -> Initializer:
-    while isinstance(scheme, Scaled):
-        scheme = scheme.of
-    return scheme
 
 
 def pending_of(module: nn.Module) -> list[Pending]:
@@ -138,21 +152,21 @@ def pending_modules() -> list[nn.Module]:
     return [module for module in found if module is not None]
 
 
-def param_of(module: nn.Module, name: str) -> Tensor | None:
-    """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
-    *path, last = name.split(".")
+def owner_of(module: nn.Module, name: str) -> nn.Module | None:
+    """The module that has a parameter, by the parameter's name in a module around it."""
+    *path, _ = name.split(".")
     owner: nn.Module | None = module
     for part in path:
         # A copy that is being made has neither modules nor parameters yet.
         owner = None if owner is None else vars(owner).get("_modules", {}).get(part)
-    found: Tensor | None = None if owner is None else vars(owner).get("_parameters", {}).get(last)
+    return owner
+
+
+def param_of(module: nn.Module, name: str) -> Tensor | None:
+    """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
+    owner = owner_of(module, name)
+    found: Tensor | None = None if owner is None else vars(owner).get("_parameters", {}).get(name.rpartition(".")[2])
     return found
-
-
-def beside(module: nn.Module, name: str) -> Callable[[str], Tensor | None]:
-    """Finds parameters in the module that has the parameter of a name, which may be dotted."""
-    path = name.rpartition(".")[0]
-    return lambda other: param_of(module, joined(path, other))
 
 
 def take(module: nn.Module) -> list[tuple[Pending, str, Entry, Tensor]]:

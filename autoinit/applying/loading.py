@@ -103,9 +103,13 @@ class _Loading:
         return not entries or any(entry.rule is self.step.rule and not entry.kept for entry in entries)
 
     def _is_left(self, name: str, tensor: Tensor) -> bool:
-        """Whether this load leaves a tensor alone: it is kept, or a later rule has won it."""
+        """Whether this load leaves a tensor alone: it is kept, not selected, or a later rule has won it."""
         entries = self._entries.get(id(tensor), ())
-        return name in self._staying or any(e.kept is not None or e.rank > self.step.rank for e in entries)
+        return (
+            name in self._staying
+            or not self.step.selects(name)
+            or any(e.kept is not None or e.rank > self.step.rank for e in entries)
+        )
 
     def _note_written(self, tensor: Tensor) -> None:
         self.written.update((entry.fqn, None) for entry in self._entries.get(id(tensor), ())[-1:])
@@ -172,7 +176,7 @@ class _Loading:
             keys=tuple(dict.fromkeys((*(key for key in self.step.keys if key not in after), *taken))),
             missing=(*self.step.missing, *missing),
             mismatched=(*self.step.mismatched, *mismatched),
-            unexpected=(*self.step.unexpected, *unexpected),
+            unexpected=(*self.step.unexpected, *filter(self.step.selects, unexpected)),
         )
 
     def credited(self, fqn: str) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,11 +40,6 @@ class Targets:
         """The tensors that hold the values of a parameter."""
         weight = self.weights.get(fqn)
         return (self.params[fqn],) if weight is None else tuple(weight.stored.values())
-
-    def beside(self, fqn: str) -> Callable[[str], Tensor | None]:
-        """Finds parameters by name in the module that has a parameter."""
-        owner = fqn.rpartition(".")[0]
-        return lambda name: self.params.get(joined(owner, name))
 
 
 def targets_of(planner: Planner, plan: Mapping[str, Entry]) -> Targets:

@@ -10,6 +10,7 @@ from .fill import Fill as Fill
 from .fill import TensorSpec as TensorSpec
 from .mixtures import Blocks as Blocks
 from .mixtures import Padded as Padded
+from .mixtures import calls_function as calls_function
 from .vector import Vector as Vector
 from .whole import Custom as Custom
 from .whole import DeltaOrthogonal as DeltaOrthogonal

@@ -16,6 +16,7 @@ from ..fans import Layout, Part
 from ..sampling import Region, Sampler
 from .distributions import Constant
 from .fill import Elementwise, Fill, KeyOf
+from .whole import Custom
 
 STREAMS = 2
 """As many as the fill that needs most; so the streams of a map do not depend on its fill."""
@@ -206,3 +207,10 @@ class Padded(Mixture):
     def __str__(self) -> str:
         word = ("row" if self.axis == 0 else "column") + ("s" if len(self.rows) > 1 else "")
         return f"{self.fill}, {word} {', '.join(map(str, self.rows))} zero"
+
+
+def calls_function(fill: Fill | None) -> bool:
+    """Whether a fill calls a user's function, which may read the values that are there."""
+    if isinstance(fill, Padded):
+        return calls_function(fill.fill)
+    return isinstance(fill, Custom) or (isinstance(fill, Blocks) and any(map(calls_function, fill.fills)))

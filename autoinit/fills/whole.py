@@ -182,18 +182,26 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
 class Custom(Fill):
     """Values that a user's function writes in-place. It sees torch's generators seeded from the parameter's key.
 
-    The function works on a copy with the parameter's attributes, so one that raises leaves the parameter as it was.
+    The function gets the tensor itself, so that it finds the attributes which libraries keep on parameters. The tensor
+    keeps its memory, and one whose function raises keeps its values.
     """
 
     function: Callable[..., object]
     arguments: Mapping[str, object]
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
-        copy = tensor.clone()
-        vars(copy).update(vars(tensor))
-        with seeded(tensor.device, key_of(0).offset >> 1):
-            self.function(copy, **self.arguments)
-        tensor.copy_(copy)
+        memory, before = tensor.data, tensor.detach().clone()
+        try:
+            with seeded(tensor.device, key_of(0).offset >> 1):
+                self.function(tensor, **self.arguments)
+            if not _is_same_memory(tensor, memory):  # The function has assigned to `.data`.
+                memory.copy_(tensor.detach())
+        except BaseException:
+            memory.copy_(before)
+            raise
+        finally:
+            if not _is_same_memory(tensor, memory):
+                tensor.data = memory
 
     def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
         # The function may read values and attributes; of other ranks' values nothing is known.
@@ -206,3 +214,8 @@ class Custom(Fill):
     def __str__(self) -> str:
         name = getattr(self.function, "__name__", repr(self.function))
         return f"{name}({', '.join(f'{key}={value!r}' for key, value in self.arguments.items())})"
+
+
+def _is_same_memory(tensor: Tensor, other: Tensor) -> bool:
+    places = ((each.data_ptr(), each.shape, each.stride(), each.dtype) for each in (tensor, other))
+    return next(places) == next(places)

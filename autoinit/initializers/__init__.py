@@ -8,6 +8,9 @@ from .basic import Uniform as Uniform
 from .callables import Function as Function
 from .callables import ModuleFunction as ModuleFunction
 from .callables import Scheme as Scheme
+from .defaults import Default as Default
+from .defaults import default_of as default_of
+from .defaults import reset_method as reset_method
 from .expression import Expression as Expression
 from .initializer import Initializer as Initializer
 from .matrices import DeltaOrthogonal as DeltaOrthogonal
@@ -22,6 +25,8 @@ from .registry import registered as registered
 from .resolving import Resolved as Resolved
 from .resolving import resolve as resolve
 from .scaled import Scaled as Scaled
+from .scaled import unscaled as unscaled
+from .scaled import with_default as with_default
 from .variance import Caffe2Xavier as Caffe2Xavier
 from .variance import Kaiming as Kaiming
 from .variance import LeCun as LeCun

@@ -21,8 +21,9 @@ class Function(Initializer):
 
     Args:
         function: for example `torch.nn.init.orthogonal_`. It sees torch's generators seeded from the parameter's
-            key, so its values are as reproducible as autoinit's own. The tensor is a copy of the parameter, with the
-            attributes that libraries keep on it (`infshape` of mup).
+            key, so its values are as reproducible as autoinit's own. It gets the parameter itself, under
+            `torch.no_grad`, with the attributes that libraries keep on it (`infshape` of mup). A parametrized or
+            sharded parameter is a plain tensor with these attributes.
         arguments: keyword arguments.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .. import fills
 from ..errors import ConfigError, ConfigTypeError, ShapeError
@@ -63,3 +63,24 @@ def _overflows(given: Fill, found: Fill, name: str) -> bool:
     """Whether a number of a fill was finite in float32, and is not any more."""
     before, now = (abs(getattr(fill, name, 0.0)) for fill in (given, found))
     return math.isfinite(float32(before)) and not math.isfinite(float32(now))
+
+
+def unscaled(scheme: Initializer) -> Initializer:
+    """The initializer inside of factors."""
+    while isinstance(scheme, Scaled):
+        scheme = scheme.of
+    return scheme
+
+
+def with_default(scheme: Initializer, default: Initializer | None) -> Initializer | None:
+    """A `Default`, perhaps with factors, with the initializer of the layer in its place.
+
+    Raises:
+        ShapeError: There is a factor, and only a method of the layer knows the default.
+    """
+    if not isinstance(scheme, Scaled):
+        return default
+    found = with_default(scheme.of, default)
+    if found is None:
+        raise ShapeError("'scale' cannot multiply what a method of the layer writes. Name an initializer instead.")
+    return replace(scheme, of=found)

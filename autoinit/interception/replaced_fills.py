@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from .. import _torch
 from ..applying import Application
 from ..construction import Postponed, Region, has_memory, plain
-from ..fills import Blocks, Custom, Fill, Padded
+from ..fills import calls_function
 from ..planning import Entry, Load, Plan, loads_rule
 from .scope import Run
 
@@ -91,12 +91,5 @@ def _written(applications: Sequence[Application]) -> Iterator[Tensor]:
 
 def _overwrites(entry: Entry) -> bool:
     if entry.fill is not None:
-        return not _reads(entry.fill)
+        return not calls_function(entry.fill)
     return entry.rule is not None and loads_rule(entry.rule)
-
-
-def _reads(fill: Fill) -> bool:
-    """Whether a fill may read what is there, as a user's function may."""
-    if isinstance(fill, Padded):
-        return _reads(fill.fill)
-    return isinstance(fill, Custom) or (isinstance(fill, Blocks) and any(map(_reads, fill.fills)))

@@ -13,6 +13,7 @@ from .entries import LOADED as LOADED
 from .entries import NEVER_WRITTEN as NEVER_WRITTEN
 from .entries import OWN as OWN
 from .entries import PENDING as PENDING
+from .entries import Deferred as Deferred
 from .entries import Entry as Entry
 from .entries import ReportEntry as ReportEntry
 from .loads import COUNTER as COUNTER
@@ -39,6 +40,7 @@ from .policy import Unmatched as Unmatched
 from .steps import Load as Load
 from .steps import ModuleCall as ModuleCall
 from .steps import OwnInit as OwnInit
+from .steps import Reset as Reset
 from .steps import Step as Step
 from .tree import PARALLEL as PARALLEL
 from .tree import Node as Node

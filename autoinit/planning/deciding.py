@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..errors import CheckpointError
+from ..initializers import Default, reset_method
 from ..layers import class_name
 from ..rules import Rule
 from .entries import NEVER_WRITTEN, Entry
@@ -19,7 +20,7 @@ from .plans import Executor, Plan
 from .policy import may_overwrite
 from .records import Record
 from .resolver import is_expanded
-from .steps import Load
+from .steps import Load, Reset, Step
 from .tree import joined, unwrapped, walk
 
 
@@ -33,7 +34,8 @@ def planned(planner: Planner, executor: Executor | None = None) -> Plan:
     planner.collect()
     lost: dict[tuple[int, ...], tuple[Rule, ...]] = {}
     entries = {record.fqn: _entry(planner, record, lost) for record in planner.records}
-    steps = [_sparing(planner, step, entries) if isinstance(step, Load) else step for step in planner.steps]
+    steps: list[Step] = [_sparing(planner, step, entries) if isinstance(step, Load) else step for step in planner.steps]
+    steps += _resets(planner, entries)
     return Plan(
         model=class_name(planner.root),
         entries=entries,
@@ -87,6 +89,23 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
         deferred=planner.resolver.defer(candidates, record) if winner is not None and shape is None else None,
         rank=winner.rank if winner is not None else NO_RANK,
     )
+
+
+def _resets(planner: Planner, entries: Mapping[str, Entry]) -> Iterator[Reset]:
+    """The calls of layers' own methods for what rules of type `Default` have won, without a closed form."""
+    won: dict[tuple[int, int], list[Record]] = {}
+    for record in planner.records:
+        entry = entries[record.fqn]
+        is_default = entry.rule is not None and isinstance(entry.rule.initializer, Default)
+        if is_default and entry.fill is None and entry.kept is None and entry.deferred is None:
+            won.setdefault((id(record.owner), id(entry.rule)), []).append(record)
+    for records in won.values():
+        owner, entry = records[0].owner, entries[records[0].fqn]
+        method, rule = reset_method(owner), entry.rule
+        if method is not None and rule is not None:
+            path = records[0].fqn.removesuffix(records[0].name).removesuffix(".")
+            params = tuple([record.fqn for record in records])
+            yield Reset(fqn=path, model=class_name(owner), method=method, params=params, rule=rule, rank=entry.rank)
 
 
 def _entry_after_inner(planner: Planner, record: Record, inner: Entry, candidates: Sequence[Candidate]) -> Entry:

@@ -130,7 +130,8 @@ def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Map
         sha256=scheme.sha256,
         origin=rule.origin,
     )
-    module = unwrapped(node.module)
+    module, is_target = unwrapped(node.module), match.rank.override > 0
+    shapes = {name: shape for name, shape in checkpoint.shapes.items() if rule.loads(name, is_target=is_target)}
     loaded: dict[str, Tensor] = {}
     likely: dict[str, Tensor] = {}
     lacking: dict[str, Tensor] = {}
@@ -139,16 +140,17 @@ def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Map
     known: set[str] = set()
     coded = False
     for part in loading_modules(module):
-        if part.whole:
+        tensors = [(name, tensor) for name, tensor in part.tensors() if rule.loads(name, is_target=is_target)]
+        if part.whole and tensors:
             names = [name for name in checkpoint.shapes if name.startswith(part.prefix)]
             known.update(names)
             coded |= bool(names)
-        for name, tensor in part.tensors():
+        for name, tensor in tensors:
             known.add(name)
-            if name not in checkpoint.shapes:
+            if name not in shapes:
                 if not part.whole:
                     lacking[name] = tensor
-            elif not is_lazy(tensor) and not _same_shape(tensor.shape, checkpoint.shapes[name]):
+            elif not is_lazy(tensor) and not _same_shape(tensor.shape, shapes[name]):
                 if not part.whole:
                     mismatched.append(name)
             elif _kind(tensor.dtype) != _kind(checkpoint.dtypes[name]):
@@ -162,14 +164,14 @@ def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Map
         checkpoint=checkpoint,
         keys=(*loaded, *likely),
         missing=tuple(name for name in lacking if id(lacking[name]) not in found and COUNTER not in name),
-        unexpected=tuple(name for name in checkpoint.shapes if name not in known),
+        unexpected=tuple(name for name in shapes if name not in known),
         mismatched=tuple(mismatched),
         other_dtype=tuple(other_dtype),
         coded=coded,
         rule=rule,
         rank=match.rank,
     )
-    if not coded or scheme.strict:
+    if (not coded or scheme.strict) and (known or not rule.selects_by_itself):
         check_load(load, type(module).__name__)
     return load, loaded, likely
 

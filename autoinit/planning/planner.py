@@ -137,6 +137,9 @@ class Planner:
     def _load(self, match: Match, nodes: Iterable[Node]) -> None:
         for node in nodes:
             load, tensors, likely = plan_load(match, node)
+            if match.rule.selects_by_itself and load.is_empty:
+                match.has_modules |= not match.rule.name
+                continue
             match.has_modules = True
             match.has_params |= bool(tensors or load.coded)
             self.steps.append(load)

@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import ParametrizationError, ShapeError
 from ..fans import Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
-from ..initializers import Initializer, Resolved, resolve
+from ..initializers import Default, Initializer, Resolved, default_of, resolve, unscaled, with_default
 from ..initializers.needs import needs_of
 from ..initializers.position import Position
 from ..layers import class_name
@@ -35,7 +35,7 @@ class Resolver:
         self._modules = modules
         self._positions = Positions(modules, records)
         self._inner: dict[int, Mapping[str, Layout | None]] = {}
-        self._found: dict[tuple[int, tuple[int, ...], torch.dtype, Layout | None, Position], Resolved] = {}
+        self._found: dict[tuple[object, tuple[int, ...], torch.dtype, Layout | None, Position], Resolved] = {}
 
     def resolve(
         self, candidate: Candidate | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
@@ -49,12 +49,7 @@ class Resolver:
         if candidate is None or candidate.initializer is None or shape is None:
             return NOTHING
         try:
-            layout = self._layout(candidate.rule, candidate.initializer, record)
-            position = self._position(candidate.rule, candidate.initializer, record)
-            key = (id(candidate.initializer), shape, dtype, layout, position)
-            found = self._found.get(key)
-            if found is None:
-                found = self._found[key] = resolve(candidate.initializer, shape, dtype, layout, position)
+            found = self._resolved(candidate.rule, candidate.initializer, record, shape, dtype)
             if record.padding and candidate.rule.padding == "keep":
                 found = _padded(found, record, shape[record.padding_axis])
             if record.weight is not None:
@@ -68,6 +63,29 @@ class Resolver:
             text = f"{candidate.rule.describe()}: {record.fqn} of {class_name(record.owner)}: {error}"
             raise type(error)(text, origin=candidate.rule.origin, fqn=record.fqn) from error
         return found
+
+    def _resolved(
+        self, rule: Rule, scheme: Initializer, record: Record, shape: tuple[int, ...], dtype: torch.dtype
+    ) -> Resolved:
+        layout, position = self._layout(rule, scheme, record), self._position(rule, scheme, record)
+        key: object = id(scheme)
+        if isinstance(unscaled(scheme), Default):
+            default = with_default(scheme, self._default(record))
+            if default is None:  # The layer's own method is called.
+                return NOTHING
+            scheme = key = default
+        found = self._found.get((key, shape, dtype, layout, position))
+        if found is None:
+            found = resolve(scheme, shape, dtype, layout, position)
+            self._found[key, shape, dtype, layout, position] = found
+        return found
+
+    def _default(self, record: Record) -> Initializer | None:
+        """What the layer's constructor gives to a tensor; None if only the layer's method knows."""
+        outer = self._modules.get(record.fqn.rpartition(".")[0].rpartition(".")[0])
+        if isinstance(outer, nn.MultiheadAttention) and record.owner is outer.out_proj and record.name == "bias":
+            return default_of(outer, "in_proj_bias")  # The attention sets both.
+        return default_of(record.owner, record.name)
 
     def defer(self, candidates: Sequence[Candidate], record: Record) -> Deferred | None:
         """What is needed to resolve the winner for a lazy parameter later; the last of the candidates is the highest.
@@ -87,6 +105,8 @@ class Resolver:
                 )
                 raise ShapeError(text, origin=rule.origin, fqn=record.fqn)
             otherwise = self.defer(others, record)
+        if isinstance(scheme, Default):
+            default_of(record.owner, record.name)
         layout, position = self._layout(rule, scheme, record), self._position(rule, scheme, record)
         return Deferred(scheme=scheme, layout=layout, rule=rule, rank=rank, position=position, otherwise=otherwise)
 

@@ -35,6 +35,21 @@ class ModuleCall:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reset:
+    """Call the `method` by which the layer at `fqn` initializes itself, for those of its `params` that a rule won."""
+
+    fqn: str
+    model: str
+    method: str
+    params: tuple[str, ...]
+    rule: Rule
+    rank: Rank = field(compare=False)
+
+    def __str__(self) -> str:
+        return f"{self.model}.{self.method}()"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Load:
     """Load a checkpoint into the module at `fqn`.
 
@@ -65,6 +80,15 @@ class Load:
     kept: tuple[str, ...] = ()
     coded: bool = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the module has no tensor that the rule is for."""
+        return not (self.keys or self.missing or self.mismatched or self.other_dtype or self.coded)
+
+    def selects(self, name: str) -> bool:
+        """Whether the rule is for a tensor of the module: one that its `name` and `params` select."""
+        return self.rule.loads(name, is_target=self.rank.override > 0)
+
     def __str__(self) -> str:
         kept = f", {len(self.kept)} kept as they are" if self.kept else ""
         return (
@@ -80,4 +104,4 @@ class Load:
         return {"checkpoint": self.checkpoint.location, "loaded": list(self.keys), **named}
 
 
-Step = OwnInit | ModuleCall | Load
+Step = OwnInit | ModuleCall | Reset | Load

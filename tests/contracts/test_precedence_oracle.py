@@ -53,7 +53,12 @@ LAYERS = [
     *("Linear", "SubLinear", "torch.nn.Linear", "_ConvNd", "_NormBase", "MultiheadAttention", "Node"),
     *(nn.Linear, nn.Conv2d, nn.modules.batchnorm._BatchNorm, Node, nn.Module),
 ]
-PARAMS = ["weight", "bias", "*", "w*", "*_embed", ["weight", "pos_embed"], ["*_weight", "in_proj_*"], "re:.*s"]
+PARAMS = [
+    *("weight", "bias", "*", "w*", "*_embed", ["weight", "pos_embed"], ["*_weight", "in_proj_*"], "re:.*s"),
+    *("**.weight", "c0.*", "c[01].**.bias", "re:c0.*t", r"re:(?!c0).*\.bias", ["pos_embed", "*.c?.weight"]),
+]
+WITHIN = ["Node", "Linear", "_NormBase", Node, nn.MultiheadAttention, ["SubLinear", "OwnInit"]]
+NDIMS: dict[Any, set[int]] = {">1": {2, 4}, 1: {1}, "!=1": {2, 4}, "<=2": {1, 2}, "== 4": {4}, "<2": {1}, "2": {2}}
 
 
 # ---------------------------------------------------------------- the oracle
@@ -63,6 +68,24 @@ def paths(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
     yield name, module
     for child_name, child in module._modules.items():
         yield from paths(child, f"{name}.{child_name}" if name else child_name)
+
+
+def chains(
+    module: nn.Module, name: str = "", above: tuple[nn.Module, ...] = ()
+) -> Iterator[tuple[str, nn.Module, tuple[nn.Module, ...]]]:
+    """The paths, each with the modules on it."""
+    yield name, module, (*above, module)
+    for child_name, child in module._modules.items():
+        yield from chains(child, f"{name}.{child_name}" if name else child_name, (*above, module))
+
+
+def is_loaded(item: dict[str, Any], key: str) -> bool:
+    parts = key.split(".")
+    prefixes = [".".join(parts[:end]) for end in range(len(parts) + 1)]
+    if not any(matches(item.get("name", "**"), prefix) for prefix in prefixes):
+        return False
+    patterns = as_list(item.get("params", "*"))
+    return any(matches(each, key if "." in each or each.startswith("re:") else parts[-1]) for each in patterns)
 
 
 def matches(patterns: Any, name: str) -> bool:
@@ -98,13 +121,24 @@ class Oracle:
         self.root = root
         self.values: dict[int, float] = {id(param): SENTINEL for param in root.parameters()}
 
-    def write(self, item: dict[str, Any], module: nn.Module, value: float) -> None:
-        params = as_list(item.get("params", ["weight", "bias"]))
-        together = matches(params, "weight") and matches(params, "bias")
+    def write(self, item: dict[str, Any], module: nn.Module, path: str, value: float, named: Any = None) -> None:
+        """`named`: patterns over full names, of which one has to match as well."""
+
+        def reaches(name: str) -> bool:
+            full = f"{path}.{name}" if path else name
+            if named is not None and not matches(named, full):
+                return False
+            if named is not None and "params" not in item:
+                return True
+            patterns = as_list(item.get("params", ["weight", "bias"]))
+            return any(matches(each, full if "." in each or each.startswith("re:") else name) for each in patterns)
+
         for name, param in module._parameters.items():
-            if param is None or not matches(params, name):
+            if param is None or not reaches(name):
                 continue
-            if name != "bias" or not together:
+            if "ndim" in item and not any(param.dim() in NDIMS[each] for each in as_list(item["ndim"])):
+                continue
+            if name != "bias" or not reaches("weight"):
                 self.values[id(param)] = value
             elif item.get("bias", 0) is not None:
                 self.values[id(param)] = item.get("bias", 0)
@@ -113,18 +147,29 @@ class Oracle:
         if item["type"] == "Pretrained":
             state = torch.load(item["checkpoint"])
             own = carrier.state_dict(keep_vars=True)
-            self.values |= {id(own[key]): state[key].flatten()[0].item() for key in own if key in state}
-        elif item.keys() & {"layer", "name", "params"}:
-            for name, module in paths(carrier):
-                layers = as_list(item.get("layer", nn.Module))
-                if matches(item.get("name", "**"), name) and any(is_a(module, layer) for layer in layers):
-                    self.write(item, module, item["val"])
+            for key in own.keys() & state.keys():
+                if is_loaded(item, key):
+                    self.values[id(own[key])] = state[key].flatten()[0].item()
+        elif item.keys() & {"layer", "name", "params", "within", "ndim"}:
+            names = as_list(item.get("name", "**"))
+            of_modules = [each for each in names if any(matches(each, name) for name, _ in paths(carrier))]
+            for name, module, around in chains(carrier):
+                layers, within = as_list(item.get("layer", nn.Module)), as_list(item.get("within", nn.Module))
+                if not any(is_a(module, layer) for layer in layers):
+                    continue
+                if not any(is_a(each, layer) for each in around for layer in within):
+                    continue
+                self.write(item, module, name, item["val"], [each for each in names if each not in of_modules])
+                if matches(of_modules, name):
+                    self.write(item, module, name, item["val"])
         for override in as_list(item.get("override", [])):
             meant = override if "type" in override else item
-            for name, head in paths(carrier):
-                if name and matches(override["name"], name):
-                    for _, module in paths(head):
-                        self.write(meant, module, meant["val"])
+            heads = [head for name, head in paths(carrier) if name and matches(override["name"], name)]
+            targets = {id(module) for head in heads for _, module in paths(head)}
+            for name, module, around in chains(carrier):
+                within = as_list(override.get("within", nn.Module))
+                if id(module) in targets and any(is_a(each, layer) for each in around for layer in within):
+                    self.write(meant, module, name, meant["val"])
 
     def run(self, passed: Iterable[list[dict[str, Any]]], *, in_block: bool, runs_own: bool = True) -> dict[int, float]:
         configs: list[tuple[int, nn.Module, list[dict[str, Any]]]] = []  # Outermost first.
@@ -199,6 +244,10 @@ def rules(draw: st.DrawFn, carrier: nn.Module, values: Iterator[int]) -> dict[st
         item["layer"] = draw(st.sampled_from(LAYERS) | st.lists(st.sampled_from(LAYERS), min_size=1, max_size=3))
     if draw(st.integers(0, 2)) == 0:
         item["name"] = draw(globs(carrier) | st.lists(globs(carrier), min_size=1, max_size=2))
+    if draw(st.integers(0, 3)) == 0:
+        item["within"] = draw(st.sampled_from(WITHIN))
+    if draw(st.integers(0, 3)) == 0:
+        item["ndim"] = draw(st.sampled_from([*NDIMS, [1, "== 4"]]))
     if draw(st.integers(0, 2)) == 0:
         item["params"] = draw(st.sampled_from(PARAMS))
     if draw(st.booleans()) and all(matches(item.get("params", [name]), name) for name in ("weight", "bias")):
@@ -210,17 +259,21 @@ def rules(draw: st.DrawFn, carrier: nn.Module, values: Iterator[int]) -> dict[st
 
 @st.composite
 def overrides(draw: st.DrawFn, carrier: nn.Module, values: Iterator[int]) -> dict[str, Any]:
-    override: dict[str, Any] = {"name": draw(globs(carrier))}
+    override: dict[str, Any] = {"name": draw(globs(carrier, with_params=False))}
     if draw(st.booleans()):
         override |= {"type": "Constant", "val": float(next(values))}
         if draw(st.booleans()):
             override |= {"params": draw(st.sampled_from(PARAMS))}
+        if draw(st.integers(0, 3)) == 0:
+            override |= {"within": draw(st.sampled_from(WITHIN)), "ndim": draw(st.sampled_from(list(NDIMS)))}
     return override
 
 
 @st.composite
-def globs(draw: st.DrawFn, carrier: nn.Module) -> str:
+def globs(draw: st.DrawFn, carrier: nn.Module, with_params: bool = True) -> str:
     names = [name for name, _ in paths(carrier) if name]
+    if with_params:
+        names += [name for name, _ in carrier.named_parameters()]
     parts = draw(st.sampled_from(names)).split(".")
     for index in range(len(parts)):
         parts[index] = draw(st.sampled_from([parts[index]] * 4 + ["*", "**", f"{parts[index][0]}*", "c[01]", "c?"]))
@@ -240,7 +293,10 @@ def loads(draw: st.DrawFn, carrier: nn.Module, folder: Path) -> dict[str, Any]:
     state, number = carrier.state_dict(), next(NUMBERS)
     keys = draw(st.lists(st.sampled_from(sorted(state)), min_size=1, unique=True))
     torch.save({key: torch.full_like(state[key], number) for key in keys}, path := str(folder / f"{number}.pth"))
-    item = {"type": "Pretrained", "checkpoint": path}
+    item: dict[str, Any] = {"type": "Pretrained", "checkpoint": path}
+    part = {"name": draw(globs(carrier))} | draw(st.sampled_from([{}, *({"params": each} for each in PARAMS)]))
+    if any(is_loaded(part, key) for key in keys):
+        item |= draw(st.sampled_from([part, {}]))
     if draw(st.booleans()):
         item["override"] = [draw(overrides(carrier, NUMBERS)) | {"type": "Constant", "val": float(next(NUMBERS))}]
     return item

@@ -175,11 +175,15 @@ class OwnInit(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda layer: layer, nn.utils.parametrizations.spectral_norm], ids=["plain", "computed"]
+    ("wrap", "is_param"),
+    [(lambda layer: layer, True), (nn.utils.parametrizations.spectral_norm, False)],
+    ids=["plain", "computed"],
 )
-def test_a_function_sees_the_attributes_of_its_parameter_on_a_copy(wrap: Callable[[nn.Module], nn.Module]) -> None:
+def test_a_function_gets_the_parameter_or_its_attributes_on_what_is_computed(
+    wrap: Callable[[nn.Module], nn.Module], is_param: bool
+) -> None:
     def scaled_(tensor: torch.Tensor, *, fails: bool) -> None:
-        seen.append((tensor.width, tensor.stride(), type(tensor)))
+        seen.append((tensor.width, tensor.stride(), tensor is param, torch.is_grad_enabled()))
         tensor.fill_(tensor.width)
         if fails:
             raise KeyError("half way")
@@ -196,8 +200,8 @@ def test_a_function_sees_the_attributes_of_its_parameter_on_a_copy(wrap: Callabl
         initialize(layer, cfg | {"fails": True})
     assert torch.equal(param, before) and param._version == version
     initialize(layer, cfg | {"fails": False})
-    assert (param == 4).all() and param.width == 4 and param.stride() == (1, 2)
-    assert seen == [(4, (1, 2), torch.Tensor)] * 2
+    assert (param == 4).all() and param.width == 4 and param.stride() == (1, 2) and param._version == version + 1
+    assert seen == [(4, (1, 2), is_param, False)] * 2 and param.requires_grad
 
 
 def test_own_init_weights_finds_the_rules_values_and_has_the_last_word() -> None:

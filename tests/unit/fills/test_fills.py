@@ -19,7 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from torch import Tensor
+from torch import Tensor, nn
 
 from autoinit.fans import torch_fans
 from autoinit.fills import (
@@ -426,9 +426,32 @@ def test_a_function_that_raises_leaves_all_as_it_was() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_function_works_on_a_copy_of_what_is_there() -> None:
+def test_a_function_gets_the_tensor_itself() -> None:
     tensor, seen = torch.full((2, 3), 4.0).t(), []
     Custom(lambda given: seen.append(given) or halve_(given), {}).write(tensor, keys_of("w"), Sampler(CPU))
-    assert seen[0] is not tensor
+    assert seen[0] is tensor
     assert seen[0].stride() == tensor.stride()
     assert tensor.tolist() == [[2.0, 2.0]] * 3
+
+
+@pytest.mark.parametrize("like", [torch.ones(2, 3), torch.ones(2, 3, dtype=torch.float64)], ids=["float32", "float64"])
+def test_a_function_that_assigns_to_data_leaves_the_memory_and_dtype(like: Tensor) -> None:
+    def replace(tensor: Tensor) -> None:
+        tensor.data = like * 3
+
+    tensor = nn.Parameter(torch.zeros(2, 3))
+    place = tensor.data_ptr()
+    with torch.no_grad():
+        Custom(replace, {}).write(tensor, keys_of("w"), Sampler(CPU))
+    assert tensor.data_ptr() == place and tensor.dtype == torch.float32 and tensor.tolist() == [[3.0] * 3] * 2
+
+
+def test_a_function_that_assigns_data_of_another_shape_leaves_all_as_it_was() -> None:
+    def replace(tensor: Tensor) -> None:
+        tensor.data = torch.ones(5, 7)
+
+    tensor = nn.Parameter(torch.zeros(2, 3))
+    place = tensor.data_ptr()
+    with torch.no_grad(), pytest.raises(RuntimeError, match="size"):
+        Custom(replace, {}).write(tensor, keys_of("w"), Sampler(CPU))
+    assert tensor.data_ptr() == place and tensor.tolist() == [[0.0] * 3] * 2

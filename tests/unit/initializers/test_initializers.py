@@ -307,7 +307,8 @@ EXAMPLES = {"Constant": dict(val=1), "Sparse": dict(sparsity=0.5)}
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_tensors_without_elements(cls: type[Initializer], shape: tuple[int, ...]) -> None:
     scheme = cls(**EXAMPLES.get(cls.__name__, {}))
-    dimensions = {"Eye": (2,), "Sparse": (2,), "Dirac": (3, 4, 5), "DeltaOrthogonal": (3, 4, 5)}.get(
+    # Of `Default` a layer says what a tensor gets, and no shape does.
+    dimensions = {"Eye": (2,), "Sparse": (2,), "Dirac": (3, 4, 5), "DeltaOrthogonal": (3, 4, 5), "Default": ()}.get(
         cls.__name__, (2, 3, 4)
     )
     if len(shape) not in dimensions:

@@ -1,0 +1,158 @@
+"""The initialization that a layer's constructor does: in closed form for torch's layers, else by the layer's method."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import nn
+
+from ..errors import ShapeError
+from ..fans import torch_fans
+from ..fills import Fill, TensorSpec
+from ..layers import is_lazy, materialized
+from .basic import Constant, Normal, Uniform
+from .initializer import Initializer
+from .registry import register_initializer
+from .variance import Kaiming, Xavier
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+METHODS = ("reset_parameters", "_reset_parameters")
+"""Names of the method that a layer's constructor initializes it with."""
+
+
+@register_initializer("Default")
+@dataclass(frozen=True, kw_only=True)
+class Default(Initializer):
+    """What the layer's own `reset_parameters()` gives: what torch's constructor does, from autoinit's seed.
+
+    Torch's layers have a closed form, so that values are the same on every device and shard and `verify` tests them.
+    The method of other layers is called, with torch's generators seeded from the layer's key.
+
+    Example:
+        >>> from autoinit import plan
+        >>> decided = plan(nn.Linear(16, 2), dict(type="Default", layer="Linear"))
+        >>> print(decided["bias"].fill)
+        Uniform(low=-0.25, high=0.25)
+    """
+
+    reads = "nothing"
+
+    def fill(self, spec: TensorSpec) -> Fill:
+        raise ShapeError("Default is what a layer gives, and a tensor alone has none. Use another initializer.")
+
+
+def default_of(module: nn.Module, name: str) -> Initializer | None:
+    """What a layer's constructor gives to one of its parameters; None if only a method of the layer knows.
+
+    Raises:
+        ShapeError: The layer has no such method.
+
+    Example:
+        >>> default_of(nn.LayerNorm(4), "weight"), default_of(nn.Linear(4, 1), "bias")
+        (Constant(val=1.0), Uniform(a=-0.5, b=0.5))
+    """
+    method = reset_method(module)
+    layer = type(module).__name__
+    if method is None:
+        raise ShapeError(
+            f"Default: {layer} has no reset_parameters(), so {name!r} has no default. Give it a rule of its own, "
+            "narrow this one with layer= or name=, or use type='Keep' to leave what the constructor wrote."
+        )
+    cls: type = type(module)
+    closed = CLOSED_FORMS.get(getattr(materialized(cls), method, None))
+    if closed is None or method in module.__dict__:
+        return None
+    found = closed(module, name)
+    if found is None:
+        raise ShapeError(
+            f"Default: {method}() of {layer} does not set {name!r}. Give it a rule of its own, or use type='Keep'."
+        )
+    return found
+
+
+def reset_method(module: nn.Module) -> str | None:
+    """The name of the method, without arguments, that a layer's constructor initializes it with."""
+    for name in METHODS:
+        method = getattr(module, name, None)
+        if callable(method):
+            try:
+                inspect.signature(method).bind()
+            except (TypeError, ValueError):
+                continue
+            return name
+    return None
+
+
+def _by_fan_in(module: nn.Module, name: str) -> Initializer | None:
+    if name == "weight":
+        return Kaiming(a=math.sqrt(5), mode="fan_in", nonlinearity="leaky_relu", distribution="uniform")
+    return _within_root(_fan_in(module)) if name == "bias" else None
+
+
+def _fan_in(module: nn.Module) -> float:
+    """The fan-in of a layer's weight as torch reads it, also of one that is computed."""
+    weight = module._parameters.get("weight")
+    if weight is not None and not is_lazy(weight):
+        read = torch_fans(tuple(weight.shape))
+        return read.fan_in if read is not None else 0
+    if isinstance(module, CONVOLUTIONS):
+        channels = module.out_channels if module.transposed else module.in_channels
+        return channels // module.groups * math.prod(module.kernel_size)
+    return float(getattr(module, "in_features", 0))
+
+
+def _within_root(size: float) -> Initializer:
+    """Uniform within one over the square root."""
+    bound = 1 / math.sqrt(size) if size > 0 else 0.0
+    return Uniform(a=-bound, b=bound)
+
+
+def _bilinear(module: nn.Module, name: str) -> Initializer | None:
+    return _within_root(float(getattr(module, "in1_features", 0))) if name in ("weight", "bias") else None
+
+
+def _recurrent(module: nn.Module, name: str) -> Initializer:
+    return _within_root(float(getattr(module, "hidden_size", 0)))
+
+
+def _attention(module: nn.Module, name: str) -> Initializer | None:
+    if name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
+        return Xavier(distribution="uniform")
+    return Xavier() if name in ("bias_k", "bias_v") else Constant(val=0.0) if name == "in_proj_bias" else None
+
+
+def _slope(module: nn.Module, name: str) -> Initializer | None:
+    return Constant(val=float(getattr(module, "init", 0.25))) if name == "weight" else None
+
+
+def _constants(values: Mapping[str, float]) -> Callable[[nn.Module, str], Initializer | None]:
+    return lambda module, name: Constant(val=values[name]) if name in values else None
+
+
+def _table(module: nn.Module, name: str) -> Initializer | None:
+    return Normal() if name == "weight" else None
+
+
+_NORM = _constants({"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0})
+CLOSED_FORMS: Mapping[object, Callable[[nn.Module, str], Initializer | None]] = {
+    getattr(cls, next(name for name in METHODS if hasattr(cls, name))): closed
+    for cls, closed in (
+        (nn.Linear, _by_fan_in),
+        (nn.Conv1d, _by_fan_in),
+        (nn.Bilinear, _bilinear),
+        (nn.Embedding, _table),
+        (nn.EmbeddingBag, _table),
+        (nn.BatchNorm1d, _NORM),
+        (nn.LayerNorm, _NORM),
+        (nn.GroupNorm, _NORM),
+        (nn.RMSNorm, _NORM),
+        (nn.PReLU, _slope),
+        (nn.RNNBase, _recurrent),
+        (nn.RNNCellBase, _recurrent),
+        (nn.MultiheadAttention, _attention),
+    )
+}
+"""By the method of one of torch's classes, which subclasses inherit, what it gives to a parameter."""
