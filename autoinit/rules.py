@@ -16,6 +16,7 @@ from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
 from .globs import fqn_pattern, param_pattern
 from .initializers import Constant, Initializer, Keep, ModuleFunction, Pretrained, Scheme
+from .initializers.initializer import plain_number
 
 
 class Unset(Enum):
@@ -112,7 +113,8 @@ class Rule:
             with suppress(Exception):
                 items = tuple(value)
         if items is None or not all(isinstance(item, types) for item in items):
-            raise self._error(key, f"{value!r} must be {what}, or a list of those.", ConfigTypeError)
+            hint = "" if key in ("override", "layer") else _quotes_hint(items if items is not None else (value,))
+            raise self._error(key, f"{value!r} must be {what}, or a list of those.{hint}", ConfigTypeError)
         return items
 
     def _check_selectors(self) -> None:
@@ -132,7 +134,8 @@ class Rule:
                     raise self._error(key, str(error)) from error
 
     def _check_bias(self) -> None:
-        bias = self.bias
+        bias = plain_number(self.bias)
+        self._set("bias", bias)
         if self._reaches("bias") and not self._reaches("weight"):
             raise self._error(
                 "bias",
@@ -142,7 +145,9 @@ class Rule:
         if bias is None:
             return
         if isinstance(bias, bool) or not isinstance(bias, numbers.Real):
-            raise self._error("bias", f"{bias!r} must be a number, or None to leave the bias alone.", ConfigTypeError)
+            hint = " In YAML, None is written null." if bias == "None" else ""
+            text = f"{bias!r} must be a number, or None to leave the bias alone.{hint}"
+            raise self._error("bias", text, ConfigTypeError)
         try:
             is_nan = math.isnan(bias)
         except OverflowError as error:
@@ -202,6 +207,14 @@ class Rule:
         parts = [f"{key}={(values[0] if len(values) == 1 else values)!r}" for key, values in shown.items() if values]
         parts += ["overwrite=True"] if self.overwrite else []
         return f"{self.origin} ({', '.join(parts)})" if parts else self.origin
+
+
+def _quotes_hint(items: Sequence[object]) -> str:
+    """The remedy for a name that YAML reads as a number or a boolean."""
+    item = next((item for item in items if isinstance(item, (int, float))), None)
+    if isinstance(item, bool):
+        return " YAML reads yes, no, on and off as booleans: put the name in quotes."
+    return "" if item is None else f" Put it in quotes: '{item}'."
 
 
 @lru_cache(maxsize=1024)

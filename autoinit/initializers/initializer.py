@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
+from decimal import Decimal
 from typing import Any, ClassVar, Literal
 
 from ..errors import ConfigError, ConfigTypeError, nearest
@@ -82,8 +84,10 @@ def number(
     return field(default=default, metadata={"check": check})
 
 
-def choice(default: str, choices: Sequence[str], problem: str = "is unknown") -> Any:
-    """A field of an initializer: one of some strings."""
+def choice(
+    default: str, choices: Sequence[str], problem: str = "is unknown", hint: Callable[[str], str] = lambda value: ""
+) -> Any:
+    """A field of an initializer: one of some strings; `hint` may say what to write instead of another."""
 
     def check(scheme: object, name: str) -> None:
         value = getattr(scheme, name)
@@ -91,7 +95,9 @@ def choice(default: str, choices: Sequence[str], problem: str = "is unknown") ->
         if not isinstance(value, str):
             raise ConfigTypeError(f"{label} must be a string, not {type(value).__name__}.")
         if value not in choices:
-            raise ConfigError(f"{label} {problem}.{nearest(value, choices)} Known: {', '.join(choices)}.")
+            raise ConfigError(
+                f"{label} {problem}.{hint(value) or nearest(value, choices)} Known: {', '.join(choices)}."
+            )
 
     return field(default=default, metadata={"check": check})
 
@@ -103,9 +109,26 @@ def real(value: object, label: str) -> float:
         ConfigTypeError: not a number, or a bool.
         ConfigError: an integer beyond any float.
     """
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
     try:
         return float(value)
     except OverflowError as error:
         raise ConfigError(f"{label} is beyond any float.") from error
+
+
+def plain_number(value: Any) -> object:
+    """Python's number for a `Decimal`, a NumPy scalar, or a tensor or array without dimensions; else the value itself.
+
+    Example:
+        >>> import torch
+        >>> plain_number(Decimal("0.5")), plain_number(torch.tensor(2)), plain_number("0.5")
+        (0.5, 2, '0.5')
+    """
+    with suppress(Exception):  # A signaling NaN, or a tensor on the meta device.
+        if isinstance(value, Decimal):
+            return float(value)
+        if getattr(value, "shape", None) == ():
+            return value.item()
+    return value

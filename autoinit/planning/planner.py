@@ -196,6 +196,7 @@ class Planner:
                 scheme = match.rule.scheme_for(param)
                 if scheme is not None and (not named or match.rule.names(param)):
                     match.has_params = True
+                    match.uses_initializer = match.uses_initializer or scheme == match.rule.initializer
                     found += (Candidate(match.rank, match.rule, scheme),)
             self._candidates[selected, param, named] = found
         return found

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..errors import ParametrizationError, ShapeError
+from ..errors import AutoInitError, ParametrizationError, ShapeError
 from ..fans import Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Initializer, Resolved, resolve
@@ -50,6 +50,8 @@ class Resolver:
             found = self._found.get(key)
             if found is None:
                 found = self._found[key] = resolve(candidate.initializer, shape, dtype, layout)
+            if layout is None and self._fan == "auto" and candidate.rule.fan is None:
+                found = self._with_other_fans(found, candidate.initializer, record, shape, dtype)
             if record.padding and candidate.rule.padding == "keep":
                 found = _padded(found, record, shape[record.padding_axis])
             if record.weight is not None:
@@ -63,6 +65,23 @@ class Resolver:
             text = f"{candidate.rule.describe()}: {record.fqn} of {class_name(record.owner)}: {error}"
             raise type(error)(text, origin=candidate.rule.origin, fqn=record.fqn) from error
         return found
+
+    def _with_other_fans(
+        self, found: Resolved, scheme: Initializer, record: Record, shape: tuple[int, ...], dtype: torch.dtype
+    ) -> Resolved:
+        """What was resolved by torch's reading of the axes, with the layer's fans if these give another fill."""
+        layout = self._layout_of(record) if scheme.reads == "torch" and len(shape) > 1 else None
+        if layout is None:
+            return found
+        key = (id(scheme), shape, dtype, layout)
+        other = self._found.get(key)
+        if other is None:
+            try:
+                other = resolve(scheme, shape, dtype, layout)
+            except AutoInitError:  # It is not used, so that it need not be defined.
+                other = found
+            self._found[key] = other
+        return found if other.fill == found.fill else replace(found, other_fans=other.fans)
 
     def defer(self, candidate: Candidate, record: Record) -> Deferred | None:
         """What is needed to resolve a candidate for a lazy parameter later."""
