@@ -1,5 +1,8 @@
 """Declarative weight initialization for any PyTorch model, without inheritance."""
 
+import sys as _sys
+from types import ModuleType as _ModuleType
+
 from .applying import initialize as initialize
 from .applying import plan as plan
 from .checkpoints import register_checkpoints as register_checkpoints
@@ -46,3 +49,12 @@ from .verification import Verdict as Verdict
 from .verification import verify as verify
 
 __version__ = "0.1.0"
+
+
+class _Package(_ModuleType):
+    """`import autoinit; autoinit(cfg)` can mean only one thing, so it works."""
+
+    __call__ = staticmethod(autoinit)
+
+
+_sys.modules[__name__].__class__ = _Package

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
+from types import FrameType
 
 PACKAGE = os.path.dirname(__file__) + os.sep
 
@@ -115,11 +116,27 @@ class AutoInitWarning(UserWarning):
 
 def warn(message: str) -> None:
     """Issue an `AutoInitWarning` at the line of the user's code that called autoinit."""
+    warnings.warn(message, AutoInitWarning, stacklevel=_caller()[0] - 1)
+
+
+def warn_at(place: tuple[str, int], message: str) -> None:
+    """Issue an `AutoInitWarning` at a line of a file that called autoinit earlier."""
+    warnings.warn_explicit(message, AutoInitWarning, *place)
+
+
+def calling_line() -> tuple[str, int]:
+    """File and line of the user's code that called autoinit."""
+    frame = _caller()[1]
+    return frame.f_code.co_filename, frame.f_lineno
+
+
+def _caller() -> tuple[int, FrameType]:
+    """The innermost frame that is not of this package, and its number, counted from this function's as 1."""
     level, frame = 1, sys._getframe()
     ours = (PACKAGE, contextlib.__file__)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(ours):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, AutoInitWarning, stacklevel=level)
+    return level, frame
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
 from .globs import fqn_pattern, is_full, param_pattern
 from .initializers import Constant, Default, Initializer, Keep, ModuleFunction, Pretrained, Scheme
+from .initializers.given_numbers import plain_number
 from .initializers.needs import needs_of
 
 
@@ -123,7 +124,8 @@ class Rule:
             with suppress(Exception):
                 items = tuple(value)
         if items is None or not all(isinstance(item, types) for item in items):
-            raise self._error(key, f"{value!r} must be {what}, or a list of those.", ConfigTypeError)
+            hint = "" if key in ("override", "layer") else _quotes_hint(items if items is not None else (value,))
+            raise self._error(key, f"{value!r} must be {what}, or a list of those.{hint}", ConfigTypeError)
         return items
 
     def _check_selectors(self) -> None:
@@ -155,7 +157,8 @@ class Rule:
             raise self._error("ndim", str(error)) from error
 
     def _check_bias(self) -> None:
-        bias = self.bias
+        bias = plain_number(self.bias)
+        self._set("bias", bias)
         if self._may_reach("bias") and not self._may_reach("weight"):
             raise self._error(
                 "bias",
@@ -184,7 +187,8 @@ class Rule:
         try:
             return Constant(val=bias).val  # type: ignore[arg-type]
         except ConfigTypeError as error:
-            text = f"{bias!r} must be a number, or None to leave the bias alone."
+            hint = " In YAML, None is written null." if bias == "None" else ""
+            text = f"{bias!r} must be a number, or None to leave the bias alone.{hint}"
             raise self._error("bias", text, ConfigTypeError) from error
         except ConfigError as error:
             raise self._error("bias", str(error).replace("Constant: val=", "", 1)) from error
@@ -278,6 +282,14 @@ class Rule:
         parts = [f"{key}={(values[0] if len(values) == 1 else values)!r}" for key, values in shown.items() if values]
         parts += ["overwrite=True"] if self.overwrite else []
         return f"{self.origin} ({', '.join(parts)})" if parts else self.origin
+
+
+def _quotes_hint(items: Sequence[object]) -> str:
+    """The remedy for a name that YAML reads as a number or a boolean."""
+    item = next((item for item in items if isinstance(item, (int, float))), None)
+    if isinstance(item, bool):
+        return " YAML reads yes, no, on and off as booleans: put the name in quotes."
+    return "" if item is None else f" Put it in quotes: '{item}'."
 
 
 @lru_cache(maxsize=1024)

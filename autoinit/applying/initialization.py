@@ -71,14 +71,16 @@ def decide(
     return made, planner
 
 
-def check_module(module: object, caller: str) -> None:
-    """Require a model.
+def check_module(module: object, caller: str, cfg: object = None) -> None:
+    """Require a model; `cfg` is the argument after it.
 
     Raises:
         ConfigTypeError: anything else.
     """
     if not isinstance(module, nn.Module):
-        raise ConfigTypeError(f"{caller}(): {module!r} is a {type(module).__name__}, not a torch.nn.Module.")
+        remedy = f" The model comes first: {caller}(model, cfg)." if isinstance(cfg, nn.Module) else ""
+        text = f"{caller}(): {module!r} is a {type(module).__name__}, not a torch.nn.Module.{remedy}"
+        raise ConfigTypeError(text)
 
 
 def plan(
@@ -133,7 +135,7 @@ def plan(
         1.bias     8              Constant(value=0)                                    init_cfg[1]
         4 of 4 parameters covered
     """
-    check_module(module, "plan")
+    check_module(module, "plan", cfg)
     policy = Policy(
         unmatched=unmatched,
         fan=fan,
@@ -197,7 +199,7 @@ def initialize(
         >>> layer.weight.tolist() == in_model
         True
     """
-    check_module(module, "initialize")
+    check_module(module, "initialize", cfg)
     check_prefix(prefix)
     policy = Policy(
         unmatched=unmatched,

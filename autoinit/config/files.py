@@ -101,11 +101,23 @@ def _yaml(text: str) -> object:
     try:
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        raise ValueError(f"not YAML that a config may use: {error}") from error
+        raise ValueError(_unquoted_glob(error, text) or f"not YAML that a config may use: {error}") from error
     except TypeError as error:  # A mapping as the key of a mapping.
         raise ValueError(f"a key must be a string: {error}") from error
     except (AttributeError, LookupError) as error:  # PyYAML's own, for `!!timestamp soon`, `!!bool maybe`, `!!int ''`.
         raise ValueError("a value is not of the type that its tag says") from error
+
+
+def _unquoted_glob(error: Any, text: str) -> str:
+    """The message for a glob that YAML reads as an alias, because it begins with `*`; or nothing."""
+    mark = getattr(error, "context_mark", None) or getattr(error, "problem_mark", None)
+    found = re.match(r"\*[^\s,\]}]*", text[mark.index :]) if mark is not None else None
+    if mark is None or found is None:
+        return ""
+    return (
+        f"line {mark.line + 1}, column {mark.column + 1}: YAML reads {found[0]} as an alias, because it begins with "
+        f'an asterisk. Put it in quotes: "{found[0]}".'
+    )
 
 
 def _check_size(node: Any, sizes: dict[int, int]) -> int:

@@ -7,10 +7,13 @@ import os
 from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
+
+from torch import nn
 
 from ..errors import ConfigError, ConfigTypeError, config_error, nearest, warn
-from ..initializers import Function, Initializer, Pretrained, Scaled, Scheme, TruncNormal
+from ..initializers import Function, Initializer, Kaiming, Pretrained, Scaled, Scheme, TruncNormal
+from ..initializers.given_numbers import plain_number
 from ..rules import UNSET, Rule
 from .files import read_config
 from .schemes import acts_on_modules, build_scheme, known_arguments, resolve_type, takes_argument
@@ -54,8 +57,7 @@ def parse_config(
         raise config_error(where, "a list or dict in it contains itself.") from error
     items = _items(cfg, where)
     if items is None:
-        text = f"a config is a dict, a list of dicts, or the path of a file, not {type(cfg).__name__} {cfg!r}."
-        raise config_error(where, text, ConfigTypeError)
+        raise config_error(where, _not_a_config(cfg), ConfigTypeError)
     rules = tuple([_rule(item, origin, padding) for item, origin in items])
     for rule, (item, _) in zip(rules, items, strict=True) if passed else ():
         _warn_of_bounds(rule, item)
@@ -77,6 +79,21 @@ def _warn_of_bounds(rule: Rule, item: object) -> None:
         )
 
 
+def _not_a_config(cfg: object) -> str:
+    """The message for a value that is no config."""
+    given, remedy = f"{type(cfg).__name__} {cfg!r}", ""
+    if isinstance(cfg, nn.Module):
+        given = f"a model ({type(cfg).__name__})"
+        remedy = " For a model that exists already call autoinit.initialize(model, cfg)."
+    elif isinstance(cfg, type) and issubclass(cfg, nn.Module):
+        given, remedy = f"the class {cfg.__name__}", " Build the model in a block: `with autoinit(cfg): model = ...`."
+    elif cfg is None:  # Of a file: None itself is a config without rules.
+        given, remedy = "an empty file", " Write a rule, such as {type: Normal, layer: Linear}, or [] for no rules."
+    elif isinstance(cfg, str) and ":" in cfg:
+        remedy = " In YAML a space follows each colon."
+    return f"a config is a dict, a list of dicts, or the path of a file, not {given}.{remedy}"
+
+
 def bias_init_with_prob(prior_prob: float) -> float:
     """The bias at which a sigmoid outputs `prior_prob`: `-log((1 - p) / p)`.
 
@@ -93,8 +110,9 @@ def bias_init_with_prob(prior_prob: float) -> float:
         >>> round(bias_init_with_prob(0.01), 5)
         -4.59512
     """
+    given, prior_prob = prior_prob, cast(float, plain_number(prior_prob))
     if not isinstance(prior_prob, float):
-        raise ConfigTypeError(f"bias_prob={prior_prob!r} must be a float, not {type(prior_prob).__name__}.")
+        raise ConfigTypeError(f"bias_prob={given!r} must be a float, not {type(given).__name__}.")
     if not 0 < prior_prob < 1:
         raise ConfigError(f"bias_prob={prior_prob!r} must lie strictly between 0 and 1.")
     return -math.log((1 - prior_prob) / prior_prob)
@@ -166,7 +184,7 @@ def _rule(item: object, origin: str, padding: str, parent: Rule | None = None) -
 def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> Rule:
     if "override" in keys:
         raise config_error(f"{origin}.override", "an override has none of its own. Write it beside this one.")
-    if not keys.get("name"):
+    if keys.get("name") in (None, "", [], ()):  # 0 is a name without its quotes.
         raise config_error(origin, f"no 'name' in {keys}. Say which submodule it is for.")
     if "type" in keys:
         target = keys.pop("name")  # Of a checkpoint, too.
@@ -225,6 +243,12 @@ def _scheme(keys: dict[str, Any], origin: str) -> Scheme:
             )
             text = f"{name} has no argument {key!r}.{nearest(key, [*(known or ()), *allowed])} {remedy}"
             raise config_error(f"{origin}.{key}", text, ConfigTypeError)
+    if isinstance(scheme, Kaiming) and scheme.a and scheme.nonlinearity != "leaky_relu":
+        warn(
+            f"{origin}: Kaiming: a={scheme.a} has no effect with nonlinearity={scheme.nonlinearity!r}. "
+            f"torch.nn.init.kaiming_{scheme.distribution}_ has nonlinearity='leaky_relu' and mode='fan_in': "
+            "write them for its values, or remove a."
+        )
     scale = keys.pop("scale", None)
     return scheme if scale is None else _scaled(scheme, scale, origin)
 

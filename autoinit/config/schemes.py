@@ -18,6 +18,7 @@ from ..initializers import (
     canonical_name,
     registered,
 )
+from ..initializers.other_names import other_name_hint
 
 ORIGINALS = ("mmengine", "mmcv", "autoinit")
 """Packages whose `KaimingInit` and the like are known by their names."""
@@ -33,7 +34,8 @@ def resolve_type(value: object, origin: str) -> object:
     if isinstance(value, str):
         factory = find_initializer(value)
         if factory is None:
-            hint = nearest(canonical_name(value), registered) or f" Known: {', '.join(sorted(registered))}."
+            hint = other_name_hint(value) or nearest(canonical_name(value), registered)
+            hint = hint or f" Known: {', '.join(sorted(registered))}."
             raise config_error(f"{origin}.type", f"no initializer named {value!r}.{hint}")
         return factory
     if isinstance(value, type) and not issubclass(value, (Initializer, Pretrained)):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
@@ -113,9 +115,26 @@ def real(value: object, label: str) -> float:
         ConfigTypeError: not a number, or a bool.
         ConfigError: an integer beyond any float.
     """
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
     try:
         return float(value)
     except OverflowError as error:
         raise ConfigError(f"{label} is beyond any float.") from error
+
+
+def plain_number(value: Any) -> object:
+    """Python's number for a `Decimal`, a NumPy scalar, or a tensor or array without dimensions; else the value itself.
+
+    Example:
+        >>> import torch
+        >>> plain_number(Decimal("0.5")), plain_number(torch.tensor(2)), plain_number("0.5")
+        (0.5, 2, '0.5')
+    """
+    with suppress(Exception):  # A signaling NaN, or a tensor on the meta device.
+        if isinstance(value, Decimal):
+            return float(value)
+        if getattr(value, "shape", None) == ():
+            return value.item()
+    return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -82,8 +82,10 @@ def number(
     return field(default=default, metadata={"check": check, "number": True})
 
 
-def choice(default: str, choices: Sequence[str], problem: str = "is unknown") -> Any:
-    """A field of an initializer: one of some strings."""
+def choice(
+    default: str, choices: Sequence[str], problem: str = "is unknown", hint: Callable[[str], str] = lambda value: ""
+) -> Any:
+    """A field of an initializer: one of some strings; `hint` may say what to write instead of another."""
 
     def check(scheme: object, name: str) -> None:
         value = getattr(scheme, name)
@@ -91,6 +93,8 @@ def choice(default: str, choices: Sequence[str], problem: str = "is unknown") ->
         if not isinstance(value, str):
             raise ConfigTypeError(f"{label} must be a string, not {type(value).__name__}.")
         if value not in choices:
-            raise ConfigError(f"{label} {problem}.{nearest(value, choices)} Known: {', '.join(choices)}.")
+            raise ConfigError(
+                f"{label} {problem}.{hint(value) or nearest(value, choices)} Known: {', '.join(choices)}."
+            )
 
     return field(default=default, metadata={"check": check})

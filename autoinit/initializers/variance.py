@@ -13,6 +13,7 @@ from ..errors import ShapeError
 from ..fans import Fans
 from ..fills import Fill, TensorSpec
 from .initializer import Initializer, choice, number
+from .other_names import NO_GAIN, folded
 from .registry import register_initializer
 
 TRUNCATED_STD = 0.87962566103423978
@@ -22,6 +23,14 @@ NONLINEARITIES = (
     *("linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
     *("sigmoid", "tanh", "relu", "leaky_relu", "selu"),
 )
+
+
+def _gain_hint(activation: str) -> str:
+    """The nonlinearity to name for an activation without a known gain; or nothing."""
+    word = folded(activation)
+    if word in ("identity", "none"):
+        return " Use 'linear'."
+    return f" Use 'relu', the usual choice for {activation}." if word in NO_GAIN else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +137,7 @@ class Kaiming(_ByFan):
 
     a: float = number(0.0)
     mode: str = choice("fan_out", ("fan_in", "fan_out"))
-    nonlinearity: str = choice("relu", NONLINEARITIES, "has no known gain")
+    nonlinearity: str = choice("relu", NONLINEARITIES, "has no known gain", _gain_hint)
     distribution: str = choice("normal", ("normal", "uniform"))
 
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
+
+from torch import nn
 
 from ..config import Config, parse_config
-from ..errors import ConfigTypeError, StateError
+from ..errors import ConfigTypeError, StateError, calling_line, warn_at
 from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import VERSION, check_seed
@@ -20,8 +23,31 @@ from .hook import close_scope, open_scope
 from .scope import Run, innermost
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+R = TypeVar("R")
+
+EXISTING = "For a model that exists already call autoinit.initialize(model, cfg)."
+UNUSED = (
+    "autoinit(...) was called, but its block was never entered, so it did nothing. Build the model in the block: "
+    f"`with autoinit(cfg): model = ...`. {EXISTING}"
+)
 
 
+def _config_alone(function: Callable[P, R]) -> Callable[P, R]:
+    """Refuse `autoinit(model, cfg)` with what to write instead; the signature stays as it is."""
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) > 1:
+            has_model = any(isinstance(arg, nn.Module) for arg in args)
+            remedy = EXISTING if has_model else "Put several rules in one list, and name options: seed=0."
+            raise ConfigTypeError(f"autoinit(cfg) takes one positional argument, the config, not {len(args)}. {remedy}")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+@_config_alone
 def autoinit(
     cfg: Config = None,
     *,
@@ -82,7 +108,7 @@ def autoinit(
         require_coverage=require_coverage,
         allow_uncovered=allow_uncovered,
     )
-    return Block(parse_config(cfg), check_seed(seed), policy, defer)
+    return Block(parse_config(cfg), check_seed(seed), policy, defer, calling_line())
 
 
 @dataclass(eq=False, repr=False)
@@ -93,9 +119,16 @@ class Block:
     _seed: int | None
     _policy: Policy
     _defer: bool
+    _place: tuple[str, int]
     _open: list[Run] = field(default_factory=list, init=False)
 
+    def __post_init__(self) -> None:
+        # Not `__del__`: that would run at the interpreter's exit too, and for every copy.
+        self._unused = weakref.finalize(self, warn_at, self._place, UNUSED)
+        self._unused.atexit = False
+
     def __enter__(self) -> Run:
+        self._unused.detach()
         scope = self._new_scope()
         self._open.append(scope)
         open_scope(scope)
@@ -116,6 +149,12 @@ class Block:
 
     def __call__(self, function: F) -> F:
         """Decorate a function, coroutine function, generator function or asynchronous generator function."""
+        self._unused.detach()
+        if isinstance(function, nn.Module):
+            raise ConfigTypeError(
+                f"autoinit(cfg) was called with a module, {type(function).__name__}, as in model.apply(autoinit(cfg)). "
+                f"It initializes what is built in its block: `with autoinit(cfg): model = ...`. {EXISTING}"
+            )
         if isinstance(function, type) or not callable(function):
             raise ConfigTypeError(
                 f"autoinit decorates functions, not {function!r}. Put `with autoinit(...):` around the construction."

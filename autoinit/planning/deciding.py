@@ -82,6 +82,7 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
         aliases=record.aliases,
         kept=kept,
         fans=gets.fans,
+        other_fans=gets.other_fans,
         through=record.weight.through if record.weight is not None else "",
         stored=record.stored,
         own=record.own,

@@ -73,6 +73,7 @@ class Entry:
         kept: Why it is left alone although rules might match (`"loaded"`, `"built outside the block"`, ...).
         fans: The fans that the rule's initializer was given, with the convention; one for each kind of map in the
             weight.
+        other_fans: The fans by the layer's convention, if they give another fill and the config does not choose.
         through: The parametrization that forward computes it with (`"weight_norm"`), if it is not stored as such.
         stored: The parameters that it is then set through.
         own: The call of a module's own `init_weights()` that will run over it and may write to it, if there is one.
@@ -89,6 +90,7 @@ class Entry:
     aliases: tuple[str, ...] = ()
     kept: str | None = None
     fans: tuple[Fans, ...] = ()
+    other_fans: tuple[Fans, ...] = field(default=(), repr=False, compare=False)
     through: str = ""
     stored: tuple[str, ...] = ()
     own: OwnInit | None = None

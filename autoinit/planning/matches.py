@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from ..globs import fqn_pattern, is_plain
 from ..initializers import Initializer, Pretrained
 from ..layers import is_layer
 from ..rules import Rule
+from .name_hints import Fitting, moved_hint, name_hint
 from .tree import Node, joined, relative_name, unwrapped, walk
 
 RULES, OWN, INNER, LOADS = range(4)
@@ -52,7 +53,11 @@ class Match:
         gives_bias: Whether a parameter gets the rule's `bias`.
         other_ndims: Numbers of dimensions of the parameters that only `ndim` leaves out.
         missing: The error for a target that does not exist.
-        hint: A remedy for the message if its `name` matches nothing, or only modules without parameters.
+        uses_initializer: Whether a parameter gets the rule's own initializer, and not the constant of a bias.
+        is_empty: Whether an override's targets have no parameters at all.
+        lost: The globs in a list of names that match no module; for each whether that must be a mistake, None if it
+            says little.
+        hint: A remedy for the message if a `name` matches nothing, or only modules without parameters.
     """
 
     rule: Rule
@@ -68,6 +73,9 @@ class Match:
     missing: TargetError | None = None
     has_modules: bool = False
     has_params: bool = False
+    uses_initializer: bool = False
+    is_empty: bool = False
+    lost: Mapping[str, bool | None] = field(default_factory=dict)
     hint: str = ""
 
     def selects_class(self, cls: type) -> bool:
@@ -177,16 +185,17 @@ def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
     if not is_plain(pattern):
         found = [child.module for child in walk(base) if child.fqn and fqn_pattern(pattern)(child.fqn)]
         if not found:
-            raise TargetError(f"name: {pattern!r} matches no module of {name}.")
+            hint = moved_hint(pattern, *_names_below(base))
+            raise TargetError(f"name: {pattern!r} matches no module of {name}.{hint}")
         return found
     target: object = base
     try:
         for part in pattern.split("."):
             target = getattr(target, part)
     except AttributeError as error:
-        names = [child.fqn for child in walk(base) if child.fqn]
+        names, fitting = _names_below(base)
         # A long dotted name is nearest to other long ones; the last component is what people mistype.
-        hint = nearest(pattern, names) or nearest(part, names)
+        hint = name_hint(pattern, names, fitting) or nearest(part, names)
         raise TargetError(f"name: {name} has no submodule {pattern!r}.{hint}") from error
     if not isinstance(target, nn.Module):
         raise TargetError(
@@ -194,6 +203,12 @@ def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
             "For a parameter use a rule with params=."
         )
     return [target]
+
+
+def _names_below(base: nn.Module) -> tuple[Sequence[str], Fitting]:
+    """The FQNs of all modules in another, and which of them a glob selects."""
+    names = [child.fqn for child in walk(base) if child.fqn]
+    return names, lambda glob: [fqn for fqn in names if fqn_pattern(glob)(fqn)]
 
 
 def loads_rule(rule: Rule) -> bool:

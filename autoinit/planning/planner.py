@@ -295,6 +295,7 @@ def _candidates(
         if rule.fits(ndim):
             match.has_modules = match.has_params = True
             match.gives_bias |= scheme is not rule.initializer
+            match.uses_initializer |= scheme == rule.initializer
             yield Candidate(match.rank, rule, scheme)
         elif ndim is not None:
             match.other_ndims.add(ndim)

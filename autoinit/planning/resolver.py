@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from ..errors import ParametrizationError, ShapeError
+from ..errors import AutoInitError, ParametrizationError, ShapeError
 from ..fans import Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Default, Initializer, Resolved, default_of, resolve, unscaled, with_default
@@ -50,6 +50,8 @@ class Resolver:
             return NOTHING
         try:
             found = self._resolved(candidate.rule, candidate.initializer, record, shape, dtype)
+            if self._fan == "auto" and candidate.rule.fan is None:
+                found = self._with_other_fans(found, candidate, record, shape, dtype)
             if record.padding and candidate.rule.padding == "keep":
                 found = _padded(found, record, shape[record.padding_axis])
             if record.weight is not None:
@@ -79,6 +81,27 @@ class Resolver:
             found = resolve(scheme, shape, dtype, layout, position)
             self._found[key, shape, dtype, layout, position] = found
         return found
+
+    def _with_other_fans(
+        self, found: Resolved, candidate: Candidate, record: Record, shape: tuple[int, ...], dtype: torch.dtype
+    ) -> Resolved:
+        """What was resolved by torch's reading of the axes, with the layer's fans if these give another fill."""
+        rule, scheme = candidate.rule, candidate.initializer
+        if scheme is None or len(shape) < 2 or needs_of(scheme).convention != "torch":
+            return found
+        layout = self._layout_of(record)
+        if layout is None:
+            return found
+        position = self._position(rule, scheme, record)
+        key = (id(scheme), shape, dtype, layout, position)
+        other = self._found.get(key)
+        if other is None:
+            try:
+                other = resolve(scheme, shape, dtype, layout, position)
+            except AutoInitError:  # It is not used, so that it need not be defined.
+                other = found
+            self._found[key] = other
+        return found if other.fill == found.fill else replace(found, other_fans=other.fans)
 
     def _default(self, record: Record) -> Initializer | None:
         """What the layer's constructor gives to a tensor; None if only the layer's method knows."""

@@ -7,14 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import CoverageError, MatchError, nearest, warn
-from ..globs import fqn_pattern, is_plain
+from ..globs import fqn_pattern, is_plain, param_pattern
 from ..layers import class_name, is_known, is_layer, suggestion
 from ..rules import UNSET
-from .matches import Match
+from .matches import Match, loads_rule
+from .name_hints import Fitting, is_typo, moved_hint, name_hint
 from .planner import Planner
 from .plans import Plan
 from .policy import Policy, Unmatched
-from .tree import relative_name
+from .tree import Node, joined, relative_name
 
 SHOWN = 10
 
@@ -33,8 +34,14 @@ def rule_matches(planner: Planner) -> RuleMatches:
     """What the rules of a plan matched."""
     for match in planner.matches:
         is_by_name = match.rule.name or match.rule.within or match.rule.has_full_params
-        if is_by_name and not match.rank.override and not match.has_params:
+        if match.rank.override:
+            match.is_empty = not match.has_params and _is_empty(match, planner)
+        elif is_by_name and not match.has_params:
             match.hint = _hint(match, planner)
+        elif len(match.rule.name) > 1:
+            _find_lost(match, planner)
+        if _fills_only_biases(match):
+            match.hint = _other_params(match, planner)
     return RuleMatches(
         model=class_name(planner.root),
         matches=planner.matches,
@@ -44,22 +51,90 @@ def rule_matches(planner: Planner) -> RuleMatches:
 
 
 def _hint(match: Match, planner: Planner) -> str:
-    if match.has_modules and match.rule.name and not match.rule.has_full_params:
-        return f" For all that is below it: {match.rule.name[0] + '.**'!r}."
-    fqns = [relative_name(fqn, match.base) for fqn in planner.modules if fqn]
+    """The remedy for a rule by name that fills nothing."""
+    fqns, fitting = _names_below(match, planner)
     params = [relative_name(record.fqn, match.base) for record in planner.records]
-    if match.has_modules:
+    if match.has_modules and (match.rule.has_full_params or not match.rule.name):
         return next(filter(None, (nearest(pattern, params) for pattern in match.rule.params or ())), "") or (
             " A pattern with dots, or a regular expression, is one over full names, such as "
             f"{params[0] if params else 'head.weight'!r}."
         )
-    if any(fqn_pattern(pattern)(name) for pattern in match.rule.name for name in (*fqns, *params)):
-        return " What has such a name is of another class, or elsewhere."
     if not match.rule.name:
         return " The model has such layers, but none there."
-    found = (nearest(name, names) for name in match.rule.name if is_plain(name) for names in (fqns, params))
+    if match.has_modules:
+        below = next((f"{name}.**" for name in match.rule.name if fitting(f"{name}.**")), None)
+        return f" For all that is below it: {below!r}." if below else ""
+    for name in match.rule.name:
+        found = [fqn for fqn in fqns if fqn_pattern(name)(fqn)]
+        if found:
+            module = planner.modules[joined(match.base, found[0])]
+            return f" {found[0]} is of class {class_name(module)}."
+    hint = next(filter(None, (name_hint(name, fqns, fitting) for name in match.rule.name)), "")
+    hint = hint or next(filter(None, (nearest(name, params) for name in match.rule.name if is_plain(name))), "")
     top = list(dict.fromkeys(fqn.partition(".")[0] for fqn in fqns))
-    return next(filter(None, found), "") or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
+    return hint or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
+
+
+def _find_lost(match: Match, planner: Planner) -> None:
+    """Note the globs in a list of names that match no module."""
+    fqns, fitting = _names_below(match, planner)
+    names = match.rule.name
+    lost = [
+        name
+        for name in names
+        if name not in match.named and not any(map(fqn_pattern(name), fqns)) and not fqn_pattern(name)("")
+    ]
+    listed = [fqn for fqn in fqns if any(fqn_pattern(name)(fqn) for name in names)] if lost else []
+    for name in lost:
+        moved = moved_hint(name, fqns, fitting)
+        certain = bool(moved) or (is_plain(name) and is_typo(name, fqns, listed))
+        match.lost = {**match.lost, name: certain or (False if is_plain(name) else None)}
+        match.hint = match.hint or moved or (nearest(name, fqns) if certain else "")
+
+
+def _names_below(match: Match, planner: Planner) -> tuple[Sequence[str], Fitting]:
+    """The FQNs below the module that carries a rule, and those of modules whose parameters it fills under a name."""
+    inside = f"{match.base}." if match.base else ""
+    found = {
+        relative_name(fqn, match.base): module
+        for fqn, module in planner.modules.items()
+        if fqn.startswith(inside) and fqn != match.base
+    }
+
+    def fitting(glob: str) -> Sequence[str]:
+        scheme_for, fits = match.rule.scheme_for, fqn_pattern(glob)
+        return [
+            fqn
+            for fqn, module in found.items()
+            if fits(fqn)
+            and match.selects_class(type(module))
+            and any(scheme_for(name) for name, param in module._parameters.items() if param is not None)
+        ]
+
+    return list(found), fitting
+
+
+def _is_empty(match: Match, planner: Planner) -> bool:
+    """Whether an override has targets, and these have no parameters."""
+    targets = [module for module in planner.modules.values() if id(module) in (match.targets or ())]
+    return bool(targets) and not any(param is not None for each in targets for param in each._parameters.values())
+
+
+def _fills_only_biases(match: Match) -> bool:
+    """Whether a rule for a weight and its bias has found biases alone."""
+    rule = match.rule
+    is_meant = rule.params is not None or rule.bias is not UNSET or loads_rule(rule)
+    return match.has_params and not match.uses_initializer and match.passed and not is_meant
+
+
+def _other_params(match: Match, planner: Planner) -> str:
+    """The parameters of the first module with only a bias that a rule fills."""
+    for fqn, module in planner.modules.items():
+        if match.selects_class(type(module)) and match.selects_node(Node(fqn, module, 0)):
+            names = [name for name, param in module._parameters.items() if param is not None]
+            if "bias" in names:
+                return f" {class_name(module)} has: {', '.join(names)}."
+    return ""
 
 
 def check_unmatched(plans: Sequence[RuleMatches], unmatched: Unmatched) -> None:
@@ -86,13 +161,17 @@ def check_unmatched(plans: Sequence[RuleMatches], unmatched: Unmatched) -> None:
             continue
         if unmatched == "error" or (unmatched == "auto" and certain and any(match.passed for match in matches)):
             raise error
-        warn(str(error))
+        if unmatched == "warn" or certain is not None:
+            warn(str(error))
 
 
 def _problem(
     matches: Sequence[Match], models: str, classes: Counter[type], names: Counter[str]
-) -> tuple[MatchError | None, bool]:
-    """The error for a rule, and whether it must be a mistake rather than a model without such a layer."""
+) -> tuple[MatchError | None, bool | None]:
+    """The error for a rule, and whether it must be a mistake rather than a model without such a layer.
+
+    None instead of False if it is so common that only `unmatched="warn"` and "error" report it.
+    """
     rule, missing, hint = matches[0].rule, matches[0].missing, matches[0].hint
     if missing is not None and all(match.missing for match in matches):
         return missing, True
@@ -120,13 +199,17 @@ def _problem(
         remedy = " The class exists; this model has none." if is_absent or not hint else hint
         return MatchError(f"{rule.describe()} matches no module of {models}.{remedy}", origin=rule.origin), certain
     if any(match.has_params for match in matches):
-        if rule.bias in (UNSET, None) or any(match.globs or not match.named or match.gives_bias for match in matches):
-            return None, False
-        text = (
-            f"{rule.describe()}: bias={rule.bias} has no effect, because name= has names of parameters, which get the "
-            "initializer. Write the names of modules, or a rule for the bias."
-        )
-        return MatchError(text, origin=rule.origin), False
+        if rule.bias not in (UNSET, None) and not any(
+            match.globs or not match.named or match.gives_bias for match in matches
+        ):
+            text = (
+                f"{rule.describe()}: bias={rule.bias} has no effect, because name= has names of parameters, which get "
+                "the initializer. Write the names of modules, or a rule for the bias."
+            )
+            return MatchError(text, origin=rule.origin), False
+        return _partial_problem(matches, models, names)
+    if all(match.is_empty for match in matches):
+        return None, False
     wanted = rule.params or ("weight", "bias")
     if rule.has_full_params:
         hint = matches[0].hint
@@ -136,6 +219,37 @@ def _problem(
         hint = next(filter(None, (nearest(param, names) for param in wanted)), "")
     text = f"{rule.describe()} matches modules of {models} but none of their parameters ({', '.join(wanted)}).{hint}"
     return MatchError(text, origin=rule.origin), rule.params is not None
+
+
+def _partial_problem(
+    matches: Sequence[Match], models: str, names: Counter[str]
+) -> tuple[MatchError | None, bool | None]:
+    """The error for a rule that fills something: a part of a list that matches nothing, or nothing but biases."""
+    rule, first = matches[0].rule, matches[0]
+    for name, certain in first.lost.items():
+        if all(name in match.lost for match in matches):
+            text = f"{rule.origin} (name={name!r}) matches no module of {models}.{first.hint}"
+            return MatchError(text, origin=rule.origin), certain
+    params = rule.params or ()
+    lost = [param for param in params if not any(map(param_pattern(param), names))] if len(params) > 1 else []
+    if lost:
+        listed = [name for name in names if any(param_pattern(param)(name) for param in params)]
+        typos = [param for param in lost if is_plain(param) and is_typo(param, names, listed)]
+        param = (typos or lost)[0]
+        hint = nearest(param, names) if typos else ""
+        text = f"{rule.origin} (params={param!r}) matches no parameter of {models}.{hint}"
+        return MatchError(text, origin=rule.origin), True if typos else None
+    if all(map(_fills_only_biases, filter(_has_params, matches))):
+        text = (
+            f"{rule.describe()} gives {rule.initializer} to nothing: what it matches in {models} has a bias and no "
+            f"'weight'.{first.hint} Name the parameters with params=, or write bias=0 if only the bias is meant."
+        )
+        return MatchError(text, origin=rule.origin), False
+    return None, False
+
+
+def _has_params(match: Match) -> bool:
+    return match.has_params
 
 
 def check_coverage(plans: Sequence[Plan], policy: Policy) -> None:

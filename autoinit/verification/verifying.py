@@ -66,7 +66,7 @@ def verify(
         0.weight: std 0.07183, not 0.176777: off by -59.4 % (variance, impossible by chance). init_cfg asks for
         Normal(mean=0, std=0.176777). It is as if torch's default for Linear and Conv had stayed.
     """
-    check_module(module, "verify")
+    check_module(module, "verify", what)
     level = real(alpha, f"alpha={alpha!r}")
     if not 0 < level < 1:
         raise ConfigError(f"alpha={alpha!r} must be between 0 and 1: a rate of false alarms, such as 1e-3.")

@@ -205,7 +205,11 @@ CONFIGS = [
     # Selectors.
     mistyped(normal(layer=5), "init_cfg.layer: 5 must be a string or a class, or a list of those.", "init_cfg.layer"),
     mistyped(normal(layer=int), "init_cfg.layer: class int is not a torch.nn.Module.", "init_cfg.layer"),
-    mistyped(normal(name=[5]), "init_cfg.name: [5] must be a string, or a list of those.", "init_cfg.name"),
+    mistyped(
+        normal(name=[5]),
+        "init_cfg.name: [5] must be a string, or a list of those. Put it in quotes: '5'.",
+        "init_cfg.name",
+    ),
     config(
         normal(name="re:("),
         "init_cfg.name: 're:(' is not a regular expression: missing ), unterminated subpattern at position 0.",

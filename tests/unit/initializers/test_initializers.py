@@ -405,9 +405,11 @@ def test_the_tables_of_checks_are_complete() -> None:
 @pytest.mark.parametrize(("name", "argument"), [(name, x) for name, all_of in NUMBERS.items() for x in all_of])
 def test_numbers(name: str, argument: str) -> None:
     where = rf"^{name}: {argument}="
-    for wrong in ("1", "1e-2", None, True, [[1]], 1j, torch.tensor(1.0), Decimal(1)):
+    for wrong in ("1", "1e-2", None, True, [[1]], torch.tensor(1j), Decimal("sNaN")):
         with pytest.raises(ConfigTypeError, match=where):
             made(name, **{argument: wrong})
+    for one in (torch.tensor(1), np.float32(1), np.array(1.0), Decimal(1)):
+        assert made(name, **{argument: one}) == made(name, **{argument: 1})
     with pytest.raises(ConfigError, match=where + "nan (must be a finite number|is not a value)") as caught:
         made(name, **{argument: math.nan})
     assert not isinstance(caught.value, ConfigTypeError)

@@ -1,0 +1,66 @@
+"""What to write instead of a `name` that matches no module."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Collection, Sequence
+
+from ..errors import nearest
+from ..globs import is_plain
+from .tree import WRAPPED
+
+Fitting = Callable[[str], Sequence[str]]
+"""From a glob to the FQNs of the modules that it would select."""
+
+PREFIXES = WRAPPED | {"module"}
+SIMILAR = 0.75
+"""How alike (`difflib`) two names are if one is a mistyped form of the other."""
+
+
+def moved_hint(name: str, fqns: Collection[str], fitting: Fitting) -> str:
+    """The remedy for a name that starts above the model's root or further down in it; or nothing.
+
+    Args:
+        name: A glob that matches no module.
+        fqns: The names of all modules.
+        fitting: The modules that another glob would select.
+
+    Example:
+        >>> import fnmatch
+        >>> fqns = ["layers", "layers.0", "layers.0.lora_A"]
+        >>> moved_hint("lora_A", fqns, lambda glob: fnmatch.filter(fqns, glob))
+        " Names start at the root, and modules of this name are further down (layers.0.lora_A): write '**.lora_A'."
+    """
+    if name.startswith("re:"):
+        return ""
+    first, _, rest = name.partition(".")
+    if not nearest(first, {fqn.partition(".")[0] for fqn in fqns}):
+        prefix = first
+        while rest:
+            if fitting(rest):
+                if prefix in PREFIXES:
+                    return f" The prefix of a wrapper is not part of a name: write {rest!r}."
+                return f" Names start at the root of the model, below {prefix!r}: write {rest!r}."
+            part, _, rest = rest.partition(".")
+            prefix = f"{prefix}.{part}"
+    for glob in (f"**.{name}", f"**.{name}.**"):
+        found = fitting(glob)
+        if found:
+            return f" Names start at the root, and modules of this name are further down ({found[0]}): write {glob!r}."
+    return ""
+
+
+def name_hint(name: str, fqns: Collection[str], fitting: Fitting) -> str:
+    """The remedy for a name that matches no module: where it is, what it is nearest to, or nothing."""
+    return moved_hint(name, fqns, fitting) or (nearest(name, fqns) if is_plain(name) else "")
+
+
+def is_typo(name: str, known: Collection[str], listed: Collection[str] = ()) -> bool:
+    """Whether a name is a mistyped form of a known one that is not in the same list.
+
+    Example:
+        >>> is_typo("cnv1", ["conv1", "fc"], ["fc"]), is_typo("conv3", ["conv1"], ["conv1"])
+        (True, False)
+    """
+    found = difflib.get_close_matches(name, known, n=1, cutoff=SIMILAR)
+    return bool(found) and found[0] not in listed
