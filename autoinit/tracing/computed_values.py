@@ -12,7 +12,7 @@ import torch
 from .. import _torch
 from ..construction import Content
 from ..initializers import Constant, Initializer
-from .call_frames import FunctionCall, Origin
+from .call_frames import FunctionCall
 from .history import History
 from .known_functions import CONSTANTS, DRAWS, FILLED, of_function, of_operator, scaled
 
@@ -47,12 +47,12 @@ class ComputedValues:
 
     def function(self, content: Content) -> FunctionCall | None:
         """The outermost function that a write was in, such as `orthogonal_`; None for an operator by itself."""
-        origin = self._origin(content)
-        return origin.functions[-1] if origin is not None else None
+        return next(iter(self._functions(content)), None)
 
-    def _origin(self, content: Content) -> Origin | None:
+    def _functions(self, content: Content) -> list[FunctionCall]:
+        """The functions that a write was in, the outermost first; a function that copies says less than its source."""
         found = self._history.functions.get(id(content))
-        return None if found is None else found[1]
+        return [] if found is None else [each for each in reversed(found[1].functions) if each.name != "copy_"]
 
     def text(self, content: Content, depth: int = 0) -> str:
         """Values as an expression."""
@@ -105,10 +105,10 @@ class ComputedValues:
         """The initializer that gives a whole tensor such values; None if autoinit has none."""
         if content.is_data or depth > DEEPEST * 2:
             return None
-        origin = self._origin(content)
-        for function in reversed(origin.functions) if origin is not None else ():
-            if function.is_known:
-                return of_function(function.name, function.arguments)
+        for function in self._functions(content):
+            known = of_function(function.name, function.arguments) if function.is_known else None
+            if known is not None:
+                return known
         numbers = self._history.numbers.get(id(content))
         if numbers is not None:
             return Constant(val=numbers[1][0]) if len(set(numbers[1])) == 1 else None
@@ -132,6 +132,8 @@ class ComputedValues:
         first, *others = found
         if isinstance(first, Constant) and not others and base in OF_CONSTANTS:
             return _constant(OF_CONSTANTS[base], first.val)
+        if base == "constant_pad_nd":
+            return first if isinstance(first, Constant) and [first.val] == numbers else None
         # Of several tensors, all but one have to be constants.
         if others and isinstance(first, Constant) and base in ("mul", "add"):
             first, others = others[0], [first, *others[1:]]

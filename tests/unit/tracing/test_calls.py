@@ -114,6 +114,8 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.empty(5).uniform_(-2, 1), "uniform_(from=-2, to=1)", Uniform(a=-2, b=1)),
         (lambda: torch.empty(200, 200).normal_(std=3), "normal_(mean=0, std=3)", Normal(std=3)),
         (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2), "orthogonal_(gain=2)", Orthogonal(gain=2)),
+        (lambda: nn.functional.pad(torch.zeros(3), (0, 2)), "constant_pad_nd(zeros(), 0)", Constant(val=0)),
+        (lambda: nn.functional.pad(torch.zeros(3), (0, 2), value=1), "constant_pad_nd(zeros(), 1)", None),
         (lambda: torch.arange(5.0), "arange(5)", None),
         (lambda: torch.randn(5) * torch.randn(5), "randn() * randn()", None),
         (lambda: torch.randn(5).to(torch.bfloat16), "copy of randn()", Normal()),
