@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -90,6 +90,31 @@ class ComputedValues:
         if base == "neg" and sources:
             return f"-{_in_brackets(sources[0], 'mul')}"
         return f"{name}({', '.join([*sources, *numbers])})"
+
+    def call(self, content: Content, own: Sequence[Content]) -> tuple[str, Mapping[str, object], str]:
+        """Function, arguments and text of the call that wrote values.
+
+        Args:
+            content: The values.
+            own: What the call wrote in all.
+        """
+        function = self.function(content)
+        if function is not None:
+            return function.name, function.passed, call_text(function.name, function.passed)
+        if content.copied_from is not None:
+            number = self.number(content.original)
+            if number is not None:
+                return "fill_", {"value": number}, f"fill_({number_text(number)})"
+            return "copy", {}, f"copy of {self.text(content)}"
+        if not content.sources or not is_in_place(content):
+            drawn = self.drawn(content)
+            return operator_name(drawn), named_numbers(drawn), self.text(content)
+        # What it changed in place is a call of its own.
+        name, numbers = operator_name(content), named_numbers(content)
+        others = [self.text(each) for each in content.sources[1:] if all(each is not mine for mine in own)]
+        named = [f"{key}={number_text(value)}" for key, value in numbers.items()]
+        shown = named if len(named) > 1 else [number_text(value) for value in content.numbers]
+        return name, numbers, f"{name}({', '.join([*others, *shown])})"
 
     def number(self, content: Content) -> float | None:
         """The number of Python that torch made values from, if it was one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import json
@@ -364,6 +365,21 @@ def test_threads_have_blocks_of_their_own() -> None:
     assert found == {n: ["kaiming_uniform_(a=2.236)", f"constant_(val={n})"] for n in range(4)}
 
 
+def test_tasks_have_blocks_of_their_own() -> None:
+    async def work(number: int) -> list[str]:
+        with trace() as t:
+            model = nn.Linear(3, 3)
+            await asyncio.sleep(0)
+            nn.init.constant_(model.weight, number)
+            await asyncio.sleep(0)
+        return texts(t["weight"])
+
+    async def both() -> list[list[str]]:
+        return await asyncio.gather(work(0), work(1))
+
+    assert asyncio.run(both()) == [["kaiming_uniform_(a=2.236)", f"constant_(val={number})"] for number in range(2)]
+
+
 def test_after_an_exception_there_is_a_trace_of_what_was_built() -> None:
     with pytest.raises(ZeroDivisionError), trace() as t:
         model = nn.Linear(3, 3)
@@ -378,9 +394,10 @@ def test_several_models_and_none() -> None:
     assert [each.root for each in t.traces] == [one, other]
     with pytest.raises(StateError, match=r"The block has 2 root modules \(Linear, Linear\), not one. Use t.traces."):
         t["weight"]
-    assert str(t).count("Trace of Linear") == 2
+    assert str(t).count("Trace of Linear") == t._repr_html_().count("Trace of Linear") == 2
     with trace() as empty:
         pass
+    assert empty._repr_html_() == "<pre>&lt;trace: no model was built in the block&gt;</pre>"
     assert repr(empty) == "<trace: no model was built in the block>"
     with pytest.raises(StateError, match="0 root modules"):
         empty.table()
