@@ -124,7 +124,7 @@ class Planner:
             if isinstance(scheme, Initializer):
                 filling += (match,)
             elif isinstance(scheme, ModuleFunction):
-                match.has_modules = match.has_params = bool(nodes)
+                match.has_modules = match.has_params = match.uses_initializer = bool(nodes)
                 for each in nodes:
                     whole = match.rank.override > 0
                     step = ModuleCall(fqn=each.fqn, scheme=scheme, whole=whole, rule=match.rule, rank=match.rank)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
+from typing import Any
 
 from torch import nn
 
@@ -106,6 +108,17 @@ class TraceBlock(Trace):
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self._traces)) if self._traces else repr(self)
+
+    def __rich__(self) -> Any:
+        # A table of one trace would be an error if there are several.
+        from rich.text import Text
+
+        return Text(str(self))
+
+    def _repr_html_(self) -> str:
+        """The tables for a notebook."""
+        tables = [trace._repr_html_() for trace in self._traces or ()]
+        return "".join(tables) or f"<pre>{html.escape(repr(self))}</pre>"
 
     def __repr__(self) -> str:
         if self._traces is None:
