@@ -18,6 +18,7 @@ from autoinit import ConfigError, ConfigTypeError, Rule, ShapeError, autoinit, i
 from autoinit.fills import Blocks, Constant, Fill, Normal, Orthogonal, TruncNormal, Uniform, Vector
 from autoinit.initializers import Normal as NormalInitializer
 from autoinit.initializers import Scaled
+from autoinit.planning import positions
 from tests.ranks import one_of
 
 
@@ -420,3 +421,11 @@ def test_equal_rules_give_each_position_its_own_number() -> None:
         **{f"a.{n}.weight": 21 + n for n in range(2)},
         **{f"b.{n}.weight": 41 + n for n in range(4)},
     }
+
+
+def test_the_children_of_a_container_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[nn.Module] = []
+    monkeypatch.setattr(positions, "class_name", lambda module: seen.append(module) or "Linear")
+    model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(50)))
+    assert stds(model, "layer", layer="Linear")["49.weight"] == 50
+    assert len(seen) == 50
