@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import AutoInitError, ParametrizationError, ShapeError
-from ..fans import Layout, inner_layouts, own_layout
+from ..fans import Fans, Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Initializer, Resolved, resolve
 from ..layers import class_name
@@ -46,12 +46,7 @@ class Resolver:
             return NOTHING
         try:
             layout = self._layout(candidate.rule, candidate.initializer, record)
-            key = (id(candidate.initializer), shape, dtype, layout)
-            found = self._found.get(key)
-            if found is None:
-                found = self._found[key] = resolve(candidate.initializer, shape, dtype, layout)
-            if layout is None and self._fan == "auto" and candidate.rule.fan is None:
-                found = self._with_other_fans(found, candidate.initializer, record, shape, dtype)
+            found = self._cached(candidate.initializer, shape, dtype, layout)
             if record.padding and candidate.rule.padding == "keep":
                 found = _padded(found, record, shape[record.padding_axis])
             if record.weight is not None:
@@ -66,22 +61,30 @@ class Resolver:
             raise type(error)(text, origin=candidate.rule.origin, fqn=record.fqn) from error
         return found
 
-    def _with_other_fans(
-        self, found: Resolved, scheme: Initializer, record: Record, shape: tuple[int, ...], dtype: torch.dtype
-    ) -> Resolved:
-        """What was resolved by torch's reading of the axes, with the layer's fans if these give another fill."""
-        layout = self._layout_of(record) if scheme.reads == "torch" and len(shape) > 1 else None
+    def other_fans(
+        self, candidate: Candidate | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
+    ) -> tuple[Fans, ...]:
+        """The fans by the layer's convention, if torch's reading is used, the fill would differ and no one chose."""
+        scheme = None if candidate is None or candidate.rule.fan is not None else candidate.initializer
+        if scheme is None or scheme.reads != "torch" or self._fan != "auto" or shape is None or len(shape) < 2:
+            return ()
+        layout = self._layout_of(record)
         if layout is None:
-            return found
+            return ()
+        try:
+            other = self._cached(scheme, shape, dtype, layout)
+        except AutoInitError:  # It is not used, so that it need not be defined.
+            return ()
+        return () if other.fill == self._cached(scheme, shape, dtype, None).fill else other.fans
+
+    def _cached(
+        self, scheme: Initializer, shape: tuple[int, ...], dtype: torch.dtype, layout: Layout | None
+    ) -> Resolved:
         key = (id(scheme), shape, dtype, layout)
-        other = self._found.get(key)
-        if other is None:
-            try:
-                other = resolve(scheme, shape, dtype, layout)
-            except AutoInitError:  # It is not used, so that it need not be defined.
-                other = found
-            self._found[key] = other
-        return found if other.fill == found.fill else replace(found, other_fans=other.fans)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = resolve(scheme, shape, dtype, layout)
+        return found
 
     def defer(self, candidate: Candidate, record: Record) -> Deferred | None:
         """What is needed to resolve a candidate for a lazy parameter later."""
