@@ -254,6 +254,7 @@ WARNINGS = [
         "has: kernel, bias. Name the parameters with params=, or write bias=0 if only the bias is meant.",
     ),
     Mistake(rule(name=["fc", "decoder"]), "init_cfg (name='decoder') matches no module of Net."),
+    Mistake(rule(name=["fc", "layers.2.q"]), "init_cfg (name='layers.2.q') matches no module of Net."),
     Mistake(
         rule(name="layers"),
         "init_cfg (name='layers') matches modules of Net but none of their parameters (weight, bias). For all that is "
