@@ -67,11 +67,8 @@ def is_typo(name: str, known: Collection[str], listed: Collection[str] = ()) -> 
     """
     by_lower = {each.lower(): each for each in known}
     found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=SIMILAR)
-    return (
-        bool(found)
-        and by_lower[found[0]] not in listed
-        and _without_numbers(found[0]) != _without_numbers(name.lower())
-    )
+    nearby = by_lower[found[0]] if found else name
+    return nearby not in listed and _without_numbers(nearby) != _without_numbers(name)
 
 
 def _without_numbers(name: str) -> str:

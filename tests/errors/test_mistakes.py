@@ -170,6 +170,7 @@ NAMES = [
     misnamed("fcc", "Did you mean 'fc'?"),
     misnamed("fc", "fc is of class Linear.", "layer='Conv2d', name='fc'", layer="Conv2d"),
     misnamed(["fc", "cnv1"], "Did you mean 'conv1'?", "name='cnv1'"),
+    misnamed(["fc", "CONV1"], "Did you mean 'conv1'?", "name='CONV1'"),
     misnamed(
         ["fc", "model.conv1"],
         "Names start at the root of the model, below 'model': write 'conv1'.",
