@@ -24,12 +24,10 @@ class Resolved:
     Args:
         fill: None to leave the tensor as it is.
         fans: the fans that the scheme was given, one for each kind of map in the weight; empty if it ignores axes.
-        other_fans: the fans by the layer's convention, if the config does not choose one and the fill would differ.
     """
 
     fill: Fill | None
     fans: tuple[Fans, ...] = ()
-    other_fans: tuple[Fans, ...] = ()
 
 
 def resolve(

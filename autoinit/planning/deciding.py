@@ -82,7 +82,7 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
         aliases=record.aliases,
         kept=kept,
         fans=gets.fans,
-        other_fans=gets.other_fans,
+        other_fans=planner.resolver.other_fans(winner, record, shape, dtype),
         through=record.weight.through if record.weight is not None else "",
         stored=record.stored,
         own=record.own,

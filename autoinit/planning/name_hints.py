@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Sequence
 
 from ..errors import nearest
@@ -56,11 +57,19 @@ def name_hint(name: str, fqns: Collection[str], fitting: Fitting) -> str:
 
 
 def is_typo(name: str, known: Collection[str], listed: Collection[str] = ()) -> bool:
-    """Whether a name is a mistyped form of a known one that is not in the same list.
+    """Whether a name is a mistyped form of a known one, which is not in the same list and has not just other numbers.
 
     Example:
         >>> is_typo("cnv1", ["conv1", "fc"], ["fc"]), is_typo("conv3", ["conv1"], ["conv1"])
         (True, False)
+        >>> is_typo("layers.12.fc", ["layers.1.fc"])
+        False
     """
-    found = difflib.get_close_matches(name, known, n=1, cutoff=SIMILAR)
-    return bool(found) and found[0] not in listed
+    by_lower = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=SIMILAR)
+    nearby = by_lower[found[0]] if found else name
+    return nearby not in listed and _without_numbers(nearby) != _without_numbers(name)
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"\d+", "", name)

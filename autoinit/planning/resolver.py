@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..errors import AutoInitError, ParametrizationError, ShapeError
-from ..fans import Layout, inner_layouts, own_layout
+from ..fans import Fans, Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Default, Initializer, Resolved, default_of, resolve, unscaled, with_default
 from ..initializers.needs import needs_of
@@ -50,8 +50,6 @@ class Resolver:
             return NOTHING
         try:
             found = self._resolved(candidate.rule, candidate.initializer, record, shape, dtype)
-            if self._fan == "auto" and candidate.rule.fan is None:
-                found = self._with_other_fans(found, candidate, record, shape, dtype)
             if record.padding and candidate.rule.padding == "keep":
                 found = _padded(found, record, shape[record.padding_axis])
             if record.weight is not None:
@@ -70,38 +68,44 @@ class Resolver:
         self, rule: Rule, scheme: Initializer, record: Record, shape: tuple[int, ...], dtype: torch.dtype
     ) -> Resolved:
         layout, position = self._layout(rule, scheme, record), self._position(rule, scheme, record)
-        key: object = id(scheme)
-        if isinstance(unscaled(scheme), Default):
-            default = with_default(scheme, self._default(record))
-            if default is None:  # The layer's own method is called.
-                return NOTHING
-            scheme = key = default
+        if not isinstance(unscaled(scheme), Default):
+            return self._cached(id(scheme), scheme, shape, dtype, layout, position)
+        default = with_default(scheme, self._default(record))
+        if default is None:  # The layer's own method is called.
+            return NOTHING
+        return self._cached(default, default, shape, dtype, layout, position)
+
+    def other_fans(
+        self, candidate: Candidate | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
+    ) -> tuple[Fans, ...]:
+        """The fans by the layer's convention, if torch's reading is used, the fill would differ and no one chose."""
+        scheme = None if candidate is None or candidate.rule.fan is not None else candidate.initializer
+        if candidate is None or scheme is None or self._fan != "auto" or shape is None or len(shape) < 2:
+            return ()
+        layout = self._layout_of(record) if needs_of(scheme).convention == "torch" else None
+        if layout is None:
+            return ()
+        position, key = self._position(candidate.rule, scheme, record), id(scheme)
+        try:
+            other = self._cached(key, scheme, shape, dtype, layout, position)
+        except AutoInitError:  # It is not used, so that it need not be defined.
+            return ()
+        return () if other.fill == self._cached(key, scheme, shape, dtype, None, position).fill else other.fans
+
+    def _cached(
+        self,
+        key: object,
+        scheme: Initializer,
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+        layout: Layout | None,
+        position: Position,
+    ) -> Resolved:
         found = self._found.get((key, shape, dtype, layout, position))
         if found is None:
             found = resolve(scheme, shape, dtype, layout, position)
             self._found[key, shape, dtype, layout, position] = found
         return found
-
-    def _with_other_fans(
-        self, found: Resolved, candidate: Candidate, record: Record, shape: tuple[int, ...], dtype: torch.dtype
-    ) -> Resolved:
-        """What was resolved by torch's reading of the axes, with the layer's fans if these give another fill."""
-        rule, scheme = candidate.rule, candidate.initializer
-        if scheme is None or len(shape) < 2 or needs_of(scheme).convention != "torch":
-            return found
-        layout = self._layout_of(record)
-        if layout is None:
-            return found
-        position = self._position(rule, scheme, record)
-        key = (id(scheme), shape, dtype, layout, position)
-        other = self._found.get(key)
-        if other is None:
-            try:
-                other = resolve(scheme, shape, dtype, layout, position)
-            except AutoInitError:  # It is not used, so that it need not be defined.
-                other = found
-            self._found[key] = other
-        return found if other.fill == found.fill else replace(found, other_fans=other.fans)
 
     def _default(self, record: Record) -> Initializer | None:
         """What the layer's constructor gives to a tensor; None if only the layer's method knows."""

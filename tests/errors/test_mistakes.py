@@ -170,6 +170,7 @@ NAMES = [
     misnamed("fcc", "Did you mean 'fc'?"),
     misnamed("fc", "fc is of class Linear.", "layer='Conv2d', name='fc'", layer="Conv2d"),
     misnamed(["fc", "cnv1"], "Did you mean 'conv1'?", "name='cnv1'"),
+    misnamed(["fc", "CONV1"], "Did you mean 'conv1'?", "name='CONV1'"),
     misnamed(
         ["fc", "model.conv1"],
         "Names start at the root of the model, below 'model': write 'conv1'.",
@@ -254,6 +255,7 @@ WARNINGS = [
         "has: kernel, bias. Name the parameters with params=, or write bias=0 if only the bias is meant.",
     ),
     Mistake(rule(name=["fc", "decoder"]), "init_cfg (name='decoder') matches no module of Net."),
+    Mistake(rule(name=["fc", "layers.2.q"]), "init_cfg (name='layers.2.q') matches no module of Net."),
     Mistake(
         rule(name="layers"),
         "init_cfg (name='layers') matches modules of Net but none of their parameters (weight, bias). For all that is "
