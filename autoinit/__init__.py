@@ -3,6 +3,7 @@
 import sys as _sys
 from types import ModuleType as _ModuleType
 
+from . import html as html  # gives results `to_html`
 from .applying import initialize as initialize
 from .applying import plan as plan
 from .checkpoints import register_checkpoints as register_checkpoints
@@ -47,6 +48,53 @@ from .tracing import diff as diff
 from .tracing import trace as trace
 from .verification import Verdict as Verdict
 from .verification import verify as verify
+
+__all__ = [
+    "ApplyError",
+    "AutoInitError",
+    "AutoInitWarning",
+    "Bounds",
+    "CheckpointError",
+    "ConfigError",
+    "ConfigTypeError",
+    "CoverageError",
+    "Difference",
+    "InputError",
+    "MatchError",
+    "ModuleGraphError",
+    "ParametrizationError",
+    "Plan",
+    "Propagation",
+    "PropagationError",
+    "Report",
+    "Rule",
+    "Run",
+    "ShapeError",
+    "StateError",
+    "TargetError",
+    "Trace",
+    "Verdict",
+    "VerificationError",
+    "autoinit",
+    "bias_init_with_prob",
+    "caffe2_xavier_init",
+    "constant_init",
+    "diff",
+    "initialize",
+    "kaiming_init",
+    "normal_init",
+    "paused",
+    "plan",
+    "propagate",
+    "register_checkpoints",
+    "register_fan",
+    "register_initializer",
+    "trace",
+    "trunc_normal_init",
+    "uniform_init",
+    "verify",
+    "xavier_init",
+]
 
 __version__ = "0.1.0"
 

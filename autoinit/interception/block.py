@@ -19,6 +19,7 @@ from ..errors import ConfigTypeError, StateError, calling_line, warn_at
 from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import VERSION, check_seed
+from .describing import block_text, rules_table
 from .hook import close_scope, open_scope
 from .scope import Run, innermost
 
@@ -126,6 +127,13 @@ class Block:
         # Not `__del__`: that would run at the interpreter's exit too, and for every copy.
         self._unused = weakref.finalize(self, warn_at, self._place, UNUSED)
         self._unused.atexit = False
+
+    def __repr__(self) -> str:
+        return f"Block({block_text(self._rules, self._seed, self._defer, self._policy)})"
+
+    def _repr_html_(self) -> str:
+        """Its rules as a table for a notebook."""
+        return rules_table(self._rules, "A block of autoinit")._repr_html_()
 
     def __enter__(self) -> Run:
         self._unused.detach()
