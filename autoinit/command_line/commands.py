@@ -186,7 +186,10 @@ def diff(
     with steps() as step:
         first, second = (loaded_or_made(*pair, arg, meta=meta, step=step) for pair in pairs(ends, cfg or []))
     difference = tracing.diff(first, second)
-    show(difference, full, as_json, html)
+    if difference or as_json or html:
+        show(difference, full, as_json, html)
+    else:
+        typer.echo(difference.caption)
     return FOUND if difference else 0
 
 

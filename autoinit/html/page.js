@@ -57,7 +57,7 @@ let selected = null;
 
 function matches(parameter, words) {
   if (active.size && ![...active].some((key) => filters[key][1](parameter))) return false;
-  const text = [parameter.fqn, parameter.layer, parameter.fill, parameter.rule, parameter.does].join(" ").toLowerCase();
+  const text = [parameter.fqn, parameter.layer, parameter.fill, parameter.rule, briefly(parameter)].join(" ").toLowerCase();
   return words.every((word) => text.includes(word));
 }
 
@@ -89,6 +89,7 @@ function refresh() {
 
 function mark(parameter) {
   if (parameter.verdict === "failed") return ["✗", "bad"];
+  if (parameter.changes) return ["≠", "kept"];
   if (parameter.verdict === "ok") return ["✓", "good"];
   if (parameter.uncovered || parameter.does === "no call seen") return ["○", "bad"];
   if ((parameter.outcome || "").startsWith("kept")) return ["•", "kept"];
@@ -106,6 +107,11 @@ function draw() {
   byId("rows").replaceChildren(...made);
 }
 
+function briefly(p) {
+  if (p.changes) return p.changes.map(([what, first, second]) => (what === "parameter" ? second === "(missing)" ? "only in the first" : "only in the second" : `${first} → ${second}`)).join("; ");
+  return p.fill || p.outcome || p.does || "";
+}
+
 function row(node, index) {
   const made = element("div", { class: "row", role: "treeitem", "aria-selected": String(node === selected), "aria-level": String(node.depth + 1) });
   made.style.top = `${index * ROW}px`;
@@ -117,7 +123,7 @@ function row(node, index) {
   } else {
     const [sign, kind] = mark(node.parameter);
     made.append(element("span", { class: `mark ${kind}` }, sign), element("span", { class: "name" }, node.name));
-    made.append(element("span", { class: "what" }, node.parameter.fill || node.parameter.outcome || node.parameter.does || ""));
+    made.append(element("span", { class: "what" }, briefly(node.parameter)));
   }
   made.addEventListener("click", () => { select(node); if (node.children.size) toggle(node); });
   return made;
@@ -158,6 +164,7 @@ function show(node) {
     ["detectable std error", p.detects ? `${number(100 * p.detects)} %` : ""],
   ];
   if (!p.outcome) facts.push(["calls", p.does]);
+  for (const [what, first, second] of p.changes || []) facts.push([what, `${first || "(none)"}\n→ ${second || "(none)"}`]);
   const list = element("dl");
   for (const [name, value] of facts) if (value) list.append(element("dt", {}, name), element("dd", {}, value));
   detail.replaceChildren(element("h2", {}, p.fqn), list);

@@ -33,7 +33,7 @@ def write_html(
 
     Args:
         path: File to write, in one step.
-        result: Plan, report, trace or verdict.
+        result: Plan, report, trace, verdict or difference.
         model: Model whose values are drawn as histograms, and whose std is shown by depth.
         report: Plan or report to show beside a trace or verdict.
         trace: Trace to show beside another result: calls with their source lines.
