@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..verification import Verdict
 
 
+SCRIPTS = ("detail.js", "page.js")
+
+
 def write_html(
     path: str | os.PathLike[str],
     result: Result,
@@ -90,6 +93,6 @@ def page(title: str, data: dict[str, Any]) -> str:
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=title.replace("&", "&amp;").replace("<", "&lt;"),
         style=folder.joinpath("page.css").read_text(encoding="utf-8"),
-        script=folder.joinpath("page.js").read_text(encoding="utf-8"),
+        script="\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS),
         data=safe,
     )
