@@ -159,4 +159,5 @@ def _check_arguments(target: str, factory: Callable[..., Any], keywords: dict[st
     needed = [each for each in taken if each.default is each.empty and each.name in named and each.name not in keywords]
     if needed:
         example = " ".join(f"--arg {each.name}=..." for each in needed)
-        raise CommandError(f"{target}{signature} needs {', '.join(each.name for each in needed)}. Add {example}")
+        shown = signature.replace(return_annotation=signature.empty)
+        raise CommandError(f"{target}{shown} needs {', '.join(each.name for each in needed)}. Add {example}")
