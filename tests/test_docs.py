@@ -24,6 +24,7 @@ import subprocess
 import sys
 import textwrap
 import types
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ import pytest
 import torch
 
 import autoinit
+from autoinit.command_line import main
 from tests.zoo.conftest import torchvision_operators
 
 REPOSITORY = Path(__file__).parents[1]
@@ -101,19 +103,34 @@ def run_snippet(fence: Fence, path: Path, namespace: dict[str, object]) -> str:
 
 def run_console(fence: Fence, path: Path, folder: Path) -> None:
     """Run commands as a reader would who has the package, and with it its plugin, installed."""
-    env = {"PYTHONPATH": str(REPOSITORY), "PYTEST_ADDOPTS": "-p pytest_autoinit -p no:cacheprovider"}
     before, *commands = re.split(r"^\$ ", fence.body, flags=re.M)
     assert commands and not before, f"{path}:{fence.line}: a command begins with `$ `"
     for lines in commands:
         line, _, want = lines.partition("\n")
         command, *args = shlex.split(line)
-        assert command in ("pytest", "autoinit"), f"{path}:{fence.line}: only `$ pytest` and `$ autoinit` are run"
-        done = subprocess.run(
-            [sys.executable, "-m", command, *args], cwd=folder, env=os.environ | env, capture_output=True, text=True
-        )
-        got = done.stderr * (command == "autoinit") + done.stdout  # pytest shows warnings in its stdout
+        assert command in RUN, f"{path}:{fence.line}: only `$ pytest` and `$ autoinit` are run"
+        got, errors = RUN[command](args, folder)
         if not printed_as_expected(want, got):
-            pytest.fail(f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{got}{done.stderr}", pytrace=False)
+            pytest.fail(f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{got}{errors}", pytrace=False)
+
+
+def run_pytest(args: list[str], folder: Path) -> tuple[str, str]:
+    env = {"PYTHONPATH": str(REPOSITORY), "PYTEST_ADDOPTS": "-p pytest_autoinit -p no:cacheprovider"}
+    command = [sys.executable, "-m", "pytest", *args]
+    done = subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True)
+    return done.stdout, done.stderr
+
+
+def run_autoinit(args: list[str], folder: Path) -> tuple[str, str]:
+    """In this process, which has imported torch; stdout and stderr are one terminal."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed, contextlib.redirect_stderr(printed):
+        with warnings.catch_warnings(), contextlib.suppress(SystemExit):
+            warnings.simplefilter("default")
+            main(args)
+    return printed.getvalue(), ""
+
+
+RUN = {"pytest": run_pytest, "autoinit": run_autoinit}
 
 
 def printed_as_expected(want: str, got: str) -> bool:

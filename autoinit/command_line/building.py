@@ -27,8 +27,8 @@ class CommandError(AutoInitError, ValueError):
     """What was asked for on the command line cannot be done; a cause, if any, is an exception of the target's code."""
 
 
-def build(target: str, arguments: Iterable[str] | None = None, *, meta: bool = False) -> nn.Module:
-    """Build the model of a target.
+def builder(target: str, arguments: Iterable[str] | None = None, *, meta: bool = False) -> Callable[[], nn.Module]:
+    """Import a target, and return a function that builds its model.
 
     What the target prints goes to stderr, so that stdout has the result of the command alone.
 
@@ -38,17 +38,23 @@ def build(target: str, arguments: Iterable[str] | None = None, *, meta: bool = F
         meta: Whether to build on the meta device: shapes without memory.
 
     Raises:
-        CommandError: the target cannot be imported or called with these arguments, raises, exits, or builds no module.
+        CommandError: The target cannot be imported or called with these arguments; the function raises it if the target
+            raises, exits, or builds no module.
     """
     with contextlib.redirect_stdout(sys.stderr):
         factory = find(target)
         keywords = dict(map(_parsed, arguments or ()))
         _check_arguments(target, factory, keywords)
-        with torch.device("meta") if meta else contextlib.nullcontext():
+
+    def build() -> nn.Module:
+        with contextlib.redirect_stdout(sys.stderr), torch.device("meta") if meta else contextlib.nullcontext():
             model = _run(f"{target} built no model", lambda: factory(**keywords))
-    if not isinstance(model, nn.Module):
-        raise CommandError(f"{target} returned {type(model).__name__}, not an nn.Module. Name what builds the model.")
-    return model
+        if not isinstance(model, nn.Module):
+            kind = type(model).__name__
+            raise CommandError(f"{target} returned {kind}, not an nn.Module. Name what builds the model.")
+        return model
+
+    return build
 
 
 def find(target: str) -> Callable[..., Any]:
@@ -153,4 +159,5 @@ def _check_arguments(target: str, factory: Callable[..., Any], keywords: dict[st
     needed = [each for each in taken if each.default is each.empty and each.name in named and each.name not in keywords]
     if needed:
         example = " ".join(f"--arg {each.name}=..." for each in needed)
-        raise CommandError(f"{target}{signature} needs {', '.join(each.name for each in needed)}. Add {example}")
+        shown = signature.replace(return_annotation=signature.empty)
+        raise CommandError(f"{target}{shown} needs {', '.join(each.name for each in needed)}. Add {example}")

@@ -12,7 +12,7 @@ import typer
 from .. import applying, interception, tracing, verification
 from ..config import parse_config
 from ..tables import listed
-from .building import build
+from .building import builder
 from .checking import problems
 from .comparing import loaded_or_made, pairs
 from .converting import converted
@@ -53,8 +53,9 @@ def plan(
     check_free(html, force)
     with steps() as step:
         step(f"building {target}")
+        build = builder(target, arg, meta=meta)
         with tracing_for(html) as traced:
-            model = build(target, arg, meta=meta)
+            model = build()
         step("planning")
         planned = applying.plan(model, text_of(cfg))
     show(planned, full, as_json, html, trace=trace_of(model, traced))
@@ -84,8 +85,9 @@ def trace(
     check_free(to_cfg, force)
     with steps() as step:
         step(f"building {target}")
+        build = builder(target, arg, meta=meta)
         with tracing.trace() as traced, interception.autoinit(text_of(cfg)) if cfg is not None else nullcontext():
-            model = build(target, arg, meta=meta)
+            model = build()
         found = one_of(model, traced.traces)
         if to_cfg is not None:
             step("searching for the shortest config")
@@ -115,8 +117,9 @@ def init(
     seed_torch(seed)
     with steps() as step:
         step(f"building {target}")
+        build = builder(target, arg)
         with tracing_for(html) as traced, interception.autoinit(text_of(cfg), seed=seed) as block:
-            model = build(target, arg)
+            model = build()
             step("filling")
         report = one_of(model, block.reports)
         step(f"writing {output}")
@@ -149,8 +152,9 @@ def verify(
     seed_torch(seed)
     with steps() as step:
         step(f"building {target}")
+        build = builder(target, arg)
         with tracing_for(html) as traced:
-            model = build(target, arg)
+            model = build()
         if weights is not None:
             step(f"loading {weights}")
             applying.initialize(model, dict(type="Pretrained", checkpoint=str(weights), strict=True))
@@ -186,7 +190,10 @@ def diff(
     with steps() as step:
         first, second = (loaded_or_made(*pair, arg, meta=meta, step=step) for pair in pairs(ends, cfg or []))
     difference = tracing.diff(first, second)
-    show(difference, full, as_json, html)
+    if difference or as_json or html:
+        show(difference, full, as_json, html)
+    else:
+        typer.echo(difference.caption)
     return FOUND if difference else 0
 
 

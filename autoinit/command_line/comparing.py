@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import applying, tracing
-from .building import CommandError, build
+from .building import CommandError, builder
 from .running import one_of
 
 
@@ -38,10 +38,11 @@ def loaded_or_made(
     if end.endswith(".json"):
         return _loaded(Path(end))
     step(f"building {end}")
+    build = builder(end, arguments, meta=meta)
     if cfg is not None:
-        return applying.plan(build(end, arguments, meta=meta), str(cfg))
+        return applying.plan(build(), str(cfg))
     with tracing.trace() as traced:
-        model = build(end, arguments, meta=meta)
+        model = build()
     return one_of(model, traced.traces)
 
 

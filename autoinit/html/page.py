@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..verification import Verdict
 
 
+SCRIPTS = ("detail.js", "page.js")
+
+
 def write_html(
     path: str | os.PathLike[str],
     result: Result,
@@ -33,7 +36,7 @@ def write_html(
 
     Args:
         path: File to write, in one step.
-        result: Plan, report, trace or verdict.
+        result: Plan, report, trace, verdict or difference.
         model: Model whose values are drawn as histograms, and whose std is shown by depth.
         report: Plan or report to show beside a trace or verdict.
         trace: Trace to show beside another result: calls with their source lines.
@@ -90,6 +93,6 @@ def page(title: str, data: dict[str, Any]) -> str:
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=title.replace("&", "&amp;").replace("<", "&lt;"),
         style=folder.joinpath("page.css").read_text(encoding="utf-8"),
-        script=folder.joinpath("page.js").read_text(encoding="utf-8"),
+        script="\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS),
         data=safe,
     )

