@@ -116,7 +116,8 @@ def _callers(frame: FrameType | None) -> Iterator[FrameType]:
 @lru_cache(maxsize=4096)
 def _is_passed(code: CodeType) -> bool:
     file = code.co_filename
-    return file.startswith(PASSED) or (file.startswith(STANDARD_LIBRARY) and "site-packages" not in file)
+    in_library = file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
+    return in_library or file.startswith(PASSED) or file.endswith("typing_extensions.py")
 
 
 def _fills(frame: FrameType, tensor: Tensor) -> bool:
@@ -161,12 +162,11 @@ def _defaults(frame: FrameType) -> Mapping[str, Any]:
 
 
 def _module_of(frame: FrameType | None) -> nn.Module | None:
-    """The nearest module of which a method runs in a frame or above it."""
-    while frame is not None:
-        code = frame.f_code
+    """The nearest module of which a method runs in a frame or above it; `apply` is no method of its own."""
+    for each in _callers(frame):
+        code = each.f_code
         if code.co_argcount and code.co_varnames[0] == "self":
-            owner = frame.f_locals.get("self")
+            owner = each.f_locals.get("self")
             if isinstance(owner, nn.Module):
                 return owner
-        frame = frame.f_back
     return None

@@ -64,7 +64,7 @@ class ComputedValues:
         numbers = self._history.numbers.get(id(content))
         if numbers is not None:
             shown = ", ".join(map(number_text, numbers[1]))
-            return f"tensor([{shown}])" if len(numbers[1]) != 1 else f"tensor({shown})"
+            return f"tensor([{shown}])" if len(numbers[1]) != 1 else shown if depth else f"tensor({shown})"
         if depth > DEEPEST:
             return "..."
         source = content.copied_from or (content.whole if content.whole is not content else None)
@@ -90,6 +90,11 @@ class ComputedValues:
         if base == "neg" and sources:
             return f"-{_in_brackets(sources[0], 'mul')}"
         return f"{name}({', '.join([*sources, *numbers])})"
+
+    def number(self, content: Content) -> float | None:
+        """The number of Python that torch made values from, if it was one."""
+        found = self._history.numbers.get(id(content))
+        return found[1][0] if found is not None and len(found[1]) == 1 else None
 
     def drawn(self, content: Content) -> Content:
         """The only draw that values were computed from; without one, or with several, the values themselves."""
@@ -161,6 +166,12 @@ def _constant(function: Callable[[float], float], value: float) -> Initializer |
         return Constant(val=function(value))
     except (ValueError, OverflowError, ZeroDivisionError):
         return None
+
+
+def is_in_place(content: Content) -> bool:
+    """Whether an operator changed values that were there: `mul_`, not `fill_`."""
+    name = operator_name(content)
+    return name.endswith("_") and name not in FILLED
 
 
 def operator_name(content: Content) -> str:

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -192,7 +193,9 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
 def _left(parameter: TracedParameter) -> str:
     """The calls of which something is left: the one that wrote the whole parameter, then those that changed it."""
-    return ", then ".join(map(str, parameter.effective))
+    repeated = groupby(map(str, parameter.effective))  # Steps of an optimizer, for example.
+    counts = ((text, sum(1 for _ in group)) for text, group in repeated)
+    return ", then ".join(f"{text} x{count}" if count > 1 else text for text, count in counts)
 
 
 def _overwritten(parameter: TracedParameter) -> str:
