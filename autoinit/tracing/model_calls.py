@@ -171,8 +171,9 @@ class ModelCalls:
         if content.sources and is_in_place(content):
             # In place: what it changed is a call of its own.
             others = [values.text(each) for each in content.sources[1:] if id(each) not in own]
-            given = [f"{key}={number_text(value)}" for key, value in numbers.items()] if len(numbers) > 1 else []
-            return name, numbers, f"{name}({', '.join([*others, *(given or map(number_text, content.numbers))])})"
+            named = [f"{key}={number_text(value)}" for key, value in numbers.items()]
+            shown = named if len(named) > 1 else [number_text(value) for value in content.numbers]
+            return name, numbers, f"{name}({', '.join([*others, *shown])})"
         drawn = values.drawn(content)
         return operator_name(drawn), named_numbers(drawn), values.text(content)
 
