@@ -28,6 +28,7 @@ class Constant(Initializer):
         >>> from autoinit import plan
         >>> rule = dict(type="Constant", val=[0, 1, 0, 0], layer="LSTM", params="bias_ih*")
         >>> print(plan(nn.LSTM(8, 4), rule)["bias_ih_l0"].fill)
+        [0:4] Constant(value=0), [4:8] Constant(value=1), [8:12] Constant(value=0), [12:16] Constant(value=0)
     """
 
     reads = "nothing"

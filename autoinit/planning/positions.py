@@ -12,7 +12,7 @@ from ..initializers.needs import needs_of
 from ..initializers.position import NOWHERE, Beside, Position
 from ..layers import class_name
 from .records import Record
-from .tree import joined, unwrapped
+from .tree import unwrapped
 
 
 class Positions:
@@ -27,7 +27,7 @@ class Positions:
         self._modules = modules
         self._records = records
         self._by_name: dict[str, Record] = {}
-        self._members: dict[str, tuple[int, int] | None] = {}
+        self._members: dict[str, Mapping[str, tuple[int, int]]] = {}
 
     def of(self, scheme: Initializer, record: Record, layout_of: Callable[[Record], Layout | None]) -> Position:
         """What an initializer needs to know of the model around a tensor; `layout_of` reads the axes of a weight."""
@@ -46,21 +46,24 @@ class Positions:
         for fqn in fqns:
             parts = fqn.split(".")
             for end in range(1, len(parts)):
-                found = self._member(".".join(parts[: end - 1]), parts[end - 1])
+                found = self._members_of(".".join(parts[: end - 1])).get(parts[end - 1])
                 if found is not None:
                     return found
         return None, None
 
-    def _member(self, container: str, name: str) -> tuple[int, int] | None:
-        """The place of a child among the numbered children of its class, and their number."""
-        fqn = joined(container, name)
-        if fqn not in self._members:
+    def _members_of(self, container: str) -> Mapping[str, tuple[int, int]]:
+        """The numbered children of a container with others of their class: the place of each, and their number."""
+        if container not in self._members:
             children = self._modules[container]._modules if container in self._modules else {}
-            # A child may be wrapped, and be parametrized; its class is that of the module inside.
-            alike = {key: class_name(unwrapped(each)) for key, each in children.items() if each and key.isdigit()}
-            like = [key for key, kind in alike.items() if kind == alike.get(name)]
-            self._members[fqn] = (like.index(name) + 1, len(like)) if name in like and len(like) > 1 else None
-        return self._members[fqn]
+            alike: dict[str, list[str]] = {}
+            for name, child in children.items():
+                if child is not None and name.isdigit():
+                    # A child may be wrapped, and be parametrized; its class is that of the module inside.
+                    alike.setdefault(class_name(unwrapped(child)), []).append(name)
+            self._members[container] = {
+                name: (at, len(names)) for names in alike.values() if len(names) > 1 for at, name in enumerate(names, 1)
+            }
+        return self._members[container]
 
     def _weight_of(self, record: Record) -> Record | None:
         """The weight beside a bias."""

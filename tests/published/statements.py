@@ -60,7 +60,7 @@ def vgg(model: nn.Module) -> list[dict[str, Any]]:
 
 def torchvision_vit(model: nn.Module) -> list[dict[str, Any]]:
     return [
-        dict(type="TruncNormal", std=math.sqrt(1 / (3 * 16 * 16)), layer="Conv2d"),
+        dict(type="TruncNormal", std="1/sqrt(fan_in)", layer="Conv2d"),
         NORM,
         dict(type="Constant", val=0, params="class_token"),
         dict(type="Normal", std=0.02, params="pos_embedding"),
@@ -76,9 +76,9 @@ def torchvision_vit(model: nn.Module) -> list[dict[str, Any]]:
 
 def timm_vit(model: nn.Module) -> list[dict[str, Any]]:
     return [
-        dict(type="TruncNormal", std=0.02, layer="Linear"),
+        dict(type="TruncNormal", std=0.02, a=-2, b=2, layer="Linear"),
         NORM,
-        dict(type="TruncNormal", std=0.02, params="pos_embed"),
+        dict(type="TruncNormal", std=0.02, a=-2, b=2, params="pos_embed"),
         dict(type="Normal", std=1e-6, params="cls_token"),
         torch_default(layer="Conv2d"),
         torch_bias(3 * 16 * 16, layer="Conv2d"),

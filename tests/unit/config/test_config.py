@@ -12,6 +12,7 @@ from collections import OrderedDict, UserDict, UserList
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 import torch
@@ -596,3 +597,39 @@ def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
             parse_config(path)
         assert caught.value.origin == (origin or os.fspath(path))
         assert str(caught.value).startswith(f"{caught.value.origin}: ")
+
+
+# Bounds of a truncated normal that truncate nothing.
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        dict(type="TruncNormal", layer="Linear", std=0.02),
+        dict(type="TruncNormalInit", layer="Linear", std=0.39),
+        dict(type="TruncNormal", layer="Linear", std=0.1, mean=1),
+        dict(type="TruncNormal", layer="Linear", std=0.02, scale=2),
+        dict(type="Normal", layer="Linear", override=[dict(name="a"), dict(name="b", type="TruncNormal", std=0.02)]),
+    ],
+)
+def test_default_bounds_that_truncate_nothing_are_warned_of(rule: dict[str, Any]) -> None:
+    with pytest.warns(AutoInitWarning, match=r"^init_cfg.*TruncNormal\(.* truncates nothing: .* write cut=2"):
+        parse_config(rule)
+    parse_config(rule, "head.init_cfg", passed=False)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        dict(type="TruncNormal", layer="Linear", std=0.02, cut=2),
+        dict(type="TruncNormal", layer="Linear", std=0.02, a=-2, b=2),
+        dict(type="TruncNormal", layer="Linear", std=0.02, a=-0.04, b=0.04),
+        dict(type="TruncNormal", layer="Linear", std=0.4),
+        dict(type="TruncNormal", layer="Linear", std=0.1, mean=1.9),
+        dict(type="TruncNormal", layer="Linear", std=0),
+        dict(type="TruncNormal", layer="Linear", std="1/sqrt(fan_in)"),
+        dict(type="TruncNormal", layer="Linear"),
+    ],
+)
+def test_bounds_that_truncate_are_not(rule: dict[str, Any]) -> None:
+    parse_config(rule)

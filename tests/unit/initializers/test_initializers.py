@@ -23,7 +23,7 @@ from mmengine.model import weight_init as theirs
 from scipy import stats
 from torch import Tensor, nn
 
-from autoinit import fills, initialize
+from autoinit import fills, initialize, plan, verify
 from autoinit import initializers as schemes
 from autoinit.errors import ConfigError, ConfigTypeError, ShapeError
 from autoinit.fans import Fans, torch_fans
@@ -119,14 +119,15 @@ def test_every_gain_of_torch_is_known() -> None:
 @given(
     shape=shapes,
     scale=st.floats(0.01, 10),
-    mode=st.sampled_from(["fan_in", "fan_out", "fan_avg"]),
+    mode=st.sampled_from(["fan_in", "fan_out", "fan_avg", "fan_geo_avg"]),
     distribution=st.sampled_from(["truncated_normal", "normal", "uniform"]),
 )
 def test_variance_scaling(shape: list[int], scale: float, mode: str, distribution: str) -> None:
     fill = schemes.VarianceScaling(scale=scale, mode=mode, distribution=distribution).fill(spec(*shape))
     fan_in, fan_out = nn.init._calculate_fan_in_and_fan_out(torch.empty(shape, device="meta"))
     # jax.nn.initializers.variance_scaling; keras.initializers.VarianceScaling has the same lines.
-    variance = scale / {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
+    averages = {"fan_avg": (fan_in + fan_out) / 2, "fan_geo_avg": (fan_in * fan_out) ** 0.5}
+    variance = scale / {"fan_in": fan_in, "fan_out": fan_out, **averages}[mode]
     if distribution == "uniform":
         limit = math.sqrt(3 * variance)
         assert asked_of(fill) == pytest.approx(("uniform", -limit, limit))
@@ -172,6 +173,60 @@ def test_arguments_and_defaults_are_those_of_mmengine(name: str) -> None:
     # What we add has a default that does as the original does.
     assert extra == ({"strict", "key", "revise_keys", "sha256"} if name == "Pretrained" else {"cut"} & extra)
     assert all(ours[key].default is not required for key in extra)
+
+
+def test_a_cut_is_in_standard_deviations() -> None:
+    assert schemes.TruncNormal(mean=1, std=0.5, cut=2).fill(spec(3)) == fills.TruncNormal(1.0, 0.5, 0.0, 2.0)
+    assert schemes.TruncNormal(mean=1, std=0, cut=2).fill(spec(3)) == fills.Constant(1.0)
+    assert str(schemes.TruncNormal(std=0.02, cut=2)) == "TruncNormal(std=0.02, cut=2.0)"
+    for bounds in (dict(a=-1), dict(b=3), dict(a=-1, b=1)):
+        with pytest.raises(ConfigError, match="Give cut, in standard deviations, or a and b, which are values"):
+            schemes.TruncNormal(std=0.02, cut=2, **bounds)
+    for wrong, message in ((0, "leaves no value"), (-1, "at least 0"), (INF, "finite")):
+        with pytest.raises(ConfigError, match=message):
+            schemes.TruncNormal(cut=wrong)
+
+
+def test_a_delta_orthogonal_convolution_preserves_norms() -> None:
+    conv = nn.Conv2d(3, 8, 3, padding=1, padding_mode="circular", bias=False)
+    report = initialize(conv, dict(type="DeltaOrthogonal", gain=2, layer="Conv2d"), seed=0)
+    image = torch.randn(2, 3, 5, 5)
+    torch.testing.assert_close(conv(image).norm(dim=1), 2 * image.norm(dim=1))
+    weight = conv.weight.detach().clone()
+    # As in jax.nn.initializers.delta_orthogonal: the entry (k - 1) // 2 of each kernel axis.
+    assert report["weight"].fill.std == pytest.approx(float(weight.square().mean().sqrt()), rel=1e-5)
+    centre = weight[:, :, 1, 1]
+    torch.testing.assert_close(centre.T @ centre, 4 * torch.eye(3), atol=1e-5, rtol=0)
+    weight[:, :, 1, 1] = 0
+    assert not weight.any()
+    assert verify(conv, report).ok
+    with torch.no_grad():
+        conv.weight[0, 0, 0, 0] = 1
+    assert not verify(conv, report).ok
+    [even] = plan(nn.Conv1d(2, 4, 4, bias=False), dict(type="DeltaOrthogonal", layer="Conv1d")).values()
+    tensor = torch.empty(4, 2, 4)
+    even.fill.write(tensor, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu")))
+    assert tensor.any(0).any(0).tolist() == [False, True, False, False]
+
+
+def test_each_group_of_a_delta_orthogonal_convolution_is_one() -> None:
+    conv = nn.Conv2d(6, 6, 3, groups=3, bias=False)
+    initialize(conv, dict(type="DeltaOrthogonal", layer="Conv2d"), seed=0)
+    for group in conv.weight.detach()[:, :, 1, 1].chunk(3):
+        torch.testing.assert_close(group @ group.T, torch.eye(2), atol=1e-5, rtol=0)
+
+
+def test_delta_orthogonal_needs_as_many_outputs_as_inputs() -> None:
+    with pytest.raises(ShapeError, match=r"\(2, 4, 3, 3\) has 2 and 4: no such convolution preserves norms"):
+        schemes.DeltaOrthogonal().fill(spec(2, 4, 3, 3))
+
+
+def test_the_identity_times_a_gain() -> None:
+    layer = nn.Linear(3, 2)
+    report = initialize(layer, dict(type="Eye", gain=0.5, layer="Linear"), seed=0)
+    assert layer.weight.tolist() == [[0.5, 0, 0], [0, 0.5, 0]]
+    assert str(report["weight"].fill) == "Eye(gain=0.5)" and verify(layer, report).ok
+    assert repr(schemes.Eye().fill(spec(3, 3))) == str(schemes.Eye().fill(spec(3, 3))) == "Eye()"
 
 
 def test_truncated_normals_have_the_bounds_of_mmengine_as_values() -> None:
