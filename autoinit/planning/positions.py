@@ -34,16 +34,16 @@ class Positions:
         needs = needs_of(scheme)
         if not needs.fields:
             return NOWHERE
-        layer, depth = self._in_list(record) if needs.list_around else (None, None)
+        layer, depth = self.in_list(record.fqn, *record.aliases) if needs.list_around else (None, None)
         weight = self._weight_of(record) if needs.maps else None
         beside = None
         if weight is not None:
             beside = Beside(name=weight.name, shape=weight.shape_and_dtype()[0], layout=layout_of(weight))
         return Position(layer=layer, depth=depth, beside=beside)
 
-    def _in_list(self, record: Record) -> tuple[int, int] | tuple[None, None]:
+    def in_list(self, *fqns: str) -> tuple[int, int] | tuple[None, None]:
         """Position and length of the outermost list of like modules, by the first name with a list around it."""
-        for fqn in (record.fqn, *record.aliases):
+        for fqn in fqns:
             parts = fqn.split(".")
             for end in range(1, len(parts)):
                 found = self._members_of(".".join(parts[: end - 1])).get(parts[end - 1])

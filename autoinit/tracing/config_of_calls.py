@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,16 +18,18 @@ from ..fans import Fans, torch_fans
 from ..fills import Fill, TensorSpec
 from ..initializers import Initializer, Keep
 from ..layers import class_name, lineage
-from ..planning import CONTAINERS, Plan, joined, walk
+from ..planning import CONTAINERS, Plan, Positions, joined, walk
 from ..rules import Rule
 from ..tables import Table
 from .covering import cover
 from .drafts import Draft, Row, Site, given, place_of
 from .traces import Trace, TracedParameter
-from .written_initializers import KEEP, TracedTensor, Written, is_known, is_same_fill, ways_to_write
+from .written_initializers import KEEP, TracedTensor, Written, is_same_fill, ways_to_write
 
 ROUNDS = 8
 """How often a config is planned and mended."""
+LINE = 118
+"""Characters of a rule that is written in one line."""
 SHOWN = 3
 """Calls that the comment of a rule names."""
 
@@ -56,18 +59,27 @@ class ConfigOfCalls:
 
     def to_yaml(self) -> str:
         """The rules as YAML, with the calls that they stand for as comments."""
-        import yaml
-
         lines = [f"# {self.caption}"]
         for rule, comments in zip(self.rules, self.comments, strict=True):
             lines += [f"# {comment}" for comment in comments]
-            text = yaml.safe_dump([rule], default_flow_style=None, sort_keys=False, width=10_000, allow_unicode=True)
-            lines.append(text.rstrip())
+            lines.append(_yaml(rule))
         lines += ["[]"] if not self.rules else []
         if self.unsaid:
             table = Table(title="", columns=("parameter", "calls"), rows=list(self.unsaid.items())).folded()
             lines += ["# No rule says what these get:", *(f"#   {name}: {text}" for name, text, _ in table.rows)]
         return "\n".join(" ".join(line.splitlines()) if line.startswith("#") else line for line in lines) + "\n"
+
+
+def _yaml(rule: dict[str, Any]) -> str:
+    """One rule as YAML: in one line if it fits."""
+    import yaml
+
+    flow = yaml.safe_dump(rule, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
+    if len(flow) <= LINE:
+        return f"- {flow.rstrip()}"
+    return str(
+        yaml.safe_dump([rule], default_flow_style=None, sort_keys=False, width=LINE, allow_unicode=True)
+    ).rstrip()
 
 
 def config_of_calls(trace: Trace) -> ConfigOfCalls:
@@ -153,27 +165,33 @@ def _layer_fans(root: nn.Module) -> Mapping[str, tuple[Fans, ...]]:
 
 def _rows(root: nn.Module, traced: Mapping[str, TracedParameter]) -> list[Row]:
     modules = {node.fqn: node.module for node in walk(root)}
-    layer_fans = _layer_fans(root)
+    layer_fans, positions = _layer_fans(root), Positions(modules, ())
     rows = []
     for fqn, each in traced.items():
         sites = [site for name in (fqn, *each.aliases) for site in _sites(name, modules)]
         ways: tuple[Written, ...] = ()
         if each.initializer is not None and each.shape is not None:
             beside = traced.get(joined(fqn.rpartition(".")[0], "weight")) if sites[0].param == "bias" else None
-            tensor = _tensor(each, layer_fans.get(fqn, ()), beside)
-            ways = tuple(filter(is_known, ways_to_write(each.initializer, tensor)))
+            tensor = _tensor(each, layer_fans.get(fqn, ()), beside, *positions.in_list(fqn, *each.aliases))
+            ways = tuple(ways_to_write(each.initializer, tensor))
         rows.append(Row(fqn=fqn, sites=sites, ways=dict.fromkeys(ways or (KEEP,))))
     return rows
 
 
 def _tensor(
-    parameter: TracedParameter, layer_fans: Sequence[Fans] = (), weight: TracedParameter | None = None
+    parameter: TracedParameter,
+    layer_fans: Sequence[Fans] = (),
+    weight: TracedParameter | None = None,
+    layer: int | None = None,
+    depth: int | None = None,
 ) -> TracedTensor:
     return TracedTensor(
         shape=parameter.shape or (),
         dtype=parameter.dtype,
         layer_fans=layer_fans[0] if len(layer_fans) == 1 else None,
         weight_fans=torch_fans(weight.shape) if weight is not None and weight.shape is not None else None,
+        layer=layer,
+        depth=depth,
     )
 
 

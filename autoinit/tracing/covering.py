@@ -194,6 +194,8 @@ def _reaches_any(draft: Draft, rows: Iterable[Row]) -> bool:
 def _with_bias(draft: Draft, rows: Sequence[Row], drafts: Sequence[Draft]) -> Draft:
     """A rule for weights, extended to the biases beside them if that makes more of them right."""
     selected = [row for row in rows if _is_bias(row) and any(map(draft.selects, row.sites))]
+    if not selected:
+        return replace(draft, params=())
     constants = (written.constant for row in selected for written in row.ways)
     values = dict.fromkeys(value for value in constants if value is not None)
     tried = [draft, *(replace(draft, params=(), bias=value or Bias.ZERO) for value in values)]

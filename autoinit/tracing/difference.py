@@ -153,8 +153,9 @@ def diff(a: Compared, b: Compared) -> Difference:
 
 def _kind(value: object) -> str:
     """Kind of a result, or of its `to_dict()`."""
-    if isinstance(value, (Plan, Report, Trace)):
-        return type(value).__name__
+    for kind in (Plan, Report, Trace):
+        if isinstance(value, kind):
+            return kind.__name__
     parameters = value.get("parameters") if isinstance(value, dict) else None
     if not isinstance(parameters, dict) or "model" not in value:  # type: ignore[operator]
         raise ConfigTypeError(f"diff(): {value!r} is a {type(value).__name__}, not a plan, report or trace.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from ..globs import fqn_pattern, param_pattern
@@ -100,7 +100,17 @@ class Draft:
         """Whether it selects the module at a site."""
         if self.layer and not any(_is_layer(site.cls, name) for name, _ in self.layer):
             return False
-        return not self.name or any(_fits(glob, site.module) for glob in self.name)
+        if not self.name:
+            return True
+        found = self._fitting.get(site.module)
+        if found is None:
+            found = self._fitting[site.module] = any(fqn_pattern(glob)(site.module) for glob in self.name)
+        return found
+
+    @cached_property
+    def _fitting(self) -> dict[str, bool]:
+        """Whether `name` matches a module, by FQN, as far as it was asked."""
+        return {}
 
     def _reaches(self, param: str) -> bool:
         return _is_reached(param, self.params or ("weight", "bias"))
@@ -148,11 +158,6 @@ def count_right(drafts: Sequence[Draft], rows: Iterable[Row]) -> int:
 @lru_cache(maxsize=65536)
 def _is_layer(cls: type, name: str) -> bool:
     return is_layer(cls, name)
-
-
-@lru_cache(maxsize=65536)
-def _fits(glob: str, module: str) -> bool:
-    return fqn_pattern(glob)(module)
 
 
 @lru_cache(maxsize=65536)

@@ -68,6 +68,7 @@ def _numbered(name: str) -> Iterator[str]:
     """Globs for a name with some of its numbers written out, down to the name itself."""
     if WILDCARDS & set(name):
         yield f"re:{re.escape(name)}"
+    if not name or WILDCARDS & set(name):
         return
     parts = [(_starred(part), part) if _starred(part) != part else (part,) for part in name.split(".")]
     for chosen in islice(product(*parts), MOST):

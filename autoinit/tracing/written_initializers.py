@@ -9,10 +9,10 @@ from dataclasses import MISSING, dataclass, fields
 import torch
 
 from .. import fills
-from ..errors import ConfigError, ShapeError
+from ..errors import ShapeError
 from ..fans import Fans, torch_fans
 from ..fills import Fill, TensorSpec
-from ..initializers import Initializer, TruncNormal, registered
+from ..initializers import Initializer, Normal, TruncNormal, registered
 from ..initializers.variance import TRUNCATED_STD
 
 DIGITS = 9
@@ -21,6 +21,8 @@ SHORT = 4
 """A number with so many digits or fewer was written by a person; a longer one was computed."""
 SAME = 1e-6
 """Numbers of two fills that differ by less, relative to the larger one, are the same."""
+ROOTS = 100
+"""The square root of an integer below this is written as a root."""
 KAIMING = {2.0: {"nonlinearity": "relu"}, 1.0: {"nonlinearity": "linear"}, 1 / 3: {"a": "sqrt(5)"}}
 """Squared gains of Kaiming, with the arguments that give them."""
 
@@ -37,8 +39,8 @@ class Written:
 
     @classmethod
     def of(cls, kind: str, **arguments: object) -> Written:
-        """From the `type` and the other keys, in their order; floats are rounded to `DIGITS`."""
-        shown = {key: _rounded(value) if isinstance(value, float) else value for key, value in arguments.items()}
+        """From the `type` and the other keys, in their order; floats are rounded, and a root is written as one."""
+        shown = {key: _shown(key, value) if isinstance(value, float) else value for key, value in arguments.items()}
         return cls((("type", kind), *shown.items()))
 
     @property
@@ -76,12 +78,16 @@ class TracedTensor:
         dtype: Its dtype.
         layer_fans: Fans by the convention of its layer; None if it has several maps with fans of their own.
         weight_fans: Of a bias, the fans of the weight beside it as torch reads them.
+        layer: Position in the list of like modules around it, from 1; None if there is no list.
+        depth: Length of that list.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype = torch.float32
     layer_fans: Fans | None = None
     weight_fans: Fans | None = None
+    layer: int | None = None
+    depth: int | None = None
 
     def fill(self, initializer: Initializer) -> Fill | None:
         """What an initializer gives it, with fans as torch reads them; None if it is not defined for it."""
@@ -113,7 +119,7 @@ def ways_to_write(initializer: Initializer, tensor: TracedTensor) -> Iterator[Wr
         return
     as_called = list(_as_called(initializer, tensor))
     by_fan = list(_by_fan(fill, tensor))
-    known = [written for written in by_fan if written.is_known]
+    known = [*_by_position(initializer, tensor), *(written for written in by_fan if written.is_known)]
     if initializer.reads != "nothing" or all(_is_short(value) for written in as_called for _, value in written.keys):
         yield from dict.fromkeys([*as_called, *known])
     else:
@@ -139,6 +145,25 @@ def _as_called(initializer: Initializer, tensor: TracedTensor) -> Iterator[Writt
         yield Written.of(kind, **arguments)
     if initializer.reads == "layer" and fans is not None:
         yield Written.of(kind, **arguments, fan="torch")
+
+
+def _by_position(initializer: Initializer, tensor: TracedTensor) -> Iterator[Written]:
+    """Normal initializers with a std that falls with the layer's position, or with the depth of the model."""
+    if not isinstance(initializer, Normal | TruncNormal) or initializer.mean != 0:
+        return
+    for name, count in (("layer", tensor.layer), ("depth", tensor.depth)):
+        for factor in (2, 1) if count else ():
+            divisor = f"sqrt({factor} * {name})" if factor > 1 else f"sqrt({name})"
+            root = math.sqrt(factor * (count or 1))
+            std = _rounded(initializer.std * root)
+            if not _is_short(std):
+                continue
+            if isinstance(initializer, Normal):
+                yield Written.of("Normal", std=f"{std}/{divisor}")
+                continue
+            yield Written.of("TruncNormal", std=f"{std}/{divisor}", a=initializer.a, b=initializer.b)
+            bounds = {"a": _rounded(initializer.a * root), "b": _rounded(initializer.b * root)}
+            yield Written.of("TruncNormal", std=std, **bounds, scale=f"1/{divisor}")
 
 
 def _by_fan(fill: Fill, tensor: TracedTensor) -> Iterator[Written]:
@@ -209,6 +234,14 @@ def _are_same(fans: Fans, other: Fans | None) -> bool:
     return other is not None and (fans.fan_in, fans.fan_out) == (other.fan_in, other.fan_out)
 
 
+def _shown(key: str, value: float) -> float | int | str:
+    """A number of an initializer; a gain or slope that is a square root as one."""
+    squared = value**2
+    if key in ("a", "gain") and 2 <= squared < ROOTS and math.isclose(squared, round(squared), rel_tol=1e-9):
+        return _rounded(value) if value.is_integer() or value < 0 else f"sqrt({round(squared)})"
+    return _rounded(value)
+
+
 def _rounded(value: float) -> float | int:
     """A float with `DIGITS` digits; an integer if it is one, because configs are read by people."""
     if not math.isfinite(value):
@@ -242,14 +275,3 @@ def _is_same_number(one: object, other: object) -> bool:
     if isinstance(one, float) and isinstance(other, float):
         return one == other or math.isclose(one, other, rel_tol=SAME, abs_tol=1e-12)
     return one == other
-
-
-def is_known(written: Written) -> bool:
-    """Whether configs can say it."""
-    from ..config import parse_config
-
-    try:
-        parse_config({**dict(written.keys), "name": "**"})
-    except ConfigError:
-        return False
-    return True
