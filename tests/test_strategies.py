@@ -70,7 +70,9 @@ def test_a_config_can_be_planned_and_each_of_its_rules_is_about_something(data: 
         warnings.filterwarnings("ignore", ".* loses .* to |.*are one parameter", AutoInitWarning)
         planned = plan(tree.build(), cfg, unmatched="error")
     about = {
-        rule.origin.partition(".")[0] for e in planned.values() for rule in (*e.beat, *([e.rule] if e.rule else []))
+        rule.origin.partition(".")[0]
+        for e in planned.values()
+        for rule in (*e.overrides, *([e.rule] if e.rule else []))
     }
     assert about == {f"init_cfg[{index}]" for index in range(len(cfg))}
 

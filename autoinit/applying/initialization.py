@@ -125,8 +125,8 @@ def plan(
         ... )
         >>> print(decided)
         Plan of Sequential
-        parameter  shape          fill                          fans                   rule         beat
-        ---------  -------------  ----------------------------  ---------------------  -----------  ----
+        parameter  shape          fill                          fans                   rule
+        ---------  -------------  ----------------------------  ---------------------  -----------
         0.weight   8 x 3 x 3 x 3  Normal(mean=0, std=0.166667)  in 27, out 72 (torch)  init_cfg[0]
         0.bias     8              Constant(value=0)                                    init_cfg[0]
         1.weight   8              Constant(value=1)                                    init_cfg[1]

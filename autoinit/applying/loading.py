@@ -183,9 +183,9 @@ class _Loading:
         shape = entry.shape
         if fqn not in self._targets.weights:
             shape = None if is_lazy(param) else tuple(param.shape)
-        beat = entry.beat if entry.rule is None else (*entry.beat, entry.rule)
+        overrides = entry.overrides if entry.rule is None else (*entry.overrides, entry.rule)
         rank = self.step.rank
-        return replace(entry, rule=rule, beat=beat, shape=shape, fill=None, fans=(), deferred=None, rank=rank)
+        return replace(entry, rule=rule, overrides=overrides, shape=shape, fill=None, fans=(), deferred=None, rank=rank)
 
     @contextmanager
     def explained(self, module: nn.Module, errors: list[str]) -> Iterator[None]:

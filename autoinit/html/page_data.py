@@ -65,7 +65,7 @@ def _entry(entry: Any) -> dict[str, Any]:
         "fill": entry.gets,
         "rule": entry.origin,
         "initializer": str(entry.rule.initializer) if entry.rule else "",
-        "overrides": [f"{rule.origin}: {rule.initializer}" for rule in entry.beat],
+        "overrides": [f"{rule.origin}: {rule.initializer}" for rule in entry.overrides],
         "fans": [str(fans) for fans in entry.fans],
         "aliases": list(entry.aliases),
         "distribution": entry.fill,

@@ -5,28 +5,19 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 from ..tables import LONG, Result, Table
-from .entries import Entry, shape_text
+from . import cells
+from .entries import Entry
 from .steps import Load
 
 E = TypeVar("E", bound=Entry)
 
-NO_RULE = "(no rule)"
-
-CELLS: Mapping[str, Callable[[Any], str]] = {
-    "parameter": lambda entry: entry.fqn,
-    "shape": lambda entry: shape_text(entry.shape),
-    "outcome": lambda entry: entry.outcome,
-    "fill": lambda entry: entry.gets,
-    "fans": lambda entry: ", ".join(map(str, entry.fans)),
-    "rule": lambda entry: entry.origin,
-    "beat": lambda entry: ", ".join(rule.origin for rule in entry.beat),
-}
-"""What the table shows of an entry, by the column's title."""
+OPTIONAL = ("fans", "shape", "overrides")
+"""Columns that a narrow terminal may leave out."""
 
 
 class ByName(Result, Mapping[str, E]):
@@ -67,18 +58,28 @@ class ByName(Result, Mapping[str, E]):
         """One row per parameter: name, shape, what it gets, the rule, and the rules that lost.
 
         Args:
-            full: Whether to show every parameter of a large model in model order. By default parameters that differ
-                only in numbers of their names share a row, and those without a rule come first.
+            full: Whether to show every parameter of a large model, in model order. By default parameters that differ
+                only in numbers of their names share a row, and those come first that no rule covers, that are pending
+                or that are kept. If the rows are still many, they have no shapes, and then initializers for fills.
         """
-        is_long = len(self) > LONG and not full
-        entries = sorted(self.entries.values(), key=lambda entry: not entry.is_uncovered) if is_long else self.values()
-        table = Table(
+        if full or len(self) <= LONG:
+            return self._table({title: cells.ALL[title] for title in self._COLUMNS}, self.values())
+        entries = sorted(self.values(), key=cells.urgency)
+        tables: list[Table] = []
+        for columns in cells.folded(self._COLUMNS[2]):
+            tables.append(self._table(columns, entries).folded())
+            if len(tables[-1].rows) <= LONG:
+                break
+        return min(tables, key=lambda table: len(table.rows))
+
+    def _table(self, columns: cells.Cells, entries: Iterable[E]) -> Table:
+        return Table(
             title=f"{type(self).__name__} of {self.model}",
-            columns=self._COLUMNS,
-            rows=[tuple(CELLS[title](entry) for title in self._COLUMNS) for entry in entries],
+            columns=tuple(columns),
+            rows=[tuple(cell(entry) for cell in columns.values()) for entry in entries],
             caption=self.caption,
+            optional=OPTIONAL,
         )
-        return table.folded() if is_long else table
 
     def coverage(self) -> Table:
         """One row per module type: how many of its parameters are covered, and the names of those that are not."""
@@ -101,18 +102,18 @@ class ByName(Result, Mapping[str, E]):
         lost: Counter[str] = Counter()
         initializers: dict[str, str] = {}
         for entry in self.entries.values():
-            origin = entry.origin or NO_RULE
+            origin = entry.origin or cells.NO_RULE
             initializers.setdefault(origin, str(entry.rule.initializer) if entry.rule else "")
             params[origin] += 1
             values[origin] += entry.numel
-            for rule in entry.beat:
+            for rule in entry.overrides:
                 initializers.setdefault(rule.origin, str(rule.initializer))
                 lost[rule.origin] += 1
         rows = [
             (origin, initializers[origin], str(params[origin]), f"{values[origin]:,}", str(lost[origin] or ""))
             for origin in sorted(initializers, key=_reading_order)
         ]
-        columns = ("rule", "initializer", "parameters", "values", "beaten")
+        columns = ("rule", "initializer", "parameters", "values", "overridden")
         return Table(title=f"Rules of {self.model}", columns=columns, rows=rows)
 
     @property
@@ -143,6 +144,6 @@ def _last(fqn: str) -> str:
 
 def _reading_order(origin: str) -> list[tuple[int, int, str]]:
     """Origins as they stand in a config: `init_cfg[2]` before `init_cfg[10]`, and no rule last."""
-    if origin == NO_RULE:
+    if origin == cells.NO_RULE:
         return [(2, 0, "")]
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", origin)]

@@ -62,10 +62,10 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
     winner = best if kept is None else None
     shape, dtype = record.shape_and_dtype()
     gets = planner.resolver.resolve(winner, record, shape, dtype)
-    beat: tuple[Rule, ...] = ()
+    overrides: tuple[Rule, ...] = ()
     if len(candidates) > (winner is not None):
         key = (*map(id, candidates), winner is None)
-        beat = lost[key] = lost.get(key) or _rules_of(candidates, winner.rule if winner is not None else None)
+        overrides = lost[key] = lost.get(key) or _rules_of(candidates, winner.rule if winner is not None else None)
     load = record.load if kept is None else None
     if load is not None and winner is not None and winner.rank >= load.rank:
         load = None
@@ -76,7 +76,7 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
         layer=class_name(record.owner),
         fill=gets.fill,
         rule=winner.rule if winner is not None else None,
-        beat=beat,
+        overrides=overrides,
         aliases=record.aliases,
         kept=kept,
         fans=gets.fans,
@@ -99,10 +99,10 @@ def _entry_after_inner(planner: Planner, record: Record, inner: Entry, candidate
     if outer:
         won = outer[-1]
         fill = planner.resolver.resolve(won, record, *record.shape_and_dtype()).fill
-        beat = (*lost, *((inner.rule,) if inner.rule else ()))
-        return replace(entry, beat=beat, rank=won.rank, rule=won.rule, fill=fill, kept=None)
-    beat = tuple({id(rule): rule for rule in (*lost, *inner.beat) if rule is not inner.rule}.values())
-    return replace(entry, beat=beat, rank=Rank(INNER, 0, 0, 0), kept=inner.kept or "filled by an inner block")
+        overrides = (*lost, *((inner.rule,) if inner.rule else ()))
+        return replace(entry, overrides=overrides, rank=won.rank, rule=won.rule, fill=fill, kept=None)
+    overrides = tuple({id(rule): rule for rule in (*lost, *inner.overrides) if rule is not inner.rule}.values())
+    return replace(entry, overrides=overrides, rank=Rank(INNER, 0, 0, 0), kept=inner.kept or "filled by an inner block")
 
 
 def _rules_of(candidates: Sequence[Candidate], winner: Rule | None = None) -> tuple[Rule, ...]:

@@ -41,7 +41,7 @@ class Entry:
         layer: Class name of the module that owns it.
         fill: What it gets; None if no rule covers it, or if it comes from a checkpoint.
         rule: The rule that won; None if none did.
-        beat: The rules that lost, weakest first.
+        overrides: The rules that lost, weakest first.
         aliases: The other names of a tied parameter.
         kept: Why it is left alone although rules might match (`"loaded"`, `"built outside the block"`, ...).
         fans: The fans that the rule's initializer was given, with the convention; one for each kind of map in the
@@ -58,7 +58,7 @@ class Entry:
     layer: str
     fill: Fill | None = None
     rule: Rule | None = None
-    beat: tuple[Rule, ...] = ()
+    overrides: tuple[Rule, ...] = ()
     aliases: tuple[str, ...] = ()
     kept: str | None = None
     fans: tuple[Fans, ...] = ()
@@ -73,6 +73,11 @@ class Entry:
     def origin(self) -> str:
         """Where the winning rule was written, or an empty string."""
         return self.rule.origin if self.rule else ""
+
+    @property
+    def beat(self) -> tuple[Rule, ...]:
+        """The former name of `overrides`."""
+        return self.overrides
 
     @property
     def gets(self) -> str:
@@ -118,7 +123,7 @@ class Entry:
             "layer": self.layer,
             "fill": None if self.fill is None else repr(self.fill),
             "rule": self.origin or None,
-            "beat": [rule.origin for rule in self.beat],
+            "overrides": [rule.origin for rule in self.overrides],
             "aliases": list(self.aliases),
             "fans": [
                 {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "convention": fans.convention} for fans in self.fans

@@ -37,14 +37,14 @@ class Report(ByName[ReportEntry]):
         ... )
         >>> print(report)
         Report of Linear
-        parameter  shape  outcome  fill                      rule      beat
-        ---------  -----  -------  ------------------------  --------  ----
+        parameter  shape  outcome  fill                      rule
+        ---------  -----  -------  ------------------------  --------
         weight     2 x 2  filled   Normal(mean=0, std=0.02)  init_cfg
         bias       2      filled   Constant(value=1)         init_cfg
         2 filled; seed 0
     """
 
-    _COLUMNS: ClassVar = ("parameter", "shape", "outcome", "fill", "rule", "beat")
+    _COLUMNS: ClassVar = ("parameter", "shape", "outcome", "fill", "rule", "overrides")
     model: str
     entries: dict[str, ReportEntry]
     seed: int | None = None
@@ -112,7 +112,7 @@ class Plan(ByName[Entry]):
         Normal(mean=0, std=0.02) | init_cfg | ('1.weight',)
     """
 
-    _COLUMNS: ClassVar = ("parameter", "shape", "fill", "fans", "rule", "beat")
+    _COLUMNS: ClassVar = ("parameter", "shape", "fill", "fans", "rule", "overrides")
     model: str
     entries: Mapping[str, Entry]
     steps: tuple[Step, ...] = ()

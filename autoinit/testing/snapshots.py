@@ -49,10 +49,10 @@ def outline(decided: Plan | Report) -> str:
             "init_cfg or an init_weights. Give the config, or the report of the block in which the model was built."
         )
     lines = [f"# autoinit snapshot, format {FORMAT}", decided.model]
-    for (name, shape, *cells), entry in zip(decided.table().rows, decided.values(), strict=True):
+    for (_, shape, *cells), entry in zip(decided.table(full=True).rows, decided.values(), strict=True):
         # The source line that data came from changes with every edit.
         stable = (cell.partition(" (")[0] if cell.startswith("kept: ") else cell for cell in cells)
-        lines.append(" | ".join(filter(None, (name, shape, str(entry.dtype).removeprefix("torch."), *stable))))
+        lines.append(" | ".join(filter(None, (entry.fqn, shape, str(entry.dtype).removeprefix("torch."), *stable))))
     text = "\n".join((*lines, *map(str, decided.loads), ""))
     for load in decided.loads:
         place = load.checkpoint.location

@@ -158,7 +158,7 @@ class Verdict(Result):
             )
             for fqn, checked in self.parameters.items()
         ]
-        columns = ("parameter", "asked for", "tests", "sees std off by", "p", "verdict")
+        columns = ("parameter", "asked for", "tests", "detectable std error", "p", "verdict")
         table = Table(title=f"Verdict on {self.model}", columns=columns, rows=rows, caption=self.caption)
         return table if full or len(rows) <= LONG else table.folded()
 

@@ -182,7 +182,7 @@ class _Model:
             entry
             for entry in planned.values()
             if entry.shape is not None
-            and any(rule.origin == "init_cfg" for rule in (entry.rule, *entry.beat) if rule is not None)
+            and any(rule.origin == "init_cfg" for rule in (entry.rule, *entry.overrides) if rule is not None)
             # A bias that is tied to a weight gets the scheme of that one where a rule leaves biases alone.
             and not (entry.origin == "init_cfg" and entry.fill == Constant(value=0.0) and not entry.aliases)
         ]

@@ -111,7 +111,7 @@ def test_a_tied_weight_gets_the_winner_over_all_its_names(reverse: bool) -> None
         model, report = retrofit(gpt2(1), cfg)
     entry = report["transformer.wte.weight"]
     assert entry.rule.origin == "init_cfg[1]"
-    assert [rule.origin for rule in entry.beat] == ["init_cfg[0]"]
+    assert [rule.origin for rule in entry.overrides] == ["init_cfg[0]"]
     assert bitwise_equal(model.lm_head.weight, torch.full((500, 96), 1.0 if reverse else 2.0))
 
 

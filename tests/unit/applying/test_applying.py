@@ -300,7 +300,7 @@ def test_pretrained_with_an_override_of_its_own(tmp_path: Path) -> None:
     report = initialize(model, [cfg, dict(type="Constant", val=1, layer="Linear")])
     assert (model[0].weight == 3).all()
     assert (model[1].weight == 8).all()
-    assert [rule.origin for rule in report["1.weight"].beat] == ["init_cfg[1]", "init_cfg[0]"]
+    assert [rule.origin for rule in report["1.weight"].overrides] == ["init_cfg[1]", "init_cfg[0]"]
 
 
 # --- report and log ----------------------------------------------------------------------------------------------

@@ -279,7 +279,7 @@ def test_two_rules_for_one_tensor_are_told(tie: Callable[[nn.Parameter], nn.Para
 def test_rules_for_one_tensor_that_agree_do_not_warn(last: dict[str, object]) -> None:
     model = Tied(TIES["one parameter"])
     report = initialize(model, [dict(type="Normal", layer="Embedding", std=0.02), last], seed=0)
-    assert [rule.origin for rule in report["logits.weight"].beat] == ["init_cfg[0]"]
+    assert [rule.origin for rule in report["logits.weight"].overrides] == ["init_cfg[0]"]
     assert model.logits.weight.eq(2).all() or last["type"] == "Normal"
     assert model.tokens.weight is model.logits.weight
 
@@ -325,7 +325,7 @@ def test_a_pattern_does_not_take_a_buffer_from_the_rule_that_names_it() -> None:
     named, pattern = dict(type="Constant", params="running_var", val=5), dict(type="Constant", params="*", val=9)
     report = initialize(model, [dict(named, name="1"), dict(pattern, name="1")])
     assert model[1].running_var.eq(5).all() and model[1].weight.eq(9).all()
-    assert report["1.running_var"].beat == ()
+    assert report["1.running_var"].overrides == ()
 
 
 def test_a_plan_with_a_buffer_is_applied_elsewhere() -> None:

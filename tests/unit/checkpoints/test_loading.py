@@ -171,7 +171,7 @@ def test_what_code_leaves_out_is_filled_by_its_rule(path: pathlib.Path) -> None:
         model = Hooked(drop)
     assert (model.inner.weight == 7).all() and (model.inner.bias == 1).all()
     assert [run.report[f"inner.{name}"].origin for name in ("weight", "bias")] == ["init_cfg[0]", "init_cfg[1]"]
-    assert [rule.origin for rule in run.report["inner.bias"].beat] == ["init_cfg[0]"]
+    assert [rule.origin for rule in run.report["inner.bias"].overrides] == ["init_cfg[0]"]
     assert run.report.loads[0].keys == ("inner.bias",)
 
 

@@ -88,7 +88,7 @@ def test_with_a_key_missing_that_is_new(assign: bool) -> None:
         model = Net()
         model.load_state_dict(donor, strict=False, assign=assign)
         clone = copy.deepcopy(model)
-    assert [entry.beat[0].origin for entry in run.reports[0].values() if entry.kept] == ["init_cfg"] * 5
+    assert [entry.overrides[0].origin for entry in run.reports[0].values() if entry.kept] == ["init_cfg"] * 5
     for each, report in zip((model, clone), run.reports, strict=True):
         assert not filled(report) - {"head.bias"} and not each.head.bias.any()
         assert torch.equal(each.head.weight, donor["head.weight"])

@@ -28,7 +28,7 @@ def test_the_inner_block_beats_the_outer_where_it_matches() -> None:
     assert (model[1].weight == 1).all()
     assert inner.report["0.weight"].outcome == "filled"
     entry = outer.report["0.0.weight"]
-    assert (entry.outcome, entry.kept, entry.beat[0].origin) == (
+    assert (entry.outcome, entry.kept, entry.overrides[0].origin) == (
         "kept: filled by an inner block",
         "filled by an inner block",
         "init_cfg[0]",

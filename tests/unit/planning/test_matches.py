@@ -26,7 +26,7 @@ from tests.unit.planning.net import Net, constant, values
 
 def decision(entry: Entry) -> tuple[object, str, list[str]]:
     """The value, the rule, and the rules that lost."""
-    return getattr(entry.fill, "mean", None), entry.origin, [rule.origin for rule in entry.beat]
+    return getattr(entry.fill, "mean", None), entry.origin, [rule.origin for rule in entry.overrides]
 
 
 # --- selection ---------------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_p4_pretrained_beats_all_but_its_own_overrides_and_the_outermost_wins(tm
         report = initialize(model, constant(1, layer="Linear"))
     assert (model[0].head.weight == 3).all()
     assert report["0.head.weight"].outcome == "filled"
-    assert [rule.origin for rule in report["0.head.weight"].beat] == ["init_cfg", "0.init_cfg[1]"]
+    assert [rule.origin for rule in report["0.head.weight"].overrides] == ["init_cfg", "0.init_cfg[1]"]
     pretrained = dict(type="Pretrained", checkpoint=outer, override=constant(9, name="0.layer2"))
     with pytest.warns(AutoInitWarning, match="missing"):
         initialize(model, [pretrained, constant(1, layer="Linear")])

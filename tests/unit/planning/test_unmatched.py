@@ -172,7 +172,7 @@ def test_keep_beats_what_comes_before_it_and_loses_to_what_comes_after() -> None
     cfg = [LINEAR, dict(type="Keep", name="blocks.*.0"), dict(type="Constant", name="blocks.1.0", val=3, bias=None)]
     decided = plan(Vit(), cfg)
     assert decided["blocks.0.0.weight"].fill is None and decided["blocks.0.0.weight"].origin == "init_cfg[1]"
-    assert decided["blocks.0.0.weight"].beat[0].origin == "init_cfg[0]"
+    assert decided["blocks.0.0.weight"].overrides[0].origin == "init_cfg[0]"
     assert decided["blocks.1.0.weight"].fill.value == 3  # type: ignore[union-attr]
     assert decided["blocks.1.0.bias"].origin == "init_cfg[1]"
 

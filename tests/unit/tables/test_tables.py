@@ -13,7 +13,7 @@ from autoinit.tables import Table
 
 FULL = Table(
     title="Plan of Net",
-    columns=("parameter", "fill", "beat"),
+    columns=("parameter", "fill", "overrides"),
     rows=(("conv.weight", "Normal(mean=0, std=0.1)", ""), ("conv.bias", "Constant(value=0)", "init_cfg[0]")),
     caption="2 of 2 parameters covered",
 )
@@ -22,7 +22,7 @@ FULL = Table(
 def test_columns_are_aligned_and_no_line_ends_in_a_space() -> None:
     assert str(FULL).split("\n") == [
         "Plan of Net",
-        "parameter    fill                     beat",
+        "parameter    fill                     overrides",
         "-----------  -----------------------  -----------",
         "conv.weight  Normal(mean=0, std=0.1)",
         "conv.bias    Constant(value=0)        init_cfg[0]",
@@ -113,3 +113,70 @@ def test_rich_prints_the_same_text_and_takes_no_markup_from_names(names: str) ->
 
 def test_tables_are_values() -> None:
     assert Table(title="t", columns=("a",), rows=(("1",),)) == Table(title="t", columns=("a",), rows=(("1",),))
+
+
+LONG_NAMES = Table(
+    title="t",
+    columns=("parameter", "shape", "fill", "rule"),
+    rows=[
+        *(
+            (f"encoder.layers.encoder_layer_{n}.self_attention.out_proj.{p}", "2 x 2", "Normal(0, 0.02)", "init_cfg[0]")
+            for n in range(12)
+            for p in ("weight", "bias")
+        ),
+        ("head.weight", "2 x 2", "Normal(0, 0.02)", "init_cfg[0]"),
+    ],
+    optional=("shape",),
+)
+
+
+def test_long_folded_names_stand_under_their_prefix_on_a_narrow_terminal_only() -> None:
+    table = LONG_NAMES.folded()
+    assert "encoder.layers.encoder_layer_{0..11}.self_attention.out_proj.weight" in table.text(120)
+    lines = table.text(80).split("\n")
+    assert lines[3] == "encoder.layers.encoder_layer_{0..11}."
+    assert [line.split()[0] for line in lines[4:]] == [
+        "self_attention.out_proj.weight",
+        "self_attention.out_proj.bias",
+        "head.weight",
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_optional_columns_are_left_out_before_others_are_illegible() -> None:
+    text = LONG_NAMES.text(98)
+    assert "shape" not in text and "Normal(0, 0.02)" in text and "init_cfg[0]" in text
+    assert "shape" in LONG_NAMES.text(120)
+
+
+def test_columns_of_measured_numbers_are_folded_to_a_range() -> None:
+    rows = [("a.0", "0.5", "1 %"), ("a.1", "1e-05", "2 %"), ("a.2", "", "1 %"), ("b", "3", "")]
+    table = Table(title="", columns=("name", "p", "error"), rows=rows).folded(ranges=("p", "error"))
+    assert table.rows == [("a.{0..2}", "1e-05 .. 0.5", "1 % .. 2 %", "x3"), ("b", "3", "", "")]
+
+
+def test_a_shortened_cell_keeps_both_ends() -> None:
+    table = Table(title="", columns=("name", "rule"), rows=(("weight", "init_cfg[3].override[1]"),))
+    assert table.text(17).split("\n")[2] == "weight  init…e[1]"
+
+
+def test_a_caption_is_broken_between_words_only() -> None:
+    path = "/a/path/without/spaces/that/is/longer/than/the/terminal.pth"
+    lines = Table(title="", columns=("a",), rows=(), caption=f"3 filled; {path}: 2 loaded").text(30).split("\n")
+    assert lines[2:] == ["3 filled;", f"  {path}:", "  2 loaded"]
+
+
+def test_characters_that_control_a_terminal_do_nothing() -> None:
+    text = Table(title="\x1b[2J", columns=("name",), rows=(("a\nb\x07",),)).text(80)
+    assert text.isascii() and "\x1b" not in text and "\x07" not in text and "a\\nb" in text
+
+
+def test_rich_is_given_as_many_columns_as_it_has() -> None:
+    console = Console(file=io.StringIO(), width=60, color_system=None)
+    console.print(LONG_NAMES.folded())
+    lines = console.file.getvalue().split("\n")  # type: ignore[attr-defined]
+    assert lines[3] == "encoder.layers.encoder_layer_{0..11}." and max(map(len, lines)) <= 60
+
+
+def test_html_leaves_out_empty_columns() -> None:
+    assert "none" not in Table(title="", columns=("name", "none"), rows=(("a", ""),))._repr_html_()

@@ -1,0 +1,9 @@
+"""Tables as text that fits a terminal, and results that print as one."""
+
+from .folding import NUMBER as NUMBER
+from .folding import folded_names as folded_names
+from .listing import listed as listed
+from .result import Result as Result
+from .table import LONG as LONG
+from .table import Table as Table
+from .table import printable as printable

@@ -1,0 +1,186 @@
+"""A table of strings as aligned text that fits a terminal."""
+
+from __future__ import annotations
+
+import html
+import shutil
+import sys
+import textwrap
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from typing import TYPE_CHECKING
+
+from .folding import folded, range_text, split_names
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions
+    from rich.text import Text
+
+LONG = 24
+"""Rows from which on a table is folded."""
+READABLE, NARROWEST = (20, 15), 9
+"""Characters that a column keeps on a narrow terminal: as long as optional columns can be left out, and after that."""
+Column = tuple[str, ...]
+"""A title and its cells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows under a title; prints as aligned text.
+
+    Empty columns are left out. On a terminal, columns other than the first are shortened until a row fits; if that
+    does not suffice, folded names are written under a line with their prefix, and optional columns are left out.
+
+    Args:
+        title: first line.
+        columns: titles of the columns; the first column holds names, which are never shortened.
+        rows: one string per column.
+        caption: last line.
+        optional: titles of the columns that a narrow terminal may leave out, the least important first.
+
+    Example:
+        >>> print(
+        ...     Table(
+        ...         title="Fills",
+        ...         columns=("name", "fill", "note"),
+        ...         rows=(("a.weight", "Zero", ""), ("b", "One", "")),
+        ...     )
+        ... )
+        Fills
+        name      fill
+        --------  ----
+        a.weight  Zero
+        b         One
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    caption: str = ""
+    optional: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        return self.text(shutil.get_terminal_size().columns if is_terminal else None)
+
+    def text(self, width: int | None = None) -> str:
+        """The table as text.
+
+        Args:
+            width: characters of a line; None for as many as it takes.
+        """
+        prefixes, columns = self._layout([tuple(map(printable, column)) for column in self._used()], width)
+        widths = _fitted([max(map(len, column)) for column in columns], width)
+        cells = [[_shortened(cell, most) for cell in column] for column, most in zip(columns, widths, strict=True)]
+        head, *rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in zip(*cells, strict=True)]
+        lines = [printable(self.title), head, "  ".join("-" * most for most in widths)]
+        for prefix, row in zip(prefixes, rows, strict=True):
+            lines += [prefix, row] if prefix else [row]
+        return "\n".join(filter(None, [*lines, *(_wrapped(line, width) for line in self.caption.split("\n"))]))
+
+    def _used(self) -> list[Column]:
+        """The columns without those that are empty."""
+        return [column for column in zip(self.columns, *self.rows, strict=True) if any(column[1:]) or not self.rows]
+
+    def _layout(self, columns: list[Column], width: int | None) -> tuple[Sequence[str], list[Column]]:
+        """The lines to write above rows, and the columns to show: the first choice that fits."""
+        unchanged = [""] * len(self.rows), columns
+        prefixes, names = split_names(columns[0])
+        split = prefixes, [names, *columns[1:]]
+        layouts = [unchanged, split] if sum(map(bool, prefixes)) + len(self.rows) <= LONG else [unchanged]
+        counts = range(len(self.optional) + 1)
+        for readable, count in product(READABLE, counts):
+            for (above, chosen), without in product(layouts, combinations(self.optional, count)):
+                shown = [column for column in chosen if column[0] not in without]
+                if width is None or _narrow(shown, readable) <= width:
+                    return above, shown
+        return prefixes, [column for column in split[1] if column[0] not in self.optional]
+
+    def folded(self, ranges: Collection[str] = ()) -> Table:
+        """The table with rows that differ only in numbers of their names as one, and how many each stands for.
+
+        Args:
+            ranges: titles of columns of numbers in which the rows may differ: the lowest and the highest are shown.
+
+        Example:
+            >>> rows = [(f"layers.{index}.weight", "2 x 2") for index in range(12)]
+            >>> print(
+            ...     Table(
+            ...         title="Shapes", columns=("name", "shape"), rows=[*rows, ("head", "2")]
+            ...     ).folded()
+            ... )
+            Shapes
+            name                   shape  count
+            ---------------------  -----  -----
+            layers.{0..11}.weight  2 x 2  x12
+            head                   2
+        """
+        shared = [at for at, title in enumerate(self.columns) if at and title not in ranges]
+        rows = []
+        for name, members in folded([(row[0], *(row[at] for at in shared)) for row in self.rows]):
+            columns = list(zip(*(self.rows[member] for member in members), strict=True))[1:]
+            cells = [cells[0] if at in shared else range_text(cells) for at, cells in enumerate(columns, 1)]
+            rows.append((name, *cells, f"x{len(members)}" if len(members) > 1 else ""))
+        return replace(self, columns=(*self.columns, "count"), rows=rows, optional=("count", *self.optional))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
+        # rich would show a dataclass by its fields, and take `[...]` in names for markup.
+        from rich.text import Text
+
+        yield Text(self.text(options.max_width))
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook."""
+        columns, *rows = zip(*self._used(), strict=True)
+        body = "".join(_html_row("td", row) for row in rows)
+        return (
+            f"<table><caption>{html.escape(self.title)}<br>{html.escape(self.caption)}</caption>"
+            f"<thead>{_html_row('th', columns)}</thead><tbody>{body}</tbody></table>"
+        )
+
+
+def printable(text: str) -> str:
+    r"""A text for one line of a terminal: characters that would move the cursor or change colors are escaped.
+
+    Example:
+        >>> print(printable("a\x1b[31mb"))
+        a\x1b[31mb
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def _narrow(columns: Sequence[Column], readable: int) -> int:
+    """Characters of a row whose columns other than the first are shortened while they can still be read."""
+    first, *others = [max(map(len, column)) for column in columns]
+    return first + sum(min(width, readable) + 2 for width in others)
+
+
+def _fitted(widths: list[int], most: int | None) -> list[int]:
+    """Widths of columns for a line of at most so many characters: the widest but the first give way."""
+    spare = len(widths) * 2 - 2
+    while most is not None and len(widths) > 1 and sum(widths) + spare > most and max(widths[1:]) > NARROWEST:
+        widest = max(range(1, len(widths)), key=widths.__getitem__)
+        widths = [width - (index == widest) for index, width in enumerate(widths)]
+    return widths
+
+
+def _shortened(cell: str, most: int) -> str:
+    """A text without its middle: its ends say more."""
+    return cell if len(cell) <= most else f"{cell[: most // 2]}…{cell[len(cell) - (most - 1) // 2 :]}"
+
+
+def _wrapped(line: str, width: int | None) -> str:
+    """A line broken between words."""
+    if width is None or len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+def _html_row(tag: str, cells: Iterable[str]) -> str:
+    return "<tr>" + "".join(f"<{tag} style='text-align:left'>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"

@@ -1,0 +1,122 @@
+"""Tables of plans and reports: what a reader sees of a large model."""
+
+from __future__ import annotations
+
+import copy
+import io
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from autoinit import Plan, Report, autoinit, initialize, plan
+
+LINEAR = dict(type="Normal", layer="Linear", std=0.02)
+
+
+class Tower(nn.Module):
+    """26 parameters and more: a stack with a tied head, and one parameter that no rule covers."""
+
+    def __init__(self, layers: int = 12) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(8, 4)
+        self.layers = nn.ModuleList(nn.Sequential(nn.Linear(4, 4), nn.LayerNorm(4)) for _ in range(layers))
+        self.head = nn.Linear(4, 8, bias=False)
+        self.head.weight = self.embed.weight
+        self.scale = nn.Parameter(torch.ones(()))
+
+
+def rows(result: Plan | Report, *, full: bool = False) -> dict[str, dict[str, str]]:
+    table = result.table(full=full)
+    return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+
+
+def test_a_small_table_is_complete_and_in_model_order() -> None:
+    decided = plan(Tower(2), LINEAR)
+    names = list(rows(decided))
+    assert names[:2] == ["scale", "embed.weight = head.weight"]
+    assert [name.split(" = ")[0] for name in names] == list(decided)
+
+
+def test_a_long_table_is_folded_and_begins_with_what_no_rule_covers() -> None:
+    found = rows(plan(Tower(), LINEAR))
+    assert list(found) == [
+        "scale",
+        "layers.{0..11}.1.weight",
+        "layers.{0..11}.1.bias",
+        "embed.weight = head.weight",
+        "layers.{0..11}.0.weight",
+        "layers.{0..11}.0.bias",
+    ]
+    assert found["scale"]["fill"] == "(no rule)"
+    weight = found["layers.{0..11}.0.weight"]
+    assert (weight["shape"], weight["fill"], weight["count"]) == ("4 x 4", "Normal(0, 0.02)", "x12")
+
+
+def test_a_full_table_has_every_parameter_in_model_order() -> None:
+    decided = plan(Tower(), LINEAR)
+    found = rows(decided, full=True)
+    assert [name.split(" = ")[0] for name in found] == list(decided)
+    assert found["layers.3.0.weight"]["fill"] == "Normal(mean=0, std=0.02)"
+
+
+def test_a_folded_report_says_what_became_of_each_parameter() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.student = nn.ModuleList(nn.Linear(4, 4) for _ in range(12))
+            self.teacher = copy.deepcopy(self.student)
+            self.loaded = nn.Linear(4, 4)
+            self.loaded.load_state_dict(nn.Linear(4, 4).state_dict())
+            self.lazy = nn.LazyLinear(4)
+
+    with autoinit(dict(LINEAR, bias=None)) as run:
+        model = Pair()
+    assert len(model.student) == 12
+    found = rows(run.report)
+    places = list(found)
+    assert found["student.{0..11}.bias"]["outcome"] == "kept"
+    assert found["lazy.weight"]["outcome"] == "pending: Normal(std=0.02)"
+    assert found["loaded.weight"]["outcome"].startswith("kept: data (load_state_dict")
+    assert found["teacher.{0..11}.weight"]["outcome"] == "copy of student.**"
+    assert found["teacher.{0..11}.weight"]["overrides"] == "init_cfg"
+    assert found["student.{0..11}.weight"]["outcome"] == "Normal(0, 0.02)"
+    ranked = ["student.{0..11}.bias", "lazy.weight", "loaded.weight", "student.{0..11}.weight"]
+    assert sorted(ranked, key=places.index) == ranked
+
+
+def test_where_shapes_would_make_many_rows_initializers_stand_for_fills() -> None:
+    model = nn.Sequential(*(nn.Linear(size, size + 1) for size in range(1, 41)))
+    found = rows(plan(model, dict(type="Kaiming", layer="Linear")))
+    assert list(found) == ["{0..39}.weight", "{0..39}.bias"]
+    assert found["{0..39}.weight"]["fill"] == "Kaiming()"
+    assert found["{0..39}.bias"]["fill"] == "Constant(0)"
+
+
+def test_a_copy_of_a_parameter_of_another_name_is_named_in_full() -> None:
+    with autoinit([LINEAR]) as run:
+        model = nn.ModuleDict({"first": nn.Sequential(*(nn.Linear(2, 2) for _ in range(20)))})
+        model["second"] = nn.Linear(2, 2)
+        model["second"].load_state_dict(model["first"][3].state_dict())
+    assert rows(run.report)["second.weight"]["outcome"] == "copy of first.3.weight"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_what_is_printed_fits_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    lines = str(initialize(Tower(), LINEAR, seed=0)).split("\n")
+    assert max(map(len, lines)) <= width
+    assert any("embed.weight = head.weight" in line for line in lines)
+
+
+def test_entries_know_their_former_attribute() -> None:
+    entry = plan(Tower(2), [LINEAR, LINEAR])["layers.0.0.weight"]
+    assert entry.beat == entry.overrides != ()
+    assert plan(Tower(2), [LINEAR, LINEAR]).to_dict()["parameters"]["layers.0.0.weight"]["overrides"] == ["init_cfg[0]"]
