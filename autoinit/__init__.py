@@ -38,6 +38,8 @@ from .propagation import Bounds as Bounds
 from .propagation import Propagation as Propagation
 from .propagation import propagate as propagate
 from .rules import Rule as Rule
+from .tracing import Trace as Trace
+from .tracing import trace as trace
 from .verification import Verdict as Verdict
 from .verification import verify as verify
 

@@ -10,7 +10,9 @@ from .operators import tensors_in as tensors_in
 from .postponed import ACCELERATORS as ACCELERATORS
 from .postponed import Postponed as Postponed
 from .record import ConstructionRecord as ConstructionRecord
+from .record import Listener as Listener
 from .record import has_memory as has_memory
+from .record import listeners as listeners
 from .record import plain as plain
 from .watch import Watch as Watch
 from .watch import current_watch as current_watch

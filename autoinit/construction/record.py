@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -18,6 +19,23 @@ from .operators import FROM_FILE, Call, Kind, OperatorMode, handles_operators, o
 LONGEST_LIST = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""
 Reads = Mapping[int, Content | None]
+Listener = Callable[[Tensor, Region, Values], None]
+"""Is told of a write: a tensor with the memory, the region, and what was written there."""
+
+
+class Listeners(threading.local):
+    """What is told of every write that a record of this thread notes, postponed and replaced ones included."""
+
+    current: tuple[Listener, ...] = ()
+
+
+listeners = Listeners()
+
+
+def tell(tensor: Tensor, region: Region, values: Values) -> None:
+    """Tell all listeners of a write."""
+    for note in listeners.current:
+        note(tensor, region, values)
 
 
 @dataclass(eq=False, repr=False)
@@ -62,8 +80,13 @@ class ConstructionRecord:
     def note_written(self, tensor: Tensor, content: Content) -> None:
         """Note a write that is not an operator's, as autoinit's own."""
         memory = self.find(tensor) or self._new(tensor)
-        memory.write(Region.of(tensor), content)
+        self.write(memory, tensor, Region.of(tensor), content)
         memory.accept(tensor)
+
+    def write(self, memory: Memory, tensor: Tensor, region: Region, values: Values) -> None:
+        """Note a write to memory, a tensor's."""
+        memory.write(region, values)
+        tell(tensor, region, values)
 
     def note_moved(self, tensor: Tensor) -> None:
         """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
@@ -127,7 +150,7 @@ class ConstructionRecord:
     def _new(self, tensor: Tensor, values: Values = None) -> Memory:
         memory = Memory.of(tensor)
         if values is not None:
-            memory.write(Region(0, tensor.untyped_storage().nbytes()), values)
+            self.write(memory, tensor, Region(0, tensor.untyped_storage().nbytes()), values)
             memory.writes_seen = 0
         memory.exposed = self.all_exposed
         self._memories[memory.key] = memory
@@ -166,10 +189,14 @@ class ConstructionRecord:
         """Note what an operator wrote to an argument, or a result holds."""
         memory = self.find(tensor)
         if memory is not None:
-            if not memory.is_foreign:
-                memory.write(Region.of(tensor), values)
+            if memory.is_foreign:
+                tell(tensor, Region.of(tensor), values)
+            else:
+                self.write(memory, tensor, Region.of(tensor), values)
             memory.accept(tensor, rise=1)
         elif call.written or not has_memory(tensor):
+            if has_memory(tensor):
+                tell(tensor, Region.of(tensor), values)
             return  # From outside: it is data already.
         else:
             memory = self._new(tensor, values)
@@ -180,7 +207,8 @@ class ConstructionRecord:
 
     def _computed(self, call: Call, target: Tensor, reads: Reads, place: Place | None, reason: str) -> Values:
         """What a tensor holds after an operator has computed it."""
-        operator, numbers = call.operator, tuple([value for value in call.args if isinstance(value, (int, float))])
+        operator, given = call.operator, (*call.args, *call.kwargs.values())
+        numbers = tuple([value for value in given if isinstance(value, (int, float)) and not isinstance(value, bool)])
         if not reads:
             return computed(operator.name, numbers, (), place, reason)
         written = set(map(id, call.written))

@@ -50,17 +50,21 @@ class Watch:
         is_here: Whether the running code belongs to the block: a mode is entered for a thread, in which other tasks
             may run.
         may_postpone: Whether fills may be postponed at all.
+        yields: Whether it is off while another one watches the thread, which then behaves as if it were alone.
     """
 
     LARGE: ClassVar[int] = 1 << 12
     """A fill of so many elements is worth being postponed."""
 
-    def __init__(self, is_here: Callable[[], bool] = lambda: True, *, may_postpone: bool = True) -> None:
+    def __init__(
+        self, is_here: Callable[[], bool] = lambda: True, *, may_postpone: bool = True, yields: bool = False
+    ) -> None:
         self.record = ConstructionRecord()
         self.postponed = Postponed()
         self.users = 0
         """How many blocks are open that it watches for."""
         self.may_postpone = may_postpone
+        self.yields = yields
         self._is_here = is_here
         self._operators = OperatorMode(self._call_operator)
         self._functions: FunctionMode | None = None
@@ -68,15 +72,21 @@ class Watch:
 
     def begin(self) -> None:
         """Watch the running thread."""
-        if not self._is_on:
+        if self._is_on or (self.yields and self in _watches.stack):
+            return
+        if self.yields:
+            _watches.stack = [self, *_watches.stack]
+        else:
             self._switch(True)
             _watches.stack = [*_watches.stack, self]
+        _let_yield()
 
     def end(self) -> None:
         """Run what is postponed, and stop watching until `begin` is called."""
         self._switch(False)
         _watches.stack = [watch for watch in _watches.stack if watch is not self]
         self.postponed.run_all()
+        _let_yield()
 
     def stop_postponing(self) -> None:
         """Run what is postponed, and postpone nothing more: code that cannot be watched is about to run."""
@@ -197,7 +207,8 @@ class Watch:
         self.postponed.add(fill, target, in_operator=self._operators.is_running)
         held = None if operator.overwrites else memory.content(region)
         sources = () if held is None else (held,)
-        memory.write(region, Content(operator.name, values, sources=sources, place=Place.of(frame)))
+        content = Content(operator.name, values, sources=sources, place=Place.of(frame))
+        self.record.write(memory, target, region, content)
         return True
 
     def _can_wait(self, memory: Memory, target: Tensor) -> bool:
@@ -216,6 +227,15 @@ class Watch:
             and target.untyped_storage().resizable()
             and self._is_here()
         )
+
+
+def _let_yield() -> None:
+    """Have the watches that yield on if no other one watches the running thread, and off if one does."""
+    yielding = [watch for watch in _watches.stack if watch.yields]
+    alone = len(yielding) == len(_watches.stack)
+    for watch in yielding:
+        if watch._is_on != alone:
+            watch._switch(alone)
 
 
 @lru_cache(maxsize=4096)

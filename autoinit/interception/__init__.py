@@ -2,6 +2,10 @@
 
 from .block import Block as Block
 from .block import autoinit as autoinit
+from .built import living_roots as living_roots
+from .extents import Observer as Observer
+from .extents import paused as paused
+from .hook import close_observer as close_observer
+from .hook import open_observer as open_observer
 from .scope import Run as Run
-from .scope import paused as paused
 from .scope import remember as remember

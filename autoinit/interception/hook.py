@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from traceback import walk_stack
 from types import FunctionType
@@ -21,14 +21,15 @@ from torch.nn.utils import parametrize
 from torch.utils.hooks import RemovableHandle
 
 from .. import _torch, applying, parametrized
-from ..construction import ACCELERATORS
+from ..construction import ACCELERATORS, listeners
 from ..modes import without_modes
 from ..patches import PACKAGES, Patches, Wrapper, around
 from ..planning import ENGINES
 from . import unseen
 from .built import constructed_by, is_parallel
+from .extents import Observer, is_paused, observers_here, observers_of, open_observers
 from .roots import initialize_roots
-from .scope import Run, innermost, is_paused, open_scopes, scopes_of
+from .scope import Run, innermost, open_scopes, scopes_of
 
 _patches = Patches()
 _known_classes: set[type] = set()
@@ -49,8 +50,7 @@ def close_scope(scope: Run, *, failed: bool, ends: bool = True) -> None:
     """Remove the patches with the last block, and give the models their values; a generator that yields goes on."""
     scope.end()
     open_scopes.remove(scope)
-    if not open_scopes:
-        _known_classes.clear()
+    _forget_classes()
     _remove_idle_call_hook()
     _patches.release()
     try:
@@ -60,11 +60,50 @@ def close_scope(scope: Run, *, failed: bool, ends: bool = True) -> None:
         scope.stop_watching()
 
 
+def open_observer(observer: Observer) -> None:
+    """Let an observer see what its thread or task does."""
+    _patches.acquire()
+    open_observers.append(observer)
+    observer.watch.users += 1
+    observer.watch.begin()
+    listeners.current = (*listeners.current, observer.listener)
+    observer.begin()
+
+
+def close_observer(observer: Observer) -> None:
+    """Undo `open_observer`."""
+    observer.end()
+    listeners.current = tuple(each for each in listeners.current if each != observer.listener)
+    open_observers.remove(observer)
+    observer.watch.users -= 1
+    if not observer.watch.users:
+        observer.watch.end()
+    _forget_classes()
+    _patches.release()
+
+
+def _forget_classes() -> None:
+    """Their methods are no longer wrapped once the last block has ended."""
+    if not open_scopes and not open_observers:
+        _known_classes.clear()
+
+
+def _observe(module: nn.Module, observers: Iterable[Observer]) -> None:
+    for observer in observers:
+        observer.built.add(module)
+        if type(module) not in _known_classes:
+            _wrap_own_methods(type(module))
+
+
 def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
     wrapped(*args, **kwargs)
     scope = innermost()
     # What torch.compile builds while it traces is a stand-in for a model.
-    if scope is None or _torch.is_compiling():
+    if (scope is None and not open_observers) or _torch.is_compiling():
+        return
+    if open_observers:
+        _observe(instance, observers_here())
+    if scope is None:
         return
     for each in (scope, *scope.around):
         each.built.add(instance)
@@ -124,7 +163,7 @@ def _on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwar
     """A module that gets its first parametrization gets a class of its own, with a `__deepcopy__` of its own."""
     value = wrapped(*args, **kwargs)
     module: nn.Module = args[0] if args else kwargs["module"]
-    if any(scopes_of(module)):
+    if any(scopes_of(module)) or any(observers_of(module)):
         _wrap_own_methods(type(module))
     return value
 
@@ -202,7 +241,7 @@ class Remake:
 def on_reduce(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
     """Record the copy that is about to be made of a module of a block."""
     value = wrapped(*args, **kwargs)
-    if isinstance(value, tuple) and value[0] is _make and any(scopes_of(instance)):
+    if isinstance(value, tuple) and value[0] is _make and (any(scopes_of(instance)) or any(observers_of(instance))):
         return (Remake(instance), *value[1:])
     return value
 
@@ -223,11 +262,14 @@ def record_copy(made: nn.Module, original: nn.Module) -> None:
             for marked in (scope.built.called, scope.built.final):
                 if id(original) in marked:
                     marked.add(id(made))
+    _observe(made, (each for each in observers_of(original) if not is_paused(each)))
 
 
 def on_setstate(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
     """Record an unpickled module: it was loaded as a whole, and its own rules and `init_weights` do not run."""
     scope = innermost()
+    if open_observers and not _is_copying(instance):
+        _observe(instance, observers_here())
     if scope is not None and instance not in scope.built and not _is_copying(instance):
         for each in (scope, *scope.around):
             each.built.add(instance)

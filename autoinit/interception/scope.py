@@ -1,15 +1,9 @@
-"""The state of open blocks: which one is current, the modules built in it, and their reports; `paused()`."""
+"""The state of open blocks: which one is current, the modules built in it, and their reports."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from functools import partial
-from operator import is_not
 
 import torch
 from torch import nn
@@ -19,65 +13,7 @@ from ..errors import StateError, warn
 from ..planning import COPY_OF, FILLED, OWN, Entry, Plan, Policy, Report, RuleMatches, check_unmatched
 from ..rules import Rule
 from .built import BuiltModules
-
-
-class Extent:
-    """A stretch of the execution of one thread or asyncio task: an open block, or a pause.
-
-    Tasks and `asyncio.to_thread` start with a copy of the context, which outlives the block: an extent counts only
-    until it ends, and only in the thread or task that began it.
-    """
-
-    ended = True
-
-    def begin(self) -> None:
-        """Make this the innermost extent of the running code."""
-        self._thread, self._task, self.ended = threading.get_ident(), _current_task(), False
-        _stack.set((*_stack.get(), self))
-
-    def end(self) -> None:
-        """End this extent; those that began inside it go on."""
-        self.ended = True
-        # Not ContextVar.reset: a generator may be closed in another context than it was started in.
-        _stack.set(tuple(filter(partial(is_not, self), _stack.get())))
-
-    def is_here(self) -> bool:
-        """Whether the running thread or task is the one that began it."""
-        if self.ended or threading.get_ident() != self._thread:
-            return False
-        return self._task is None or _current_task() is self._task
-
-
-def _current_task() -> object | None:
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
-        return None
-
-
-_stack: ContextVar[tuple[Extent, ...]] = ContextVar("autoinit_stack", default=())
-
-
-@contextmanager
-def paused() -> Iterator[None]:
-    """A stretch inside a block in which nothing is noticed: what is built or copied there is left alone.
-
-    Example:
-        >>> import torch
-        >>> from autoinit import autoinit, paused
-        >>> with autoinit(dict(type="Constant", val=7, layer="Linear")):
-        ...     layer = torch.nn.Linear(1, 1)
-        ...     with paused():
-        ...         other = torch.nn.Linear(1, 1)
-        >>> layer.weight.item(), other.weight.item() == 7
-        (7.0, False)
-    """
-    pause = Extent()
-    pause.begin()
-    try:
-        yield
-    finally:
-        pause.end()
+from .extents import Extent, Observer, stack
 
 
 class Run(Extent):
@@ -197,8 +133,8 @@ open_scopes: list[Run] = []
 
 def innermost() -> Run | None:
     """The block that the running code is in; None in a pause."""
-    for extent in reversed(_stack.get()):
-        if extent.is_here():
+    for extent in reversed(stack.get()):
+        if extent.is_here() and not isinstance(extent, Observer):
             return extent if isinstance(extent, Run) else None
     return None
 
@@ -206,16 +142,6 @@ def innermost() -> Run | None:
 def scopes_of(module: nn.Module) -> Iterator[Run]:
     """The open blocks that a module was built in, inner before outer, in whatever thread it is used now."""
     return (scope for scope in open_scopes[::-1] if module in scope.built)
-
-
-def is_paused(scope: Run) -> bool:
-    """Whether a pause began after a block of the running code; for a block from elsewhere, whether any is open."""
-    for extent in reversed(_stack.get()):
-        if extent is scope:
-            return False
-        if not isinstance(extent, Run) and extent.is_here():
-            return True
-    return False
 
 
 def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:

@@ -10,18 +10,23 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..construction import Watch, current_watch, current_watches, tensors_in
+from .extents import observers_here, open_observers
 from .replaced_fills import is_plain
 from .scope import innermost, open_scopes
 
 
 def _watch_here() -> Watch | None:
     scope = innermost()
-    return None if scope is None else scope.watch
+    if scope is not None and scope.watch is not None:
+        return scope.watch
+    return next((observer.watch for observer in observers_here()), None)
 
 
 def _tensors_of(watch: Watch) -> Iterator[Tensor]:
     """The parameters and buffers with memory of all modules that were built under a watch."""
-    for module in (module for scope in open_scopes if scope.watch is watch for module in scope.built):
+    built = [each.built for each in open_scopes if each.watch is watch]
+    built += [each.built for each in open_observers if each.watch is watch]
+    for module in (module for each in built for module in each):
         for table in (module.__dict__.get("_parameters", {}), module.__dict__.get("_buffers", {})):
             yield from filter(is_plain, table.values())
 

@@ -1,0 +1,113 @@
+"""`with trace() as t:` shows what the code of a model does to each parameter, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+
+from torch import nn
+
+from ..construction import current_watches
+from ..errors import StateError
+from ..interception import Observer, close_observer, living_roots, open_observer
+from ..modes import without_modes
+from .history import History
+from .model_calls import ModelCalls
+from .traces import Trace, TracedParameter
+
+
+def trace() -> TraceBlock:
+    """Show, for each parameter of the models that are built in a block, the calls that filled it.
+
+    It changes nothing: parameters, buffers and the states of all generators are those without it. It may stand around
+    an `autoinit` block or in one, and then shows what constructors did to parameters that rules replace, too.
+
+    Returns:
+        A context manager; `as t` gives a `Trace`, which is filled when the block ends: that of the only model built
+        in it. With several, `t.traces` has one for each.
+
+    Example:
+        >>> import torch
+        >>> from autoinit import trace
+        >>> with trace() as t:
+        ...     layer = torch.nn.Linear(4, 3)
+        ...     _ = torch.nn.init.trunc_normal_(layer.weight, std=0.02)
+        >>> for fqn, calls in t.items():
+        ...     print(fqn, [f"{call} ({call.layer})" for call in calls], calls[0].overwritten)
+        weight ['kaiming_uniform_(a=2.236) (Linear)', 'trunc_normal_(std=0.02) ()'] True
+        bias ['uniform_(a=-0.5, b=0.5) (Linear)'] False
+        >>> print(t.fills["weight"])
+        TruncNormal(std=0.02)
+    """
+    return TraceBlock()
+
+
+class TraceBlock(Trace):
+    """What `trace()` returns: a context manager, and afterwards the trace of the only model that was built in it."""
+
+    def __init__(self) -> None:
+        self._observer: Observer | None = None
+        self._history = History()
+        self._traces: tuple[Trace, ...] | None = None
+
+    def __enter__(self) -> TraceBlock:
+        if self._observer is not None:
+            raise StateError("This trace block is open. For a block inside it, call trace() again.")
+        self._history, self._traces = History(), None
+        self._observer = Observer(self._history.note)
+        open_observer(self._observer)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        observer, self._observer = self._observer, None
+        if observer is None:
+            raise StateError("This trace block is not open.")
+        watches = {id(watch): watch for watch in (*current_watches(), observer.watch)}.values()
+        close_observer(observer)
+        with ExitStack() as stack:
+            for watch in current_watches():
+                stack.enter_context(watch.aside())
+            stack.enter_context(without_modes())
+            records = [watch.record for watch in watches]
+            self._traces = tuple(ModelCalls(self._history, records, living_roots(observer.built)).traces())
+        self._history = History()
+
+    @property
+    def traces(self) -> tuple[Trace, ...]:
+        """One for each root module that was built in the block, in order, once the block has ended."""
+        if self._traces is None:
+            raise StateError("The block has not ended: its traces are made when it does. Read them after it.")
+        return self._traces
+
+    @property
+    def _only(self) -> Trace:
+        if len(self.traces) != 1:
+            models = ", ".join(trace.model for trace in self.traces) or "none"
+            raise StateError(f"The block has {len(self.traces)} root modules ({models}), not one. Use t.traces.")
+        return self.traces[0]
+
+    @property
+    def model(self) -> str:
+        """Class name of the root."""
+        return self._only.model
+
+    @property
+    def parameters(self) -> Mapping[str, TracedParameter]:
+        """Shape, dtype, layer, aliases, calls and initializer of each parameter, by FQN in model order."""
+        return self._only.parameters
+
+    @property
+    def root(self) -> nn.Module | None:
+        """The model; None if it is gone."""
+        return self._only.root
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self._traces)) if self._traces else repr(self)
+
+    def __repr__(self) -> str:
+        if self._traces is None:
+            return "<trace: an open block>" if self._observer is not None else "<trace: a block that was not entered>"
+        return "\n".join(map(repr, self._traces)) or "<trace: no model was built in the block>"

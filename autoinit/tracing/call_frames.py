@@ -1,0 +1,172 @@
+"""From the stack at a write to the call that led to it: function, arguments, line, and the module whose code it was."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+import torch
+import wrapt
+from torch import Tensor, nn
+
+from .. import _torch
+from ..construction import has_memory
+from ..errors import PACKAGE
+
+_TORCH = os.path.dirname(torch.__file__) + os.sep
+PASSED = (
+    *(PACKAGE + part for part in ("construction", "interception", "patches.py", "modes.py", "_torch.py", "tracing")),
+    os.path.dirname(wrapt.__file__) + os.sep,
+    *(
+        _TORCH + path.replace("/", os.sep)
+        for path in (
+            *("_tensor.py", "_ops.py", "_compile.py", "functional.py", "overrides.py", "random.py", "_refs/", "_meta_"),
+            *("_prims", "_decomp/", "_library/", "_subclasses/", "utils/_", "nn/parameter.py", "nn/functional.py"),
+            *("nn/modules/module.py", "nn/modules/lazy.py", "serialization.py", "storage.py", "_dynamo/", "optim/"),
+            *("nn/utils/", "autograd/", "distributed/"),
+        )
+    ),
+    "<frozen",
+    "<eval_with_key>",
+)
+"""Code between the line that called a function of torch and the operator: it decides no values."""
+STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+LIBRARIES = ("torch.nn.init", "transformers.initialization", "timm.")
+"""Where functions with the names of `torch.nn.init` do what those do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionCall:
+    """A function that fills the tensor that it is given first, and the other arguments of this call.
+
+    Args:
+        name: Its name.
+        owner: Name of the module of Python that has it.
+        arguments: All arguments by name, those with defaults included.
+        passed: Those that have not their default.
+    """
+
+    name: str
+    owner: str
+    arguments: Mapping[str, object]
+    passed: Mapping[str, object]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether its name tells what it does."""
+        return self.owner.startswith(LIBRARIES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a write came from.
+
+    Args:
+        functions: The functions that the write was in, each called by the next; empty for an operator by itself.
+        file: File of the line that called the last of them, or the operator.
+        line: Number of that line.
+        module: The nearest module whose method has that line.
+        layer: Class name of that module, or "".
+        key: Equal for the writes of one call.
+    """
+
+    functions: tuple[FunctionCall, ...] = ()
+    file: str = ""
+    line: int = 0
+    module: weakref.ref[nn.Module] | None = None
+    layer: str = ""
+    key: tuple[object, ...] = field(default=(), repr=False)
+
+
+def origin_of(frame: FrameType | None, tensor: Tensor) -> Origin | None:
+    """The origin of a write to a tensor, from a frame upwards; None for what autoinit writes itself."""
+    functions: list[FunctionCall] = []
+    key: tuple[object, ...] = ()
+    for each in _callers(frame):
+        if each.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if not _fills(each, tensor):
+            module = _module_of(each)
+            return Origin(
+                functions=tuple(functions),
+                file=each.f_code.co_filename,
+                line=each.f_lineno,
+                module=None if module is None else weakref.ref(module),
+                layer="" if module is None else type(module).__name__,
+                key=(*key, id(each), each.f_lasti) if key else (),
+            )
+        functions.append(_call_in(each))
+        key = (id(each), each.f_code)
+    return Origin()
+
+
+def _callers(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        if not _is_passed(frame.f_code):
+            yield frame
+        frame = frame.f_back
+
+
+@lru_cache(maxsize=4096)
+def _is_passed(code: CodeType) -> bool:
+    file = code.co_filename
+    in_library = file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
+    return in_library or file.startswith(PASSED) or file.endswith("typing_extensions.py")
+
+
+def _fills(frame: FrameType, tensor: Tensor) -> bool:
+    """Whether a frame is of a function that fills its first argument, by its name in torch's manner, as `normal_`."""
+    code = frame.f_code
+    if not code.co_argcount or not code.co_name.endswith("_") or code.co_name.endswith("__"):
+        return False
+    first = frame.f_locals.get(code.co_varnames[0])
+    return isinstance(first, Tensor) and has_memory(first) and _torch.storage_id(first) == _torch.storage_id(tensor)
+
+
+def _call_in(frame: FrameType) -> FunctionCall:
+    code = frame.f_code
+    names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    held = {name: frame.f_locals[name] for name in names if name in frame.f_locals}
+    defaults = _defaults(frame)
+    given = {name: _plain(value) for name, value in held.items()}
+    passed = {name: given[name] for name, value in held.items() if not _is_default(value, defaults.get(name, held))}
+    owner = str(frame.f_globals.get("__name__", ""))
+    return FunctionCall(name=code.co_name, owner=owner, arguments=given, passed=passed)
+
+
+def _plain(value: object) -> object:
+    """A number, a string, or the name of a type: a trace keeps no object of the program."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else type(value).__name__
+
+
+def _is_default(value: object, default: object) -> bool:
+    numbers = isinstance(value, (int, float)) and isinstance(default, (int, float))
+    return value is default or ((numbers or isinstance(value, str)) and value == default)
+
+
+def _defaults(frame: FrameType) -> Mapping[str, Any]:
+    """The defaults of the function that runs in a frame, if it can be found among the globals of its module."""
+    function = frame.f_globals.get(frame.f_code.co_name)
+    candidates = (inspect.unwrap(function) if callable(function) else None, *frame.f_globals.values())
+    for each in candidates:
+        if isinstance(each, FunctionType) and each.__code__ is frame.f_code:
+            parameters = inspect.signature(each).parameters.values()
+            return {each.name: each.default for each in parameters if each.default is not each.empty}
+    return {}
+
+
+def _module_of(frame: FrameType | None) -> nn.Module | None:
+    """The nearest module of which a method runs in a frame or above it; `apply` is no method of its own."""
+    for each in _callers(frame):
+        code = each.f_code
+        if code.co_argcount and code.co_varnames[0] == "self":
+            owner = each.f_locals.get("self")
+            if isinstance(owner, nn.Module):
+                return owner
+    return None

@@ -1,0 +1,176 @@
+"""The trace of one model: for each parameter the calls that filled it, in order."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..initializers import Initializer
+from ..planning.entries import shape_text
+from ..tables import LONG, Result, Table
+from .calls import Call
+
+NO_CALLS = "(no call seen)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracedParameter:
+    """What the code of a model did to one of its parameters.
+
+    Args:
+        fqn: Its name; for a tied parameter the first of its names.
+        shape: Its shape; None while it is lazy.
+        dtype: Its dtype.
+        layer: Class name of the module that owns it.
+        calls: The calls that wrote to it, in order, those that later calls overwrote included.
+        initializer: The initializer of autoinit that fills it alike; None if there is none. A padding row that is
+            set to zero afterwards does not count, as autoinit sets it to zero, too.
+        aliases: The other names of a tied parameter.
+        through: The parametrization that forward computes it with (`"weight_norm"`), or "".
+        stored: The parameters that are then stored for it.
+    """
+
+    fqn: str
+    shape: tuple[int, ...] | None
+    dtype: torch.dtype
+    layer: str
+    calls: tuple[Call, ...] = ()
+    initializer: Initializer | None = None
+    aliases: tuple[str, ...] = ()
+    through: str = ""
+    stored: tuple[str, ...] = ()
+
+    @property
+    def effective(self) -> tuple[Call, ...]:
+        """The calls of which something is left, in order."""
+        return tuple(call for call in self.calls if not call.overwritten)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strings, numbers, lists and dicts only."""
+        return {
+            "shape": None if self.shape is None else list(self.shape),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "layer": self.layer,
+            "initializer": None if self.initializer is None else str(self.initializer),
+            "aliases": list(self.aliases),
+            "through": self.through or None,
+            "calls": [call.to_dict() for call in self.calls],
+        }
+
+
+class Trace(Result, Mapping[str, tuple[Call, ...]]):
+    """The calls that filled each parameter of one model, by FQN in model order; any other name finds them as well.
+
+    Args:
+        model: Class name of the root.
+        parameters: By FQN, in model order.
+        root: The model, which the trace does not keep alive.
+
+    Attributes:
+        parameters: `TracedParameter` by FQN: shape, dtype, layer, aliases, calls and initializer of each.
+    """
+
+    def __init__(self, model: str, parameters: Mapping[str, TracedParameter], root: nn.Module | None = None) -> None:
+        self._model, self._parameters = model, dict(parameters)
+        self._root = None if root is None else weakref.ref(root)
+
+    @property
+    def model(self) -> str:
+        """Class name of the root."""
+        return self._model
+
+    @property
+    def parameters(self) -> Mapping[str, TracedParameter]:
+        """Shape, dtype, layer, aliases, calls and initializer of each parameter, by FQN in model order."""
+        return self._parameters
+
+    @property
+    def root(self) -> nn.Module | None:
+        """The model; None if it is gone, or if the trace was unpickled."""
+        return None if self._root is None else self._root()
+
+    @property
+    def fills(self) -> Mapping[str, Initializer | None]:
+        """For each parameter the initializer that fills it alike, or None if autoinit has none."""
+        return {fqn: each.initializer for fqn, each in self.parameters.items()}
+
+    def __getitem__(self, name: str) -> tuple[Call, ...]:
+        found = self.parameters.get(name)
+        return (self.parameters[self._other_names[name]] if found is None else found).calls
+
+    @cached_property
+    def _other_names(self) -> Mapping[str, str]:
+        return {name: fqn for fqn, each in self.parameters.items() for name in (*each.stored, *each.aliases)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.parameters)
+
+    def __len__(self) -> int:
+        return len(self.parameters)
+
+    def __eq__(self, other: object) -> bool:
+        return self.to_dict() == other.to_dict() if isinstance(other, Trace) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Trace, (self.model, dict(self.parameters))
+
+    def table(self, *, full: bool = False) -> Table:
+        """One row per parameter: name, shape, calls, calls that those overwrote, and the line of the first call.
+
+        Args:
+            full: Whether to show every parameter of a large model. By default parameters that differ only in numbers
+                of their names share a row.
+        """
+        rows = [
+            (each.fqn, shape_text(each.shape), _left(each) or NO_CALLS, _overwritten(each), _line(each))
+            for each in self.parameters.values()
+        ]
+        table = Table(
+            title=f"Trace of {self.model}",
+            columns=("parameter", "shape", "calls", "overwritten", "line"),
+            rows=rows,
+            caption=self.caption,
+        )
+        return table.folded() if len(rows) > LONG and not full else table
+
+    @property
+    def caption(self) -> str:
+        """The totals in one line."""
+        found = self.parameters.values()
+        calls = sum(len(each.calls) for each in found)
+        overwritten = sum(call.overwritten for each in found for call in each.calls)
+        without = sum(not each.calls for each in found)
+        unknown = f", {without} without calls" if without else ""
+        return f"{len(found)} parameters{unknown}; {calls} calls, {overwritten} of them overwritten"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as strings, numbers, lists and dicts."""
+        return {"model": self.model, "parameters": {fqn: each.to_dict() for fqn, each in self.parameters.items()}}
+
+    def __repr__(self) -> str:
+        return f"Trace({self.model}: {self.caption})"
+
+
+def _left(parameter: TracedParameter) -> str:
+    """The calls of which something is left: the one that wrote the whole parameter, then those that changed it."""
+    repeated = groupby(map(str, parameter.effective))  # Steps of an optimizer, for example.
+    counts = ((text, sum(1 for _ in group)) for text, group in repeated)
+    return ", then ".join(f"{text} x{count}" if count > 1 else text for text, count in counts)
+
+
+def _overwritten(parameter: TracedParameter) -> str:
+    return ", ".join(str(call) for call in parameter.calls if call.overwritten)
+
+
+def _line(parameter: TracedParameter) -> str:
+    """The line of the first call of which something is left: those after it change its values."""
+    return next((call.where for call in parameter.effective), "")
