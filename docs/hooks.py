@@ -16,12 +16,12 @@ LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)]+)(?=\))")
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages, with links that fit where they stand on the site."""
     for source, target in PAGES.items():
-        text = LINK.sub(lambda match: on_the_site(match[1], config.repo_url), (ROOT / source).read_text())
+        text = LINK.sub(lambda match: address(match[1], config.repo_url), (ROOT / source).read_text())
         files.append(File.generated(config, target, content=text))
     return files
 
 
-def on_the_site(link: str, repository: str | None) -> str:
+def address(link: str, repository: str | None) -> str:
     """The address of a file of the repository: its page, or else the file in the repository."""
     if link in PAGES:
         return PAGES[link]
