@@ -8,6 +8,7 @@ A page is one program. Its fences mean:
     ```json title="NAME", ```python title="NAME"   a file
     ```console             `$ pytest ...` and `$ autoinit ...`, which are run, and what each prints; `...` is anything
 Files are written, into an empty folder, before the first snippet runs.
+`AUTOINIT_DOCS=write python -m pytest tests/test_docs.py` writes what is printed into the pages: read the diff.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ MODULES = sorted(
 FENCE = re.compile(r"^ *(?P<ticks>`{3,})(?P<info>[^`\n]*)\n(?P<body>.*?)^ *(?P=ticks) *$", re.M | re.S)
 FILE = re.compile(r"# file: (\S+)")
 TITLE = re.compile(r'title="([^"]+)"')
+PYTEST = "import pytest, tests.zoo.conftest as zoo; zoo.torchvision_operators(); raise SystemExit(pytest.main())"
+WRITE = os.environ.get("AUTOINIT_DOCS") == "write"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ class Fence:
     info: str
     body: str
     line: int
+    lines_of_page: int
 
     @property
     def runs(self) -> bool:
@@ -81,7 +85,12 @@ class Fence:
 def fences(text: str) -> Iterator[Fence]:
     for match in FENCE.finditer(text):
         first_line = text.count("\n", 0, match.start("body")) + 1
-        yield Fence(info=match["info"], body=textwrap.dedent(match["body"]), line=first_line)
+        yield Fence(
+            info=match["info"],
+            body=textwrap.dedent(match["body"]),
+            line=first_line,
+            lines_of_page=text.count("\n") + 1,
+        )
 
 
 def write_files(page: list[Fence], folder: Path) -> None:
@@ -105,18 +114,23 @@ def run_console(fence: Fence, path: Path, folder: Path) -> None:
     """Run commands as a reader would who has the package, and with it its plugin, installed."""
     before, *commands = re.split(r"^\$ ", fence.body, flags=re.M)
     assert commands and not before, f"{path}:{fence.line}: a command begins with `$ `"
+    written = []
     for lines in commands:
         line, _, want = lines.partition("\n")
         command, *args = shlex.split(line)
         assert command in RUN, f"{path}:{fence.line}: only `$ pytest` and `$ autoinit` are run"
         got, errors = RUN[command](args, folder)
-        if not printed_as_expected(want, got):
+        is_same = printed_as_expected(want, got)
+        written.append(f"$ {line}\n{want if is_same else got}")
+        if not is_same and not WRITE:
             pytest.fail(f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{got}{errors}", pytrace=False)
+    if WRITE and "".join(written) != fence.body:
+        write_output(path, fence, "".join(written))
 
 
 def run_pytest(args: list[str], folder: Path) -> tuple[str, str]:
     env = {"PYTHONPATH": str(REPOSITORY), "PYTEST_ADDOPTS": "-p pytest_autoinit -p no:cacheprovider"}
-    command = [sys.executable, "-m", "pytest", *args]
+    command = [sys.executable, "-c", PYTEST, *args]
     done = subprocess.run(command, cwd=folder, env=os.environ | env, capture_output=True, text=True)
     return done.stdout, done.stderr
 
@@ -139,6 +153,17 @@ def printed_as_expected(want: str, got: str) -> bool:
     return doctest.OutputChecker().check_output(want, got, doctest.ELLIPSIS)
 
 
+def write_output(path: Path, fence: Fence, printed: str) -> None:
+    """Put what was printed in the place of a fence's body."""
+    lines = path.read_text().split("\n")
+    indent = " " * (len(lines[fence.line - 2]) - len(lines[fence.line - 2].lstrip()))
+    moved = len(lines) - fence.lines_of_page  # by outputs that were written above
+    first = fence.line - 1 + moved
+    body = [f"{indent}{line}".rstrip() for line in printed.strip("\n").split("\n")]
+    lines[first : first + fence.body.count("\n")] = body
+    path.write_text("\n".join(lines))
+
+
 def run_page(path: Path, folder: Path, namespace: dict[str, object]) -> None:
     page = list(fences(path.read_text()))
     write_files(page, folder)
@@ -146,7 +171,9 @@ def run_page(path: Path, folder: Path, namespace: dict[str, object]) -> None:
     for fence in page:
         if fence.is_expected_output:
             assert printed is not None, f"{path}:{fence.line}: no snippet right above this output"
-            if not printed_as_expected(fence.body, printed):
+            if WRITE and not printed_as_expected(fence.body, printed):
+                write_output(path, fence, printed)
+            elif not printed_as_expected(fence.body, printed):
                 pytest.fail(f"{path}:{fence.line}: expected\n{fence.body}\nbut it printed\n{printed}", pytrace=False)
         if fence.is_console:
             run_console(fence, path, folder)
