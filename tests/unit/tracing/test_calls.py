@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import StateError, Trace, autoinit, initialize, paused, trace
-from autoinit.initializers import Constant, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
+from autoinit.initializers import Constant, Eye, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
 from autoinit.tracing import Call
 
 
@@ -117,6 +117,7 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2), "orthogonal_(gain=2)", Orthogonal(gain=2)),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2)), "constant_pad_nd(zeros(), 0)", Constant(val=0)),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2), value=1), "constant_pad_nd(zeros(), 1)", None),
+        (lambda: torch.eye(5), "eye(5)", Eye()),
         (lambda: torch.arange(5.0), "arange(5)", None),
         (lambda: torch.randn(5) * torch.randn(5), "randn() * randn()", None),
         (lambda: torch.randn(5).to(torch.bfloat16), "copy of randn()", Normal()),
