@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoinit import StateError, Trace, autoinit, initialize, paused, trace
+from autoinit import ModuleGraphError, StateError, Trace, autoinit, initialize, paused, trace
 from autoinit.initializers import Constant, Eye, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
 from autoinit.tracing import Call
 
@@ -387,6 +387,32 @@ def test_after_an_exception_there_is_a_trace_of_what_was_built() -> None:
         nn.init.zeros_(model.weight)
         _ = 1 / 0
     assert texts(t["weight"])[-1] == "zeros_()"
+
+
+def test_a_model_that_cannot_be_walked_hides_no_exception() -> None:
+    with pytest.raises(ZeroDivisionError), trace() as t:
+        model = nn.Sequential(nn.Linear(2, 2))
+        model.append(model)
+        _ = 1 / 0
+    assert t.traces == ()
+    with pytest.raises(ModuleGraphError, match="contains itself"), trace():
+        model = nn.Sequential(nn.Linear(2, 2))
+        model[0].child = model
+        holder = nn.Sequential(model)
+    assert holder is not None
+
+
+def test_a_constructor_that_fails() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as error, trace() as t:
+        Broken()
+    assert [str(call) for call in t["fc.weight"]] == ["kaiming_uniform_(a=2.236)"]
+    assert error.value.__traceback__ is not None
 
 
 def test_several_models_and_none() -> None:
