@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoinit import StateError, Trace, autoinit, initialize, paused, trace
-from autoinit.initializers import Constant, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
+from autoinit import ModuleGraphError, StateError, Trace, autoinit, initialize, paused, trace
+from autoinit.initializers import Constant, Eye, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
 from autoinit.tracing import Call
 
 
@@ -117,6 +117,7 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2), "orthogonal_(gain=2)", Orthogonal(gain=2)),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2)), "constant_pad_nd(zeros(), 0)", Constant(val=0)),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2), value=1), "constant_pad_nd(zeros(), 1)", None),
+        (lambda: torch.eye(5), "eye(5)", Eye()),
         (lambda: torch.arange(5.0), "arange(5)", None),
         (lambda: torch.randn(5) * torch.randn(5), "randn() * randn()", None),
         (lambda: torch.randn(5).to(torch.bfloat16), "copy of randn()", Normal()),
@@ -386,6 +387,32 @@ def test_after_an_exception_there_is_a_trace_of_what_was_built() -> None:
         nn.init.zeros_(model.weight)
         _ = 1 / 0
     assert texts(t["weight"])[-1] == "zeros_()"
+
+
+def test_a_model_that_cannot_be_walked_hides_no_exception() -> None:
+    with pytest.raises(ZeroDivisionError), trace() as t:
+        model = nn.Sequential(nn.Linear(2, 2))
+        model.append(model)
+        _ = 1 / 0
+    assert t.traces == ()
+    with pytest.raises(ModuleGraphError, match="contains itself"), trace():
+        model = nn.Sequential(nn.Linear(2, 2))
+        model[0].child = model
+        holder = nn.Sequential(model)
+    assert holder is not None
+
+
+def test_a_constructor_that_fails() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as error, trace() as t:
+        Broken()
+    assert [str(call) for call in t["fc.weight"]] == ["kaiming_uniform_(a=2.236)"]
+    assert error.value.__traceback__ is not None
 
 
 def test_several_models_and_none() -> None:
