@@ -13,6 +13,7 @@ from .defaults import default_of as default_of
 from .defaults import reset_method as reset_method
 from .expression import Expression as Expression
 from .initializer import Initializer as Initializer
+from .initializer import number as number
 from .matrices import DeltaOrthogonal as DeltaOrthogonal
 from .matrices import Dirac as Dirac
 from .matrices import Eye as Eye
