@@ -21,11 +21,12 @@ from torch._C import _len_torch_dispatch_stack
 from torch._ops import OpOverload as OpOverload
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 
+# A user's function writes to a parameter itself. Without it the version counter of one whose function fails advances.
+from torch.autograd.grad_mode import _unsafe_preserve_version_counter
+
 # The stack of function modes. Without it a mode of the caller (`with torch.device(...)`, a logger) sees and can change
 # the operators that write values. `torch._C.DisableTorchFunction` would disable `__torch_function__` of tensor
 # subclasses as well, which they need to be written to.
-# A user's function writes to a parameter itself. Without it the version counter of one whose function fails advances.
-from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._python_dispatch import _disable_current_modes, _pop_mode, _push_mode

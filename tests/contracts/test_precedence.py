@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from autoinit import autoinit
+from autoinit.fills import Constant
 from tests.strategies import Branch, Stage, configs, module_trees, seeds
 
 from .cases import PLAIN, TIED, covered, existing, fills, planned, whatever_loses
@@ -29,6 +32,41 @@ def test_p1_an_override_is_a_rule_right_after_its_own(data: st.DataObject) -> No
     target, value = data.draw(st.sampled_from(targets)), dict(type="Constant", val=9, bias=8)
     below = dict(value, name=[target, f"{target}.**"])
     assert fills(model, dict(rule, override=dict(value, name=target))) == fills(model, [rule, below])
+
+
+NDIMS: dict[Any, set[int]] = {">1": {2, 3, 4, 5}, 1: {1}, "!=2": {0, 1, 3, 4, 5}, "<=1": {0, 1}, "4": {4}}
+
+
+@given(st.data(), st.sampled_from([*NDIMS]), st.sampled_from(["", "Sequential", "Linear", "_ConvNd", "_NormBase"]))
+def test_p1_ndim_and_within_only_narrow_a_rule(data: st.DataObject, ndim: Any, within: str) -> None:
+    tree = data.draw(PLAIN)
+    model = tree.build()
+    assume(any(True for _ in model.parameters()))
+    first = data.draw(configs(tree, overrides=False))
+    (rule,) = data.draw(configs(tree, overrides=False, max_rules=1))
+    narrowed = rule | {"ndim": ndim} | ({"within": within} if within else {})
+
+    def is_left_out(fqn: str) -> bool:
+        path = fqn.split(".")[:-1]
+        around = [model.get_submodule(".".join(path[:end])) for end in range(len(path) + 1)]
+        is_inside = any(within in (cls.__name__ for cls in type(each).__mro__) for each in around)
+        return model.get_parameter(fqn).dim() not in NDIMS[ndim] or (within != "" and not is_inside)
+
+    whole, part = fills(model, rule), fills(model, narrowed)
+    assert part == {fqn: fill for fqn, fill in whole.items() if not is_left_out(fqn)}
+    assert fills(model, [*first, narrowed]) == {**fills(model, first), **part}
+
+
+@given(st.data())
+def test_p1_the_name_of_a_parameter_selects_it_alone(data: st.DataObject) -> None:
+    model = data.draw(TIED).build()
+    modules = {name for name, _ in model.named_modules()}
+    for fqn, entry in planned(model, None).items():
+        for name in (fqn, *entry.aliases):
+            if name not in modules:
+                assert fills(model, dict(type="Constant", val=1, name=name)) == {fqn: Constant(1.0)}
+            if "." in name:
+                assert fills(model, dict(type="Constant", val=1, params=name)) == {fqn: Constant(1.0)}
 
 
 @given(st.data())

@@ -13,6 +13,7 @@ from ...applying import apply_plan, being_initialized, decide, targets_of
 from ...errors import warn
 from ...interception import remember
 from ...planning import PlanContext, Policy
+from .record_log import log_record
 
 InitCfg = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
@@ -57,7 +58,8 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
         """Apply the `init_cfg` of this module and of those below it, and call their own `init_weights`.
 
         From low to high: this module's rules and their overrides, a child's rules, a child's own `init_weights`,
-        a child's checkpoint, this module's checkpoint. A second call only warns.
+        a child's checkpoint, this module's checkpoint. A second call only warns. The report is written to mmengine's
+        current logger, if the program has one.
 
         Raises:
             ConfigError, MatchError, ShapeError, CheckpointError: nothing was changed.
@@ -70,6 +72,8 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
         targets = targets_of(planner, plan)
         report = apply_plan(plan, self, targets=targets)
         remember(plan, report, targets.params)
+        if not being_initialized.get():  # The record of the outermost module has the others.
+            log_record(report)
 
     def __repr__(self) -> str:
         text = super().__repr__()
