@@ -117,9 +117,12 @@ class Application:
         self._run(values)
         if watch is not None:
             place = Place.of(sys._getframe())
-            for tensor in self._stored(self.outcomes):
-                content = Content(AUTOINIT, (watch.record.writer,), True, place=place, reason="initialized")
-                watch.record.note_written(tensor, content)
+            for fqn in self.outcomes:
+                # The rule is for a trace.
+                writer = (watch.record.writer, self.plan[fqn].rule)
+                content = Content(AUTOINIT, writer, True, place=place, reason="initialized")
+                for tensor in self._stored([fqn]):
+                    watch.record.note_written(tensor, content)
         for fqn in self.plan.initialized:
             # By this flag OpenMMLab's init_weights knows that it has run.
             self.targets.modules[fqn].__dict__["_is_init"] = True

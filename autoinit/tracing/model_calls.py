@@ -13,10 +13,14 @@ from ..construction import AUTOINIT, ConstructionRecord, Content, Region, has_me
 from ..initializers import Constant, Initializer
 from ..planning import PlanContext, Planner, planned
 from ..planning.records import Record
+from ..rules import Rule
 from .calls import Call
-from .computed_values import ComputedValues, call_text, named_numbers, number_text, operator_name
+from .computed_values import ComputedValues, operator_name
 from .history import Event, History
 from .traces import Trace, TracedParameter
+
+NORMS = ("norm", "linalg_vector_norm", "_weight_norm")
+"""Operators that compute what is stored for the norm of a weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +92,7 @@ class ModelCalls:
             events = self._events(tensor)
             calls = tuple(self._calls(events, tensor, model.root, record.fqn, paths))
             calls = tuple([replace(call, part=f"{name}{call.part}") for call in calls]) if name else calls
-            known = self._initializer(events, tensor, record) if not name else None
+            known = self._initializer(events, tensor, record) if not record.stored else self._of_weight_norm(record)
             before = found[record.fqn]
             found[record.fqn] = replace(before, calls=(*before.calls, *calls), initializer=known)
         return Trace(type(model.root).__name__, found, model.root)
@@ -137,34 +141,25 @@ class ModelCalls:
             layer=origin.layer,
             part=part,
             overwritten=overwritten,
-            initializer=self._values.initializer(event.content) if not part else None,
+            initializer=self._of_content(event.content, fqn) if not part else None,
         )
 
     def _named(self, event: Event, root: nn.Module, fqn: str) -> tuple[str, Mapping[str, object], str]:
         """Function, arguments and text of a call."""
-        content, values = event.content, self._values
-        function = values.function(content)
+        content = event.content
+        if content.operator == AUTOINIT and content.copied_from is None:
+            rules = [each.origin for each in content.numbers if isinstance(each, Rule)]
+            given = self._of_content(content, fqn)
+            text = f"{given or 'values'} of {rules[0]}" if rules else "init_weights or a checkpoint"
+            return "autoinit", {}, f"autoinit: {text}"
         source = self._source(content)
-        if content.operator == AUTOINIT:
-            return "autoinit", {}, "autoinit" if source is None else f"copy of {source[1]}"
         if source is not None:
-            return "copy", {}, f"copy of {_name_in(root, *source)}"
+            other, name = source
+            return "copy", {}, f"copy of {name}" if other is root else f"copy of {name} of {type(other).__name__}"
         if content.is_data:
             called = content.place.called if content.place is not None else ""
             return called or content.reason or "data", {}, content.describe()
-        if function is not None:
-            return function.name, function.passed, call_text(function.name, function.passed)
-        if content.copied_from is not None:
-            return "copy", {}, f"copy of {values.text(content)}"
-        name, numbers = operator_name(content), named_numbers(content)
-        own = {id(each) for each in event.contents}
-        if content.sources and content.operator.endswith(("_.default", "_.Tensor", "_.Scalar")):
-            # In place: what it changed is a call of its own.
-            others = [values.text(each) for each in content.sources[1:] if id(each) not in own]
-            given = [f"{key}={number_text(value)}" for key, value in numbers.items()] if len(numbers) > 1 else []
-            return name, numbers, f"{name}({', '.join([*others, *(given or map(number_text, content.numbers))])})"
-        drawn = values.drawn(content)
-        return operator_name(drawn), named_numbers(drawn), values.text(content)
+        return self._values.call(content, event.contents)
 
     def _source(self, content: Content) -> tuple[nn.Module, str] | None:
         """Root and name of the parameter that values are a copy of."""
@@ -176,12 +171,32 @@ class ModelCalls:
             copied = copied.copied_from
         return None
 
+    def _of_content(self, content: Content, fqn: str) -> Initializer | None:
+        """The initializer of what was written to a parameter, by autoinit too."""
+        original = content.original
+        rules = [each for each in original.numbers if isinstance(each, Rule)] if original.operator == AUTOINIT else []
+        if not rules:
+            return self._values.initializer(content)
+        found = rules[0].scheme_for(self._names.get(id(original), (None, fqn))[1].rpartition(".")[2])
+        return found if isinstance(found, Initializer) else None
+
+    def _of_weight_norm(self, record: Record) -> Initializer | None:
+        """The initializer of a weight whose norm and direction are those of one tensor."""
+        if len(record.tensors) != 2 or any(is_lazy(each) or not has_memory(plain(each)) for each in record.tensors):
+            return None
+        norm, direction = (self._history.of(plain(each)) for each in record.tensors)
+        if len(norm) != 1 or len(direction) != 1 or not operator_name(norm[0].content).startswith(NORMS):
+            return None
+        whole = direction[0].content.original
+        is_one = any(each.original is whole for each in norm[0].content.ancestors())
+        return self._values.initializer(whole) if is_one else None
+
     def _initializer(self, events: Sequence[Event], tensor: Tensor, record: Record) -> Initializer | None:
         """The initializer of the last write of the whole tensor, if all that followed are rows of padding."""
         region = Region.of(tensor)
         padding = [Region.of(tensor.select(record.padding_axis, row)) for row in record.padding]
         for event in reversed(events):
-            found = self._values.initializer(event.content)
+            found = self._of_content(event.content, record.fqn)
             if event.region.covers(region):
                 return found if found is None or event.region == region or _is_even(found) else None
             if event.region not in padding or found != Constant(val=0):
@@ -196,10 +211,6 @@ def _is_last(content: Content, events: Sequence[Event]) -> bool:
 def _is_even(initializer: Initializer) -> bool:
     """Whether the elements of a part have the distribution of those of the whole."""
     return initializer.reads == "nothing"
-
-
-def _name_in(root: nn.Module, other: nn.Module, fqn: str) -> str:
-    return fqn if other is root else f"{fqn} of {type(other).__name__}"
 
 
 def _part(region: Region, tensor: Tensor) -> str:

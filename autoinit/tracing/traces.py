@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -74,6 +75,14 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
     Attributes:
         parameters: `TracedParameter` by FQN: shape, dtype, layer, aliases, calls and initializer of each.
+
+    Example:
+        >>> import torch
+        >>> from autoinit import trace
+        >>> with trace() as t:
+        ...     layer = torch.nn.Linear(4, 3)
+        >>> t["bias"][0].text, t.parameters["bias"].shape, str(t.fills["bias"])
+        ('uniform_(a=-0.5, b=0.5)', (3,), 'Uniform(a=-0.5, b=0.5)')
     """
 
     def __init__(self, model: str, parameters: Mapping[str, TracedParameter], root: nn.Module | None = None) -> None:
@@ -192,7 +201,9 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
 def _left(parameter: TracedParameter) -> str:
     """The calls of which something is left: the one that wrote the whole parameter, then those that changed it."""
-    return ", then ".join(map(str, parameter.effective))
+    repeated = groupby(map(str, parameter.effective))  # Steps of an optimizer, for example.
+    counts = ((text, sum(1 for _ in group)) for text, group in repeated)
+    return ", then ".join(f"{text} x{count}" if count > 1 else text for text, count in counts)
 
 
 def _overwritten(parameter: TracedParameter) -> str:
