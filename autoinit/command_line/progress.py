@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Show the step that a function is called with, and the time it takes; nothing where stderr is no terminal.
+    """Show the step that a function is called with, and the time it takes; nothing where stderr is no terminal, or a dumb one.
 
     Example:
         >>> with steps() as step:
@@ -20,7 +20,8 @@ def steps() -> Iterator[Callable[[str], None]]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     console = Console(stderr=True)
-    shown = Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())
+    hidden = not (sys.stderr.isatty() and console.is_interactive)
+    shown = Progress(*columns, console=console, transient=True, disable=hidden)
     with shown:
         task = shown.add_task("")
         yield lambda text: shown.update(task, description=text)
