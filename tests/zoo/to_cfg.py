@@ -19,7 +19,8 @@ from typing import Any
 
 from torch import nn
 
-from autoinit import plan
+from autoinit import Plan, plan
+from autoinit.config import parse_config
 from autoinit.fans import torch_fans
 from autoinit.fills import TensorSpec
 from autoinit.tables import Table
@@ -30,8 +31,9 @@ from .__main__ import libraries
 from .findings import Findings
 from .fingerprints import seed_everything
 from .isolation import Limits, Tell, sweep
+from .progress import Progress
 from .records import REPOSITORY
-from .selection import SMALL, matching, smallest_of_families
+from .selection import SMALL, matching, subset
 from .sizes import read_sizes
 from .subjects import LIBRARIES, library
 
@@ -53,18 +55,22 @@ def measure(tell: Tell, library_name: str, name: str) -> Findings:
             model = build()
         findings.describe(model)
         tell("to_cfg", findings)
-        whole = max(traced.traces, key=len)
-        different = dict(differing(whole, model))
-    findings.coverage["to_cfg"] = {"total": len(whole), "rules": len(whole.to_cfg()), "different": different}
+        findings.coverage["to_cfg"] = compared(max(traced.traces, key=len), model)
     return findings
 
 
-def differing(traced: Trace, model: nn.Module) -> Iterator[tuple[str, str]]:
-    """The parameters to which the config does not give what the model's code gave, with its calls."""
+def compared(traced: Trace, model: nn.Module) -> dict[str, Any]:
+    """How many parameters and rules there are, and the parameters that get other fills."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "init.yaml"
         file.write_text(traced.to_yaml())
-        planned = plan(model, file, own_init="skip")
+        rules = parse_config(file)
+    different = dict(differing(traced, plan(model, rules, own_init="skip")))
+    return {"total": len(traced), "rules": len(rules), "different": different}
+
+
+def differing(traced: Trace, planned: Plan) -> Iterator[tuple[str, str]]:
+    """The parameters to which a config does not give what the model's code gave, with its calls."""
     for fqn, parameter in traced.parameters.items():
         given = None
         if parameter.initializer is not None and parameter.shape is not None:
@@ -82,11 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = read_sizes()
     everything = [subject for name in options.only for subject in library(name).subjects()]
     small = [subject for subject in everything if sizes.get(subject.key, 0) <= SMALL]
-    chosen = matching(small if options.every else smallest_of_families(small, sizes), options.match)
+    chosen = matching(small if options.every else subset(everything, sizes), options.match)
     results = {}
+    progress = Progress(chosen, sizes, options.jobs)
     limits = Limits(seconds=options.seconds, memory=options.memory)
     for subject, findings in sweep(chosen, measure, jobs=options.jobs, limits=limits):
         results[subject.key] = findings.to_dict()
+        progress.done(subject)
         for problem in findings.problems:
             print(f"{subject.key}: {problem.check}: {problem.text[-300:]}", flush=True)
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +107,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.zoo.to_cfg", description=__doc__)
     parser.add_argument("--only", type=libraries, default=",".join(LIBRARIES), help="libraries, with commas")
     parser.add_argument("--match", default="*", help="glob over names")
-    parser.add_argument("--every", action="store_true", help=f"every model up to {SMALL:g} M values, not one a family")
+    parser.add_argument("--every", action="store_true", help=f"every model up to {SMALL:g} M values, not a subset")
     parser.add_argument("--jobs", "-j", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--memory", type=int, default=8192, help="MiB per process")
     parser.add_argument("--seconds", type=float, default=300, help="per model")
