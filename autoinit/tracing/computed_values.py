@@ -34,6 +34,9 @@ OF_CONSTANTS: Mapping[str, Callable[[float], float]] = {
 SAME = frozenset(["clone", "_to_copy", "copy_", "lift", "alias_copy", "detach_copy", "view_copy", "contiguous"])
 """Operators whose result has the values of their source."""
 
+JOINED = ("cat", "stack", "repeat")
+"""Operators whose result has the elements of their sources, `repeat` several times."""
+
 
 class ComputedValues:
     """Describes contents of memory by what they were computed from.
@@ -84,6 +87,8 @@ class ComputedValues:
         base = name.rstrip("_")
         if base in SIGNS and len(sources) + len(numbers) == 2 and sources:
             first, second = (_in_brackets(each, base) for each in (*sources, *numbers))
+            if base == "add" and second.startswith("-"):
+                return f"{first} - {second[1:]}"
             return f"{first} {SIGNS[base]} {second}"
         if base == "rsub" and len(sources) == 1 and numbers:
             return f"{numbers[0]} - {_in_brackets(sources[0], base)}"
@@ -155,6 +160,10 @@ class ComputedValues:
         if not found or None in found:
             return None
         first, *others = found
+        if base in JOINED and all(each == first for each in others):
+            return (
+                first if isinstance(first, ELEMENTWISE) and (base != "repeat" or isinstance(first, Constant)) else None
+            )
         if isinstance(first, Constant) and not others and base in OF_CONSTANTS:
             return _constant(OF_CONSTANTS[base], first.val)
         if base == "constant_pad_nd":
