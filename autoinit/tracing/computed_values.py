@@ -18,6 +18,8 @@ from .known_functions import CONSTANTS, DRAWS, FILLED, of_function, of_operator,
 
 DEEPEST = 6
 """Operators within each other that are followed."""
+LONGEST = 100
+"""Characters of an expression that are shown."""
 SIGNS = {"mul": "*", "div": "/", "add": "+", "sub": "-"}
 OF_CONSTANTS: Mapping[str, Callable[[float], float]] = {
     "neg": lambda x: -x,
@@ -57,8 +59,12 @@ class ComputedValues:
         found = self._history.functions.get(id(content))
         return [] if found is None else [each for each in reversed(found[1].functions) if each.name != "copy_"]
 
-    def text(self, content: Content, depth: int = 0) -> str:
+    def text(self, content: Content) -> str:
         """Values as an expression."""
+        text = self._text(content, 0)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+    def _text(self, content: Content, depth: int) -> str:
         function = self.function(content)
         if function is not None:
             return call_text(function.name, function.passed)
@@ -72,7 +78,7 @@ class ComputedValues:
             return "..."
         source = content.copied_from or (content.whole if content.whole is not content else None)
         if source is not None:
-            return self.text(source, depth + 1)
+            return self._text(source, depth + 1)
         return self._operator_text(content, depth)
 
     def _operator_text(self, content: Content, depth: int) -> str:
@@ -80,9 +86,9 @@ class ComputedValues:
         if name == "numbers":
             return "tensor([...])"
         if name in DRAWS or name in CONSTANTS or name in FILLED:
-            given = [self.text(each, depth + 1) for each in content.sources] if name in FILLED else []
+            given = [self._text(each, depth + 1) for each in content.sources] if name in FILLED else []
             return call_text(name, named_numbers(content)) if not given else f"{name}({', '.join(given)})"
-        sources = [self.text(each, depth + 1) for each in content.sources]
+        sources = [self._text(each, depth + 1) for each in content.sources]
         numbers = list(map(number_text, content.numbers))
         base = name.rstrip("_")
         if base in SIGNS and len(sources) + len(numbers) == 2 and sources:

@@ -138,6 +138,25 @@ def test_a_factory_is_one_call_with_its_distribution(
     assert call.layer == "Parameter"
 
 
+def test_a_long_expression_is_cut() -> None:
+    def deep() -> Tensor:
+        value = torch.randn(2)
+        for _ in range(20):
+            value = (value + torch.rand(2)) * 2
+        return value
+
+    (call,) = traced(lambda: Parameter(deep))["p"]
+    assert call.text == "(((... * 2 + rand()) * 2 + rand()) * 2 + rand()) * 2"
+    (call,) = traced(lambda: Parameter(lambda: torch.cat([torch.randn(2) for _ in range(50)])))["p"]
+    assert len(call.text) == 100
+    assert call.text.endswith("...")
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_parameter_without_elements_has_calls_too() -> None:
+    assert texts(traced(lambda: nn.LayerNorm(0))["weight"]) == ["ones_()"]
+
+
 def test_arithmetic_in_place_is_a_call_of_its_own_that_overwrites_nothing() -> None:
     def make() -> Tensor:
         tensor = torch.empty(5)
