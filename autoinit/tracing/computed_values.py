@@ -18,6 +18,8 @@ from .known_functions import CONSTANTS, DRAWS, FILLED, of_function, of_operator,
 
 DEEPEST = 6
 """Operators within each other that are followed."""
+LONGEST = 100
+"""Characters of an expression that are shown."""
 SIGNS = {"mul": "*", "div": "/", "add": "+", "sub": "-"}
 OF_CONSTANTS: Mapping[str, Callable[[float], float]] = {
     "neg": lambda x: -x,
@@ -33,6 +35,9 @@ OF_CONSTANTS: Mapping[str, Callable[[float], float]] = {
 }
 SAME = frozenset(["clone", "_to_copy", "copy_", "lift", "alias_copy", "detach_copy", "view_copy", "contiguous"])
 """Operators whose result has the values of their source."""
+
+JOINED = ("cat", "stack", "repeat")
+"""Operators whose result has the elements of their sources, `repeat` several times."""
 
 
 class ComputedValues:
@@ -54,8 +59,12 @@ class ComputedValues:
         found = self._history.functions.get(id(content))
         return [] if found is None else [each for each in reversed(found[1].functions) if each.name != "copy_"]
 
-    def text(self, content: Content, depth: int = 0) -> str:
+    def text(self, content: Content) -> str:
         """Values as an expression."""
+        text = self._text(content, 0)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+    def _text(self, content: Content, depth: int) -> str:
         function = self.function(content)
         if function is not None:
             return call_text(function.name, function.passed)
@@ -69,7 +78,7 @@ class ComputedValues:
             return "..."
         source = content.copied_from or (content.whole if content.whole is not content else None)
         if source is not None:
-            return self.text(source, depth + 1)
+            return self._text(source, depth + 1)
         return self._operator_text(content, depth)
 
     def _operator_text(self, content: Content, depth: int) -> str:
@@ -77,13 +86,15 @@ class ComputedValues:
         if name == "numbers":
             return "tensor([...])"
         if name in DRAWS or name in CONSTANTS or name in FILLED:
-            given = [self.text(each, depth + 1) for each in content.sources] if name in FILLED else []
+            given = [self._text(each, depth + 1) for each in content.sources] if name in FILLED else []
             return call_text(name, named_numbers(content)) if not given else f"{name}({', '.join(given)})"
-        sources = [self.text(each, depth + 1) for each in content.sources]
+        sources = [self._text(each, depth + 1) for each in content.sources]
         numbers = list(map(number_text, content.numbers))
         base = name.rstrip("_")
         if base in SIGNS and len(sources) + len(numbers) == 2 and sources:
             first, second = (_in_brackets(each, base) for each in (*sources, *numbers))
+            if base == "add" and second.startswith("-"):
+                return f"{first} - {second[1:]}"
             return f"{first} {SIGNS[base]} {second}"
         if base == "rsub" and len(sources) == 1 and numbers:
             return f"{numbers[0]} - {_in_brackets(sources[0], base)}"
@@ -155,6 +166,10 @@ class ComputedValues:
         if not found or None in found:
             return None
         first, *others = found
+        if base in JOINED and all(each == first for each in others):
+            return (
+                first if isinstance(first, ELEMENTWISE) and (base != "repeat" or isinstance(first, Constant)) else None
+            )
         if isinstance(first, Constant) and not others and base in OF_CONSTANTS:
             return _constant(OF_CONSTANTS[base], first.val)
         if base == "constant_pad_nd":

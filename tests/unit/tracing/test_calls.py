@@ -117,6 +117,11 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2), "orthogonal_(gain=2)", Orthogonal(gain=2)),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2)), "constant_pad_nd(zeros(), 0)", Constant(val=0)),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2), value=1), "constant_pad_nd(zeros(), 1)", None),
+        (lambda: torch.rand(5) + -2, "rand() - 2", Uniform(a=-2, b=-1)),
+        (lambda: torch.cat([torch.randn(2), torch.randn(3)]), "cat(randn(), randn())", Normal()),
+        (lambda: torch.stack([torch.zeros(2), torch.ones(2)]), "stack(zeros(), ones())", None),
+        (lambda: torch.ones(2).repeat(3), "repeat(ones())", Constant(val=1)),
+        (lambda: torch.randn(2).repeat(3), "repeat(randn())", None),
         (lambda: torch.eye(5), "eye(5)", Eye()),
         (lambda: torch.arange(5.0), "arange(5)", None),
         (lambda: torch.randn(5) * torch.randn(5), "randn() * randn()", None),
@@ -131,6 +136,25 @@ def test_a_factory_is_one_call_with_its_distribution(
     assert call.text == text
     assert t.fills["p"] == call.initializer == initializer
     assert call.layer == "Parameter"
+
+
+def test_a_long_expression_is_cut() -> None:
+    def deep() -> Tensor:
+        value = torch.randn(2)
+        for _ in range(20):
+            value = (value + torch.rand(2)) * 2
+        return value
+
+    (call,) = traced(lambda: Parameter(deep))["p"]
+    assert call.text == "(((... * 2 + rand()) * 2 + rand()) * 2 + rand()) * 2"
+    (call,) = traced(lambda: Parameter(lambda: torch.cat([torch.randn(2) for _ in range(50)])))["p"]
+    assert len(call.text) == 100
+    assert call.text.endswith("...")
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_parameter_without_elements_has_calls_too() -> None:
+    assert texts(traced(lambda: nn.LayerNorm(0))["weight"]) == ["ones_()"]
 
 
 def test_arithmetic_in_place_is_a_call_of_its_own_that_overwrites_nothing() -> None:
