@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import takewhile
 from typing import Any
 
@@ -36,7 +37,7 @@ def names(entry: Entry) -> str:
         ... )
         'heads.0.weight = heads.{1..5}.weight'
     """
-    return " = ".join((entry.fqn, *folded_names(entry.aliases)))
+    return " = ".join((entry.fqn, *folded_names(entry.aliases))) if entry.aliases else entry.fqn
 
 
 def outcome(entry: Entry) -> str:
@@ -76,14 +77,17 @@ def _like_others(text: str, fqn: str) -> str:
         'copy of student.**'
     """
     before, copy, source = text.partition(COPY_OF)
+    if not copy:
+        return text
     name, of, root = source.partition(" of ")
     pairs = zip(name.split(".")[::-1], fqn.split(".")[::-1], strict=False)
     same = [part for part, other in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-    if not copy or not NUMBER.search(".".join(same)):
+    if not NUMBER.search(".".join(same)):
         return text
     return f"{before}{copy}{'.'.join([*name.split('.')[: -len(same)], '**'])}{of}{root}"
 
 
+@lru_cache(maxsize=1024)
 def by_position(text: str) -> str:
     """A text in which distributions have no names of arguments.
 
