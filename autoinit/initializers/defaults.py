@@ -6,6 +6,8 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
 
 from torch import nn
 
@@ -75,15 +77,24 @@ def default_of(module: nn.Module, name: str) -> Initializer | None:
 
 def reset_method(module: nn.Module) -> str | None:
     """The name of the method, without arguments, that a layer's constructor initializes it with."""
-    for name in METHODS:
-        method = getattr(module, name, None)
-        if callable(method):
-            try:
-                inspect.signature(method).bind()
-            except (TypeError, ValueError):
-                continue
-            return name
-    return None
+    cls: type = type(module)
+    if not any(name in module.__dict__ for name in METHODS):
+        return _method_of(cls)
+    return next((name for name in METHODS if _needs_nothing(getattr(module, name, None))), None)
+
+
+@lru_cache(maxsize=8192)
+def _method_of(cls: type) -> str | None:
+    return next((name for name in METHODS if _needs_nothing(getattr(cls, name, None), None)), None)
+
+
+def _needs_nothing(method: object, *bound: object) -> bool:
+    """Whether a method can be called without arguments; `bound` stands for those that the call supplies."""
+    try:
+        inspect.signature(cast(Callable[..., object], method)).bind(*bound)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _by_fan_in(module: nn.Module, name: str) -> Initializer | None:

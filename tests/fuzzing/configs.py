@@ -71,9 +71,17 @@ def _item(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.6:
         item["layer"] = rng.choice(("Linear", "Conv2d", "BatchNorm2d", "MultiheadAttention", ["Linear", "Embedding"]))
     if rng.random() < 0.4:
-        item["name"] = rng.choice(("**", "layers.*", "**.attn", "re:.*fc.", "head", "normed", "a*.**", "lstm"))
+        item["name"] = rng.choice(
+            ("**", "layers.*", "**.attn", "re:.*fc.", "head", "head.weight", "**.bias", "normed", "a*.**", "lstm")
+        )
     if rng.random() < 0.3:
-        item["params"] = rng.choice(("*", "weight", "bias", ["weight", "pos_embed"], "in_proj_*", "*_l0", "phase"))
+        item["params"] = rng.choice(
+            ("*", "weight", "bias", ["weight", "pos_embed"], "in_proj_*", "*_l0", "phase", "**.weight", "re:.*s")
+        )
+    if rng.random() < 0.2:
+        item["within"] = rng.choice(("Sequential", "Linear", ["Module", "_NormBase"], "MultiheadAttention", "Net"))
+    if rng.random() < 0.2:
+        item["ndim"] = rng.choice((2, ">1", "!=1", ["<2", 4], "=>2", -1, ">=0", *objects.NUMBERS))
     if rng.random() < 0.2:
         item["fan"] = rng.choice(("torch", "layer", "in,out", {"out": 1, "in": 0}, (1, 2), 3))
     if rng.random() < 0.3:

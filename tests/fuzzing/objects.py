@@ -133,7 +133,7 @@ KEYS = (
 )
 TYPES = (
     *("Constant", "Normal", "Uniform", "TruncNormal", "Xavier", "Kaiming", "Caffe2Xavier", "Orthogonal", "Dirac"),
-    *("Eye", "Sparse", "VarianceScaling", "LeCun", "Keep", "Pretrained", "KaimingInit", "NormalInit"),
+    *("Eye", "Sparse", "VarianceScaling", "LeCun", "Keep", "Default", "Pretrained", "KaimingInit", "NormalInit"),
 )
 
 
