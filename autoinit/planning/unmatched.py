@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from ..errors import CoverageError, MatchError, nearest, warn
 from ..globs import fqn_pattern, is_plain, param_pattern
+from ..initializers import Initializer
 from ..layers import class_name, is_known, is_layer, suggestion
 from ..rules import UNSET
-from .matches import Match, loads_rule
+from .matches import Match
 from .name_hints import Fitting, is_typo, moved_hint, name_hint
 from .planner import Planner
 from .plans import Plan
@@ -62,7 +63,8 @@ def _hint(match: Match, planner: Planner) -> str:
     if not match.rule.name:
         return " The model has such layers, but none there."
     if match.has_modules:
-        below = next((f"{name}.**" for name in match.rule.name if fitting(f"{name}.**")), None)
+        globs = (f"{name}.**" for name in match.rule.name if not name.startswith("re:"))
+        below = next(filter(fitting, globs), None)
         return f" For all that is below it: {below!r}." if below else ""
     for name in match.rule.name:
         found = [fqn for fqn in fqns if fqn_pattern(name)(fqn)]
@@ -123,7 +125,7 @@ def _is_empty(match: Match, planner: Planner) -> bool:
 def _fills_only_biases(match: Match) -> bool:
     """Whether a rule for a weight and its bias has found biases alone."""
     rule = match.rule
-    is_meant = rule.params is not None or rule.bias is not UNSET or loads_rule(rule)
+    is_meant = rule.params is not None or rule.bias is not UNSET or not isinstance(rule.initializer, Initializer)
     return match.has_params and not match.uses_initializer and match.passed and not is_meant
 
 

@@ -132,7 +132,7 @@ HE = "Write type='VarianceScaling', scale=2, mode='fan_in', distribution='trunca
 TORCH_KAIMING = "Write type='Kaiming', mode='fan_in', nonlinearity='leaky_relu', distribution='uniform'."
 TYPES = [
     unnamed("xavier_uniform", "Write type='Xavier', distribution='uniform'."),
-    unnamed("torch.nn.init.xavier_uniform_", "Write type='Xavier', distribution='uniform'."),
+    unnamed("nn.init.xavier_uniform_", "Write type='Xavier', distribution='uniform'."),
     unnamed("GlorotUniform", "Write type='Xavier', distribution='uniform'."),
     unnamed("kaiming_uniform_", TORCH_KAIMING),
     unnamed("KaimingUniform", TORCH_KAIMING),
@@ -260,6 +260,10 @@ WARNINGS = [
         rule(name="layers"),
         "init_cfg (name='layers') matches modules of Net but none of their parameters (weight, bias). For all that is "
         "below it: 'layers.**'.",
+    ),
+    Mistake(
+        rule(name="re:lay.*s"),
+        "init_cfg (name='re:lay.*s') matches modules of Net but none of their parameters (weight, bias).",
     ),
     Mistake(
         rule(name="neck"),
