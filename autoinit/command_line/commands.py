@@ -11,7 +11,6 @@ import typer
 
 from .. import applying, interception, tracing, verification
 from ..config import parse_config
-from ..tables import listed
 from .building import builder
 from .checking import problems
 from .comparing import loaded_or_made, pairs
@@ -162,8 +161,6 @@ def verify(
         planned = applying.plan(model, text_of(cfg))
         verdict = verification.verify(model, planned, alpha=alpha)
     show(verdict, full, as_json, html, model=model, report=planned, trace=trace_of(model, traced))
-    if verdict.failures and not as_json:
-        typer.echo(listed(verdict.failures))
     return 0 if verdict.ok else FOUND
 
 

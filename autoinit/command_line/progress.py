@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def steps() -> Iterator[Callable[[str], None]]:
-    """Show the step that a function is called with, and the time it takes; nothing where stderr is no terminal, or a dumb one.
+    """Show the step that a function is called with, and its time; nothing where stderr is no terminal, or a dumb one.
 
     Example:
         >>> with steps() as step:

@@ -10,6 +10,7 @@ from typing import Any
 from ..propagation import Propagation
 from ..tables import Result
 from .page import write_html
+from .whole_file import write_whole
 
 
 def write_page(path: str | os.PathLike[str], result: Result, **beside: Any) -> Path:
@@ -20,5 +21,5 @@ def write_page(path: str | os.PathLike[str], result: Result, **beside: Any) -> P
     text = (
         f"<!doctype html>\n<meta charset='utf-8'>\n<title>{html.escape(table.title)}</title>\n{table._repr_html_()}\n"
     )
-    Path(path).write_text(text, encoding="utf-8")
+    write_whole(Path(path), lambda partial: partial.write_text(text, encoding="utf-8"))
     return Path(path)

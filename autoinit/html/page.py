@@ -56,7 +56,7 @@ def write_html(
     title = str(result.table().title)
     data = {
         "title": title,
-        "caption": result.table().caption,
+        "caption": result.table().caption.partition("\n")[0],
         "parameters": parameters(result, report, trace, verdict, model=model),
         "repeated": [],
     }

@@ -145,6 +145,7 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
         table = Table(
             title=f"Trace of {self.model}",
             columns=("parameter", "shape", "calls", "overwritten", "line"),
+            optional=("overwritten", "shape"),
             rows=rows,
             caption=self.caption,
         )

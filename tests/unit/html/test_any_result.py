@@ -25,7 +25,7 @@ def test_what_else_is_known_stands_beside_it(tmp_path: Path) -> None:
     report = initialize(model, RULES, seed=0)
     alone = report.to_html(tmp_path / "alone.html").read_text()
     together = report.to_html(tmp_path / "all.html", model=model, verdict=verify(model, report)).read_text()
-    assert '"histogram":{' not in alone and '"histogram":{' in together
+    assert '"std":' not in alone and '"std":' in together
     assert '"verdict":"ok"' not in alone and '"verdict":"ok"' in together
 
 
