@@ -17,7 +17,7 @@ SAMPLE ?= 60
 .NOTPARALLEL:
 .SECONDARY:
 .PHONY: help demo test lint check format docs bench clean
-.PHONY: browser properties faults families zoo fuzz mutants verdicts published statistics triton gpu
+.PHONY: browser properties faults families zoo configs fuzz mutants verdicts published statistics triton gpu
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z ]+:.*## / {printf "make %-11s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ families: $(VENV)/with-test $(VENV)/with-zoo ## campaign: a small model of each 
 
 zoo: $(VENV)/with-test $(VENV)/with-zoo ## campaign: every model of three libraries, built in blocks
 	$(PY) -m tests.zoo
+
+configs: $(VENV)/with-test $(VENV)/with-zoo ## campaign: configs that to_cfg() writes, planned on the models of the zoo
+	$(PY) -m tests.zoo.to_cfg
 
 fuzz: $(VENV)/with-test $(VENV)/with-zoo ## campaign: hostile configs, names and checkpoints, SECONDS (60) for each target
 	$(PIP) install --constraint constraints.txt --editable '.[fuzz]' || echo 'Without atheris: the texts are not guided.'

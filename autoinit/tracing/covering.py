@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ..layers import is_layer, lineage
@@ -116,22 +116,21 @@ def _merged(drafts: Sequence[Draft], rows: Sequence[Row]) -> list[Draft]:
     merged: list[Draft] = []
     for at, draft in enumerate(drafts):
         rest = drafts[at + 1 :]
-        for place, other in enumerate(merged):
-            one = _joined(other, draft)
-            if one is not None:
-                tried = [*merged[:place], one, *merged[place + 1 :]]
-                if count_right([*tried, *rest], rows) >= count_right([*merged, draft, *rest], rows):
-                    merged = tried
-                    break
-        else:
-            merged.append(draft)
+        right = count_right([*merged, draft, *rest], rows)
+        joined = (
+            [*merged[:place], one, *merged[place + 1 :]]
+            for place, other in enumerate(merged)
+            for one in _joined(other, draft)
+        )
+        fitting = (tried for tried in joined if count_right([*tried, *rest], rows) >= right)
+        merged = next(fitting, [*merged, draft])
     return merged
 
 
-def _joined(one: Draft, other: Draft) -> Draft | None:
-    """One rule in place of two that differ in one selector."""
-    if one.written != other.written or one.bias != other.bias:
-        return None
+def _joined(one: Draft, other: Draft) -> Iterator[Draft]:
+    """One rule in place of two that differ in one selector; of layers without biases either `bias` will do."""
+    if one.written != other.written:
+        return
     both = replace(
         one,
         layer=tuple(dict.fromkeys([*one.layer, *other.layer])),
@@ -140,7 +139,10 @@ def _joined(one: Draft, other: Draft) -> Draft | None:
     )
     pairs = ((one.layer, other.layer), (one.name, other.name), (one.params, other.params))
     differing = [pair for pair in pairs if pair[0] != pair[1]]
-    return both if len(differing) == 1 and all(differing[0]) else None
+    if len(differing) == 1 and all(differing[0]):
+        # One that the layer with biases does not need would be overridden by a later rule.
+        biases = sorted(dict.fromkeys([one.bias, other.bias]), key=lambda bias: bias is Bias.ZERO)
+        yield from (replace(both, bias=bias) for bias in biases)
 
 
 def _without_idle(drafts: list[Draft], rows: Sequence[Row]) -> list[Draft]:

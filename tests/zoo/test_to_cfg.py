@@ -11,7 +11,7 @@ from .to_cfg import compared, show
 
 MODELS = {
     "torchvision": ("mobilenet_v3_small", 6),
-    "timm": ("beit_base_patch16_224", 8),
+    "timm": ("test_vit", 8),
     "transformers": ("gpt2", 4),
 }
 
