@@ -1,5 +1,6 @@
 """Declarative weight initialization for any PyTorch model, without inheritance."""
 
+from . import html as html  # gives results `to_html`
 from .applying import initialize as initialize
 from .applying import plan as plan
 from .checkpoints import register_checkpoints as register_checkpoints
@@ -42,5 +43,48 @@ from .tracing import Trace as Trace
 from .tracing import trace as trace
 from .verification import Verdict as Verdict
 from .verification import verify as verify
+
+__all__ = [
+    "ApplyError",
+    "AutoInitError",
+    "AutoInitWarning",
+    "Bounds",
+    "CheckpointError",
+    "ConfigError",
+    "ConfigTypeError",
+    "CoverageError",
+    "InputError",
+    "MatchError",
+    "ModuleGraphError",
+    "ParametrizationError",
+    "Plan",
+    "Propagation",
+    "PropagationError",
+    "Report",
+    "Rule",
+    "Run",
+    "ShapeError",
+    "StateError",
+    "TargetError",
+    "Verdict",
+    "VerificationError",
+    "autoinit",
+    "bias_init_with_prob",
+    "caffe2_xavier_init",
+    "constant_init",
+    "initialize",
+    "kaiming_init",
+    "normal_init",
+    "paused",
+    "plan",
+    "propagate",
+    "register_checkpoints",
+    "register_fan",
+    "register_initializer",
+    "trunc_normal_init",
+    "uniform_init",
+    "verify",
+    "xavier_init",
+]
 
 __version__ = "0.1.0"

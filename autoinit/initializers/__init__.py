@@ -24,3 +24,30 @@ from .variance import Kaiming as Kaiming
 from .variance import LeCun as LeCun
 from .variance import VarianceScaling as VarianceScaling
 from .variance import Xavier as Xavier
+
+__all__ = [
+    "Caffe2Xavier",
+    "Constant",
+    "Dirac",
+    "Eye",
+    "Function",
+    "Initializer",
+    "Kaiming",
+    "Keep",
+    "LeCun",
+    "ModuleFunction",
+    "Normal",
+    "Orthogonal",
+    "Pretrained",
+    "Resolved",
+    "Scheme",
+    "Sparse",
+    "TruncNormal",
+    "Uniform",
+    "VarianceScaling",
+    "Xavier",
+    "canonical_name",
+    "register_initializer",
+    "registered",
+    "resolve",
+]

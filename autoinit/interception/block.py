@@ -16,6 +16,7 @@ from ..errors import ConfigTypeError, StateError
 from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import VERSION, check_seed
+from .describing import block_text, rules_table
 from .hook import close_scope, open_scope
 from .scope import Run, innermost
 
@@ -94,6 +95,13 @@ class Block:
     _policy: Policy
     _defer: bool
     _open: list[Run] = field(default_factory=list, init=False)
+
+    def __repr__(self) -> str:
+        return f"Block({block_text(self._rules, self._seed, self._defer, self._policy)})"
+
+    def _repr_html_(self) -> str:
+        """Its rules as a table for a notebook."""
+        return rules_table(self._rules, "A block of autoinit")._repr_html_()
 
     def __enter__(self) -> Run:
         scope = self._new_scope()

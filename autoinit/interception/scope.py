@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -14,6 +15,11 @@ from ..planning import COPY_OF, FILLED, OWN, Entry, Plan, Policy, Report, RuleMa
 from ..rules import Rule
 from .built import BuiltModules
 from .extents import Extent, Observer, stack
+
+PUBLIC = ("report", "reports")
+"""What users may use of a `Run`."""
+SHOWN = 3
+"""Roots in the repr of a block."""
 
 
 class Run(Extent):
@@ -84,6 +90,22 @@ class Run(Extent):
             raise StateError("The block has no root module: none was built in it, or all were deleted. Name the model.")
         models = ", ".join(report.model for report in reports)
         raise StateError(f"The block has {len(reports)} root modules ({models}), not one. Use run.reports.")
+
+    def __dir__(self) -> Iterable[str]:
+        """What users may use."""
+        return [*dir(object), *PUBLIC]
+
+    def __repr__(self) -> str:
+        rules = f"{len(self.rules)} rule{'' if len(self.rules) == 1 else 's'}"
+        if not self.results:
+            return f"Run({rules}; {'no root' if self.ended else 'open'})"
+        roots = [f"{report.model}: {report.caption}" for report in self.reports[:SHOWN]]
+        roots += [f"{len(self.results) - SHOWN} more roots"] if len(self.results) > SHOWN else []
+        return f"Run({rules}; {' | '.join(roots)})"
+
+    def _repr_html_(self) -> str:
+        """The reports as tables for a notebook; before the block has ended, its repr."""
+        return "".join(report._repr_html_() for report in self.reports) or html.escape(repr(self))
 
     def check_rules(self) -> None:
         """Raise or warn about rules that have matched nothing, now that the block has ended."""

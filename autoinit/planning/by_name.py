@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import re
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..tables import LONG, Result, Table
 from . import cells
 from .entries import Entry
+from .std_plot import draw
 from .steps import Load
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 E = TypeVar("E", bound=Entry)
 
@@ -80,6 +85,20 @@ class ByName(Result, Mapping[str, E]):
             caption=self.caption,
             optional=OPTIONAL,
         )
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
+        """Plot the std that each parameter gets, in model order, and mark the parameters that no rule covers.
+
+        Args:
+            path: File to write; its suffix is the format: `.svg`, `.png`, `.pdf`. None writes no file.
+
+        Returns:
+            The figure of matplotlib.
+
+        Raises:
+            StateError: matplotlib is not installed.
+        """
+        return draw(list(self.values()), f"{self.model}: {self.caption}", path)
 
     def coverage(self) -> Table:
         """One row per module type: how many of its parameters are covered, and the names of those that are not."""

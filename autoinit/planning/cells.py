@@ -49,7 +49,7 @@ def outcome(entry: Entry) -> str:
     if entry.is_uncovered:
         return NO_RULE
     text = _like_others(entry.gets, entry.fqn)
-    return text if entry.fill is None else DISTRIBUTION.sub(_by_position, text)
+    return text if entry.fill is None else by_position(text)
 
 
 def initializer(entry: Entry) -> str:
@@ -57,7 +57,7 @@ def initializer(entry: Entry) -> str:
     text = outcome(entry)
     if entry.rule is None or entry.fill is None or not entry.fill.is_random:
         return text
-    return text.replace(DISTRIBUTION.sub(_by_position, entry.given), str(entry.rule.initializer))
+    return text.replace(by_position(entry.given), str(entry.rule.initializer))
 
 
 def urgency(entry: Entry) -> int:
@@ -84,8 +84,17 @@ def _like_others(text: str, fqn: str) -> str:
     return f"{before}{copy}{'.'.join([*name.split('.')[: -len(same)], '**'])}{of}{root}"
 
 
-def _by_position(match: re.Match[str]) -> str:
-    """`TruncNormal(0, 0.02, ±2)` for `TruncNormal(loc=0, scale=0.02, low=-2, high=2)`."""
+def by_position(text: str) -> str:
+    """A text in which distributions have no names of arguments.
+
+    Example:
+        >>> by_position("TruncNormal(loc=0, scale=0.02, low=-2, high=2)")
+        'TruncNormal(0, 0.02, ±2)'
+    """
+    return DISTRIBUTION.sub(_without_names, text)
+
+
+def _without_names(match: re.Match[str]) -> str:
     values = SYMMETRIC.sub(r"±\1", re.sub("[a-z]+=", "", match[2]))
     return f"{match[1]}({values})"
 

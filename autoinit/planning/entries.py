@@ -69,6 +69,16 @@ class Entry:
     deferred: Deferred | None = field(default=None, repr=False, compare=False)
     rank: Rank = field(default=NO_RANK, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        overrides = f"overrides {', '.join(rule.origin for rule in self.overrides)}" if self.overrides else ""
+        parts = (*self._became(), self.gets, self.origin, overrides)
+        shown = ", ".join(filter(None, dict.fromkeys(parts))) or "no rule"
+        return f"{type(self).__name__}({self.fqn}, {shape_text(self.shape)}: {shown})"
+
+    def _became(self) -> tuple[str, ...]:
+        """What became of it, if that is known."""
+        return ()
+
     @property
     def origin(self) -> str:
         """Where the winning rule was written, or an empty string."""
@@ -135,7 +145,7 @@ class Entry:
 FIELDS = tuple(field.name for field in fields(Entry))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class ReportEntry(Entry):
     """A plan's entry and what became of it.
 
@@ -151,6 +161,9 @@ class ReportEntry(Entry):
     def of(cls, entry: Entry, outcome: str) -> ReportEntry:
         """An entry of a plan, or of a report, with its outcome."""
         return cls(**{name: getattr(entry, name) for name in FIELDS}, outcome=outcome)
+
+    def _became(self) -> tuple[str, ...]:
+        return (self.outcome,)
 
     @property
     def gets(self) -> str:

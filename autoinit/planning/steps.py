@@ -73,6 +73,9 @@ class Load:
             f"{len(self.other_dtype)} of another dtype{kept}"
         )
 
+    def __repr__(self) -> str:
+        return f"Load({self})"
+
     def to_dict(self) -> dict[str, Any]:
         """Strings and lists only."""
         keys = ("missing", "unexpected", "mismatched", "other_dtype", "kept")

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import StateError
+from ..figures import NAMED, new_figure
 from .bounds import Bounds, Range
 from .signals import Signal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NAMED = 40  # More names do not fit under the plot.
-STYLE = {"svg.fonttype": "none", "svg.hashsalt": "autoinit"}  # Text stays text; equal signals give equal files.
 FORWARD = {"vanishing", "exploding", "dead", "nonfinite"}
 
 
@@ -31,15 +28,9 @@ def draw(
     Raises:
         StateError: matplotlib is not installed.
     """
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise StateError('A picture needs matplotlib: pip install "torch-autoinit[plot]".') from error
     rows = list(signals.values())
     kinds = [set(flagged.get(fqn, ())) for fqn in signals]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(max(7.0, 2.0 + 0.25 * min(len(rows), NAMED)), 7.0), layout="constrained")
+    with new_figure(path, len(rows), 7.0) as figure:
         forward, backward = figure.subplots(2, 1, sharex=True)
         _line(forward, [row.std for row in rows], [each & FORWARD for each in kinds], "std of the output", color="C0")
         norms, gradients = [row.gradient_norm for row in rows], [row.gradient for row in rows]
@@ -52,7 +43,6 @@ def draw(
         names = [fqn or row.layer for fqn, row in signals.items()]
         backward.set_xticks(range(0, len(names), step), names[::step], rotation=90, fontsize=7)
         figure.suptitle(title, fontsize=9)
-        figure.savefig(path, metadata={"Date": None} if Path(path).suffix == ".svg" else None)
 
 
 def _line(axes: Axes, values: Sequence[float | None], flagged: Sequence[set[str]], label: str, **style: Any) -> None:

@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import PropagationError
-from ..tables import Result, Table, listed
+from ..tables import LONG, Result, Table, listed
 from .bounds import Bounds
 from .plotting import draw
 from .signals import Flag, Signal
+
+MEASURED = ("mean", "std", "gain", "dead", "gradient", "norm")
+"""Columns of numbers that differ between all modules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +84,14 @@ class Propagation(Result, Mapping[str, Signal]):
         return {fqn: list(kinds) for fqn, kinds in found.items()}
 
     def table(self, *, full: bool = False) -> Table:
-        """One row per module."""
+        """One row per module.
+
+        Args:
+            full: Whether to show every module of a large model in the order of calls. By default modules that differ
+                only in numbers of their names share a row with the lowest and highest values, and flagged ones come
+                first.
+        """
         flagged = self.flags_by_fqn()
-        columns = ("module", "layer", "calls", "mean", "std", "gain", "dead", "gradient", "norm", "flags")
         rows = [
             (
                 fqn,
@@ -97,8 +105,15 @@ class Propagation(Result, Mapping[str, Signal]):
             )
             for fqn, signal in self.signals.items()
         ]
-        title = f"Propagation through {self.model}"
-        return Table(title=title, columns=columns, rows=rows, caption=self.caption)
+        is_long = len(rows) > LONG and not full
+        table = Table(
+            title=f"Propagation through {self.model}",
+            columns=("module", "layer", "calls", *MEASURED, "flags"),
+            rows=sorted(rows, key=lambda row: not row[-1]) if is_long else rows,
+            caption=self.caption,
+            optional=("calls", "mean", "norm", "dead", "gradient"),
+        )
+        return table.folded(MEASURED) if is_long else table
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Plot std of the outputs and size of the gradients, module by module, and mark the flags.

@@ -30,7 +30,8 @@ class Table:
     """Rows under a title; prints as aligned text.
 
     Empty columns are left out. On a terminal, columns other than the first are shortened until a row fits; if that
-    does not suffice, folded names are written under a line with their prefix, and optional columns are left out.
+    does not suffice, folded names are written under a line with their prefix, optional columns are left out, and long
+    names get a line of their own.
 
     Args:
         title: first line.
@@ -95,7 +96,7 @@ class Table:
                 shown = [column for column in chosen if column[0] not in without]
                 if width is None or _narrow(shown, readable) <= width:
                     return above, shown
-        return prefixes, [column for column in split[1] if column[0] not in self.optional]
+        return _above(prefixes, [column for column in split[1] if column[0] not in self.optional], width or 0)
 
     def folded(self, ranges: Collection[str] = ()) -> Table:
         """The table with rows that differ only in numbers of their names as one, and how many each stands for.
@@ -158,6 +159,16 @@ def _narrow(columns: Sequence[Column], readable: int) -> int:
     """Characters of a row whose columns other than the first are shortened while they can still be read."""
     first, *others = [max(map(len, column)) for column in columns]
     return first + sum(min(width, readable) + 2 for width in others)
+
+
+def _above(prefixes: Sequence[str], columns: list[Column], width: int) -> tuple[Sequence[str], list[Column]]:
+    """Names that leave no room for the other columns on a line of their own, above their rows."""
+    title, *names = columns[0]
+    room = width - _narrow([("",), *columns[1:]], READABLE[-1])
+    long = [len(name) > room for name in names]
+    shown = ["" if is_long else name for name, is_long in zip(names, long, strict=True)]
+    lines = [(prefix, name if is_long else "") for prefix, name, is_long in zip(prefixes, names, long, strict=True)]
+    return ["\n".join(filter(None, line)) for line in lines], [(title, *shown), *columns[1:]]
 
 
 def _fitted(widths: list[int], most: int | None) -> list[int]:

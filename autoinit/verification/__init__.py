@@ -1,6 +1,7 @@
 """Whether weights are what was asked for: tests with a stated false-alarm rate."""
 
+from .failures import Cause as Cause
+from .failures import Failure as Failure
 from .verdict import Checked as Checked
-from .verdict import Failure as Failure
 from .verdict import Verdict as Verdict
 from .verifying import verify as verify

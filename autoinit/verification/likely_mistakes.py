@@ -31,14 +31,14 @@ ALTERNATIVES = {
 
 
 def looks_like(tensor: Tensor, fill: Fill, entry: Entry) -> str:
-    """A sentence that names the first common mistake which values that do not fit a fill look like, or ""."""
+    """The first common mistake that values which do not fit a fill look like (`"mode were 'fan_out'"`), or ""."""
     if tensor.is_complex() or not isinstance(fill, (Elementwise, Constant)):
         return ""
     # A sample rules most mistakes out.
     sample = spread_sample(tensor).to(tensor.dtype)
     for name, other in mistakes(fill, entry):
         if other != fill and _fits(sample, other) and _fits(tensor, other):
-            return f" It is as if {name}."
+            return name
     return ""
 
 
@@ -49,7 +49,7 @@ def _fits(values: Tensor, fill: Fill) -> bool:
 
 
 def mistakes(fill: Fill, entry: Entry) -> Iterator[tuple[str, Fill]]:
-    """Fills that parameters get by mistake, the likeliest first, each after the end of a sentence about it.
+    """Fills that parameters get by mistake, the likeliest first, each after the end of a sentence ("It is as if ...").
 
     Example:
         >>> import torch

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import VerificationError
+from ..planning.cells import by_position
 from ..tables import LONG, Result, Table, listed
+from .failures import Cause, Failure, causes, in_order
+
+RANGES = ("tests", "detectable std error", "p")
+"""Columns of numbers, of which a folded table shows the lowest and the highest."""
+SHOWN = 3
+"""Causes in the line of totals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +27,7 @@ class Finding:
     statistic: float = 0.0
     effect: float = 0.0
     text: str = ""
-    hint: str = ""  # A sentence on what the values look like.
+    hint: str = ""  # The mistake that the values look like.
     weight: float = 1.0  # Its part of the false alarms of a model. Most mistakes show in the variance first.
 
 
@@ -44,37 +51,6 @@ def rejected(findings: Iterable[Finding], alpha: float) -> float:
         largest = finding.pvalue / finding.weight
         left -= finding.weight
     return largest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A test that a parameter fails.
-
-    Args:
-        fqn: FQN of the parameter.
-        test: "finite", "constant", "range", "mean", "variance", "shape", "written", "orthogonality", "sparsity",
-            "repeats", "copies", "correlation", "outlier" or "checkpoint".
-        statistic: The statistic that the test decides by.
-        pvalue: The probability of a deviation at least as large in one test of a parameter that is right; 0 if it is
-            impossible.
-        effect: Size of the deviation: of a mean in standard deviations, of a std as a ratio less 1, else as the
-            message says.
-        power: The probability that such a deviation is found again, in a tensor of this size and as many tests.
-        origin: Where the rule was written.
-        message: The parameter, what was found, what was asked for and by which rule.
-    """
-
-    fqn: str
-    test: str
-    statistic: float
-    pvalue: float
-    effect: float
-    power: float
-    origin: str
-    message: str
-
-    def __str__(self) -> str:
-        return self.message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,43 +100,71 @@ class Verdict(Result):
         """The parameters whose values were only audited, each with the reason."""
         return {fqn: checked.untested for fqn, checked in self.parameters.items() if checked.untested}
 
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """The failures by what they have in common: the test, the rule, and the mistake that the values look like."""
+        return causes(self.failures, self.parameters)
+
     def raise_for_failures(self) -> None:
         """Raise if a parameter failed.
 
         Raises:
-            VerificationError: its text lists the first failures; `.verdict` is this verdict.
+            VerificationError: Its text lists the causes; `.verdict` is this verdict.
         """
         __tracebackhide__ = True  # pytest then shows the line that asked.
         if self.failures:
-            raise VerificationError(f"{self.caption}:\n{listed(self.failures)}", fqn=self.failures[0].fqn, verdict=self)
+            raise VerificationError(f"{self.caption}:\n{listed(self.causes)}", fqn=self.failures[0].fqn, verdict=self)
 
     @property
     def caption(self) -> str:
         """The totals in one line."""
-        wrong = len({failure.fqn for failure in self.failures})
-        tested = len(self.parameters) - len(self.untested)
-        found = f"{wrong} of {len(self.parameters)} parameters of {self.model} failed" if wrong else "ok"
+        causes, tested = self.causes, len(self.parameters) - len(self.untested)
+        found = "ok"
+        if causes:
+            wrong = sum(len(cause.failures) for cause in causes)
+            labels = [f"{len(cause.failures)} {cause.label}" for cause in causes[:SHOWN]]
+            labels += ["..."] if len(causes) > SHOWN else []
+            alike = f" ({', '.join(labels)})" if wrong > 1 else ""
+            found = f"{wrong} of {len(self.parameters)} parameters of {self.model} failed{alike}"
         return f"{found}; {tested} tested, {len(self.untested)} audited only; alpha = {self.alpha:g}"
 
     def table(self, *, full: bool = False) -> Table:
-        """One row per parameter: what it should hold, how sharply that was tested, and the result."""
+        """One row per parameter: what it should hold, how sharply that was tested, and the result.
+
+        Args:
+            full: Whether to show every parameter of a large model in model order. By default parameters that differ
+                only in numbers of their names share a row, and those that failed come first.
+        """
+        if full or len(self.parameters) <= LONG:
+            return self._table(self.parameters, lambda asked: asked)
+        failed = {failure.fqn for failure in self.failures}
+        order = sorted(self.parameters, key=lambda fqn: fqn not in failed)
+        tables = [self._table(order, asked).folded(RANGES) for asked in (by_position, lambda text: text.split("(")[0])]
+        return next((table for table in tables if len(table.rows) <= LONG), tables[-1])
+
+    def _table(self, order: Iterable[str], asked: Callable[[str], str]) -> Table:
         failed: dict[str, list[str]] = {}
         for failure in self.failures:
             failed.setdefault(failure.fqn, []).append(failure.test)
         rows = [
             (
                 fqn,
-                checked.asked or f"not tested: {checked.untested}",
+                asked(checked.asked) or f"not tested: {checked.untested}",
                 str(checked.tests or ""),
                 "" if checked.detects is None else f"{100 * checked.detects:.2g} %",
                 "" if checked.pvalue is None else f"{checked.pvalue:.2g}",
-                "FAILED: " + ", ".join(failed[fqn]) if fqn in failed else "" if checked.untested else "ok",
+                "FAILED: " + ", ".join(in_order(failed[fqn])) if fqn in failed else "" if checked.untested else "ok",
             )
-            for fqn, checked in self.parameters.items()
+            for fqn, checked in ((fqn, self.parameters[fqn]) for fqn in order)
         ]
-        columns = ("parameter", "asked for", "tests", "detectable std error", "p", "verdict")
-        table = Table(title=f"Verdict on {self.model}", columns=columns, rows=rows, caption=self.caption)
-        return table if full or len(rows) <= LONG else table.folded()
+        found = f"\n{listed(self.causes)}" if self.failures else ""
+        return Table(
+            title=f"Verdict on {self.model}",
+            columns=("parameter", "asked for", *RANGES, "verdict"),
+            rows=rows,
+            caption=f"{self.caption}{found}",
+            optional=RANGES,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""

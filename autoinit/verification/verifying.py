@@ -14,16 +14,14 @@ from ..fills import Blocks, Elementwise, Padded
 from ..initializers.initializer import real
 from ..planning import Fan, Policy, Unmatched
 from .elementwise_tests import ENOUGH, VARIANCE
+from .failures import ORDER, Failure
 from .fill_tests import audit, findings_of
 from .likely_mistakes import looks_like
 from .parameters import Asked, Parameter, parameters_of
 from .pvalues import power, quantile
 from .repeated_values import Head, bits_of, copies, head_of, repeats
 from .rounded import rounded
-from .verdict import Checked, Failure, Finding, Verdict, rejected
-
-ORDER = {"variance": 1, "mean": 2, "shape": 3, "range": 4}
-"""Order of failures that are impossible by chance, the most telling first: a NaN, a copy, then a wrong std."""
+from .verdict import Checked, Finding, Verdict, rejected
 
 
 def verify(
@@ -136,8 +134,11 @@ def _verdict(name: str, alpha: float, parameters: Sequence[Parameter], errors: d
 
 def _failure(finding: Finding, parameter: Parameter, strict: float) -> Failure:
     entry = parameter.entry
-    asked = "" if parameter.untested else f" {entry.origin} asks for {entry.fill}."
+    asked = "" if parameter.untested else str(entry.fill)
     chance = f"p = {finding.pvalue:.2g}" if finding.pvalue else "impossible by chance"
+    parts = [f"{entry.fqn}: {finding.text} ({finding.test}, {chance})."]
+    parts += [f"{entry.origin} asks for {asked}."] if asked else []
+    parts += [f"It is as if {finding.hint}."] if finding.hint else []
     return Failure(
         fqn=entry.fqn,
         test=finding.test,
@@ -146,5 +147,9 @@ def _failure(finding: Finding, parameter: Parameter, strict: float) -> Failure:
         effect=finding.effect,
         power=power(finding.pvalue, min(strict * finding.weight, 1.0)),
         origin=entry.origin,
-        message=f"{entry.fqn}: {finding.text} ({finding.test}, {chance}).{asked}{finding.hint}",
+        message=" ".join(parts),
+        layer=entry.layer,
+        asked=asked,
+        found=finding.text,
+        hint=finding.hint,
     )

@@ -37,3 +37,30 @@ from .modules import BaseModule as BaseModule
 from .modules import ModuleDict as ModuleDict
 from .modules import ModuleList as ModuleList
 from .modules import Sequential as Sequential
+
+__all__ = [
+    "WEIGHT_INITIALIZERS",
+    "BaseInit",
+    "BaseModule",
+    "Caffe2XavierInit",
+    "ConstantInit",
+    "KaimingInit",
+    "ModuleDict",
+    "ModuleList",
+    "NormalInit",
+    "PretrainedInit",
+    "Sequential",
+    "TruncNormalInit",
+    "UniformInit",
+    "XavierInit",
+    "bias_init_with_prob",
+    "caffe2_xavier_init",
+    "constant_init",
+    "initialize",
+    "kaiming_init",
+    "normal_init",
+    "trunc_normal_init",
+    "uniform_init",
+    "update_init_info",
+    "xavier_init",
+]

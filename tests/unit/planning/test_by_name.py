@@ -120,3 +120,17 @@ def test_entries_know_their_former_attribute() -> None:
     entry = plan(Tower(2), [LINEAR, LINEAR])["layers.0.0.weight"]
     assert entry.beat == entry.overrides != ()
     assert plan(Tower(2), [LINEAR, LINEAR]).to_dict()["parameters"]["layers.0.0.weight"]["overrides"] == ["init_cfg[0]"]
+
+
+def test_the_repr_of_an_entry_says_what_it_gets_from_which_rule_and_over_which() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
+    decided = plan(model, [dict(LINEAR, std=1), LINEAR])
+    assert repr(decided["0.weight"]) == (
+        "Entry(0.weight, 2 x 2: Normal(mean=0, std=0.02), init_cfg[1], overrides init_cfg[0])"
+    )
+    assert repr(decided["1.weight"]) == "Entry(1.weight, 2: no rule)"
+    report = decided.apply(model, seed=0)
+    assert repr(report["1.weight"]) == "ReportEntry(1.weight, 2: kept)"
+    assert repr(report["0.bias"]) == (
+        "ReportEntry(0.bias, 2: filled, Constant(value=0), init_cfg[1], overrides init_cfg[0])"
+    )

@@ -148,3 +148,22 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, 
         found.plot(tmp_path / "signal.svg")
     assert str(caught.value) == 'A picture needs matplotlib: pip install "torch-autoinit[plot]".'
     assert isinstance(caught.value.__cause__, ImportError)
+
+
+def test_a_long_table_is_folded_and_begins_with_what_is_flagged() -> None:
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.Tanh()) for _ in range(15)), nn.Linear(4, 4))
+    initialize(model, dict(type="Orthogonal", layer="Linear"), seed=0)
+    with torch.no_grad():
+        model[15].weight.zero_()  # type: ignore[union-attr, operator]
+    found = measured(model, backward=False)
+    table = found.table()
+    assert [row[:2] for row in table.rows] == [
+        ("15", "Linear"),
+        ("{0..14}.0", "Linear"),
+        ("{0..14}.1", "Tanh"),
+    ]
+    stds = [found[f"{index}.0"].std or 0.0 for index in range(15)]
+    assert table.rows[0][-2].startswith("vanishing") and not table.rows[1][-2]
+    assert table.rows[1][table.columns.index("std")] == f"{min(stds):.3g} .. {max(stds):.3g}"
+    assert [row[0] for row in found.table(full=True).rows] == list(found)
+    assert max(map(len, table.text(80).split("\n"))) <= 80

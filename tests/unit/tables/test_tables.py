@@ -44,14 +44,20 @@ def test_a_column_without_a_cell_is_left_out() -> None:
     assert str(Table(title="", columns=("name", "none", "some"), rows=rows)).split("\n")[0] == "name  some"
 
 
-@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("width", [50, 60, 80, 100])
 def test_a_row_fits_the_width_and_names_stay_whole(width: int) -> None:
     name = "encoder.layers.11.self_attention.in_proj_weight"
     row = (name, "2304 x 768", "TruncNormal(mean=0, std=0.02, low=-0.04, high=0.04)", "init_cfg[3].override[1]")
     text = Table(title="t", columns=("parameter", "shape", "fill", "rule"), rows=(row,)).text(width)
     assert name in text
-    assert max(map(len, text.split("\n"))) <= max(width, len(name) + 3 * (2 + 9))
+    assert max(map(len, text.split("\n"))) <= width
     assert "…" in text
+
+
+def test_a_name_that_leaves_no_room_has_a_line_of_its_own() -> None:
+    rows = (("a" * 50, "Constant(0)", "init_cfg"), ("b", "Constant(1)", "init_cfg"))
+    lines = Table(title="", columns=("parameter", "fill", "rule"), rows=rows).text(55).split("\n")
+    assert lines[2:] == ["a" * 50, "           Constant(0)  init_cfg", "b          Constant(1)  init_cfg"]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +163,7 @@ def test_columns_of_measured_numbers_are_folded_to_a_range() -> None:
 
 def test_a_shortened_cell_keeps_both_ends() -> None:
     table = Table(title="", columns=("name", "rule"), rows=(("weight", "init_cfg[3].override[1]"),))
-    assert table.text(17).split("\n")[2] == "weight  init…e[1]"
+    assert table.text(24).split("\n")[2] == "weight  init_cfg…ride[1]"
 
 
 def test_a_caption_is_broken_between_words_only() -> None:
