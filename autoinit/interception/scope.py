@@ -86,7 +86,9 @@ class Run(Extent):
             return reports[0]
         if not self.ended:
             raise StateError("The block has not ended: its report is made when it does. Read run.report after it.")
-        models = ", ".join(report.model for report in reports) or "none"
+        if not reports:
+            raise StateError("The block has no root module: none was built in it, or all were deleted. Name the model.")
+        models = ", ".join(report.model for report in reports)
         raise StateError(f"The block has {len(reports)} root modules ({models}), not one. Use run.reports.")
 
     def __dir__(self) -> Iterable[str]:

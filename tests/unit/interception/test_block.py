@@ -46,6 +46,13 @@ def test_what_was_built_before_is_left_alone_wherever_it_is_put() -> None:
     assert [run.report[f"{index}.weight"].outcome for index in (0, 2)] == ["kept: built outside the block"] * 2
 
 
+def test_a_model_that_nothing_refers_to_has_no_report() -> None:
+    with autoinit(NORMAL) as run:
+        nn.Linear(2, 2)
+    with pytest.raises(StateError, match="no root module: none was built in it, or all were deleted"):
+        _ = run.report
+
+
 def test_all_roots_of_a_block_share_one_seed_that_reproduces_them() -> None:
     with autoinit(NORMAL) as run:
         first = [nn.Linear(2, 2), nn.Linear(2, 2)]
