@@ -32,10 +32,8 @@ USED = {"Run": ("report", "reports")}
 
 def lines() -> Iterator[str]:
     for module in MODULES:
-        for name in sorted(vars(module)):
-            value = getattr(module, name)
-            if not name.startswith("_") and not isinstance(value, ModuleType):
-                yield from described(f"{module.__name__}.{name}", value)
+        for name in sorted(module.__all__):
+            yield from described(f"{module.__name__}.{name}", getattr(module, name))
 
 
 def described(name: str, value: object) -> Iterator[str]:
