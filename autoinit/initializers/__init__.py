@@ -37,6 +37,8 @@ from .variance import Xavier as Xavier
 __all__ = [
     "Caffe2Xavier",
     "Constant",
+    "Default",
+    "DeltaOrthogonal",
     "Dirac",
     "Eye",
     "Function",
