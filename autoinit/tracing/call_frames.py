@@ -84,13 +84,11 @@ class Origin:
     key: tuple[object, ...] = field(default=(), repr=False)
 
 
-def origin_of(frame: FrameType | None, tensor: Tensor) -> Origin | None:
-    """The origin of a write to a tensor, from a frame upwards; None for what autoinit writes itself."""
+def origin_of(frame: FrameType | None, tensor: Tensor) -> Origin:
+    """The origin of a write to a tensor, from a frame upwards."""
     functions: list[FunctionCall] = []
     key: tuple[object, ...] = ()
     for each in _callers(frame):
-        if each.f_code.co_filename.startswith(PACKAGE):
-            return None
         if not _fills(each, tensor):
             module = _module_of(each)
             return Origin(

@@ -79,8 +79,6 @@ class History:
         if values is None:
             return
         origin = Origin() if _is_own(values) else origin_of(sys._getframe(1), tensor)
-        if origin is None:
-            return
         written = self._of(tensor)
         if isinstance(values, Content):
             self._add(written, region, values, origin)

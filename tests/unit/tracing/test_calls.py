@@ -215,6 +215,8 @@ def test_copies_say_of_what() -> None:
         return nn.ModuleDict({"first": first, "second": second, "third": third})
 
     t = traced(build)
+    assert texts(t["first.weight"]) == ["kaiming_uniform_(a=2.236)"]
+    assert t.fills["first.weight"] is not None
     assert texts(t["second.weight"]) == ["kaiming_uniform_(a=2.236)", "copy of first.weight"]
     assert t["second.weight"][1].source == "second.load_state_dict(first.state_dict())"
     assert texts(t["third.weight"]) == ["copy of first.weight"]
@@ -253,6 +255,25 @@ def test_loads_say_from_which_line(tmp_path: Path) -> None:
         assert t.fills[f"{number}.weight"] is None
         assert t[f"{number}.weight"][0].overwritten
     assert t["2.weight"][-1].source == 'model[2].weight.copy_(state["weight"])'
+
+
+def test_pretrained_vectors_are_data_by_declaration() -> None:
+    t = traced(lambda: nn.Embedding.from_pretrained(torch.randn(3, 2)))
+    assert [call.function for call in t["weight"]] == ["randn", "from_pretrained"]
+    assert t.fills["weight"] is None
+
+
+def test_a_write_by_another_thread_is_data() -> None:
+    def build() -> nn.Module:
+        model = nn.Linear(200, 200)
+        values = model.weight.detach().numpy()
+        thread = threading.Thread(target=values.fill, args=(3.0,))
+        thread.start()
+        thread.join()
+        return model
+
+    t = traced(build)
+    assert t["weight"][-1].text == "data (written by code that autoinit does not see)"
 
 
 @pytest.mark.parametrize("size", [3, 200])
@@ -342,6 +363,13 @@ def test_a_model_that_is_initialized_in_the_block() -> None:
         initialize(model, CFG, seed=0)
     assert texts(t["fc.weight"])[1:] == ["xavier_normal_()", "autoinit: Xavier() of init_cfg[0]"]
     assert t["fc.weight"][-1].source == "initialize(model, CFG, seed=0)"
+
+
+def test_the_operators_that_autoinit_draws_with_are_no_calls() -> None:
+    with trace() as t:
+        model = nn.Linear(3, 3)
+        initialize(model, dict(type="Orthogonal", layer="Linear"), seed=0)
+    assert texts(t["weight"]) == ["kaiming_uniform_(a=2.236)", "autoinit: Orthogonal() of init_cfg"]
 
 
 def test_a_layer_that_was_made_before_an_inner_block_with_rules() -> None:
