@@ -135,8 +135,9 @@ class Table:
         """The table for a notebook."""
         columns, *rows = zip(*self._used(), strict=True)
         body = "".join(_html_row("td", row) for row in rows)
+        title, *lines = (html.escape(printable(line)) for line in (self.title, *self.caption.split("\n")))
         return (
-            f"<table><caption>{html.escape(self.title)}<br>{html.escape(self.caption)}</caption>"
+            f"<table><caption style='text-align:left'><b>{title}</b><br>{'<br>'.join(lines)}</caption>"
             f"<thead>{_html_row('th', columns)}</thead><tbody>{body}</tbody></table>"
         )
 
@@ -194,4 +195,5 @@ def _wrapped(line: str, width: int | None) -> str:
 
 
 def _html_row(tag: str, cells: Iterable[str]) -> str:
-    return "<tr>" + "".join(f"<{tag} style='text-align:left'>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+    style = "text-align:left;padding-right:1em"
+    return f"<tr>{''.join(f'<{tag} style={style!r}>{html.escape(printable(cell))}</{tag}>' for cell in cells)}</tr>"

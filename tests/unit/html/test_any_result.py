@@ -30,7 +30,7 @@ def test_what_else_is_known_stands_beside_it(tmp_path: Path) -> None:
 
 
 def test_a_propagation_writes_its_table(tmp_path: Path) -> None:
-    model = nn.ModuleDict({"<b>": nn.Linear(2, 2)})
-    model.forward = lambda x: model["<b>"](x)  # type: ignore[method-assign]
+    model = nn.ModuleDict({"<i>": nn.Linear(2, 2)})
+    model.forward = lambda x: model["<i>"](x)  # type: ignore[method-assign]
     text = propagate(model, torch.randn(4, 2)).to_html(tmp_path / "signal.html").read_text()
-    assert text.startswith("<!doctype html>") and "&lt;b&gt;" in text and "<b>" not in text
+    assert text.startswith("<!doctype html>") and "&lt;i&gt;" in text and "<i>" not in text

@@ -18,9 +18,9 @@ def test_the_repr_of_a_block_has_its_rules_and_options() -> None:
 
 
 def test_a_notebook_shows_the_rules_of_a_block_with_their_overrides() -> None:
-    shown = autoinit(dict(NORMAL, override=dict(type="Constant", name="<b>", val=0)))._repr_html_()
+    shown = autoinit(dict(NORMAL, override=dict(type="Constant", name="<i>", val=0)))._repr_html_()
     assert shown.count("<tr>") == 3
-    assert "init_cfg.override" in shown and "&lt;b&gt;" in shown and "<b>" not in shown
+    assert "init_cfg.override" in shown and "&lt;i&gt;" in shown and "<i>" not in shown
 
 
 def test_a_run_says_what_it_has_built() -> None:

@@ -184,5 +184,9 @@ def test_rich_is_given_as_many_columns_as_it_has() -> None:
     assert lines[3] == "encoder.layers.encoder_layer_{0..11}." and max(map(len, lines)) <= 60
 
 
+def test_html_keeps_the_lines_of_a_caption() -> None:
+    assert "one<br>&lt;two&gt;" in Table(title="t", columns=("a",), rows=(), caption="one\n<two>")._repr_html_()
+
+
 def test_html_leaves_out_empty_columns() -> None:
     assert "none" not in Table(title="", columns=("name", "none"), rows=(("a", ""),))._repr_html_()

@@ -283,3 +283,9 @@ def test_names_of_files_are_safe_and_different(texts: list[str]) -> None:
     assert one != other
     for name in (one, other):
         assert len(name) <= 160 and name.isascii() and not set(name) & set('/\\:*?"<>|\n')
+
+
+def test_a_large_model_with_tied_parameters_has_a_line_per_parameter_under_its_first_name() -> None:
+    decided = plan(Net(), CFG)
+    assert len(decided) > 24
+    assert [line.split(" | ")[0] for line in lines(decided)] == list(decided)
