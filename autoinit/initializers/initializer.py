@@ -59,18 +59,36 @@ def shown(name: str, value: object) -> str:
 
 
 def number(
-    default: Any = MISSING,
+    default: Any = ...,
     *,
     low: float = -math.inf,
     high: float = math.inf,
     finite: bool = True,
     drawn: bool = True,
 ) -> Any:
-    """A field of an initializer: a real number in [low, high], stored as a float.
+    """A field of an initializer: a real number, stored as a float.
 
-    It may also be an expression, or a list of numbers for the maps of a fused weight; `resolve` replaces these.
-    Values are drawn in float32. A number that none are drawn with (`drawn=False`) may be beyond that. A field whose
-    default is None may be None.
+    It may also be an expression, or a list of numbers for the maps of a fused weight. `fill` sees the numbers that
+    these come to.
+
+    Args:
+        default: Default value; without one the field is required. If it is None, the field may be None.
+        low: Smallest value.
+        high: Largest value.
+        finite: Whether infinity is refused.
+        drawn: Whether values are drawn with it, which is done in float32.
+
+    Example:
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Flat(Initializer):
+        ...     width: float = number(1.0, low=0)
+        ...
+        ...     def fill(self, spec: TensorSpec) -> Fill:
+        ...         return fills.Uniform(-self.width, self.width)
+        >>> from autoinit import fills, plan
+        >>> from torch import nn
+        >>> plan(nn.Linear(4, 2), dict(type=Flat, width="1/fan_in", layer="Linear"))["weight"].fill
+        Uniform(low=-0.25, high=0.25)
     """
     limits = Limits(low=low, high=high, finite=finite, drawn=drawn)
 
@@ -79,7 +97,7 @@ def number(
         if given is not None or default is not None:
             object.__setattr__(scheme, name, limits.read(given, f"{type(scheme).__name__}: {name}={given!r}"))
 
-    return field(default=default, metadata={"check": check, "number": True})
+    return field(default=MISSING if default is ... else default, metadata={"check": check, "number": True})
 
 
 def choice(
