@@ -20,11 +20,11 @@ LONGEST_LIST = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""
 Reads = Mapping[int, Content | None]
 Listener = Callable[[Tensor, Region, Values], None]
-"""Is told of a write: a tensor with the memory, the region, and what was written there."""
+"""Called with each write: a tensor with the memory, the region, and what was written there."""
 
 
 class Listeners(threading.local):
-    """What is told of every write that a record of this thread notes, postponed and replaced ones included."""
+    """Functions that are called with every write in this thread, postponed and replaced ones included."""
 
     current: tuple[Listener, ...] = ()
 
@@ -32,10 +32,10 @@ class Listeners(threading.local):
 listeners = Listeners()
 
 
-def tell(tensor: Tensor, region: Region, values: Values) -> None:
-    """Tell all listeners of a write."""
-    for note in listeners.current:
-        note(tensor, region, values)
+def notify(tensor: Tensor, region: Region, values: Values) -> None:
+    """Call all listeners with a write."""
+    for listener in listeners.current:
+        listener(tensor, region, values)
 
 
 @dataclass(eq=False, repr=False)
@@ -86,7 +86,7 @@ class ConstructionRecord:
     def write(self, memory: Memory, tensor: Tensor, region: Region, values: Values) -> None:
         """Note a write to memory, a tensor's."""
         memory.write(region, values)
-        tell(tensor, region, values)
+        notify(tensor, region, values)
 
     def note_moved(self, tensor: Tensor) -> None:
         """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
@@ -190,13 +190,13 @@ class ConstructionRecord:
         memory = self.find(tensor)
         if memory is not None:
             if memory.is_foreign:
-                tell(tensor, Region.of(tensor), values)
+                notify(tensor, Region.of(tensor), values)
             else:
                 self.write(memory, tensor, Region.of(tensor), values)
             memory.accept(tensor, rise=1)
         elif call.written or not has_memory(tensor):
             if has_memory(tensor):
-                tell(tensor, Region.of(tensor), values)
+                notify(tensor, Region.of(tensor), values)
             return  # From outside: it is data already.
         else:
             memory = self._new(tensor, values)

@@ -12,7 +12,7 @@ from operator import is_not
 
 from torch import nn
 
-from ..construction import Listener, Watch
+from ..construction import Listener, Watch, current_watches
 from .built import BuiltModules
 
 
@@ -58,17 +58,20 @@ class Pause(Extent):
 
 
 class Observer(Extent):
-    """A block that changes nothing: it is told of the modules built in it and of every write in its thread.
+    """A block that changes nothing: it records the modules built in it, and is called with every write in its thread.
+
+    Args:
+        listener: Function that is called.
 
     Attributes:
         built: The modules.
-        watch: Sees the writes where no block with rules does; shared with the observers around this one.
+        watch: Sees the writes where no block with rules does; one for all observers of a thread.
     """
 
     def __init__(self, listener: Listener) -> None:
-        outer = next(observers_here(), None)
+        shared = next((watch for watch in current_watches() if watch.yields), None)
         self.built = BuiltModules()
-        self.watch: Watch = Watch(may_postpone=False, yields=True) if outer is None else outer.watch
+        self.watch = shared or Watch(may_postpone=False, yields=True)
         self.listener = listener
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import CodeType, FrameType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 import torch
 import wrapt
@@ -125,8 +125,10 @@ def _fills(frame: FrameType, tensor: Tensor) -> bool:
     code = frame.f_code
     if not code.co_argcount or not code.co_name.endswith("_") or code.co_name.endswith("__"):
         return False
-    first = frame.f_locals.get(code.co_varnames[0])
-    return isinstance(first, Tensor) and has_memory(first) and _torch.storage_id(first) == _torch.storage_id(tensor)
+    first: Any = frame.f_locals.get(code.co_varnames[0])
+    if not issubclass(type(first), Tensor) or not has_memory(first):
+        return False
+    return _torch.storage_id(first) == _torch.storage_id(tensor)
 
 
 def _call_in(frame: FrameType) -> FunctionCall:
@@ -153,9 +155,11 @@ def _is_default(value: object, default: object) -> bool:
 def _defaults(frame: FrameType) -> Mapping[str, Any]:
     """The defaults of the function that runs in a frame, if it can be found among the globals of its module."""
     function = frame.f_globals.get(frame.f_code.co_name)
-    candidates = (inspect.unwrap(function) if callable(function) else None, *frame.f_globals.values())
+    while type(function) is FunctionType and "__wrapped__" in vars(function):
+        function = vars(function)["__wrapped__"]
+    candidates = (function, *frame.f_globals.values())
     for each in candidates:
-        if isinstance(each, FunctionType) and each.__code__ is frame.f_code:
+        if type(each) is FunctionType and each.__code__ is frame.f_code:
             parameters = inspect.signature(each).parameters.values()
             return {each.name: each.default for each in parameters if each.default is not each.empty}
     return {}
@@ -166,7 +170,7 @@ def _module_of(frame: FrameType | None) -> nn.Module | None:
     for each in _callers(frame):
         code = each.f_code
         if code.co_argcount and code.co_varnames[0] == "self":
-            owner = each.f_locals.get("self")
-            if isinstance(owner, nn.Module):
-                return owner
+            owner: Any = each.f_locals.get("self")
+            if issubclass(type(owner), nn.Module):  # `isinstance` would run code of proxies.
+                return cast(nn.Module, owner)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, reduce
 from typing import Any
 
@@ -12,12 +12,14 @@ import torch
 from .. import _torch
 from ..construction import Content
 from ..initializers import Constant, Initializer
-from .call_frames import FunctionCall, Origin
+from .call_frames import FunctionCall
 from .history import History
 from .known_functions import CONSTANTS, DRAWS, FILLED, of_function, of_operator, scaled
 
 DEEPEST = 6
 """Operators within each other that are followed."""
+LONGEST = 100
+"""Characters of an expression that are shown."""
 SIGNS = {"mul": "*", "div": "/", "add": "+", "sub": "-"}
 OF_CONSTANTS: Mapping[str, Callable[[float], float]] = {
     "neg": lambda x: -x,
@@ -34,6 +36,9 @@ OF_CONSTANTS: Mapping[str, Callable[[float], float]] = {
 SAME = frozenset(["clone", "_to_copy", "copy_", "lift", "alias_copy", "detach_copy", "view_copy", "contiguous"])
 """Operators whose result has the values of their source."""
 
+JOINED = ("cat", "stack", "repeat")
+"""Operators whose result has the elements of their sources, `repeat` several times."""
+
 
 class ComputedValues:
     """Describes contents of memory by what they were computed from.
@@ -47,15 +52,19 @@ class ComputedValues:
 
     def function(self, content: Content) -> FunctionCall | None:
         """The outermost function that a write was in, such as `orthogonal_`; None for an operator by itself."""
-        origin = self._origin(content)
-        return origin.functions[-1] if origin is not None else None
+        return next(iter(self._functions(content)), None)
 
-    def _origin(self, content: Content) -> Origin | None:
+    def _functions(self, content: Content) -> list[FunctionCall]:
+        """The functions that a write was in, the outermost first; a function that copies says less than its source."""
         found = self._history.functions.get(id(content))
-        return None if found is None else found[1]
+        return [] if found is None else [each for each in reversed(found[1].functions) if each.name != "copy_"]
 
-    def text(self, content: Content, depth: int = 0) -> str:
+    def text(self, content: Content) -> str:
         """Values as an expression."""
+        text = self._text(content, 0)
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+    def _text(self, content: Content, depth: int) -> str:
         function = self.function(content)
         if function is not None:
             return call_text(function.name, function.passed)
@@ -69,7 +78,7 @@ class ComputedValues:
             return "..."
         source = content.copied_from or (content.whole if content.whole is not content else None)
         if source is not None:
-            return self.text(source, depth + 1)
+            return self._text(source, depth + 1)
         return self._operator_text(content, depth)
 
     def _operator_text(self, content: Content, depth: int) -> str:
@@ -77,19 +86,46 @@ class ComputedValues:
         if name == "numbers":
             return "tensor([...])"
         if name in DRAWS or name in CONSTANTS or name in FILLED:
-            given = [self.text(each, depth + 1) for each in content.sources] if name in FILLED else []
+            given = [self._text(each, depth + 1) for each in content.sources] if name in FILLED else []
             return call_text(name, named_numbers(content)) if not given else f"{name}({', '.join(given)})"
-        sources = [self.text(each, depth + 1) for each in content.sources]
+        sources = [self._text(each, depth + 1) for each in content.sources]
         numbers = list(map(number_text, content.numbers))
         base = name.rstrip("_")
         if base in SIGNS and len(sources) + len(numbers) == 2 and sources:
             first, second = (_in_brackets(each, base) for each in (*sources, *numbers))
+            if base == "add" and second.startswith("-"):
+                return f"{first} - {second[1:]}"
             return f"{first} {SIGNS[base]} {second}"
         if base == "rsub" and len(sources) == 1 and numbers:
             return f"{numbers[0]} - {_in_brackets(sources[0], base)}"
         if base == "neg" and sources:
             return f"-{_in_brackets(sources[0], 'mul')}"
         return f"{name}({', '.join([*sources, *numbers])})"
+
+    def call(self, content: Content, own: Sequence[Content]) -> tuple[str, Mapping[str, object], str]:
+        """Function, arguments and text of the call that wrote values.
+
+        Args:
+            content: The values.
+            own: What the call wrote in all.
+        """
+        function = self.function(content)
+        if function is not None:
+            return function.name, function.passed, call_text(function.name, function.passed)
+        if content.copied_from is not None:
+            number = self.number(content.original)
+            if number is not None:
+                return "fill_", {"value": number}, f"fill_({number_text(number)})"
+            return "copy", {}, f"copy of {self.text(content)}"
+        if not content.sources or not is_in_place(content):
+            drawn = self.drawn(content)
+            return operator_name(drawn), named_numbers(drawn), self.text(content)
+        # What it changed in place is a call of its own.
+        name, numbers = operator_name(content), named_numbers(content)
+        others = [self.text(each) for each in content.sources[1:] if all(each is not mine for mine in own)]
+        named = [f"{key}={number_text(value)}" for key, value in numbers.items()]
+        shown = named if len(named) > 1 else [number_text(value) for value in content.numbers]
+        return name, numbers, f"{name}({', '.join([*others, *shown])})"
 
     def number(self, content: Content) -> float | None:
         """The number of Python that torch made values from, if it was one."""
@@ -105,10 +141,10 @@ class ComputedValues:
         """The initializer that gives a whole tensor such values; None if autoinit has none."""
         if content.is_data or depth > DEEPEST * 2:
             return None
-        origin = self._origin(content)
-        for function in reversed(origin.functions) if origin is not None else ():
-            if function.is_known:
-                return of_function(function.name, function.arguments)
+        for function in self._functions(content):
+            known = of_function(function.name, function.arguments) if function.is_known else None
+            if known is not None:
+                return known
         numbers = self._history.numbers.get(id(content))
         if numbers is not None:
             return Constant(val=numbers[1][0]) if len(set(numbers[1])) == 1 else None
@@ -130,8 +166,14 @@ class ComputedValues:
         if not found or None in found:
             return None
         first, *others = found
+        if base in JOINED and all(each == first for each in others):
+            return (
+                first if isinstance(first, ELEMENTWISE) and (base != "repeat" or isinstance(first, Constant)) else None
+            )
         if isinstance(first, Constant) and not others and base in OF_CONSTANTS:
             return _constant(OF_CONSTANTS[base], first.val)
+        if base == "constant_pad_nd":
+            return first if isinstance(first, Constant) and [first.val] == numbers else None
         # Of several tensors, all but one have to be constants.
         if others and isinstance(first, Constant) and base in ("mul", "add"):
             first, others = others[0], [first, *others[1:]]

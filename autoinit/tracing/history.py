@@ -115,9 +115,10 @@ class History:
 
     def of(self, tensor: Tensor) -> list[Event]:
         """The writes to the storage of a tensor that meet the tensor, in order."""
-        written = self._storages.get(_torch.storage_id(tensor))
-        region = Region.of(tensor)
-        return [] if written is None else [each for each in written.events if each.region.meets(region)]
+        written, region = self._storages.get(_torch.storage_id(tensor)), Region.of(tensor)
+        events = [] if written is None else written.events
+        # A region without bytes meets none.
+        return [each for each in events if each.region.meets(region) or each.region == region]
 
 
 def _is_readable(tensor: Tensor) -> bool:

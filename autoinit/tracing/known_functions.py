@@ -112,6 +112,8 @@ def of_operator(name: str, numbers: tuple[Any, ...]) -> Initializer | None:
             return FUNCTIONS[DRAWS[name]](*numbers[:2])
         if name in CONSTANTS:
             return Constant(val=CONSTANTS[name])
+        if name == "eye":
+            return Eye()
         if name in FILLED and numbers:
             return Constant(val=numbers[0])
         if name.startswith("_no_grad_trunc_normal"):

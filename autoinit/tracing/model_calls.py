@@ -15,7 +15,7 @@ from ..planning import PlanContext, Planner, planned
 from ..planning.records import Record
 from ..rules import Rule
 from .calls import Call
-from .computed_values import ComputedValues, call_text, is_in_place, named_numbers, number_text, operator_name
+from .computed_values import ComputedValues, operator_name
 from .history import Event, History
 from .traces import Trace, TracedParameter
 
@@ -146,36 +146,20 @@ class ModelCalls:
 
     def _named(self, event: Event, root: nn.Module, fqn: str) -> tuple[str, Mapping[str, object], str]:
         """Function, arguments and text of a call."""
-        content, values = event.content, self._values
-        function = values.function(content)
-        source = self._source(content)
+        content = event.content
         if content.operator == AUTOINIT and content.copied_from is None:
             rules = [each.origin for each in content.numbers if isinstance(each, Rule)]
             given = self._of_content(content, fqn)
             text = f"{given or 'values'} of {rules[0]}" if rules else "init_weights or a checkpoint"
             return "autoinit", {}, f"autoinit: {text}"
+        source = self._source(content)
         if source is not None:
-            return "copy", {}, f"copy of {_name_in(root, *source)}"
+            other, name = source
+            return "copy", {}, f"copy of {name}" if other is root else f"copy of {name} of {type(other).__name__}"
         if content.is_data:
             called = content.place.called if content.place is not None else ""
             return called or content.reason or "data", {}, content.describe()
-        if function is not None:
-            return function.name, function.passed, call_text(function.name, function.passed)
-        if content.copied_from is not None:
-            number = values.number(content.original)
-            if number is not None:
-                return "fill_", {"value": number}, f"fill_({number_text(number)})"
-            return "copy", {}, f"copy of {values.text(content)}"
-        name, numbers = operator_name(content), named_numbers(content)
-        own = {id(each) for each in event.contents}
-        if content.sources and is_in_place(content):
-            # In place: what it changed is a call of its own.
-            others = [values.text(each) for each in content.sources[1:] if id(each) not in own]
-            named = [f"{key}={number_text(value)}" for key, value in numbers.items()]
-            shown = named if len(named) > 1 else [number_text(value) for value in content.numbers]
-            return name, numbers, f"{name}({', '.join([*others, *shown])})"
-        drawn = values.drawn(content)
-        return operator_name(drawn), named_numbers(drawn), values.text(content)
+        return self._values.call(content, event.contents)
 
     def _source(self, content: Content) -> tuple[nn.Module, str] | None:
         """Root and name of the parameter that values are a copy of."""
@@ -227,10 +211,6 @@ def _is_last(content: Content, events: Sequence[Event]) -> bool:
 def _is_even(initializer: Initializer) -> bool:
     """Whether the elements of a part have the distribution of those of the whole."""
     return initializer.reads == "nothing"
-
-
-def _name_in(root: nn.Module, other: nn.Module, fqn: str) -> str:
-    return fqn if other is root else f"{fqn} of {type(other).__name__}"
 
 
 def _part(region: Region, tensor: Tensor) -> str:

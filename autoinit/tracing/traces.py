@@ -75,6 +75,14 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
     Attributes:
         parameters: `TracedParameter` by FQN: shape, dtype, layer, aliases, calls and initializer of each.
+
+    Example:
+        >>> import torch
+        >>> from autoinit import trace
+        >>> with trace() as t:
+        ...     layer = torch.nn.Linear(4, 3)
+        >>> t["bias"][0].text, t.parameters["bias"].shape, str(t.fills["bias"])
+        ('uniform_(a=-0.5, b=0.5)', (3,), 'Uniform(a=-0.5, b=0.5)')
     """
 
     def __init__(self, model: str, parameters: Mapping[str, TracedParameter], root: nn.Module | None = None) -> None:

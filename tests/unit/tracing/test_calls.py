@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import json
@@ -15,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoinit import StateError, Trace, autoinit, initialize, paused, trace
-from autoinit.initializers import Constant, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
+from autoinit import ModuleGraphError, StateError, Trace, autoinit, initialize, paused, trace
+from autoinit.initializers import Constant, Eye, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
 from autoinit.tracing import Call
 
 
@@ -114,6 +115,14 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.empty(5).uniform_(-2, 1), "uniform_(from=-2, to=1)", Uniform(a=-2, b=1)),
         (lambda: torch.empty(200, 200).normal_(std=3), "normal_(mean=0, std=3)", Normal(std=3)),
         (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2), "orthogonal_(gain=2)", Orthogonal(gain=2)),
+        (lambda: nn.functional.pad(torch.zeros(3), (0, 2)), "constant_pad_nd(zeros(), 0)", Constant(val=0)),
+        (lambda: nn.functional.pad(torch.zeros(3), (0, 2), value=1), "constant_pad_nd(zeros(), 1)", None),
+        (lambda: torch.rand(5) + -2, "rand() - 2", Uniform(a=-2, b=-1)),
+        (lambda: torch.cat([torch.randn(2), torch.randn(3)]), "cat(randn(), randn())", Normal()),
+        (lambda: torch.stack([torch.zeros(2), torch.ones(2)]), "stack(zeros(), ones())", None),
+        (lambda: torch.ones(2).repeat(3), "repeat(ones())", Constant(val=1)),
+        (lambda: torch.randn(2).repeat(3), "repeat(randn())", None),
+        (lambda: torch.eye(5), "eye(5)", Eye()),
         (lambda: torch.arange(5.0), "arange(5)", None),
         (lambda: torch.randn(5) * torch.randn(5), "randn() * randn()", None),
         (lambda: torch.randn(5).to(torch.bfloat16), "copy of randn()", Normal()),
@@ -127,6 +136,25 @@ def test_a_factory_is_one_call_with_its_distribution(
     assert call.text == text
     assert t.fills["p"] == call.initializer == initializer
     assert call.layer == "Parameter"
+
+
+def test_a_long_expression_is_cut() -> None:
+    def deep() -> Tensor:
+        value = torch.randn(2)
+        for _ in range(20):
+            value = (value + torch.rand(2)) * 2
+        return value
+
+    (call,) = traced(lambda: Parameter(deep))["p"]
+    assert call.text == "(((... * 2 + rand()) * 2 + rand()) * 2 + rand()) * 2"
+    (call,) = traced(lambda: Parameter(lambda: torch.cat([torch.randn(2) for _ in range(50)])))["p"]
+    assert len(call.text) == 100
+    assert call.text.endswith("...")
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+def test_a_parameter_without_elements_has_calls_too() -> None:
+    assert texts(traced(lambda: nn.LayerNorm(0))["weight"]) == ["ones_()"]
 
 
 def test_arithmetic_in_place_is_a_call_of_its_own_that_overwrites_nothing() -> None:
@@ -362,6 +390,21 @@ def test_threads_have_blocks_of_their_own() -> None:
     assert found == {n: ["kaiming_uniform_(a=2.236)", f"constant_(val={n})"] for n in range(4)}
 
 
+def test_tasks_have_blocks_of_their_own() -> None:
+    async def work(number: int) -> list[str]:
+        with trace() as t:
+            model = nn.Linear(3, 3)
+            await asyncio.sleep(0)
+            nn.init.constant_(model.weight, number)
+            await asyncio.sleep(0)
+        return texts(t["weight"])
+
+    async def both() -> list[list[str]]:
+        return await asyncio.gather(work(0), work(1))
+
+    assert asyncio.run(both()) == [["kaiming_uniform_(a=2.236)", f"constant_(val={number})"] for number in range(2)]
+
+
 def test_after_an_exception_there_is_a_trace_of_what_was_built() -> None:
     with pytest.raises(ZeroDivisionError), trace() as t:
         model = nn.Linear(3, 3)
@@ -370,15 +413,42 @@ def test_after_an_exception_there_is_a_trace_of_what_was_built() -> None:
     assert texts(t["weight"])[-1] == "zeros_()"
 
 
+def test_a_model_that_cannot_be_walked_hides_no_exception() -> None:
+    with pytest.raises(ZeroDivisionError), trace() as t:
+        model = nn.Sequential(nn.Linear(2, 2))
+        model.append(model)
+        _ = 1 / 0
+    assert t.traces == ()
+    with pytest.raises(ModuleGraphError, match="contains itself"), trace():
+        model = nn.Sequential(nn.Linear(2, 2))
+        model[0].child = model
+        holder = nn.Sequential(model)
+    assert holder is not None
+
+
+def test_a_constructor_that_fails() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as error, trace() as t:
+        Broken()
+    assert [str(call) for call in t["fc.weight"]] == ["kaiming_uniform_(a=2.236)"]
+    assert error.value.__traceback__ is not None
+
+
 def test_several_models_and_none() -> None:
     with trace() as t:
         one, other = nn.Linear(2, 2), nn.Linear(2, 2)
     assert [each.root for each in t.traces] == [one, other]
     with pytest.raises(StateError, match=r"The block has 2 root modules \(Linear, Linear\), not one. Use t.traces."):
         t["weight"]
-    assert str(t).count("Trace of Linear") == 2
+    assert str(t).count("Trace of Linear") == t._repr_html_().count("Trace of Linear") == 2
     with trace() as empty:
         pass
+    assert empty._repr_html_() == "<pre>&lt;trace: no model was built in the block&gt;</pre>"
     assert repr(empty) == "<trace: no model was built in the block>"
     with pytest.raises(StateError, match="0 root modules"):
         empty.table()

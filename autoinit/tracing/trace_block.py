@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, suppress
 from types import TracebackType
+from typing import Any
 
 from torch import nn
 
 from ..construction import current_watches
-from ..errors import StateError
+from ..errors import AutoInitError, StateError
 from ..interception import Observer, close_observer, living_roots, open_observer
 from ..modes import without_modes
 from .history import History
@@ -67,13 +69,14 @@ class TraceBlock(Trace):
             raise StateError("This trace block is not open.")
         watches = {id(watch): watch for watch in (*current_watches(), observer.watch)}.values()
         close_observer(observer)
-        with ExitStack() as stack:
+        history, self._history, self._traces = self._history, History(), ()
+        # A model that is half built may be none that can be walked: the error to see is the one that left it so.
+        with ExitStack() as stack, suppress(AutoInitError) if kind is not None else nullcontext():
             for watch in current_watches():
                 stack.enter_context(watch.aside())
             stack.enter_context(without_modes())
             records = [watch.record for watch in watches]
-            self._traces = tuple(ModelCalls(self._history, records, living_roots(observer.built)).traces())
-        self._history = History()
+            self._traces = tuple(ModelCalls(history, records, living_roots(observer.built)).traces())
 
     @property
     def traces(self) -> tuple[Trace, ...]:
@@ -106,6 +109,17 @@ class TraceBlock(Trace):
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self._traces)) if self._traces else repr(self)
+
+    def __rich__(self) -> Any:
+        # A table of one trace would be an error if there are several.
+        from rich.text import Text
+
+        return Text(str(self))
+
+    def _repr_html_(self) -> str:
+        """The tables for a notebook."""
+        tables = [trace._repr_html_() for trace in self._traces or ()]
+        return "".join(tables) or f"<pre>{html.escape(repr(self))}</pre>"
 
     def __repr__(self) -> str:
         if self._traces is None:
