@@ -171,7 +171,8 @@ class Rule:
     def _check_fan(self) -> None:
         if self.fan is None:
             return
-        if not isinstance(self.initializer, Initializer) or needs_of(self.initializer).convention == "nothing":
+        schemes = [each for each in (self.initializer, self._for_bias) if isinstance(each, Initializer)]
+        if all(needs_of(scheme).convention == "nothing" for scheme in schemes):
             raise self._error("fan", f"{type(self.initializer).__name__} takes no notice of fans. Remove the key.")
         if self.fan in CONVENTIONS:
             return

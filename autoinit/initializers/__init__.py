@@ -10,6 +10,7 @@ from .callables import ModuleFunction as ModuleFunction
 from .callables import Scheme as Scheme
 from .expression import Expression as Expression
 from .initializer import Initializer as Initializer
+from .initializer import number as number
 from .matrices import DeltaOrthogonal as DeltaOrthogonal
 from .matrices import Dirac as Dirac
 from .matrices import Eye as Eye

@@ -22,16 +22,22 @@ Schemes = st.SearchStrategy[dict[str, Any]]
 _NUMBERS = st.sampled_from((0.0, 1.0, -1.0, 0.5, 2.0, 0.02))
 _POSITIVE = st.sampled_from((1.0, 0.5, 0.02, 2.0))
 
+_FACTORS = st.sampled_from((0.5, -2.0, "sqrt(2)/2"))
+_GAINS = st.sampled_from((1.0, 0.5, "1/(1 + fan_in)", "min(2, 1 + dim/(1 + fan_out))"))
+
 _ANY_CONSTANT: Schemes = st.fixed_dictionaries({"type": st.just("Constant"), "val": _NUMBERS})
 _NOWHERE_ZERO: Schemes = st.fixed_dictionaries({"type": st.just("Constant"), "val": _POSITIVE})
 _DRAWN: tuple[Schemes, ...] = (
-    st.fixed_dictionaries({"type": st.just("Normal"), "std": _POSITIVE}, optional={"mean": _NUMBERS}),
+    st.fixed_dictionaries(
+        {"type": st.just("Normal"), "std": _POSITIVE}, optional={"mean": _NUMBERS, "scale": _FACTORS}
+    ),
     st.builds(lambda a, width: {"type": "Uniform", "a": a, "b": a + width}, _NUMBERS, _POSITIVE),
     st.builds(
         lambda std, cut: {"type": "TruncNormal", "std": std, "a": -cut * std, "b": cut * std},
         _POSITIVE,
         st.sampled_from((2.0, 1.0, 3.0)),
     ),
+    st.builds(lambda std, cut: {"type": "TruncNormal", "std": std, "cut": cut}, _POSITIVE, st.sampled_from((2.0, 1.0))),
 )
 _BY_FAN: tuple[Schemes, ...] = (
     st.fixed_dictionaries(
@@ -44,18 +50,18 @@ _BY_FAN: tuple[Schemes, ...] = (
     ),
     st.fixed_dictionaries(
         {"type": st.just("Xavier")},
-        optional={"gain": _POSITIVE, "distribution": st.sampled_from(("normal", "uniform"))},
+        optional={"gain": _GAINS, "distribution": st.sampled_from(("normal", "uniform"))},
     ),
     st.just({"type": "Caffe2Xavier"}),
     st.just({"type": "LeCun"}),
     st.fixed_dictionaries(
         {"type": st.just("VarianceScaling")},
-        optional={"scale": _POSITIVE, "mode": st.sampled_from(("fan_in", "fan_out", "fan_avg"))},
+        optional={"scale": _POSITIVE, "mode": st.sampled_from(("fan_in", "fan_out", "fan_avg", "fan_geo_avg"))},
     ),
-    st.fixed_dictionaries({"type": st.just("Orthogonal")}, optional={"gain": _POSITIVE}),
+    st.fixed_dictionaries({"type": st.just("Orthogonal")}, optional={"gain": _GAINS, "scale": _FACTORS}),
 )
 _OF_MATRICES: tuple[Schemes, ...] = (
-    st.just({"type": "Eye"}),
+    st.fixed_dictionaries({"type": st.just("Eye")}, optional={"gain": _POSITIVE}),
     st.builds(lambda sparsity: {"type": "Sparse", "sparsity": sparsity}, st.sampled_from((0.0, 0.5, 0.9))),
 )
 _OF_CONVOLUTIONS: tuple[Schemes, ...] = (st.just({"type": "Dirac"}),)

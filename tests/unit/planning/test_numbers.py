@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,9 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils.parametrizations import weight_norm
 
 from autoinit import ConfigError, ConfigTypeError, Rule, ShapeError, autoinit, initialize, plan, register_fan, verify
-from autoinit.fills import Blocks, Constant, Fill, Normal, Orthogonal, TruncNormal, Uniform, Vector
+from autoinit.fills import Blocks, Constant, Fill, Normal, Orthogonal, TensorSpec, TruncNormal, Uniform, Vector
+from autoinit.initializers import Initializer, Scaled, number
 from autoinit.initializers import Normal as NormalInitializer
-from autoinit.initializers import Scaled
 from autoinit.planning import positions
 from tests.ranks import one_of
 
@@ -333,6 +334,34 @@ def test_factors_that_cannot_be(rule: dict[str, Any], error: type[ConfigError], 
 def test_a_factor_beyond_float32() -> None:
     with pytest.raises(ShapeError, match=r"Normal\(mean=0, std=10\) times 1e\+38 is beyond float32"):
         fills(Model(), dict(type="Normal", std=10, scale=1e38, name="head"))
+
+
+INNER = NormalInitializer(std="1/fan_in")
+
+
+def test_initializers_of_users_take_expressions_and_lists() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Own(Initializer):
+        std: float = number(1.0, low=0)
+        inner: Initializer = INNER
+
+        def fill(self, spec: TensorSpec) -> Fill:
+            inner = self.inner.fill(spec)
+            assert isinstance(inner, Normal)
+            return Normal(0.0, self.std + inner.std)
+
+    found = fills(nn.LSTM(4, 2), dict(type=Own, std=["1 - 1", 1, 2, "dim"], params="weight_ih*"))["weight_ih_l0"]
+    assert [each.std for each in found.fills] == [0.25, 1.25, 2.25, 4.25]
+    with pytest.raises(ConfigError, match="Own: std=-1 must be at least 0"):
+        Own(std=-1)
+
+
+def test_the_key_fan_is_for_expressions_too() -> None:
+    conv = nn.ConvTranspose2d(4, 6, 3)
+    assert fills(conv, dict(type="Normal", layer="ConvTranspose2d", bias="fan_in", fan="torch"))["bias"].value == 54
+    assert stds(conv, "fan_in", params="weight", fan="torch") == {"weight": 54}
+    with pytest.raises(ConfigError, match="takes no notice of fans"):
+        fills(conv, dict(type="Normal", std="layer", name="", fan="torch"))
 
 
 def test_rules_as_objects() -> None:
