@@ -18,9 +18,12 @@ def block_text(rules: Sequence[Rule], seed: int | None, defer: bool, policy: Pol
 
     Example:
         >>> from autoinit import autoinit
-        >>> autoinit(
+        >>> block = autoinit(
         ...     [dict(type="Kaiming", layer="Conv2d"), dict(type="Normal", layer="Linear")], seed=0
         ... )
+        >>> with block:
+        ...     pass
+        >>> block
         Block(init_cfg[0] (layer='Conv2d'): Kaiming(), init_cfg[1] (layer='Linear'): Normal(); seed=0)
     """
     texts = [f"{rule.describe()}: {rule.initializer}" for rule in rules[:SHOWN]]

@@ -81,11 +81,8 @@ def _find_lost(match: Match, planner: Planner) -> None:
     """Note the globs in a list of names that match no module."""
     fqns, fitting = _names_below(match, planner)
     names = match.rule.name
-    lost = [
-        name
-        for name in names
-        if name not in match.named and not any(map(fqn_pattern(name), fqns)) and not fqn_pattern(name)("")
-    ]
+    known = [*fqns, "", *(relative_name(record.fqn, match.base) for record in planner.records)]
+    lost = [name for name in names if not any(map(fqn_pattern(name), known))]
     listed = [fqn for fqn in fqns if any(fqn_pattern(name)(fqn) for name in names)] if lost else []
     for name in lost:
         moved = moved_hint(name, fqns, fitting)
