@@ -16,7 +16,7 @@ from ..rules import Rule
 ENGINES = frozenset({"autoinit.compat.mmengine.modules", "mmengine.model.base_module", "mmcv.runner.base_module"})
 """Modules whose `BaseModule.init_weights` only applies `init_cfg`, as planning does."""
 
-SELECTORS = ("layer", "name", "params", "override", "checkpoint")
+SELECTORS = ("layer", "name", "params", "within", "override", "checkpoint")
 """Keys of which a rule has at least one."""
 
 

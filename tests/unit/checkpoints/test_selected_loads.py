@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import warnings
 from typing import Any
 
 import pytest
@@ -103,6 +104,13 @@ def test_a_selection_of_nothing_is_an_error(path: pathlib.Path, keys: dict[str, 
         initialize(model, load(path, **keys))
     initialize(model, load(path, **keys), unmatched="ignore")
     assert not loaded(model)
+
+
+def test_what_only_the_checkpoint_has_is_no_selection(path: pathlib.Path) -> None:
+    torch.save({"extra.weight": torch.ones(2), "head.weight": torch.ones(2, 2)}, path)
+    with warnings.catch_warnings(), pytest.raises(MatchError, match=r"\(name='extra'\) matches no module of Net"):
+        warnings.simplefilter("error")
+        plan(Net(), load(path, name="extra"))
 
 
 def test_no_other_key_of_a_rule_is_one_of_a_checkpoint(path: pathlib.Path) -> None:

@@ -187,6 +187,15 @@ def test_loaded_weights_stay(tmp_path: Any) -> None:
     assert (model.g == 9).all() and run.report["g"].outcome.startswith("kept: ") and run.report["w"].outcome == "filled"
 
 
+def test_what_an_inner_block_has_reset_is_not_reset_again() -> None:
+    cfg = dict(type="Default", layer="Own", params="*")
+    with autoinit(dict(type="Constant", layer="Linear", val=1), seed=5), autoinit(cfg, seed=0):
+        model = Own()
+    with autoinit(cfg, seed=0):
+        alone = Own()
+    assert torch.equal(model.w, alone.w) and torch.equal(model.g, alone.g) and (model.inner.weight == 1).all()
+
+
 def test_a_method_that_replaces_parameters_changes_values_alone() -> None:
     class Replacing(Own):
         def reset_parameters(self) -> None:

@@ -179,6 +179,7 @@ def test_a_checkpoint_below_an_undecided_rule_is_an_error(tmp_path: pathlib.Path
         (dict(name=r"re:layer1\.[01]\.norm1\.bias"), {"layer1.0.norm1.bias": 1.0, "layer1.1.norm1.bias": 1.0}),
         (dict(name="**.bias", layer="_BatchNorm", within="Block", params="*"),
          {"layer1.0.norm1.bias": 1.0, "layer1.1.norm1.bias": 1.0, "layer2.0.norm1.bias": 1.0}),
+        (dict(name=["head.bias", "layer2.0.norm1.bias"], within="Block"), {"layer2.0.norm1.bias": 1.0}),
         (dict(name="layer2.0.norm1.running_mean"), {"layer2.0.norm1.running_mean": 1.0}),
         (dict(params="layer2.**.weight", layer=["Conv2d", "Linear"]),
          {"layer2.0.conv1.weight": 1.0, "layer2.0.attn.proj.weight": 1.0}),
