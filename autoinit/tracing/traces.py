@@ -174,9 +174,9 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
             >>> from torch import nn
             >>> from autoinit import trace
             >>> with trace() as traced:
-            ...     model = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8))
-            >>> for rule in traced.to_cfg():
-            ...     print(rule)
+            ...     model = nn.Sequential(nn.Embedding(8, 8), nn.LayerNorm(8))
+            >>> traced.to_cfg()
+            [{'type': 'Normal', 'layer': 'Embedding'}, {'type': 'Constant', 'layer': 'LayerNorm', 'val': 1}]
         """
         from .config_of_calls import config_of_calls
 
