@@ -31,8 +31,7 @@ def parameters(*results: Any, model: nn.Module | None = None) -> list[dict[str, 
     for result in results:
         if result is not None:
             for fqn, found in _found(result):
-                row = rows.setdefault(fqn, {"fqn": fqn})
-                row.update({key: value for key, value in found.items() if value and key not in row})
+                rows.setdefault(fqn, {"fqn": fqn}).update({key: value for key, value in found.items() if value})
     asked: dict[str, dict[str, Any]] = {}
     for fqn, row in rows.items():
         values = _values(model, fqn) if model is not None else None

@@ -15,7 +15,7 @@ MODELS = """
 import sys
 from torch import nn
 
-BUILT = nn.Linear(2, 2)
+BUILT, OTHER = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))
 
 class Own(nn.Linear):
     init_cfg = dict(type="Constant", layer="Linear", val=3)
@@ -32,6 +32,12 @@ def hostile():
 def needy(width, depth): return nn.Linear(width, depth)
 def text(): return "not a model"
 def built(): return BUILT
+def several():
+    several.kept = nn.Linear(2, 2)
+    return small()
+def another():
+    another.kept = nn.Linear(2, 2), nn.LayerNorm(2)
+    return OTHER
 def leaves(): sys.exit(3)
 def fails(): raise RuntimeError("no such preset\\nand more")
 number = 3

@@ -125,7 +125,7 @@ def test_no_name_is_markup(tmp_path: Path) -> None:
     built = nn.Module()
     built.add_module(name, nn.Linear(2, 2))
     path = write_html(tmp_path / "a.html", initialize(built, RULES[0]), model=built)
-    assert "alert(1)</script>" not in path.read_text()
+    assert path.read_text().count("<script") == path.read_text().count("</script") == 2
     assert f"{name}.weight" in by_name(path)
 
 
@@ -137,6 +137,10 @@ def test_the_file_asks_for_nothing(tmp_path: Path) -> None:
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.html"
+    path.write_text("old")
+    mode = path.stat().st_mode
+    write_html(path, plan(model(), RULES))
+    assert path.stat().st_mode == mode
     path.write_text("old")
     monkeypatch.setattr("autoinit.html.page.page", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
