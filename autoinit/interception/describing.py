@@ -17,14 +17,13 @@ def block_text(rules: Sequence[Rule], seed: int | None, defer: bool, policy: Pol
     """The first rules of a block, and the options that are not the default.
 
     Example:
+        >>> from torch import nn
         >>> from autoinit import autoinit
-        >>> block = autoinit(
-        ...     [dict(type="Kaiming", layer="Conv2d"), dict(type="Normal", layer="Linear")], seed=0
-        ... )
+        >>> block = autoinit(dict(type="Normal", layer="Linear"), seed=0)
         >>> with block:
-        ...     pass
+        ...     model = nn.Linear(2, 2)
         >>> block
-        Block(init_cfg[0] (layer='Conv2d'): Kaiming(), init_cfg[1] (layer='Linear'): Normal(); seed=0)
+        Block(init_cfg (layer='Linear'): Normal(); seed=0)
     """
     texts = [f"{rule.describe()}: {rule.initializer}" for rule in rules[:SHOWN]]
     more = [f"{len(rules) - SHOWN} more rules"] if len(rules) > SHOWN else []
