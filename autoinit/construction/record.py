@@ -18,6 +18,7 @@ from .operators import FROM_FILE, Call, Kind, OperatorMode, handles_operators, o
 
 LONGEST_LIST = 4096
 """No program's text has more numbers in one list: a longer one was computed, or read from a file."""
+NUMBERS = (int, float)
 Reads = Mapping[int, Content | None]
 Listener = Callable[[Tensor, Region, Values], None]
 """Called with each write: a tensor with the memory, the region, and what was written there."""
@@ -86,7 +87,8 @@ class ConstructionRecord:
     def write(self, memory: Memory, tensor: Tensor, region: Region, values: Values) -> None:
         """Note a write to memory, a tensor's."""
         memory.write(region, values)
-        notify(tensor, region, values)
+        if listeners.current:
+            notify(tensor, region, values)
 
     def note_moved(self, tensor: Tensor) -> None:
         """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
@@ -207,8 +209,8 @@ class ConstructionRecord:
 
     def _computed(self, call: Call, target: Tensor, reads: Reads, place: Place | None, reason: str) -> Values:
         """What a tensor holds after an operator has computed it."""
-        operator, given = call.operator, (*call.args, *call.kwargs.values())
-        numbers = tuple([value for value in given if isinstance(value, (int, float)) and not isinstance(value, bool)])
+        operator, given = call.operator, (*call.args, *call.kwargs.values()) if call.kwargs else call.args
+        numbers = tuple([value for value in given if type(value) in NUMBERS])
         if not reads:
             return computed(operator.name, numbers, (), place, reason)
         written = set(map(id, call.written))
