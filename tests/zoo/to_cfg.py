@@ -28,7 +28,8 @@ from autoinit.tracing import Trace, trace
 from autoinit.tracing.written_initializers import is_same_fill
 
 from .__main__ import libraries
-from .findings import Findings
+from .exceptions import read_exceptions
+from .findings import PLAIN, Findings
 from .fingerprints import seed_everything
 from .isolation import Limits, Tell, sweep
 from .progress import Progress
@@ -77,7 +78,8 @@ def differing(traced: Trace, planned: Plan) -> Iterator[tuple[str, str]]:
             spec = TensorSpec(shape=parameter.shape, dtype=parameter.dtype, fans=torch_fans(parameter.shape))
             given = parameter.initializer.fill(spec)
         if given is None or not is_same_fill(planned[fqn].fill, given):
-            yield fqn, ", then ".join(call.function for call in parameter.effective) or "no call was seen"
+            functions = dict.fromkeys(call.function for call in parameter.effective)
+            yield fqn, ", then ".join(functions) or "no call was seen"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     everything = [subject for name in options.only for subject in library(name).subjects()]
     small = [subject for subject in everything if sizes.get(subject.key, 0) <= SMALL]
     chosen = matching(small if options.every else subset(everything, sizes), options.match)
+    impossible = [accepted for accepted in read_exceptions() if accepted.check == PLAIN]
+    chosen = [subject for subject in chosen if not any(accepted.is_about(subject) for accepted in impossible)]
     results = {}
     progress = Progress(chosen, sizes, options.jobs)
     limits = Limits(seconds=options.seconds, memory=options.memory)
