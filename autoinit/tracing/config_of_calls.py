@@ -13,10 +13,10 @@ from torch import nn
 
 from .. import fills
 from ..applying import plan
-from ..errors import AutoInitError, StateError
+from ..errors import AutoInitError, ShapeError, StateError
 from ..fans import Fans, torch_fans
 from ..fills import Fill, TensorSpec
-from ..initializers import Initializer, Keep
+from ..initializers import Initializer, Kaiming, Keep, Uniform, default_of
 from ..layers import class_name, lineage
 from ..planning import CONTAINERS, Plan, Positions, joined, walk
 from ..rules import Rule
@@ -24,7 +24,7 @@ from ..tables import Table
 from .covering import cover
 from .drafts import Draft, Row, Site, given, place_of
 from .traces import Trace, TracedParameter
-from .written_initializers import KEEP, TracedTensor, Written, is_same_fill, ways_to_write
+from .written_initializers import DEFAULT, KEEP, TracedTensor, Written, is_same_fill, ways_to_write
 
 ROUNDS = 8
 """How often a config is planned and mended."""
@@ -174,8 +174,21 @@ def _rows(root: nn.Module, traced: Mapping[str, TracedParameter]) -> list[Row]:
             beside = traced.get(joined(fqn.rpartition(".")[0], "weight")) if sites[0].param == "bias" else None
             tensor = _tensor(each, layer_fans.get(fqn, ()), beside, *positions.in_list(fqn, *each.aliases))
             ways = tuple(ways_to_write(each.initializer, tensor))
+            if _is_default(each.initializer, tensor, modules.get(fqn.rpartition(".")[0]), sites[0].param):
+                ways = (DEFAULT, *ways)
         rows.append(Row(fqn=fqn, sites=sites, ways=dict.fromkeys(ways or (KEEP,))))
     return rows
+
+
+def _is_default(initializer: Initializer, tensor: TracedTensor, module: nn.Module | None, param: str) -> bool:
+    """Whether a parameter has the random values that its layer's constructor draws in a way of its own."""
+    if module is None or not isinstance(initializer, Kaiming | Uniform):
+        return False
+    try:
+        default = default_of(module, param)
+    except ShapeError:
+        return False
+    return default is not None and is_same_fill(tensor.fill(default), tensor.fill(initializer))
 
 
 def _tensor(

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ..layers import is_layer, lineage
 from .drafts import Bias, Draft, Row, count_right, given
 from .name_globs import shortest_globs
-from .written_initializers import KEEP, Written
+from .written_initializers import DEFAULT, KEEP, Written
 
 
 def cover(rows: Sequence[Row]) -> list[Draft]:
@@ -86,9 +86,16 @@ def _bias_beside(weight: Written, biases: Sequence[Row]) -> Bias | float:
     """What the rule of a weight says of the biases beside it."""
     bias = _best(biases)[0]
     if bias is None:
-        return Bias.ALONE if biases else Bias.ZERO
+        return Bias.ALONE if biases else Bias.UNSET
+    if bias == DEFAULT == weight:
+        return Bias.UNSET
     value = bias.constant
-    return Bias.ALONE if value is None else value or Bias.ZERO
+    return Bias.ALONE if value is None else _bias_key(weight, value)
+
+
+def _bias_key(weight: Written, value: float) -> Bias | float:
+    """What the rule of a weight says of a bias that is constant: nothing if it is 0 anyway."""
+    return value if value or weight == DEFAULT else Bias.UNSET
 
 
 def _layer_name(cls: type, classes: Iterable[type]) -> str:
@@ -141,7 +148,7 @@ def _joined(one: Draft, other: Draft) -> Iterator[Draft]:
     differing = [pair for pair in pairs if pair[0] != pair[1]]
     if len(differing) == 1 and all(differing[0]):
         # One that the layer with biases does not need would be overridden by a later rule.
-        biases = sorted(dict.fromkeys([one.bias, other.bias]), key=lambda bias: bias is Bias.ZERO)
+        biases = sorted(dict.fromkeys([one.bias, other.bias]), key=lambda bias: bias is Bias.UNSET)
         yield from (replace(both, bias=bias) for bias in biases)
 
 
@@ -200,6 +207,7 @@ def _with_bias(draft: Draft, rows: Sequence[Row], drafts: Sequence[Draft]) -> Dr
         return replace(draft, params=())
     constants = (written.constant for row in selected for written in row.ways)
     values = dict.fromkeys(value for value in constants if value is not None)
-    tried = [draft, *(replace(draft, params=(), bias=value or Bias.ZERO) for value in values)]
+    keys = dict.fromkeys([*(_bias_key(draft.written, value) for value in values), Bias.UNSET])
+    tried = [draft, *(replace(draft, params=(), bias=key) for key in keys)]
     # Of rules that are as good the one that says the bias, too, because it is shorter than two.
     return max(tried[1:] + tried[:1], key=lambda each: count_right([*drafts, each], selected))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..globs import fqn_pattern, param_pattern
 from ..layers import is_layer
-from .written_initializers import KEEP, Written, zero_or
+from .written_initializers import DEFAULT, KEEP, Written, zero_or
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +61,8 @@ class Row:
 class Bias(Enum):
     """Values of a draft's `bias` other than numbers."""
 
-    ZERO = "the default"
+    UNSET = "not written: 0, or what the rule's initializer is, if that is Keep or Default"
     ALONE = "None: it is left alone"
-    LIKE_WEIGHT = "the rule's own initializer: Keep and Default"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +81,7 @@ class Draft:
     layer: tuple[tuple[str, type], ...] = ()
     name: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
-    bias: Bias | float = Bias.ZERO
+    bias: Bias | float = Bias.UNSET
 
     def given_to(self, site: Site) -> Written | None:
         """What it gives to a parameter under one of its names; None if it does not select it."""
@@ -90,7 +89,7 @@ class Draft:
             return None
         if site.param != "bias" or not self._reaches("weight"):
             return self.written
-        if self.written == KEEP or self.bias is Bias.LIKE_WEIGHT:
+        if self.bias is Bias.UNSET and self.written in (KEEP, DEFAULT):
             return self.written
         if self.bias is Bias.ALONE:
             return None

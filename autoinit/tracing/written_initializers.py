@@ -62,6 +62,7 @@ class Written:
 
 
 KEEP = Written.of("Keep")
+DEFAULT = Written.of("Default")
 
 
 def zero_or(value: float) -> Written:

@@ -62,16 +62,42 @@ class Layers(nn.Module):
             nn.init.zeros_(layer.bias)
 
 
-def test_torchs_defaults_are_written_by_fan_and_not_by_number() -> None:
-    linear, bias, norm = config_of(
+def test_torchs_defaults_are_rules_of_type_default() -> None:
+    assert config_of(
         lambda: nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2), nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4))
-    )
+    ) == [
+        dict(type="Default", layer=["Linear", "Conv2d"]),
+        dict(type="Constant", layer="BatchNorm2d", val=1),
+    ]
+
+
+def test_default_weights_with_constant_biases_and_the_reverse() -> None:
+    def build(param: str) -> nn.Module:
+        model = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+        for layer in model:
+            nn.init.zeros_(getattr(layer, param))
+        return model
+
+    assert config_of(lambda: build("bias")) == [dict(type="Default", layer="Linear", bias=0)]
+    assert config_of(lambda: build("weight")) == [
+        dict(type="Constant", layer="Linear", val=0, bias=None),
+        dict(type="Default", layer="Linear", params="bias"),
+    ]
+
+
+def test_the_same_by_a_layer_without_a_default_is_written_by_fan() -> None:
+    class Layer(nn.Module):
+        def __init__(self, size: int) -> None:
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.empty(4, size)), nn.Parameter(torch.empty(4))
+            nn.init.kaiming_uniform_(self.weight, a=5**0.5)
+            nn.init.uniform_(self.bias, -(size**-0.5), size**-0.5)
+
     kaiming = dict(mode="fan_in", nonlinearity="leaky_relu", a="sqrt(5)", distribution="uniform")
-    assert linear == dict(type="Kaiming", layer=["Linear", "Conv2d"], bias=None, **kaiming)
-    assert bias == dict(
-        type="Uniform", layer=["Linear", "Conv2d"], params="bias", a="-1/sqrt(fan_in)", b="1/sqrt(fan_in)"
-    )
-    assert norm == dict(type="Constant", layer="BatchNorm2d", val=1)
+    assert config_of(lambda: nn.Sequential(Layer(7), Layer(3))) == [
+        dict(type="Kaiming", layer="Layer", bias=None, **kaiming),
+        dict(type="Uniform", layer="Layer", params="bias", a="-1/sqrt(fan_in)", b="1/sqrt(fan_in)"),
+    ]
 
 
 def test_a_constant_bias_is_a_key_of_the_rule_of_its_weight() -> None:
@@ -294,7 +320,7 @@ def test_the_yaml_is_the_config_and_names_calls_and_lines(tmp_path: Path) -> Non
     assert _fills(model, file) == _fills(model, found.to_cfg())
     text = file.read_text()
     assert f"# trunc_normal_(std=0.001) at {Path(__file__).name}:" in text
-    assert "# kaiming_uniform_(a=2.236) at linear.py:" in text
+    assert "kaiming_uniform_(a=2.236) at linear.py:" in text
 
 
 def _fills(model: nn.Module, cfg: Any) -> dict[str, object]:
