@@ -72,6 +72,8 @@ def _hint(match: Match, planner: Planner) -> str:
             module = planner.modules[joined(match.base, found[0])]
             return f" {found[0]} is of class {class_name(module)}."
     hint = next(filter(None, (name_hint(name, fqns, fitting) for name in match.rule.name)), "")
+    if not hint and any(fqn_pattern(name)(param) for name in match.rule.name for param in params):
+        return " What has such a name is of another class, or elsewhere."
     hint = hint or next(filter(None, (nearest(name, params) for name in match.rule.name if is_plain(name))), "")
     top = list(dict.fromkeys(fqn.partition(".")[0] for fqn in fqns))
     return hint or f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."

@@ -232,7 +232,7 @@ def test_a_lazy_parameter_has_a_name() -> None:
         (dict(within=["Block", "Qwerty"]), r"^init_cfg \(within='Qwerty'\) matches no module of Net. The model has: "),
         (dict(name="head.wieght"), r"matches no module of Net. Did you mean 'head.weight'\?$"),
         (dict(name="head.weight", layer="Conv2d"), "What has such a name is of another class, or elsewhere.$"),
-        (dict(name="head", within="Block"), "What has such a name is of another class, or elsewhere.$"),
+        (dict(name="head", within="Block"), r"matches no module of Net. head is of class GrandLinear\.$"),
         (dict(params="layer1.0.conv.weight"), r"none of their parameters .* Did you mean 'layer1.0.conv1.weight'\?$"),
         (dict(params="re:conv1.weight"), r"none of their parameters \(re:conv1.weight\)\."),
     ],
