@@ -198,7 +198,7 @@ class Rule:
             return
         schemes = [each for each in (self.initializer, self._for_bias) if isinstance(each, Initializer)]
         if all(needs_of(scheme).convention == "nothing" for scheme in schemes):
-            raise self._error("fan", f"{type(self.initializer).__name__} takes no notice of fans. Remove the key.")
+            raise self._error("fan", f"{type(self.initializer).__name__} does not use fans. Remove the key.")
         if self.fan in CONVENTIONS:
             return
         try:

@@ -20,12 +20,11 @@ from ..initializers import (
     Initializer,
     Keep,
     Resolved,
-    default_of,
     resolve,
-    unscaled,
-    with_default,
 )
+from ..initializers.defaults import default_of
 from ..initializers.position import Position
+from ..initializers.scaled import unscaled, with_default
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..patches import Patches
@@ -89,10 +88,10 @@ _pending: dict[int, list[Pending]] = {}
 
 
 def with_shape(entry: Entry, param: Tensor, owner: nn.Module) -> Entry:
-    """The entry of a parameter that was lazy, now that it has a shape; `owner` is its layer.
+    """The entry of a formerly lazy parameter that now has a shape; `owner` is its layer.
 
     Raises:
-        ShapeError: its scheme is not defined for this shape.
+        ShapeError: The initializer is not defined for this shape.
     """
     if entry.deferred is None:
         return entry

@@ -23,11 +23,11 @@ _FORM = "write hf://org/repo, hf://org/repo/file or hf://org/repo/file@revision"
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
-    """A file of a repository of models.
+    """A file in a Hugging Face model repository.
 
     Args:
-        repo: Organisation or user, and name.
-        file: Path in the repository; None for the first of the usual names that exists.
+        repo: Organization or user, and repository name.
+        file: Path in the repository; None for the first usual checkpoint name that exists.
         revision: Branch, tag or commit; None for the main branch.
     """
 

@@ -87,7 +87,7 @@ def follow(location: Location) -> tuple[Place, str | None]:
         if resolver is None:
             guess = nearest(match[1], _RESOLVERS) or f" Known: {', '.join(f'{name}://' for name in sorted(_RESOLVERS))}"
             remedy = f"give a path, or register it with autoinit.register_checkpoints.{guess}"
-            raise location.error(f"has a scheme that is not known, {match[1]!r}", remedy)
+            raise location.error(f"has an unknown scheme, {match[1]!r}", remedy)
         found = resolver(text[match.end() :], location if text == location.text else location.means(text))
         if isinstance(found, tuple):
             found, part = found

@@ -114,7 +114,7 @@ def read_index(source: Source) -> dict[str, str]:
         # A name that stays in its folder, on any system.
         if not isinstance(shard, str) or shard in ("", ".", "..") or set(shard) & {*"/\\:\0", os.sep}:
             what = f"is an index that puts {tensor!r} into {shard!r}, which is not the name of a file beside it"
-            raise source.error(f"{what}, and was refused", "get the checkpoint from somebody that you trust")
+            raise source.error(f"{what}, and was refused", "get the checkpoint from a source that you trust")
     if not shards:
         raise source.error("is an index of no tensors", "give the index of a checkpoint with weights")
     return shards

@@ -123,7 +123,7 @@ def _is_stored_plainly(source: Source) -> bool:
     unpacked = sum(record.file_size for record in records)
     if unpacked > max(_UNPACKED, _RATIO * source.size()):
         what = f"is a zip archive of {source.size():,} bytes that unpacks to {unpacked:,}, and was refused"
-        raise source.error(what, "get the checkpoint from somebody that you trust")
+        raise source.error(what, "get the checkpoint from a source that you trust")
     return all(record.compress_type == zipfile.ZIP_STORED for record in records)
 
 

@@ -66,7 +66,7 @@ def _shown_by(show: Any) -> Any:
 
 
 def _status_of(error: Exception, arguments: Sequence[str]) -> int:
-    """Print what went wrong, unless it is an exit that was meant."""
+    """Print the error, unless the exit was intended, and return the exit status."""
     import typer
 
     if isinstance(error, typer.Exit):

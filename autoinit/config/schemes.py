@@ -25,11 +25,11 @@ ORIGINALS = ("mmengine", "mmcv", "autoinit")
 
 
 def resolve_type(value: object, origin: str) -> object:
-    """The initializer, the class of one, or the function that a config's `type` stands for.
+    """Resolve a config's `type` to an initializer, an initializer class or a function.
 
     Raises:
-        ConfigError: an unregistered name.
-        ConfigTypeError: neither a name, a class, an initializer nor a callable.
+        ConfigError: The name is not registered.
+        ConfigTypeError: `type` is not a name, a class, an initializer or a callable.
     """
     if isinstance(value, str):
         factory = find_initializer(value)

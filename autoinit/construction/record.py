@@ -269,7 +269,7 @@ def has_memory(tensor: Tensor) -> bool:
 
 
 def plain(tensor: Tensor) -> Tensor:
-    """What this process stores of a tensor subclass (DTensor, ...); a plain tensor is that itself."""
+    """The tensor that this process stores for a tensor subclass (DTensor, ...); plain tensors are returned as is."""
     while type(tensor) not in (Tensor, torch.nn.Parameter) and hasattr(tensor, "__tensor_flatten__"):
         tensor = getattr(tensor, tensor.__tensor_flatten__()[0][0])
     return tensor

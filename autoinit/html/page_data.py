@@ -21,10 +21,10 @@ SAMPLE = 1 << 16
 
 
 def parameters(*results: Any, model: nn.Module | None = None) -> list[dict[str, Any]]:
-    """One dict per parameter, in the order of the first result that has it.
+    """One dict per parameter, in the order of the first result that contains the parameter.
 
     Args:
-        results: Plans, reports, traces and verdicts of one model; None is left out.
+        results: Plans, reports, traces and verdicts of one model; None is skipped.
         model: Model whose values are measured.
     """
     rows: dict[str, dict[str, Any]] = {}
@@ -131,7 +131,7 @@ def _measured(values: Tensor, fill: Any) -> dict[str, Any]:
 
 
 def _asked(fill: Any) -> dict[str, Any]:
-    """What a fill gives a parameter whose values are not known."""
+    """Mean, std and histogram that a fill implies, for a parameter whose values are unknown."""
     moments = _moments(fill)
     if moments is None:
         return {}

@@ -9,8 +9,6 @@ from .callables import Function as Function
 from .callables import ModuleFunction as ModuleFunction
 from .callables import Scheme as Scheme
 from .defaults import Default as Default
-from .defaults import default_of as default_of
-from .defaults import reset_method as reset_method
 from .expression import Expression as Expression
 from .initializer import Initializer as Initializer
 from .initializer import number as number
@@ -26,8 +24,6 @@ from .registry import registered as registered
 from .resolving import Resolved as Resolved
 from .resolving import resolve as resolve
 from .scaled import Scaled as Scaled
-from .scaled import unscaled as unscaled
-from .scaled import with_default as with_default
 from .variance import Caffe2Xavier as Caffe2Xavier
 from .variance import Kaiming as Kaiming
 from .variance import LeCun as LeCun
@@ -40,6 +36,7 @@ __all__ = [
     "Default",
     "DeltaOrthogonal",
     "Dirac",
+    "Expression",
     "Eye",
     "Function",
     "Initializer",
@@ -51,6 +48,7 @@ __all__ = [
     "Orthogonal",
     "Pretrained",
     "Resolved",
+    "Scaled",
     "Scheme",
     "Sparse",
     "TruncNormal",
@@ -58,6 +56,7 @@ __all__ = [
     "VarianceScaling",
     "Xavier",
     "canonical_name",
+    "number",
     "register_initializer",
     "registered",
     "resolve",

@@ -97,7 +97,7 @@ class TruncNormal(Initializer):
                 "b, which are values."
             )
         elif self.cut == 0:
-            raise ConfigError("TruncNormal: cut=0 leaves no value but the mean. Use Constant.")
+            raise ConfigError("TruncNormal: cut=0 allows only the mean. Use Constant.")
 
     @property
     def truncates_nothing(self) -> bool:

@@ -67,7 +67,7 @@ class Pretrained:
 
     @property
     def renames(self) -> tuple[tuple[str, str], ...] | None:
-        """`revise_keys` after its check."""
+        """The validated `revise_keys` as a tuple of pairs, or None."""
         return None if self.revise_keys is None else tuple(self.revise_keys)
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ def _pairs(given: object) -> tuple[tuple[str, str], ...]:
             pattern = re.compile(pair[0])
         except (re.error, RecursionError, OverflowError) as error:
             raise ConfigError(
-                f"{where} is no regular expression: {error}. Put a backslash before what is meant literally."
+                f"{where} is no regular expression: {error}. Escape literal characters with a backslash."
             ) from error
         try:
             pattern.sub(pair[1], "")

@@ -185,7 +185,7 @@ class Block:
 
     @contextmanager
     def _step(self, scope: Run) -> Iterator[None]:
-        """Open a block for one step of a generator; what was built so far is final when that yields."""
+        """Open a block for one step of a generator; modules built so far are final when it yields."""
         open_scope(scope)
         try:
             yield

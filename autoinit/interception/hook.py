@@ -125,7 +125,7 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
 
 @functools.lru_cache(maxsize=8192)
 def _has_rules(cls: type) -> bool:
-    """Whether modules of a class may have an `init_cfg`: by the class, or given by a constructor."""
+    """Whether modules of a class may have an `init_cfg`, as a class attribute or set by a constructor."""
     constructors = (base.__dict__.get("__init__") for base in cls.__mro__)
     return hasattr(cls, "init_cfg") or any(
         isinstance(each, FunctionType) and "init_cfg" in each.__code__.co_names for each in constructors

@@ -17,7 +17,7 @@ from .built import BuiltModules
 from .extents import Extent, Observer, stack
 
 PUBLIC = ("report", "reports")
-"""What users may use of a `Run`."""
+"""Public attributes of a `Run`."""
 SHOWN = 3
 """Roots in the repr of a block."""
 
@@ -92,7 +92,7 @@ class Run(Extent):
         raise StateError(f"The block has {len(reports)} root modules ({models}), not one. Use run.reports.")
 
     def __dir__(self) -> Iterable[str]:
-        """What users may use."""
+        """Names of the public attributes."""
         return [*dir(object), *PUBLIC]
 
     def __repr__(self) -> str:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ..errors import CheckpointError
-from ..initializers import Default, reset_method
+from ..initializers import Default
+from ..initializers.defaults import reset_method
 from ..layers import class_name
 from ..rules import Rule
 from .entries import NEVER_WRITTEN, Entry

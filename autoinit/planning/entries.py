@@ -188,7 +188,7 @@ class ReportEntry(Entry):
 
     @classmethod
     def of(cls, entry: Entry, outcome: str) -> ReportEntry:
-        """An entry of a plan, or of a report, with its outcome."""
+        """Create a report entry from an entry of a plan or report, with the given outcome."""
         return cls(**{name: getattr(entry, name) for name in FIELDS}, outcome=outcome)
 
     def _became(self) -> tuple[str, ...]:

@@ -201,7 +201,7 @@ def check_load(load: Load, model: str) -> None:
         for keys, what in (
             (load.missing, "missing"),
             (load.unexpected, "unexpected"),
-            (load.mismatched, "mis-shaped"),
+            (load.mismatched, "of another shape"),
             (load.other_dtype, "of another dtype"),
         )
         if keys

@@ -66,7 +66,7 @@ class Positions:
         return self._members[container]
 
     def _weight_of(self, record: Record) -> Record | None:
-        """The weight beside a bias."""
+        """The weight that belongs to a bias."""
         if "bias" not in record.name:
             return None
         if not self._by_name:

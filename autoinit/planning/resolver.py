@@ -11,9 +11,11 @@ from torch import nn
 from ..errors import AutoInitError, ParametrizationError, ShapeError
 from ..fans import Fans, Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
-from ..initializers import Default, Initializer, Resolved, default_of, resolve, unscaled, with_default
+from ..initializers import Default, Initializer, Resolved, resolve
+from ..initializers.defaults import default_of
 from ..initializers.needs import needs_of
 from ..initializers.position import Position
+from ..initializers.scaled import unscaled, with_default
 from ..layers import class_name
 from ..parametrized import Effective
 from ..rules import Rule

@@ -82,7 +82,7 @@ class Load:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the module has no tensor that the rule is for."""
+        """Whether the rule selects no tensor of the module."""
         return not (self.keys or self.missing or self.mismatched or self.other_dtype or self.coded)
 
     def selects(self, name: str) -> bool:
@@ -93,7 +93,7 @@ class Load:
         kept = f", {len(self.kept)} kept as they are" if self.kept else ""
         return (
             f"{self.rule.origin}: {self.checkpoint.location}: {len(self.keys)} loaded, {len(self.missing)} missing, "
-            f"{len(self.unexpected)} unexpected, {len(self.mismatched)} mis-shaped, "
+            f"{len(self.unexpected)} unexpected, {len(self.mismatched)} of another shape, "
             f"{len(self.other_dtype)} of another dtype{kept}"
         )
 

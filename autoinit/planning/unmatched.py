@@ -52,7 +52,7 @@ def rule_matches(planner: Planner) -> RuleMatches:
 
 
 def _hint(match: Match, planner: Planner) -> str:
-    """The remedy for a rule by name that fills nothing."""
+    """The hint for a rule with `name` or `params` that fills no parameter."""
     fqns, fitting = _names_below(match, planner)
     params = [relative_name(record.fqn, match.base) for record in planner.records]
     if match.has_modules and (match.rule.has_full_params or not match.rule.name):

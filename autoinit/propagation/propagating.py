@@ -113,7 +113,9 @@ def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
                 found.setdefault(param, joined(fqn, name))
     for param, fqn in found.items():
         if is_lazy(param):
-            raise StateError(f"{fqn} is lazy and has no shape yet. Call the model once before propagate.", fqn=fqn)
+            raise StateError(
+                f"{fqn} is lazy and has no shape yet. Call the model once before calling propagate().", fqn=fqn
+            )
         if param.is_meta:
             raise StateError(
                 f"{fqn} is on the meta device and has no values. Propagate a model with memory, for example after "

@@ -69,7 +69,7 @@ class Table:
         """The table as text.
 
         Args:
-            width: characters of a line; None for as many as it takes.
+            width: Maximum line length in characters; None for no limit.
         """
         prefixes, columns = self._layout([tuple(map(printable, column)) for column in self._used()], width)
         widths = _fitted([max(map(len, column)) for column in columns], width)

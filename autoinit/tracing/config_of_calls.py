@@ -16,7 +16,8 @@ from ..applying import plan
 from ..errors import AutoInitError, ShapeError, StateError
 from ..fans import Fans, torch_fans
 from ..fills import Fill, TensorSpec
-from ..initializers import Initializer, Kaiming, Keep, Uniform, default_of
+from ..initializers import Initializer, Kaiming, Keep, Uniform
+from ..initializers.defaults import default_of
 from ..layers import class_name, lineage
 from ..planning import CONTAINERS, Plan, Positions, joined, walk
 from ..rules import Rule

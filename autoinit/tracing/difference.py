@@ -184,7 +184,7 @@ def _cells_of_entry(entry: Entry) -> Cells:
 
 
 def _cells_of_dict(parameter: Mapping[str, Any]) -> Cells:
-    """The same of the `to_dict()` of a result, which does not have what rules say."""
+    """Cells of one parameter in a result's `to_dict()`, which does not include the contents of rules."""
     shape = parameter["shape"]
     cells = {"shape": shape_text(None if shape is None else tuple(shape))}
     if "outcome" in parameter:

@@ -120,7 +120,7 @@ class History:
 
 
 def _is_readable(tensor: Tensor) -> bool:
-    """Whether a tensor holds a few real numbers that can be read."""
+    """Whether a tensor is on the CPU, small, not complex and not fake, so that its values can be read."""
     return tensor.is_cpu and not _torch.is_fake(tensor) and tensor.numel() <= FEW and not tensor.is_complex()
 
 

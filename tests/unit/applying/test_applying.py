@@ -268,7 +268,7 @@ def test_pretrained_loads_counts_and_casts(tmp_path: Path) -> None:
     state["extra"] = torch.zeros(1)
     state["1.bias"] = torch.zeros(7)
     del state["0.bias"]
-    with pytest.warns(AutoInitWarning, match="1 missing .0.bias.; 1 unexpected .extra.; 1 mis-shaped .1.bias."):
+    with pytest.warns(AutoInitWarning, match="1 missing .0.bias.; 1 unexpected .extra.; 1 of another shape .1.bias."):
         report = initialize(model, [dict(type="Constant", val=5, params="*"), save(tmp_path / "c.pth", state)])
     assert torch.equal(model[1].weight, donor[1].weight)
     assert model[1].weight.dtype == torch.float32

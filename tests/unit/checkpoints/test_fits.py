@@ -49,7 +49,7 @@ def test_numbers_of_one_kind_are_cast_and_others_do_not_fit(dtype: torch.dtype, 
         assert tensor.dtype == getattr(Mixed(), name).dtype
         assert (tensor == (1 if name in fitting else 0)).all()
     assert str(report.loads[0]).endswith(
-        f"{len(fitting)} loaded, 0 missing, 0 unexpected, 0 mis-shaped, {len(others)} of another dtype"
+        f"{len(fitting)} loaded, 0 missing, 0 unexpected, 0 of another shape, {len(others)} of another dtype"
     )
     assert report.to_dict()["loads"][0]["other_dtype"] == others
 
@@ -88,7 +88,7 @@ def test_all_kinds_of_counts(save: Callable[..., None], path: pathlib.Path) -> N
     }
     save(content, path)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
-    expected = "1 loaded; 1 missing (1.bias); 1 unexpected (extra.weight); 1 mis-shaped (0.bias); "
+    expected = "1 loaded; 1 missing (1.bias); 1 unexpected (extra.weight); 1 of another shape (0.bias); "
     expected += "1 of another dtype (1.weight)."
     with pytest.warns(AutoInitWarning) as caught:
         report = initialize(model, [load(path), dict(type="Constant", val=7, layer="Linear", bias=7)])

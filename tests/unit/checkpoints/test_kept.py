@@ -56,7 +56,9 @@ def test_buffers_that_were_loaded_in_the_block_stay(cls: type[nn.Module], inner:
     assert run.report["1.weight"].outcome.startswith("kept: data")
     (done,) = run.report.loads
     assert done.keys == ("0.weight", "0.bias") and set(done.kept) == {f"1.{name}" for name in cls(2).state_dict()}
-    assert str(done).endswith("2 loaded, 0 missing, 0 unexpected, 0 mis-shaped, 0 of another dtype, 5 kept as they are")
+    assert str(done).endswith(
+        "2 loaded, 0 missing, 0 unexpected, 0 of another shape, 0 of another dtype, 5 kept as they are"
+    )
     assert run.report.to_dict()["loads"][0]["kept"] == list(done.kept)
 
 

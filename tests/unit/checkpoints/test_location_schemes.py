@@ -84,9 +84,9 @@ def test_what_cannot_be_a_table(table: Any) -> None:
 @pytest.mark.parametrize(
     ("location", "says"),
     [
-        ("s3://bucket/key.pth", "has a scheme that is not known, 's3'"),
-        ("cluster:s3://bucket/key.pth", "has a scheme that is not known, 'cluster:s3'"),
-        ("file:///tmp/toy.pth", "has a scheme that is not known, 'file'"),
+        ("s3://bucket/key.pth", "has an unknown scheme, 's3'"),
+        ("cluster:s3://bucket/key.pth", "has an unknown scheme, 'cluster:s3'"),
+        ("file:///tmp/toy.pth", "has an unknown scheme, 'file'"),
         ("torchvison://resnet50", "Did you mean 'torchvision'?"),
         ("open_mmlab://vgg16_caffe", "Did you mean 'openmmlab'?"),
     ],

@@ -340,7 +340,7 @@ def test_a_bias_beside_a_weight_has_no_fans() -> None:
     ids=["Normal", "Constant", "eye_"],
 )
 def test_a_scheme_that_takes_no_notice_of_fans_takes_no_fan(scheme: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r"^init_cfg\.fan: \w+ takes no notice of fans\. Remove the key\."):
+    with pytest.raises(ConfigError, match=r"^init_cfg\.fan: \w+ does not use fans\. Remove the key\."):
         plan(nn.Linear(2, 2), dict(layer="Linear", fan="in,out", **scheme))
 
 

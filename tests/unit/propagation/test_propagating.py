@@ -410,7 +410,7 @@ USES = Calls(lambda net, x: x @ net.layer.weight, "layer")
             nn.Sequential(nn.LazyLinear(2)),
             {},
             StateError,
-            "0.weight is lazy and has no shape yet. Call the model once before propagate.",
+            "0.weight is lazy and has no shape yet. Call the model once before calling propagate().",
         ),
         (
             nn.Linear(2, 2, device="meta"),
