@@ -203,7 +203,9 @@ def _on_call(module: nn.Module, args: Any) -> None:
         with without_modes():
             initialize_roots(scope, used=module)
         watch = scope.watch
-        if watch is not None and not any(each.built.roots() for each in open_scopes if each.watch is watch):
+        is_done = not any(each.built.roots() for each in open_scopes if each.watch is watch)
+        # In another thread the block goes on: it may be in the middle of a constructor.
+        if watch is not None and is_done and scope.is_here():
             # All that was built is traced, compiled or trained from now on: there is nothing to watch.
             watch.end()
         _remove_idle_call_hook()

@@ -62,7 +62,9 @@ def initialize_roots(scope: Run, *, used: nn.Module | None = None, ends: bool = 
     if used is not None:
         roots = [root for root in roots if any(node.module is used for node in walk(root))]
     if scope.policy.require_coverage or can_reach(scope.rules, scope.built):
-        with scope.watch.aside() if scope.watch is not None else nullcontext(), without_modes():
+        # Modes belong to a thread: in another one the block is not watched, and must go on being watched in its own.
+        watch = scope.watch if scope.ended or scope.is_here() else None
+        with watch.aside() if watch is not None else nullcontext(), without_modes():
             _initialize(scope, roots, numbers, ends=ends)
     else:
         if roots:

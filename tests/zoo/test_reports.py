@@ -14,7 +14,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 from autoinit import plan
 
 CFG = [
-    dict(type="TruncNormal", std=0.02, cut=2, layer=["Linear", "Conv1D", "Embedding", "Conv2d"]),
+    dict(type="TruncNormal", std=0.02, a=-2, b=2, layer=["Linear", "Conv1D", "Embedding", "Conv2d"]),
     dict(type="Constant", val=1, layer="LayerNorm"),
 ]
 MODELS: dict[str, Callable[[], nn.Module]] = {
