@@ -182,7 +182,7 @@ def test_a_cut_is_in_standard_deviations() -> None:
     for bounds in (dict(a=-1), dict(b=3), dict(a=-1, b=1)):
         with pytest.raises(ConfigError, match="Give cut, in standard deviations, or a and b, which are values"):
             schemes.TruncNormal(std=0.02, cut=2, **bounds)
-    for wrong, message in ((0, "leaves no value"), (-1, "at least 0"), (INF, "finite")):
+    for wrong, message in ((0, "allows only the mean"), (-1, "at least 0"), (INF, "finite")):
         with pytest.raises(ConfigError, match=message):
             schemes.TruncNormal(cut=wrong)
 

@@ -360,7 +360,7 @@ def test_the_key_fan_is_for_expressions_too() -> None:
     conv = nn.ConvTranspose2d(4, 6, 3)
     assert fills(conv, dict(type="Normal", layer="ConvTranspose2d", bias="fan_in", fan="torch"))["bias"].value == 54
     assert stds(conv, "fan_in", params="weight", fan="torch") == {"weight": 54}
-    with pytest.raises(ConfigError, match="takes no notice of fans"):
+    with pytest.raises(ConfigError, match="does not use fans"):
         fills(conv, dict(type="Normal", std="layer", name="", fan="torch"))
 
 
