@@ -20,7 +20,7 @@ from .options import Arguments, Cfg, Debug, Force, Full, Html, Json, Meta, Outpu
 from .progress import steps
 from .running import one_of, print_or_write, seed_torch, show, text_of, trace_of, tracing_for
 from .schema import json_schema
-from .writing import check_free, write_safetensors, write_text
+from .writing import check_free, check_numpy, write_safetensors, write_text
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -111,6 +111,7 @@ def init(
 
     The file is in the .safetensors format, and is written whole or not at all. The same seed gives the same file.
     """
+    check_numpy()
     check_free(output, force)
     check_free(html, force)
     seed_torch(seed)

@@ -26,6 +26,18 @@ def check_free(path: Path | None, force: bool) -> None:
         raise CommandError(f"{path}: the folder {path.parent} does not exist.")
 
 
+def check_numpy() -> None:
+    """Refuse to build a model whose weights could not be written: safetensors writes through NumPy.
+
+    Raises:
+        CommandError: NumPy is not installed.
+    """
+    try:
+        import numpy  # noqa: F401
+    except ImportError as error:
+        raise CommandError("Writing weights needs numpy: pip install 'torch-autoinit[cli]'") from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file in one step."""
     write_whole(path, lambda partial: partial.write_text(text, encoding="utf-8"))

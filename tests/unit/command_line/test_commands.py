@@ -200,3 +200,9 @@ def test_without_typer_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsy
     with pytest.raises(SystemExit, match="2"):
         main(["check", "a.yaml"])
     assert "pip install 'torch-autoinit[cli]'" in capsys.readouterr().err
+
+
+def test_init_needs_numpy_before_it_builds(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    status, _, err = run("init", "models.py:small", "--cfg", "rules.yaml", "-o", "a.safetensors")
+    assert status == 2 and "pip install 'torch-autoinit[cli]'" in err and "building" not in err
