@@ -89,7 +89,8 @@ def _module(where: str) -> ModuleType:
 def _module_of_file(path: Path) -> ModuleType:
     name = path.stem if path.stem not in sys.modules else f"{path.stem}_of_{path.absolute().parent.name}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise CommandError(f"{path} cannot be imported: no loader for it. {FORM}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # as if imported: pickling and dataclasses look the module up
     with _first_on_path(str(path.parent)):

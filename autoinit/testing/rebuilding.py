@@ -64,7 +64,7 @@ def causes(factory: Factory, seed: int, first: nn.Module) -> Iterator[str]:
     """Everything besides the seed that decides the values, each found by a build of its own."""
     if found := [*differences(first, build(factory, seed, first))]:
         yield (
-            f"With all else the same, too, it is another {_named(found)}: drawn from a generator that nobody seeds "
+            f"With all else the same, too, it is another {_named(found)}: drawn from a generator that is not seeded "
             "(`os.urandom`, `numpy.random.default_rng()`, `torch.Generator().seed()`), or made of what was built "
             "before, of the time, or of the order of a set."
         )

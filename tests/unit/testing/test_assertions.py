@@ -147,7 +147,7 @@ CAUSES = {
     "Python's `random`, which torch.manual_seed does not seed, decides fc.bias.": random.random,
     "NumPy's generator, which torch.manual_seed does not seed, decides fc.bias.": np.random.random,
     "The number of threads decides fc.bias.": lambda: float(torch.get_num_threads()),
-    "With all else the same, too, it is another fc.bias: drawn from a generator that nobody seeds": (
+    "With all else the same, too, it is another fc.bias: drawn from a generator that is not seeded": (
         lambda: float(np.random.default_rng().random())
     ),
 }
