@@ -260,7 +260,7 @@ $ pytest -q
 1 passed in ...s
 $ autoinit check none.yaml
 none.yaml: No such file or directory.
-1 errors
+1 error
 ```
 """
 

@@ -61,6 +61,7 @@ def problems(file: Path) -> Iterator[Problem]:
 
 def _errors(item: Any, origin: str) -> Iterator[tuple[str, Steps]]:
     """The errors of one rule: after each, what it names is left out and the rest is parsed again."""
+    left_out: set[Steps] = set()
     while True:
         try:
             with warnings.catch_warnings():
@@ -72,7 +73,10 @@ def _errors(item: Any, origin: str) -> Iterator[tuple[str, Steps]]:
             # An initializer that refuses a value knows the argument, and not where it was written.
             refused = re.search(r": \w+: (\w+)=", str(error))
             steps = (*steps, *refused.groups()) if refused is not None else steps
-            yield str(error), steps
+            needed = re.search(r" needs '(\w+)'", str(error))
+            if needed is None or (*steps, *needed.groups()) not in left_out:
+                yield str(error), steps
+            left_out.add(steps)
             rest = _without(item, steps)
             if rest is None or rest == item:
                 return

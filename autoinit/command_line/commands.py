@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 
 from .. import applying, interception, tracing, verification
 from ..config import parse_config
+from ..tables import terminal_width, wrapped
 from .building import builder
 from .checking import problems
 from .comparing import loaded_or_made, pairs
@@ -50,7 +52,7 @@ def plan(
     Nothing is written to the model. With --meta it takes no memory.
     """
     check_free(html, force)
-    with steps() as step:
+    with steps(2) as step:
         step(f"building {target}")
         build = builder(target, arg, meta=meta)
         with tracing_for(html) as traced:
@@ -82,7 +84,7 @@ def trace(
     """
     check_free(html, force)
     check_free(to_cfg, force)
-    with steps() as step:
+    with steps(2 if to_cfg is not None else 1) as step:
         step(f"building {target}")
         build = builder(target, arg, meta=meta)
         with tracing.trace() as traced, interception.autoinit(text_of(cfg)) if cfg is not None else nullcontext():
@@ -115,7 +117,7 @@ def init(
     check_free(output, force)
     check_free(html, force)
     seed_torch(seed)
-    with steps() as step:
+    with steps(3) as step:
         step(f"building {target}")
         build = builder(target, arg)
         with tracing_for(html) as traced, interception.autoinit(text_of(cfg), seed=seed) as block:
@@ -150,7 +152,7 @@ def verify(
     """
     check_free(html, force)
     seed_torch(seed)
-    with steps() as step:
+    with steps(3 if weights is not None else 2) as step:
         step(f"building {target}")
         build = builder(target, arg)
         with tracing_for(html) as traced:
@@ -185,7 +187,7 @@ def diff(
     file is what `plan`, `trace` or `init` printed with --json.
     """
     check_free(html, force)
-    with steps() as step:
+    with steps(2) as step:
         first, second = (loaded_or_made(*pair, arg, meta=meta, step=step) for pair in pairs(ends, cfg or []))
     difference = tracing.diff(first, second)
     if difference or as_json or html:
@@ -225,9 +227,10 @@ def check(
         typer.echo(json.dumps([problem.to_dict() for problem in found], indent=2))
     else:
         for problem in found:
-            typer.echo(str(problem))
+            typer.echo(wrapped(str(problem), terminal_width(sys.stdout)))
         rules = sum(len(parse_config(str(config))) for config in configs) if not found else 0
-        typer.echo(f"{len(found)} errors" if found else f"ok, {rules} rules")
+        number, what = (len(found), "error") if found else (rules, "rule")
+        typer.echo(f"{'' if found else 'ok, '}{number} {what}{'s' if number != 1 else ''}")
     return FAILED if found else 0
 
 

@@ -27,8 +27,9 @@ def converted(file: Path) -> str:
     found = list(_init_cfgs(content.get("model", content), ()))
     if not found:
         raise CommandError(f"{file}: no {KEY} in it.")
-    rules = [_moved(rule, path) for path, rules in sorted(found, key=lambda each: len(each[0])) for rule in rules]
-    parse_config(rules)
+    for path, each in found:
+        parse_config(each, f"{file}: {'.'.join((*path, KEY))}")
+    rules = [_moved(rule, path) for path, each in sorted(found, key=lambda pair: len(pair[0])) for rule in each]
     head = f"# init_cfg of {file.name}\n"
     return head + yaml.safe_dump({KEY: rules}, sort_keys=False, default_flow_style=None, width=110)
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import AutoInitError, AutoInitWarning
-from ..tables import printable
+from ..tables import printable, terminal_width, wrapped
 
 DONE, FOUND, FAILED = 0, 1, 2
 """Exit statuses: done; done, and what was checked does not hold; not done."""
@@ -87,4 +87,5 @@ def _status_of(error: Exception, arguments: Sequence[str]) -> int:
 
 def _print(text: str) -> None:
     """Print to stderr, without characters that a model's names may have to control a terminal."""
-    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
+    lines = (wrapped(printable(line), terminal_width(sys.stderr)) for line in text.split("\n"))
+    print("\n".join(lines), file=sys.stderr)

@@ -8,20 +8,25 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def steps() -> Iterator[Callable[[str], None]]:
-    """Show the step that a function is called with, and its time; nothing where stderr is no terminal, or a dumb one.
+def steps(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a bar with the current step, which a function is called with; nothing if stderr is not a terminal.
+
+    Args:
+        total: Number of steps, for the length of the bar.
 
     Example:
-        >>> with steps() as step:
+        >>> with steps(2) as step:
         ...     step("building")
+        ...     step("planning")
     """
     from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    text = TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(bar_width=20), MofNCompleteColumn(), text, TimeElapsedColumn())
     console = Console(stderr=True)
     hidden = not (sys.stderr.isatty() and console.is_interactive)
     shown = Progress(*columns, console=console, transient=True, disable=hidden)
     with shown:
-        task = shown.add_task("")
-        yield lambda text: shown.update(task, description=text)
+        task = shown.add_task("", total=total)
+        yield lambda text: shown.update(task, description=text, advance=1, refresh=True)

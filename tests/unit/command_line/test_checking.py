@@ -48,6 +48,11 @@ def test_every_error_has_its_line_and_column(tmp_path: Path) -> None:
     ]
 
 
+def test_an_argument_with_a_wrong_value_is_not_missing_too(tmp_path: Path) -> None:
+    (line,) = found(tmp_path, "- {type: Constant, layer: Linear, val: x}")
+    assert line == "wrong.yaml:1:35: init_cfg[0]: Constant: val='x' must be a number, not str."
+
+
 def test_json_has_lines_as_well(tmp_path: Path) -> None:
     (line,) = found(tmp_path, '[\n  {"type": "Normal",\n   "std": -1}\n]', "wrong.json")
     assert line.startswith("wrong.json:3:4: init_cfg[0]: Normal: std=-1")

@@ -11,6 +11,7 @@ from torch import nn
 from autoinit import plan
 from autoinit.command_line.building import CommandError
 from autoinit.command_line.converting import converted
+from autoinit.errors import ConfigError
 
 CONFIG = """
 norm = dict(type='BN')
@@ -81,3 +82,10 @@ def test_a_file_that_cannot_be_converted(tmp_path: Path, text: str, says: str) -
 def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="no such file"):
         converted(tmp_path / "none.py")
+
+
+def test_an_error_names_the_module_that_has_the_rule(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.yaml"
+    file.write_text("model: {backbone: {}, head: {init_cfg: {type: Normal, st: 1}}}")
+    with pytest.raises(ConfigError, match=r"wrong\.yaml: head\.init_cfg\[0\]\.st: Normal has no argument 'st'"):
+        converted(file)

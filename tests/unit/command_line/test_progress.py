@@ -19,9 +19,10 @@ class Terminal(io.StringIO):
 def test_steps_are_shown_on_a_terminal(monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, shown: bool) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", stream)
-    with steps() as step:
+    with steps(2) as step:
         step("building [bold]a[/bold]")
     assert ("building [bold]a[/bold]" in stream.getvalue()) == shown
+    assert ("1/2" in stream.getvalue()) == shown
     assert bool(stream.getvalue()) == shown
 
 
@@ -29,6 +30,6 @@ def test_a_terminal_without_control_characters(monkeypatch: pytest.MonkeyPatch) 
     stream = Terminal()
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setattr(sys, "stderr", stream)
-    with steps() as step:
+    with steps(2) as step:
         step("building")
     assert stream.getvalue() == ""
