@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import inspect
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import nn
 
-from ..errors import AutoInitError, nearest
+from ..errors import nearest
+from .arguments import keyword_arguments
+from .target_errors import CommandError, run_target
 
 FORM = "Write package.module:callable or path/to/file.py:callable."
-OTHER_CODE = (__file__, "<frozen importlib", *(os.path.dirname(inspect.getfile(each)) for each in (importlib, torch)))
-"""Files of code that calls the target or is called by it."""
-
-
-class CommandError(AutoInitError, ValueError):
-    """What was asked for on the command line cannot be done; a cause, if any, is an exception of the target's code."""
 
 
 def builder(target: str, arguments: Iterable[str] | None = None, *, meta: bool = False) -> Callable[[], nn.Module]:
@@ -34,7 +27,7 @@ def builder(target: str, arguments: Iterable[str] | None = None, *, meta: bool =
 
     Args:
         target: `package.module:callable` or `file.py:callable`; the callable may have dots, for a class method.
-        arguments: `name=value`, the value in YAML (`depth=12`, `sizes=[1, 2]`).
+        arguments: `name=value`, the value in YAML (`depth=12`, `sizes=[1, 2]`, `config.n_layer=2`).
         meta: Whether to build on the meta device: shapes without memory.
 
     Raises:
@@ -43,12 +36,11 @@ def builder(target: str, arguments: Iterable[str] | None = None, *, meta: bool =
     """
     with contextlib.redirect_stdout(sys.stderr):
         factory = find(target)
-        keywords = dict(map(_parsed, arguments or ()))
-        _check_arguments(target, factory, keywords)
+        keywords = keyword_arguments(target, factory, arguments or ())
 
     def build() -> nn.Module:
         with contextlib.redirect_stdout(sys.stderr), torch.device("meta") if meta else contextlib.nullcontext():
-            model = _run(f"{target} built no model", lambda: factory(**keywords))
+            model = run_target(f"{target} built no model", lambda: factory(**keywords))
         if not isinstance(model, nn.Module):
             kind = type(model).__name__
             raise CommandError(f"{target} returned {kind}, not an nn.Module. Name what builds the model.")
@@ -79,10 +71,10 @@ def _module(where: str) -> ModuleType:
         if not path.is_file():
             others = [each.name for each in path.parent.glob("*.py")] if path.parent.is_dir() else []
             raise CommandError(f"{where}: no such file.{nearest(path.name, others)}")
-        found: ModuleType = _run(f"{where} cannot be imported", lambda: _module_of_file(path))
+        found: ModuleType = run_target(f"{where} cannot be imported", lambda: _module_of_file(path))
         return found
     with _first_on_path(""):
-        module: ModuleType = _run(f"{where!r} cannot be imported", lambda: importlib.import_module(where))
+        module: ModuleType = run_target(f"{where!r} cannot be imported", lambda: importlib.import_module(where))
     return module
 
 
@@ -109,56 +101,5 @@ def _first_on_path(folder: str) -> Any:
             sys.path.remove(folder)
 
 
-def _run(what: str, code: Callable[[], Any]) -> Any:
-    """Run code of the target; its errors and exits become one error with a cause."""
-    try:
-        return code()
-    except SystemExit as error:
-        raise CommandError(f"{what}: it exits with status {error.code}. Name a function that only builds.") from error
-    except AutoInitError:
-        raise
-    except Exception as error:
-        message = str(error).strip().partition("\n")[0]
-        text = f"{type(error).__name__}{': ' if message else ''}{message}"
-        raise CommandError(f"{what}: {text}{_place(error)}") from error
-
-
-def _place(error: Exception) -> str:
-    """The line of the target's code that raised."""
-    frames = [each for each in extract_tb(error.__traceback__) if not each.filename.startswith(OTHER_CODE)]
-    return f"\n  at {frames[-1].filename}:{frames[-1].lineno}: {frames[-1].line}" if frames else ""
-
-
 def _callables(module: ModuleType) -> list[str]:
     return [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
-
-
-def _parsed(argument: str) -> tuple[str, Any]:
-    import yaml
-
-    name, equals, value = argument.partition("=")
-    if not equals or not name.isidentifier():
-        raise CommandError(f"--arg {argument}: write name=value, such as --arg depth=12.")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise CommandError(f"--arg {argument}: the value is invalid YAML. Put quotes around text.") from error
-
-
-def _check_arguments(target: str, factory: Callable[..., Any], keywords: dict[str, Any]) -> None:
-    try:
-        signature = inspect.signature(factory)
-    except (TypeError, ValueError):
-        return
-    taken = signature.parameters.values()
-    named = [each.name for each in taken if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    if not any(each.kind is each.VAR_KEYWORD for each in taken):
-        for name in keywords:
-            if name not in named:
-                known = f" It takes: {', '.join(named)}." if named else " It takes none."
-                raise CommandError(f"{target} has no argument {name!r}.{nearest(name, named)}{known}")
-    needed = [each for each in taken if each.default is each.empty and each.name in named and each.name not in keywords]
-    if needed:
-        example = " ".join(f"--arg {each.name}=..." for each in needed)
-        shown = signature.replace(return_annotation=signature.empty)
-        raise CommandError(f"{target}{shown} needs {', '.join(each.name for each in needed)}. Add {example}")

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import applying, tracing
-from .building import CommandError, builder
+from .building import builder
 from .running import one_of
+from .target_errors import CommandError
 
 
 def pairs(ends: Sequence[str], configs: Sequence[Path]) -> list[tuple[str, Path | None]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import parse_config
-from .building import CommandError
+from .target_errors import CommandError
 
 KEY = "init_cfg"
 

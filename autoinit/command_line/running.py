@@ -14,7 +14,7 @@ from torch import nn
 from .. import tracing
 from ..html import write_html
 from ..tables import Result
-from .building import CommandError
+from .target_errors import CommandError
 from .writing import write_text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from ..html.whole_file import write_whole
-from .building import CommandError
+from .target_errors import CommandError
 
 
 def check_free(path: Path | None, force: bool) -> None:

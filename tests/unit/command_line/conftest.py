@@ -15,6 +15,20 @@ MODELS = """
 import sys
 from torch import nn
 
+class Sizes:
+    def __init__(self, width=4, depth=2):
+        if width < 1:
+            raise ValueError("width must be positive")
+        self.width = width
+
+class Sized(nn.Sequential):
+    def __init__(self, sizes: Sizes):
+        super().__init__(nn.Linear(3, sizes.width))
+
+class OldSized(Sized):
+    sizes_class = Sizes
+    def __init__(self, sizes): super().__init__(sizes)
+
 BUILT, OTHER = nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 2))
 
 class Own(nn.Linear):

@@ -116,6 +116,28 @@ def test_an_argument_that_the_target_does_not_take(run: Command, argument: str, 
     assert status == 2 and says in err
 
 
+@pytest.mark.parametrize("target", ["models.py:Sized", "models.py:OldSized"])
+def test_a_config_object_is_built_by_its_class(run: Command, target: str) -> None:
+    status, out, err = run("plan", target)
+    assert (status, err) == (0, "sizes = Sizes()\n") and "4 x 3" in out
+    status, out, err = run("plan", target, "--arg", "sizes.width=7")
+    assert (status, err) == (0, "sizes = Sizes(width=7)\n") and "7 x 3" in out
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("sizes.wide=7", "error: models.py:Sized: sizes: TypeError: Sizes.__init__() got an unexpected keyword"),
+        ("sizes.width=0", "error: models.py:Sized: sizes: ValueError: width must be positive"),
+        ("size.width=7", "has no argument 'size'. Did you mean 'sizes'?"),
+        ("sizes.=7", "write name=value"),
+    ],
+)
+def test_a_config_object_that_cannot_be_built(run: Command, argument: str, says: str) -> None:
+    status, _, err = run("plan", "models.py:Sized", "--arg", argument)
+    assert status == 2 and says in err
+
+
 def test_debug_shows_where_an_error_comes_from(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(files)
     with pytest.raises(ValueError, match="no such preset"):

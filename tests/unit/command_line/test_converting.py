@@ -9,8 +9,8 @@ import yaml
 from torch import nn
 
 from autoinit import plan
-from autoinit.command_line.building import CommandError
 from autoinit.command_line.converting import converted
+from autoinit.command_line.target_errors import CommandError
 from autoinit.errors import ConfigError
 
 CONFIG = """
