@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from ..propagation import Propagation
 from .page_data import parameters
 from .whole_file import write_whole
 
 if TYPE_CHECKING:
     from ..planning import Plan, Report
-    from ..tables import Result
+    from ..tables import Result, Table
     from ..verification import Verdict
 
 
@@ -36,7 +38,7 @@ def write_html(
 
     Args:
         path: File to write, in one step.
-        result: Plan, report, trace, verdict or difference.
+        result: Plan, report, trace, verdict, difference or propagation.
         model: Model whose values are drawn as histograms, and whose std is shown by depth.
         report: Plan or report to show beside a trace or verdict.
         trace: Trace to show beside another result: calls with their source lines.
@@ -53,17 +55,22 @@ def write_html(
         ...     write_html(f"{folder}/report.html", planned).name
         'report.html'
     """
-    title = str(result.table().title)
-    data = {
-        "title": title,
-        "caption": result.table().caption.partition("\n")[0],
-        "parameters": parameters(result, report, trace, verdict, model=model),
-        "repeated": [],
-    }
-    _share(data, ("histogram", "calls"))
+    if isinstance(result, Propagation):
+        text = _table_page(result.table(full=True))
+    else:
+        table = result.table()
+        rows = parameters(result, report, trace, verdict, model=model)
+        data = {"title": table.title, "caption": table.caption.partition("\n")[0], "parameters": rows, "repeated": []}
+        _share(data, ("histogram", "calls"))
+        text = page(table.title, data)
     target = Path(path)
-    write_whole(target, lambda partial: partial.write_text(page(title, data), encoding="utf-8"))
+    write_whole(target, lambda partial: partial.write_text(text, encoding="utf-8"))
     return target
+
+
+def _table_page(table: Table) -> str:
+    """The page of a result without parameters."""
+    return f"<!doctype html>\n<meta charset='utf-8'>\n<title>{escape(table.title)}</title>\n{table._repr_html_()}\n"
 
 
 def _share(data: dict[str, Any], keys: tuple[str, ...]) -> None:
@@ -91,7 +98,7 @@ def page(title: str, data: dict[str, Any]) -> str:
     # The only text that ends a script element; the others keep the file readable by XML tools.
     safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
-        title=title.replace("&", "&amp;").replace("<", "&lt;"),
+        title=escape(title),
         style=folder.joinpath("page.css").read_text(encoding="utf-8"),
         script="\n".join(folder.joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS),
         data=safe,
