@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -30,8 +30,8 @@ class Site(NamedTuple):
 
     Args:
         matches: The rules that fill parameters here and below.
-        selected: Those of them that select the module.
-        by_name: Those of them that may select parameters of the module by full names.
+        selected: Those of them that may select parameters of the module.
+        by_path: Whether which of its parameters they select depends on the name of the module.
         closed: Whether modules below do not add rules of their own: an `init_weights` above is responsible for them.
         protocol: Whether the module or one above it derives from OpenMMLab's `BaseModule`, which calls `init_weights`.
         own: The call of a module's own `init_weights` that will run over everything here and below.
@@ -39,8 +39,8 @@ class Site(NamedTuple):
 
     node: Node
     matches: tuple[Match, ...]
-    selected: tuple[Match, ...]
-    by_name: tuple[Match, ...] = ()
+    selected: tuple[Match, ...] = ()
+    by_path: bool = False
     closed: bool = False
     protocol: bool = False
     own: OwnInit | None = None
@@ -79,14 +79,14 @@ class Planner:
         self._loads: list[tuple[Match, Sequence[Node]]] = []
         self._sites: list[Site] = []
         self._by_class: dict[tuple[tuple[Match, ...], type], tuple[Match, ...]] = {}
-        self._candidates: dict[tuple[tuple[Match, ...], str, bool, int | None], tuple[Candidate, ...]] = {}
+        self._found: dict[tuple[tuple[Match, ...], str, bool, int | None], tuple[Candidate, ...]] = {}
         self._reads_ndim = False
         self._own_inits: set[int] = set()
         self._own_rules: dict[int, tuple[Rule, ...]] = {}
         top: tuple[Match, ...] = ()
         for depth, rules in enumerate(configs):
             top += self._bind(rules, Node("", root, 0), depth, passed=True)
-        self._top = Site(Node("", root, 0), top, (), closed=context.rules_only)
+        self._top = Site(Node("", root, 0), top, closed=context.rules_only)
 
     def collect(self) -> None:
         """Walk the model, if that was not done yet, then read what checkpoints have for it.
@@ -104,9 +104,7 @@ class Planner:
                 self.classes[type(node.module)] += 1
             del self._sites[node.depth :]
             above = self._sites[-1] if self._sites else self._top
-            site = self._enter(node, above)
-            selected, by_name = self._select(site.matches, node, above.node.fqn)
-            site = site._replace(node=node, selected=selected, by_name=by_name)
+            site = self._select(self._enter(node, above), node, above.node.fqn)
             self._sites.append(site)
             self._visit(site)
             if self.context.shallow:
@@ -182,38 +180,39 @@ class Planner:
         own = self._bind(rules, node, self.passed + node.depth, passed=False)
         return above._replace(matches=above.matches + own, protocol=protocol)
 
-    def _select(
-        self, matches: tuple[Match, ...], node: Node, above: str
-    ) -> tuple[tuple[Match, ...], tuple[Match, ...]]:
-        """The rules that select a module, and those that may select its parameters by full names."""
-        for match in matches:
+    def _select(self, site: Site, node: Node, above: str) -> Site:
+        """The site of a module, with the rules that may select its parameters; `above` is the module around it."""
+        for match in site.matches:
             if match.rule.within:
                 match.enter(node, above)
-        key = matches, type(node.module)
+        key = site.matches, type(node.module)
         found = self._by_class.get(key)
         if found is None:
-            found = self._by_class[key] = tuple([match for match in matches if match.selects_class(key[1])])
-        selected: tuple[Match, ...] = found
-        by_name: tuple[Match, ...] = ()
-        if any(match.is_narrowed for match in found):
-            selected = tuple([match for match in found if match.selects_node(node)])
-            full = [match for match in found if match.rule.has_full_params and match in selected]
-            by_name = (*full, *(match for match in found if match.named and match.is_inside(node)))
-        for match in selected:
-            match.has_modules = True
-        return (tuple([match for match in selected if match not in by_name]) if by_name else selected), by_name
+            found = self._by_class[key] = tuple([match for match in site.matches if match.selects_class(key[1])])
+        selected = []
+        for match in found:
+            if not match.by_place or match.selects_node(node):
+                match.has_modules = True
+                selected.append(match)
+            elif match.named:
+                selected.append(match)
+        by_path = any(match.by_path for match in selected)
+        return site._replace(node=node, selected=tuple(selected), by_path=by_path)
 
-    def _gives(self, site: Site, param: str, tensor: Tensor | Record, *, named: bool) -> tuple[Candidate, ...]:
-        """What rules give to a parameter of that name; `named`: only those that ask for it by name.
+    def _candidates(self, site: Site, param: str, tensor: Tensor | Record, *, named: bool) -> tuple[Candidate, ...]:
+        """The rules that match a parameter of that name; `named`: only those that ask for it by name.
 
         One object for all parameters of that name in modules that the same rules select.
         """
         ndim = _ndim(tensor) if self._reads_ndim else None
         key = site.selected, param, named, ndim
-        found = self._candidates.get(key)
+        found = None if site.by_path else self._found.get(key)
         if found is None:
-            found = self._candidates[key] = tuple(_candidates(site.selected, site.node, param, ndim, named=named))
-        return (*found, *_candidates(site.by_name, site.node, param, ndim, named=named)) if site.by_name else found
+            each = [match.candidate(site.node, param, ndim, named=named) for match in site.selected]
+            found = tuple([candidate for candidate in each if candidate is not None])
+            if not site.by_path:
+                self._found[key] = found
+        return found
 
     def _runs_own(self, module: nn.Module, protocol: bool) -> bool:
         """Whether to call a module's own `init_weights`; `protocol`: OpenMMLab's `BaseModule` would call it."""
@@ -235,10 +234,10 @@ class Planner:
         for name, param in module._parameters.items():
             if param is None:
                 continue
-            record = self.records.of(param)
+            record = self.records.by_id.get(id(param))
             if record is not None and record.weight is not None:
                 # It follows the weight that is computed from it, unless a rule asks for it by name.
-                if self._gives(site, name, param, named=True):
+                if self._candidates(site, name, param, named=True):
                     self._add(site, name, self.records.get_or_add(node, name, param, record), named=True)
             elif not isinstance(module, CONTAINERS):
                 self._add(site, name, self.records.param(node, name, param))
@@ -251,14 +250,14 @@ class Planner:
                 self._add(outer, path, record)
                 if outer is not site:
                     self._add(site, name, record)
-        for name, buffer in module._buffers.items() if site.selected or site.by_name else ():
-            if buffer is not None and self._gives(site, name, buffer, named=True):
+        for name, buffer in module._buffers.items() if site.selected else ():
+            if buffer is not None and self._candidates(site, name, buffer, named=True):
                 self._add(site, name, self.records.get_or_add(node, name, buffer), named=True)
 
     def _add(self, site: Site, name: str, record: Record, *, named: bool = False) -> None:
         """Add the rules that select a module to one of its tensors."""
         self.param_names[name] += 1
-        candidates, fqn = self._gives(site, name, record, named=named), joined(site.node.fqn, name)
+        candidates, fqn = self._candidates(site, name, record, named=named), joined(site.node.fqn, name)
         if fqn == record.fqn:
             record.candidates += candidates
         else:
@@ -277,25 +276,3 @@ def _ndim(tensor: Tensor | Record) -> int | None:
         shape, _ = tensor.shape_and_dtype()
         return None if shape is None else len(shape)
     return None if is_lazy(tensor) else tensor.dim()
-
-
-def _candidates(
-    matches: Iterable[Match], node: Node, param: str, ndim: int | None, *, named: bool
-) -> Iterator[Candidate]:
-    """What matches give to a parameter of a module that they select."""
-    for match in matches:
-        rule, path = match.rule, match.path(node)
-        scheme = rule.scheme_for(param, path) if match.selects_node(node) else None
-        is_named = rule.names(param, path)
-        if scheme is None and match.named:
-            scheme = rule.scheme_for(param, path, match.named)
-            is_named = rule.names(param, path, match.named)
-        if scheme is None or (named and not is_named):
-            continue
-        if rule.fits(ndim):
-            match.has_modules = match.has_params = True
-            match.gives_bias |= scheme is not rule.initializer
-            match.uses_initializer |= scheme == rule.initializer
-            yield Candidate(match.rank, rule, scheme)
-        elif ndim is not None:
-            match.other_ndims.add(ndim)
