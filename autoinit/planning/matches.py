@@ -12,7 +12,7 @@ from ..errors import TargetError, nearest
 from ..globs import fqn_pattern, is_plain
 from ..initializers import Initializer, Pretrained
 from ..layers import is_layer
-from ..rules import Rule
+from ..rules import UNSET, Rule
 from .name_hints import Fitting, moved_hint, name_hint
 from .tree import Node, joined, relative_name, unwrapped, walk
 
@@ -103,6 +103,13 @@ class Match:
         if self.targets is not None:
             return id(node.module) in self.targets
         return not self.rule.name or any(fqn_pattern(each)(relative_name(node.fqn, self.base)) for each in self.globs)
+
+    @property
+    def fills_only_biases(self) -> bool:
+        """Whether a rule for weights and their biases has found biases alone."""
+        rule = self.rule
+        is_meant = rule.params is not None or rule.bias is not UNSET or not isinstance(rule.initializer, Initializer)
+        return self.has_params and not self.uses_initializer and self.passed and not is_meant
 
     def enter(self, node: Node, above: str) -> None:
         """Note whether a module meets `within`; `above` is the FQN of the module that has it."""
