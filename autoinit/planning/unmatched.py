@@ -164,7 +164,7 @@ def _problem(
 
     None instead of False if it is so common that only `unmatched="warn"` and "error" report it.
     """
-    first, rule, shown = matches[0], matches[0].rule, matches[0].rule.describe()
+    first, rule = matches[0], matches[0].rule
     if first.missing is not None and all(match.missing for match in matches):
         return first.missing, True
     layers = [("layer", each) for each in rule.layer] + [("within", each) for each in rule.within]
@@ -172,7 +172,7 @@ def _problem(
     typos = [(key, layer) for key, layer in absent if not is_known(layer)]
     if typos:
         key, layer = typos[0]
-        what = shown if len(getattr(rule, key)) == 1 else f"{rule.origin} ({key}={layer!r})"
+        what = rule.describe() if len(getattr(rule, key)) == 1 else f"{rule.origin} ({key}={layer!r})"
         hint = suggestion([each for of, each in typos if of == key], classes)
         return f"{what} matches no module of {model}.{hint}", True
     if not first.rank.override and not rule.selects_by_itself:
@@ -182,10 +182,13 @@ def _problem(
     if any(match.other_ndims for match in matches):
         *some, last = sorted(set().union(*(match.other_ndims for match in matches)))
         ndims = f"{', '.join(map(str, some))} or {last}" if some else str(last)
-        return f"{shown} matches no parameter of {model}: what the other keys select has {ndims} dimensions.", False
+        return (
+            f"{rule.describe()} matches no parameter of {model}: what the other keys select has {ndims} dimensions.",
+            False,
+        )
     if not any(match.has_modules for match in matches):
         remedy = " The class exists; this model has none." if absent or not first.hint else first.hint
-        return f"{shown} matches no module of {model}.{remedy}", bool(rule.name) and not absent
+        return f"{rule.describe()} matches no module of {model}.{remedy}", bool(rule.name) and not absent
     if all(match.is_empty for match in matches):
         return None
     wanted, hint = rule.params or DEFAULT_PARAMS, first.hint
@@ -194,7 +197,7 @@ def _problem(
         hint = (
             " Other layers of the model have it: remove layer= or name=." if is_elsewhere else _nearest(wanted, names)
         )
-    text = f"{shown} matches modules of {model} but none of their parameters ({', '.join(wanted)}).{hint}"
+    text = f"{rule.describe()} matches modules of {model} but none of their parameters ({', '.join(wanted)}).{hint}"
     return text, rule.params is not None
 
 
