@@ -49,8 +49,9 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
             f"{call} runs after the rules and may overwrite what {first_of(origins)} gives to {first_of(fqns)}. Pass "
             'own_init="skip" to leave it out, or own_init="run" to run it without this warning.'
         )
+    kept = [each for each in kept if _lacks_overwrite(*each)]
     if kept and unmatched != "ignore":
-        _warn_of_kept(planners, [each for each in kept if _lacks_overwrite(*each)])
+        _warn_of_kept(planners, kept)
 
 
 def _lacks_overwrite(planner: Planner, record: Record) -> bool:

@@ -60,7 +60,7 @@ def recorded_tensors(planners: Sequence[Planner], content: Callable[[Tensor], Co
                 seen.add(id(tensor))
                 held = content(tensor)
                 if held is not None:
-                    record = planner.records.of(tensor)
+                    record = planner.records.by_id.get(id(tensor))
                     each = RecordedTensor(joined(path, name), planner, module, tensor, held, record)
                     found.append(each)
                     # Unless it is kept for a reason of its own: its layer was built elsewhere, or was called before.

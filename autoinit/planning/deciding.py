@@ -157,13 +157,13 @@ def _sparing(planner: Planner, load: Load, entries: Mapping[str, Entry]) -> Load
 
 def _stays(planner: Planner, module: nn.Module, tensor: Tensor, load: Load, entries: Mapping[str, Entry]) -> bool:
     records, context = planner.records, planner.context
-    record = records.of(tensor)
+    record = records.by_id.get(id(tensor))
     if record is not None:
         return entries[record.fqn].kept is not None
     if context.why_kept(module, [tensor]) is None:
         return False
     # A buffer. If a checkpoint of an inner block has loaded it, it follows the parameters beside it (P4).
-    beside = [records.of(param) for param in module._parameters.values() if param is not None]
+    beside = [records.by_id.get(id(param)) for param in module._parameters.values() if param is not None]
     return not any(
         record is not None and id(record.param) in context.filled_within and entries[record.fqn].rule is load.rule
         for record in beside

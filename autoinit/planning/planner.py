@@ -142,11 +142,13 @@ class Planner:
             match.has_params |= bool(tensors or load.coded)
             self.steps.append(load)
             for tensor in likely.values():
-                record = self.records.of(tensor)
+                record = self.records.by_id.get(id(tensor))
                 if record is not None and (record.load is None or record.load.rank < load.rank):
                     record.load = load
             # Once for a parametrized weight with several stored tensors.
-            found = {id(record): record for tensor in tensors.values() if (record := self.records.of(tensor))}
+            found = {
+                id(record): record for tensor in tensors.values() if (record := self.records.by_id.get(id(tensor)))
+            }
             for record in found.values():
                 record.candidates += (Candidate(match.rank, match.rule, None),)
 

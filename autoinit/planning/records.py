@@ -104,12 +104,9 @@ class Records(list[Record]):
     def __init__(self) -> None:
         super().__init__()
         self.by_id: dict[int, Record] = {}
-        """By the id of each tensor of a record; by minus the id where a rule names a tensor stored for a weight."""
+        """By the id of each of its tensors, also of those with the same memory; by minus the id where a rule names a
+        tensor that is stored for a weight."""
         self._by_address: dict[int, Record] = {}
-
-    def of(self, tensor: Tensor) -> Record | None:
-        """The record that a tensor belongs to: as itself, as the same memory, or as stored for a weight."""
-        return self.by_id.get(id(tensor))
 
     def param(self, node: Node, name: str, param: Tensor) -> Record:
         """The record of a parameter under one of its names; parameters that share all memory have one record."""
@@ -122,7 +119,8 @@ class Records(list[Record]):
             self.by_id[id(param)] = record
         if record is None:
             record = self.get_or_add(node, name, param)
-        return record.under(joined(node.fqn, name))
+        fqn = joined(node.fqn, name)
+        return record if record.fqn == fqn else record.under(fqn)
 
     def weight(self, node: Node, weight: Effective) -> Record:
         """The record of a parametrized weight; its stored tensors then belong to it."""

@@ -167,14 +167,13 @@ def _problem(
     first, rule = matches[0], matches[0].rule
     if first.missing is not None and all(match.missing for match in matches):
         return first.missing, True
-    layers = [("layer", each) for each in rule.layer] + [("within", each) for each in rule.within]
-    absent = [(key, layer) for key, layer in layers if not any(is_layer(cls, layer) for cls in classes)]
-    typos = [(key, layer) for key, layer in absent if not is_known(layer)]
-    if typos:
-        key, layer = typos[0]
-        what = rule.describe() if len(getattr(rule, key)) == 1 else f"{rule.origin} ({key}={layer!r})"
-        hint = suggestion([each for of, each in typos if of == key], classes)
-        return f"{what} matches no module of {model}.{hint}", True
+    absent = [key for key in ("layer", "within") if _absent(getattr(rule, key), classes)]
+    for key in absent:
+        layers = getattr(rule, key)
+        typos = [layer for layer in _absent(layers, classes) if not is_known(layer)]
+        if typos:
+            what = rule.describe() if len(layers) == 1 else f"{rule.origin} ({key}={typos[0]!r})"
+            return f"{what} matches no module of {model}.{suggestion(typos, classes)}", True
     if not first.rank.override and not rule.selects_by_itself:
         return None
     if any(match.has_params for match in matches):
@@ -228,6 +227,11 @@ def _partial_problem(matches: Sequence[Match], model: str, names: Counter[str]) 
             f"'weight'.{first.hint} Name the parameters with params=, or write bias=0 if only the bias is meant."
         ), False
     return None
+
+
+def _absent(layers: Iterable[str | type], classes: Iterable[type]) -> list[str | type]:
+    """Those of a rule's classes that no module has."""
+    return [layer for layer in layers if not any(is_layer(cls, layer) for cls in classes)]
 
 
 def _nearest(wanted: Iterable[str], known: Iterable[str]) -> str:
