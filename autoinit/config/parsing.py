@@ -119,11 +119,7 @@ def bias_init_with_prob(prior_prob: float) -> float:
 
 
 def _copied(value: Any, origin: str) -> object:
-    """A config with plain dicts and lists in place of other libraries' containers; what these hold is kept.
-
-    Raises:
-        ConfigError: a value cannot be read (an unresolved interpolation of omegaconf's).
-    """
+    """A config with plain dicts and lists in place of other libraries' containers; what these hold is kept."""
     is_mapping = isinstance(value, (MutableMapping, MappingProxyType))
     if is_mapping:
         places = {key: f"{origin}.{key}" for key in value}
@@ -135,7 +131,7 @@ def _copied(value: Any, origin: str) -> object:
     for key, place in places.items():
         try:
             item = value[key]
-        except Exception as error:
+        except Exception as error:  # Any library's: an unresolved interpolation of omegaconf's is one.
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise config_error(place, f"{text}.") from error
         copied[key] = _copied(item, place)

@@ -25,13 +25,9 @@ SERIES = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 
 @dataclass(eq=False)
 class RecordedTensor:
-    """A parameter or buffer that something was written to in the block.
+    """A parameter or buffer that something was written to in the block, and the tensor whose values it gets.
 
-    Args:
-        planner: Planner of its root.
-        content: What the construction record says of it.
-        record: Record of the parameter that it is, or is stored for; None for a buffer that no rule names.
-        leader: The tensor that it is a copy of: it gets the leader's values after that is filled.
+    It has no `record` if it is a buffer that no rule names.
     """
 
     fqn: str

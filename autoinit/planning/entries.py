@@ -27,12 +27,7 @@ COPY_OF = "copy of "
 class Deferred:
     """What is needed to resolve the fill of a lazy parameter when it has a shape.
 
-    Args:
-        scheme: Initializer of the rule.
-        layout: How the axes are read.
-        rule: The rule.
-        rank: Precedence of the rule.
-        otherwise: The same for the next rule, if the `ndim` of this one may not fit; None for no rule.
+    `otherwise` is the same for the next rule, if the `ndim` of this one may not fit.
     """
 
     scheme: Initializer

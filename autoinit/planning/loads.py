@@ -25,10 +25,7 @@ COUNTER = "num_batches_tracked"
 
 
 class LoadingModule(NamedTuple):
-    """A module that loads its own tensors, whose names have a prefix.
-
-    If `whole`, it also loads those of all modules below it, because it has code that looks at them.
-    """
+    """A module that loads its own tensors, and if it is `whole`, because of its code, those of all modules below."""
 
     prefix: str
     module: nn.Module
@@ -198,11 +195,7 @@ def _kind(dtype: torch.dtype) -> str:
 
 
 def check_load(load: Load, model: str) -> None:
-    """Warn of names that do not fit.
-
-    Raises:
-        CheckpointError: Nothing fits, or the rule is strict and a name does not fit.
-    """
+    """Warn of names that do not fit; it is a CheckpointError if nothing fits, or if the rule is strict."""
     problems = "; ".join(
         f"{len(keys)} {what} ({', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''})"
         for keys, what in (

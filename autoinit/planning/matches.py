@@ -23,11 +23,8 @@ RULES, OWN, INNER, LOADS = range(4)
 class Rank(NamedTuple):
     """The precedence of a rule: of two ranks, compared from the left, the higher one wins.
 
-    Args:
-        config: Number of the rule's config in the order of the walk, parents first (P2). For checkpoints, minus the
-            depth of the config: the outer one wins (P4).
-        rule: Index in its config.
-        override: 0 for the rule itself, then its overrides from 1.
+    `config` counts configs in the order of the walk, parents first (P2); for checkpoints it is minus the depth of the
+    config, so that the outer one wins (P4). `override` is 0 for the rule itself.
     """
 
     level: int
@@ -117,13 +114,9 @@ class Match:
             self.inside.add(node.fqn)
 
     def candidate(self, node: Node, param: str, ndim: int | None, *, named: bool) -> Candidate | None:
-        """What the rule gives to a parameter of a module of a selected class, if anything.
+        """What the rule gives to a parameter of a module of a selected class, if it has `ndim` dimensions.
 
-        Args:
-            node: The module.
-            param: The parameter's name in it.
-            ndim: Its number of dimensions; None for any.
-            named: Whether the rule has to ask for the parameter by name.
+        None stands for any `ndim`; if `named`, the rule has to ask for the parameter by name.
         """
         rule, fqns = self.rule, tuple[str, ...]()
         path = relative_name(node.fqn, self.base) if self.by_path else ""

@@ -19,12 +19,7 @@ SIMILAR = 0.75
 
 
 def moved_hint(name: str, fqns: Collection[str], fitting: Fitting) -> str:
-    """The remedy for a name that starts above the model's root or further down in it; or nothing.
-
-    Args:
-        name: A glob that matches no module.
-        fqns: The names of all modules.
-        fitting: The modules that another glob would select.
+    """The remedy for a glob that starts above the model's root or further down in it; or nothing.
 
     Example:
         >>> import fnmatch

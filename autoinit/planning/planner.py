@@ -55,11 +55,7 @@ class Planner:
         context: What else to respect.
 
     Attributes:
-        matches: The rules and overrides of all configs.
-        modules: Modules by FQN.
         initialized: FQNs of modules in OpenMMLab's protocol whose `init_cfg` is applied.
-        classes: How often each class occurs.
-        param_names: How often each name of a parameter occurs.
         passed: How many configs were passed: they come first, and those of modules follow.
     """
 

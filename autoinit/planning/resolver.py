@@ -29,13 +29,7 @@ NOTHING = Resolved(fill=None)
 
 
 class Resolver:
-    """Resolves each initializer once for tensors that are alike.
-
-    Args:
-        fan: How fans are read where a rule does not say.
-        modules: The modules by FQN.
-        records: The records, which are complete when the first fill is asked for.
-    """
+    """Resolves each initializer once for tensors that are alike; `fan` is the reading where a rule does not say one."""
 
     def __init__(self, fan: Fan, modules: Mapping[str, nn.Module], records: Sequence[Record]) -> None:
         self._fan = fan
@@ -49,12 +43,7 @@ class Resolver:
     def resolve(
         self, candidate: Candidate | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
     ) -> Resolved:
-        """What a candidate gives to a tensor: nothing for a checkpoint, or while the tensor has no shape.
-
-        Raises:
-            ShapeError: The initializer is not defined for it, or its memory cannot hold it.
-            ParametrizationError: The weight cannot be set.
-        """
+        """What a candidate gives to a tensor: nothing for a checkpoint, or while the tensor has no shape."""
         if candidate is None or candidate.initializer is None or shape is None:
             return NOTHING
         try:
@@ -120,11 +109,7 @@ class Resolver:
         return default_of(record.owner, record.name)
 
     def defer(self, candidates: Sequence[Candidate], record: Record) -> Deferred | None:
-        """What is needed to resolve the winner for a lazy parameter later; the last of the candidates is the highest.
-
-        Raises:
-            ShapeError: A checkpoint has the parameter if the `ndim` of the winner does not fit.
-        """
+        """What is needed to resolve the winner, the last of the candidates, when a lazy parameter has its shape."""
         *others, (rank, rule, scheme) = candidates
         if scheme is None:
             return None

@@ -129,11 +129,7 @@ def _other_params(match: Match, planner: Planner) -> str:
 
 
 def check_unmatched(plans: Sequence[RuleMatches], unmatched: Unmatched) -> None:
-    """Raise or warn of each rule that matches nothing in any of several plans.
-
-    Raises:
-        MatchError: A rule can match nothing, unless the policy is milder.
-    """
+    """Warn of each rule that matches nothing in any of several plans, or raise a MatchError, by the policy."""
     if unmatched == "ignore" or not plans:
         return
     classes: Counter[type] = Counter()
@@ -241,12 +237,7 @@ def _nearest(wanted: Iterable[str], known: Iterable[str]) -> str:
 
 
 def check_coverage(plans: Sequence[Plan], policy: Policy) -> None:
-    """Require that rules cover every parameter of some models, if the policy asks for it.
-
-    Raises:
-        CoverageError: Some are not covered; it has their names.
-        MatchError: An exception that is not a parameter's name.
-    """
+    """Raise a CoverageError with the parameters of some models that no rule covers, if the policy asks for it."""
     if not policy.require_coverage or not plans:
         return
     names = [fqn for plan in plans for fqn in plan]
