@@ -79,7 +79,9 @@ def _hint(match: Match, planner: Planner) -> str:
 def _listed(fqns: Sequence[str], params: Sequence[str]) -> str:
     """The children of the model, or without any its parameters, for a message."""
     top = list(dict.fromkeys(fqn.partition(".")[0] for fqn in fqns)) or params
-    return f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}." if top else ""
+    if not top:
+        return " The model has no modules inside it, and no parameters."
+    return f" The model has: {', '.join(top[:8])}{', ...' if len(top) > 8 else ''}."
 
 
 def _find_lost(match: Match, planner: Planner) -> None:

@@ -65,6 +65,7 @@ def test_the_repr_is_the_code() -> None:
         (dict(bias=-1), NORMAL, Constant(val=-1), None),
         (dict(bias=None), NORMAL, None, None),
         (dict(params="weight"), NORMAL, None, None),
+        (dict(params="weight", bias=None), NORMAL, None, None),
         (dict(params="bias"), None, NORMAL, None),
         (dict(params=["weight", "bias"]), NORMAL, Constant(val=0), None),
         (dict(params="*"), NORMAL, Constant(val=0), NORMAL),
@@ -134,6 +135,9 @@ def test_whether_it_selects_anything_by_itself(fields: dict, selects: bool) -> N
         (dict(layer=["Linear", nn.Conv2d]), "Rule (layer=['Linear', 'Conv2d'])"),
         (dict(name="layer*", params="weight"), "Rule (layer='Linear', name='layer*', params='weight')"),
         (dict(layer=(), origin="init_cfg[2].override[0]"), "init_cfg[2].override[0]"),
+        (dict(overwrite=True, origin="rules[0]"), "rules[0] (layer='Linear', overwrite=True)"),
+        (dict(layer=(), overwrite=True), "Rule (overwrite=True)"),
+        (dict(layer=(), within=nn.Linear, name="a", params="b"), "Rule (within='Linear', name='a', params='b')"),
     ],
     ids=str,
 )
@@ -187,7 +191,3 @@ def test_replacing_a_field_checks_again() -> None:
     with pytest.raises(ConfigError):
         replace(rule(params="*"), params=[])
     assert replace(rule(), layer=(), name="a").name == ("a",)
-
-
-def test_bias_none_where_no_bias_is_reached_is_harmless() -> None:
-    assert rule(params="weight", bias=None).scheme_for("bias") is None
