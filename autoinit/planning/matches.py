@@ -13,7 +13,7 @@ from ..globs import fqn_pattern, is_plain
 from ..initializers import Initializer, Pretrained
 from ..layers import is_layer
 from ..rules import UNSET, Rule
-from .name_hints import Fitting, moved_hint, name_hint
+from .name_hints import moved_hint, name_hint
 from .tree import Node, joined, relative_name, unwrapped, walk
 
 RULES, OWN, INNER, LOADS = range(4)
@@ -192,20 +192,20 @@ def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
     """
     base = unwrapped(node.module)
     name = type(base).__name__
+    below = [child for child in walk(base) if child.fqn]
+    fqns = [child.fqn for child in below]
     if not is_plain(pattern):
-        found = [child.module for child in walk(base) if child.fqn and fqn_pattern(pattern)(child.fqn)]
+        found = [child.module for child in below if fqn_pattern(pattern)(child.fqn)]
         if not found:
-            hint = moved_hint(pattern, *_names_below(base))
-            raise TargetError(f"name: {pattern!r} matches no module of {name}.{hint}")
+            raise TargetError(f"name: {pattern!r} matches no module of {name}.{moved_hint(pattern, fqns, fqns)}")
         return found
     target: object = base
     try:
         for part in pattern.split("."):
             target = getattr(target, part)
     except AttributeError as error:
-        names, fitting = _names_below(base)
         # A long dotted name is nearest to other long ones; the last component is what people mistype.
-        hint = name_hint(pattern, names, fitting) or nearest(part, names)
+        hint = name_hint(pattern, fqns, fqns) or nearest(part, fqns)
         raise TargetError(f"name: {name} has no submodule {pattern!r}.{hint}") from error
     if not isinstance(target, nn.Module):
         raise TargetError(
@@ -213,12 +213,6 @@ def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
             "For a parameter use a rule with params=."
         )
     return [target]
-
-
-def _names_below(base: nn.Module) -> tuple[Sequence[str], Fitting]:
-    """The FQNs of all modules in another, and which of them a glob selects."""
-    names = [child.fqn for child in walk(base) if child.fqn]
-    return names, lambda glob: [fqn for fqn in names if fqn_pattern(glob)(fqn)]
 
 
 def loads_rule(rule: Rule) -> bool:

@@ -11,7 +11,7 @@ from ..globs import fqn_pattern, is_plain, param_pattern
 from ..layers import class_name, is_known, is_layer, suggestion
 from ..rules import DEFAULT_PARAMS, UNSET
 from .matches import Match
-from .name_hints import Fitting, is_typo, moved_hint, name_hint
+from .name_hints import is_typo, moved_hint, name_hint
 from .planner import Planner
 from .plans import Plan
 from .policy import Policy, Unmatched
@@ -55,7 +55,7 @@ def rule_matches(planner: Planner) -> RuleMatches:
 def _hint(match: Match, planner: Planner) -> str:
     """The hint for a rule with `name` or `params` that fills no parameter."""
     rule = match.rule
-    fqns, fitting = _names_below(match, planner)
+    fqns, useful = _names_below(match, planner)
     params = [relative_name(record.fqn, match.base) for record in planner.records]
     if match.has_modules and (rule.has_full_params or not rule.name):
         example = params[0] if params else "head.weight"
@@ -65,12 +65,12 @@ def _hint(match: Match, planner: Planner) -> str:
         return " The model has such layers, but none there."
     if match.has_modules:
         globs = (f"{name}.**" for name in rule.name if not name.startswith("re:"))
-        below = next(filter(fitting, globs), None)
+        below = next((glob for glob in globs if any(map(fqn_pattern(glob), useful))), None)
         return f" For all that is below it: {below!r}." if below else ""
     other = next((fqn for name in rule.name for fqn in filter(fqn_pattern(name), fqns)), None)
     if other is not None:
         return f" {other} is of class {class_name(planner.modules[joined(match.base, other)])}."
-    hint = next(filter(None, (name_hint(name, fqns, fitting) for name in rule.name)), "")
+    hint = next(filter(None, (name_hint(name, fqns, useful) for name in rule.name)), "")
     if not hint and any(fqn_pattern(name)(param) for name in rule.name for param in params):
         return " What has such a name is of another class, or elsewhere."
     return hint or _nearest(filter(is_plain, rule.name), params) or _listed(fqns, params)
@@ -86,38 +86,30 @@ def _listed(fqns: Sequence[str], params: Sequence[str]) -> str:
 
 def _find_lost(match: Match, planner: Planner) -> None:
     """Note the globs in a list of names that match no module."""
-    fqns, fitting = _names_below(match, planner)
+    fqns, useful = _names_below(match, planner)
     names = match.rule.name
     known = [*fqns, "", *(relative_name(record.fqn, match.base) for record in planner.records)]
     lost = [name for name in names if not any(map(fqn_pattern(name), known))]
     listed = [fqn for fqn in fqns if any(fqn_pattern(name)(fqn) for name in names)] if lost else []
     for name in lost:
-        moved = moved_hint(name, fqns, fitting)
+        moved = moved_hint(name, fqns, useful)
         certain = bool(moved) or (is_plain(name) and is_typo(name, fqns, listed))
         match.lost = {**match.lost, name: certain or (False if is_plain(name) else None)}
         match.hint = match.hint or moved or (nearest(name, fqns) if certain else "")
 
 
-def _names_below(match: Match, planner: Planner) -> tuple[Sequence[str], Fitting]:
+def _names_below(match: Match, planner: Planner) -> tuple[Sequence[str], Sequence[str]]:
     """The FQNs below the module that carries a rule, and those of modules whose parameters it fills under a name."""
     inside = f"{match.base}." if match.base else ""
-    found = {
-        relative_name(fqn, match.base): module
-        for fqn, module in planner.modules.items()
-        if fqn.startswith(inside) and fqn != match.base
-    }
-
-    def fitting(glob: str) -> Sequence[str]:
-        scheme_for, fits = match.rule.scheme_for, fqn_pattern(glob)
-        return [
-            fqn
-            for fqn, module in found.items()
-            if fits(fqn)
-            and match.selects_class(type(module))
-            and any(scheme_for(name) for name, param in module._parameters.items() if param is not None)
-        ]
-
-    return list(found), fitting
+    found = {fqn.removeprefix(inside): each for fqn, each in planner.modules.items() if fqn.startswith(inside) and fqn}
+    fills = match.rule.scheme_for
+    useful = [
+        fqn
+        for fqn, module in found.items()
+        if match.selects_class(type(module))
+        and any(param is not None and fills(name) for name, param in module._parameters.items())
+    ]
+    return list(found), useful
 
 
 def _other_params(match: Match, planner: Planner) -> str:
