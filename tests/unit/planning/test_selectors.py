@@ -197,3 +197,28 @@ def test_a_class_attribute_is_an_init_cfg_and_other_things_of_that_name_are_not(
 
     assert values(Configured(1, 1), None)["weight"] == 6.0
     assert not values(Unrelated(1, 1), None)
+
+
+def test_in_a_modules_own_config_names_begin_at_it() -> None:
+    head = Around(dict(fc=nn.Linear(2, 2), out=nn.Linear(2, 2)))
+    head.init_cfg = [constant(1, name="fc.weight"), constant(2, params="fc.bias"), constant(3, name="out", bias=None)]
+    assert given(None, Around(dict(head=head, out=nn.Linear(2, 2)))) == {
+        "head.fc.weight": 1.0,
+        "head.fc.bias": 2.0,
+        "head.out.weight": 3.0,
+    }
+
+
+def test_p4_pretrained_beats_all_but_its_own_overrides_and_the_outermost_wins(tmp_path: pathlib.Path) -> None:
+    def pretrained(value: float, **keys: Any) -> dict[str, Any]:
+        torch.save({name: torch.full_like(p, value) for name, p in model.state_dict().items()}, tmp_path / f"{value}")
+        return dict(type="Pretrained", checkpoint=str(tmp_path / f"{value}"), **keys)
+
+    model = nn.Sequential(Net())
+    model[0].init_cfg = [pretrained(3.0, prefix="0"), constant(5, layer="Linear")]
+    report = initialize(model, constant(1, layer="Linear"))
+    assert decision(report["0.head.weight"]) == (None, "0.init_cfg[0]", ["init_cfg", "0.init_cfg[1]"])
+    assert report["0.head.weight"].outcome == "filled" and (model[0].head.weight == 3).all()
+    initialize(model, [pretrained(4.0, override=constant(9, name="0.layer2")), constant(1, layer="Linear")])
+    assert (model[0].head.weight == 4).all() and (model[0].layer2[0].conv1.weight == 9).all()
+    assert (model[0].layer1[0].norm1.running_mean == 4).all(), "buffers are loaded, too"
