@@ -99,7 +99,8 @@ class Match:
             return False
         if self.targets is not None:
             return id(node.module) in self.targets
-        return not self.rule.name or any(fqn_pattern(each)(relative_name(node.fqn, self.base)) for each in self.globs)
+        name = relative_name(node.fqn, self.base)
+        return not self.rule.name or any(fqn_pattern(pattern)(name) for pattern in self.globs)
 
     @property
     def fills_only_biases(self) -> bool:
@@ -118,7 +119,8 @@ class Match:
 
         None stands for any `ndim`; if `named`, the rule has to ask for the parameter by name.
         """
-        rule, fqns = self.rule, tuple[str, ...]()
+        rule = self.rule
+        fqns: tuple[str, ...] = ()
         path = relative_name(node.fqn, self.base) if self.by_path else ""
         scheme = rule.scheme_for(param, path) if not self.by_place or self.selects_node(node) else None
         if scheme is None and self.named and (not rule.within or node.fqn in self.inside):

@@ -30,8 +30,8 @@ class Site(NamedTuple):
 
     Args:
         matches: The rules that fill parameters here and below.
-        selected: Those of them that may select parameters of the module.
-        by_path: Whether which of its parameters they select depends on the name of the module.
+        selected: Those of them that select the module.
+        by_path: Those of them that may select parameters of the module by full names.
         closed: Whether modules below do not add rules of their own: an `init_weights` above is responsible for them.
         protocol: Whether the module or one above it derives from OpenMMLab's `BaseModule`, which calls `init_weights`.
         own: The call of a module's own `init_weights` that will run over everything here and below.
@@ -40,7 +40,7 @@ class Site(NamedTuple):
     node: Node
     matches: tuple[Match, ...]
     selected: tuple[Match, ...] = ()
-    by_path: bool = False
+    by_path: tuple[Match, ...] = ()
     closed: bool = False
     protocol: bool = False
     own: OwnInit | None = None
@@ -141,11 +141,9 @@ class Planner:
                 record = self.records.by_id.get(id(tensor))
                 if record is not None and (record.load is None or record.load.rank < load.rank):
                     record.load = load
+            found = filter(None, (self.records.by_id.get(id(tensor)) for tensor in tensors.values()))
             # Once for a parametrized weight with several stored tensors.
-            found = {
-                id(record): record for tensor in tensors.values() if (record := self.records.by_id.get(id(tensor)))
-            }
-            for record in found.values():
+            for record in {id(record): record for record in found}.values():
                 record.candidates += (Candidate(match.rank, match.rule, None),)
 
     def _enter(self, node: Node, above: Site) -> Site:
@@ -187,30 +185,27 @@ class Planner:
         found = self._by_class.get(key)
         if found is None:
             found = self._by_class[key] = tuple([match for match in site.matches if match.selects_class(key[1])])
-        selected = []
+        by_path: tuple[Match, ...] = ()
+        if any(match.by_place or match.by_path for match in found):
+            by_path = tuple([match for match in found if match.by_path])
+            found = tuple([match for match in found if not match.by_path and match.selects_node(node)])
         for match in found:
-            if not match.by_place or match.selects_node(node):
-                match.has_modules = True
-                selected.append(match)
-            elif match.named:
-                selected.append(match)
-        by_path = any(match.by_path for match in selected)
-        return site._replace(node=node, selected=tuple(selected), by_path=by_path)
+            match.has_modules = True
+        for match in by_path:
+            match.has_modules |= match.selects_node(node)
+        return site._replace(node=node, selected=found, by_path=by_path)
 
-    def _candidates(self, site: Site, param: str, tensor: Tensor | Record, *, named: bool) -> tuple[Candidate, ...]:
-        """The rules that match a parameter of that name; `named`: only those that ask for it by name.
+    def _gives(self, site: Site, param: str, tensor: Tensor | Record, *, named: bool) -> tuple[Candidate, ...]:
+        """What rules give to a parameter of that name; `named`: only those that ask for it by name.
 
         One object for all parameters of that name in modules that the same rules select.
         """
         ndim = _ndim(tensor) if self._reads_ndim else None
         key = site.selected, param, named, ndim
-        found = None if site.by_path else self._found.get(key)
+        found = self._found.get(key)
         if found is None:
-            each = [match.candidate(site.node, param, ndim, named=named) for match in site.selected]
-            found = tuple([candidate for candidate in each if candidate is not None])
-            if not site.by_path:
-                self._found[key] = found
-        return found
+            found = self._found[key] = _candidates(site.selected, site.node, param, ndim, named=named)
+        return found + _candidates(site.by_path, site.node, param, ndim, named=named) if site.by_path else found
 
     def _runs_own(self, module: nn.Module, protocol: bool) -> bool:
         """Whether to call a module's own `init_weights`; `protocol`: OpenMMLab's `BaseModule` would call it."""
@@ -235,7 +230,7 @@ class Planner:
             record = self.records.by_id.get(id(param))
             if record is not None and record.weight is not None:
                 # It follows the weight that is computed from it, unless a rule asks for it by name.
-                if self._candidates(site, name, param, named=True):
+                if self._gives(site, name, param, named=True):
                     self._add(site, name, self.records.get_or_add(node, name, param, record), named=True)
             elif not isinstance(module, CONTAINERS):
                 self._add(site, name, self.records.param(node, name, param))
@@ -248,14 +243,14 @@ class Planner:
                 self._add(outer, path, record)
                 if outer is not site:
                     self._add(site, name, record)
-        for name, buffer in module._buffers.items() if site.selected else ():
-            if buffer is not None and self._candidates(site, name, buffer, named=True):
+        for name, buffer in module._buffers.items() if site.selected or site.by_path else ():
+            if buffer is not None and self._gives(site, name, buffer, named=True):
                 self._add(site, name, self.records.get_or_add(node, name, buffer), named=True)
 
     def _add(self, site: Site, name: str, record: Record, *, named: bool = False) -> None:
         """Add the rules that select a module to one of its tensors."""
         self.param_names[name] += 1
-        candidates, fqn = self._candidates(site, name, record, named=named), joined(site.node.fqn, name)
+        candidates, fqn = self._gives(site, name, record, named=named), joined(site.node.fqn, name)
         if fqn == record.fqn:
             record.candidates += candidates
         else:
@@ -266,6 +261,13 @@ class Planner:
         if site.own is not None:
             record.own = site.own
         record.kept = self.context.why_kept(record.owner, record.tensors) or record.kept
+
+
+def _candidates(
+    matches: Iterable[Match], node: Node, param: str, ndim: int | None, *, named: bool
+) -> tuple[Candidate, ...]:
+    each = [match.candidate(node, param, ndim, named=named) for match in matches]
+    return tuple(filter(None, each))
 
 
 def _ndim(tensor: Tensor | Record) -> int | None:
