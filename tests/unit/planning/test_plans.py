@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoinit import ModuleGraphError, Rule, ShapeError, StateError, plan
+from autoinit import ModuleGraphError, Rule, StateError, plan
 from autoinit.initializers import Constant, Normal
 from tests.unit.planning.net import Net, constant, values
 
@@ -114,15 +114,6 @@ def test_a_plan_is_data_for_machines() -> None:
 
 def test_a_rule_that_loses_need_not_be_defined() -> None:
     assert values(Net(), [dict(type="Kaiming", name="layer2.0.norm1"), constant(1, layer="BatchNorm2d")])
-
-
-@pytest.mark.parametrize(("dtype", "kind"), [(torch.int32, "Normal"), (torch.complex64, "Uniform")])
-def test_dtypes_that_no_scheme_is_defined_for(dtype: torch.dtype, kind: str) -> None:
-    model = nn.Module()
-    model.weight = nn.Parameter(torch.zeros(2, 2, dtype=dtype), requires_grad=False)
-    with pytest.raises(ShapeError, match=str(dtype)):
-        plan(model, dict(type=kind, params="weight"))
-    assert not dtype.is_complex or values(model, constant(2, params="weight")) == {"weight": 2.0}
 
 
 class Forgetful(nn.Module):
