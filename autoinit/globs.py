@@ -113,9 +113,8 @@ def selected(argument: str, written: object, fqns: Collection[str], model: str) 
     for pattern in patterns:
         fitting = set(filter(fqn_pattern(pattern), fqns))
         if fqns and not fitting:
-            raise MatchError(
-                f"{argument}: {pattern!r} is no parameter of {model}.{nearest(pattern, fqns)}", origin=argument
-            )
+            text = f"{argument}: {pattern!r} is no parameter of {model}.{nearest(pattern, fqns)}"
+            raise MatchError(text, origin=argument)
         found |= fitting
     return found
 

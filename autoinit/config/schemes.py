@@ -69,12 +69,8 @@ def build_scheme(factory: object, arguments: Mapping[str, Any]) -> Scheme:
         return factory
     if not isinstance(factory, type):
         function = cast(Callable[..., object], factory)
-        is_module_function = acts_on_modules(factory)
-        return (
-            ModuleFunction(function=function)
-            if is_module_function
-            else Function(function=function, arguments=arguments)
-        )
+        of_modules = acts_on_modules(factory)
+        return ModuleFunction(function=function) if of_modules else Function(function=function, arguments=arguments)
     if is_dataclass(factory):
         if inspect.isabstract(factory):
             raise ConfigTypeError(f"class {factory.__qualname__} is abstract. Use one of its subclasses.")

@@ -25,9 +25,9 @@ SERIES = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 
 @dataclass(eq=False)
 class RecordedTensor:
-    """A parameter or buffer that something was written to in the block, and the tensor whose values it gets.
+    """A parameter or buffer that was written to in the block; a copy gets the values of its `leader`.
 
-    It has no `record` if it is a buffer that no rule names.
+    A buffer that no rule names has no `record`.
     """
 
     fqn: str

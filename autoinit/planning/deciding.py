@@ -84,7 +84,7 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
 
 
 def _why_kept(context: PlanContext, record: Record, candidates: Sequence[Candidate]) -> str | None:
-    """Why a tensor is left alone, if so, by the last of its candidates."""
+    """Why a tensor is left alone; None if the last of its candidates, if there are any, fills it."""
     kept = record.kept
     if not candidates:
         return NEVER_WRITTEN if kept is None and context.is_unwritten(record.tensors) else kept
@@ -146,12 +146,9 @@ def _sparing(planner: Planner, load: Load, entries: Mapping[str, Entry]) -> Load
                 del keys[key]
             elif key in keys and not is_lazy(tensor) and is_expanded(tensor):
                 origin, fqn = load.rule.origin, joined(load.fqn, key)
-                raise CheckpointError(
-                    f"{origin}: {load.checkpoint.location} cannot be loaded into {fqn}: its elements share memory, "
-                    "because it was expanded. Make it contiguous.",
-                    origin=origin,
-                    fqn=fqn,
-                )
+                what = f"{load.checkpoint.location} cannot be loaded into {fqn}"
+                text = f"{origin}: {what}: its elements share memory, because it was expanded. Make it contiguous."
+                raise CheckpointError(text, origin=origin, fqn=fqn)
     return replace(load, keys=tuple(keys), kept=tuple(kept)) if kept else load
 
 

@@ -25,7 +25,7 @@ COUNTER = "num_batches_tracked"
 
 
 class LoadingModule(NamedTuple):
-    """A module that loads its own tensors, and if it is `whole`, because of its code, those of all modules below."""
+    """A module that loads its own tensors; a `whole` one has loading code, and loads those of all modules below, too."""
 
     prefix: str
     module: nn.Module
@@ -155,7 +155,7 @@ def _compare(
 ) -> tuple[Mapping[str, dict[str, Tensor]], set[str], bool]:
     """The tensors of a module by how they fit a checkpoint, the names that are not unexpected in it, and `Load.coded`.
 
-    On "likely" ones a module's own loading code decides; if it lacks any, or has any of another shape, only it knows.
+    A module's own loading code decides about "likely" tensors. What it may rename or reshape is not counted as missing.
     """
     found: dict[str, dict[str, Tensor]] = defaultdict(dict)
     known: set[str] = set()

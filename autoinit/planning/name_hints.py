@@ -18,7 +18,7 @@ SIMILAR = 0.75
 def moved_hint(name: str, fqns: Collection[str], useful: Sequence[str]) -> str:
     """The remedy for a glob that starts above the model's root or further down in it; or nothing.
 
-    Of `fqns`, the names of all modules, those are `useful` that a rule would fill if it had their name.
+    `fqns` are the names of all modules; `useful` are those that make the rule fill something.
 
     Example:
         >>> fqns = ["layers", "layers.0", "layers.0.lora_A"]

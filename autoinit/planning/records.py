@@ -69,7 +69,7 @@ class Record:
         return ranked[-1] if ranked else None
 
     def under(self, fqn: str) -> Record:
-        """The record itself, with one of its names noted."""
+        """Add one of the tensor's names; returns the record."""
         if fqn != self.fqn and fqn not in self.aliases:
             self.aliases += (fqn,)
         return self

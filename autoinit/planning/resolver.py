@@ -29,7 +29,7 @@ NOTHING = Resolved(fill=None)
 
 
 class Resolver:
-    """Resolves each initializer once for tensors that are alike; `fan` is the reading where a rule does not say one."""
+    """Resolves each initializer once for tensors that are alike; `fan` is used where a rule says nothing on fans."""
 
     def __init__(self, fan: Fan, modules: Mapping[str, nn.Module], records: Sequence[Record]) -> None:
         self._fan = fan

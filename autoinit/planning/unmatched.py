@@ -220,7 +220,7 @@ def _partial_problem(matches: Sequence[Match], model: str, names: Counter[str]) 
 
 
 def _absent(layers: Iterable[str | type], classes: Iterable[type]) -> list[str | type]:
-    """Those of a rule's classes that no module has."""
+    """The classes in a rule that no module of the models has."""
     return [layer for layer in layers if not any(is_layer(cls, layer) for cls in classes)]
 
 
