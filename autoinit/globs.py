@@ -1,8 +1,9 @@
-"""Patterns over module FQNs and parameter names."""
+"""Patterns over module FQNs, parameter names and numbers of dimensions."""
 
 from __future__ import annotations
 
 import fnmatch
+import operator
 import re
 from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
@@ -11,15 +12,21 @@ from .errors import ConfigError, ConfigTypeError, MatchError, nearest
 
 WILDCARDS = frozenset("*?[")
 Predicate = Callable[[str], bool]
+COMPARISONS = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+OTHER_SPELLINGS = {"=": "==", "=>": ">=", "=<": "<=", "<>": "!=", "≥": ">=", "≤": "<=", "≠": "!="}
+MOST = 32
+"""Dimensions up to which conditions are checked for sense."""
 
 
 def is_plain(pattern: str) -> bool:
-    """Whether a pattern names exactly one thing.
-
-    Example:
-        >>> is_plain("layer1.0.conv1"), is_plain("layer*.conv1"), is_plain("re:conv.")
-        (True, False, False)
-    """
+    """Whether a pattern names exactly one thing."""
     return not pattern.startswith("re:") and not WILDCARDS & set(pattern)
 
 
@@ -49,26 +56,13 @@ def fqn_pattern(pattern: str) -> Predicate:
 
 
 def is_full(pattern: str) -> bool:
-    """Whether a pattern in `params` is one over full names: it has dots, or is a regular expression.
-
-    Example:
-        >>> is_full("*_embed"), is_full("encoder.**.weight"), is_full("re:.*weight_hh.*")
-        (False, True, True)
-    """
+    """Whether a pattern in `params` is one over full names: it has dots, or is a regular expression."""
     return pattern.startswith("re:") or "." in pattern
 
 
 @lru_cache(maxsize=4096)
 def param_pattern(pattern: str) -> Predicate:
-    """A predicate over one module's parameter names.
-
-    Raises:
-        ConfigError: A regular expression that does not compile.
-
-    Example:
-        >>> param_pattern("*_embed")("pos_embed"), param_pattern("weight")("weight_g")
-        (True, False)
-    """
+    """A predicate over one module's parameter names; a regular expression that does not compile is a ConfigError."""
     return _regex(pattern) if pattern.startswith("re:") else _component(pattern)
 
 
@@ -119,8 +113,50 @@ def selected(argument: str, written: object, fqns: Collection[str], model: str) 
     for pattern in patterns:
         fitting = set(filter(fqn_pattern(pattern), fqns))
         if fqns and not fitting:
-            raise MatchError(
-                f"{argument}: {pattern!r} is no parameter of {model}.{nearest(pattern, fqns)}", origin=argument
-            )
+            text = f"{argument}: {pattern!r} is no parameter of {model}.{nearest(pattern, fqns)}"
+            raise MatchError(text, origin=argument)
         found |= fitting
     return found
+
+
+@lru_cache(maxsize=1024)
+def ndim_pattern(pattern: int | str) -> Callable[[int], bool]:
+    """A predicate over numbers of dimensions: a number, or a comparison with one.
+
+    Raises:
+        ConfigError: Neither.
+
+    Example:
+        >>> [ndim_pattern(">1")(ndim) for ndim in (1, 2, 4)], ndim_pattern(2)(2)
+        ([False, True, True], True)
+    """
+    text = str(pattern)
+    found = re.fullmatch(r"\s*(\D*?)\s*(\d+)\s*", text, re.ASCII)
+    sign = found[1] if found else ""
+    if found is None or (sign and sign not in COMPARISONS):
+        known = f" Did you mean '{OTHER_SPELLINGS[sign]}{found[2]}'?" if found and sign in OTHER_SPELLINGS else ""
+        raise ConfigError(
+            f"{pattern!r} is not a condition on the number of dimensions.{known} "
+            "Write a number such as 2, or a comparison such as '>1', '>=2', '==2', '!=1'."
+        )
+    compare, number = COMPARISONS[sign or "=="], int(found[2])
+    return lambda ndim: bool(compare(ndim, number))
+
+
+def fits_ndim(patterns: Sequence[int | str], ndim: int) -> bool:
+    """Whether a number of dimensions fits one of the patterns, or there is no pattern."""
+    return not patterns or any(ndim_pattern(pattern)(ndim) for pattern in patterns)
+
+
+def check_ndim(patterns: Sequence[int | str]) -> None:
+    """Require conditions that some number of dimensions meets and some other does not.
+
+    Raises:
+        ConfigError: A pattern is not a condition, or together they select everything or nothing.
+    """
+    fitting = [fits_ndim(patterns, ndim) for ndim in range(MOST + 1)]
+    if all(fitting):
+        remedy = "A list means any of them, so write the numbers, such as [2, 3, 4]" if len(patterns) > 1 else ""
+        raise ConfigError(f"{list(patterns)} leaves out nothing. {remedy or 'Remove the key'}.")
+    if not any(fitting):
+        raise ConfigError(f"{list(patterns)} is met by no tensor: dimensions are counted from 0 (a scalar).")

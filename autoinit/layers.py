@@ -17,13 +17,7 @@ from .errors import nearest
 
 @lru_cache(maxsize=8192)
 def lineage(cls: type) -> tuple[type, ...]:
-    """A module class and its ancestors below `nn.Module`; a lazy one counts as what it will become.
-
-    Example:
-        >>> from torch import nn
-        >>> [base.__name__ for base in lineage(nn.LazyBatchNorm1d)][2:]
-        ['BatchNorm1d', '_BatchNorm', '_NormBase']
-    """
+    """A module class and its ancestors below `nn.Module`; a lazy one counts as what it will become."""
     bases = [*cls.__mro__, *materialized(cls).__mro__]
     outside = (object, nn.Module, LazyModuleMixin)
     # A base that both have counts where it stands among the more general ones.
@@ -54,13 +48,7 @@ def is_lazy(tensor: torch.Tensor) -> bool:
 
 @lru_cache(maxsize=8192)
 def names_of(cls: type) -> frozenset[str]:
-    """Every name that stands for a module class: its own and those of all its ancestors below `nn.Module`.
-
-    Example:
-        >>> from torch import nn
-        >>> sorted(names_of(nn.BatchNorm2d))[:2]
-        ['BatchNorm2d', '_BatchNorm']
-    """
+    """Every name that stands for a module class: its own and those of all its ancestors below `nn.Module`."""
     return frozenset(
         name for base in lineage(cls) for name in (base.__name__, f"{base.__module__}.{base.__qualname__}")
     )

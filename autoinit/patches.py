@@ -29,10 +29,7 @@ Owner = type | ModuleType
 
 @dataclass(eq=False)
 class Patched:
-    """One function, with the patches of all sets on it; the last made is the outermost.
-
-    Rebuilding it without one of them lets patches go in any order.
-    """
+    """One function, with the patches of all sets on it, the last made outermost; they are removed in any order."""
 
     owner: Owner
     name: str
@@ -119,11 +116,8 @@ def around(wrapper: Wrapper) -> Make:
 
 
 def within(enter: Callable[[Any], AbstractContextManager[None] | None]) -> Make:
-    """Run a method within `enter(instance)`, if that is not None.
-
-    The wrapper is a plain function, so that what a constructor binds is a plain method; and no other frame lies
-    between the caller and the method.
-    """
+    """Run a method within `enter(instance)`, if that is not None."""
+    # A plain function: what a constructor binds is a plain method, and no other frame comes between.
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(original)

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property, lru_cache
+from typing import Any
 
 from torch import nn
 
-from .dimensions import check_ndim, fits_ndim
 from .errors import ConfigError, ConfigTypeError, config_error, nearest
 from .fans import Reading, as_layout
-from .globs import fqn_pattern, is_full, param_pattern
+from .globs import check_ndim, fits_ndim, fqn_pattern, is_full, param_pattern
 from .initializers import Constant, Default, Initializer, Keep, ModuleFunction, Pretrained, Scheme
 from .initializers.given_numbers import plain_number
 from .initializers.needs import needs_of
@@ -36,6 +36,15 @@ CONVENTIONS = ("torch", "layer")
 """Whose reading of a weight's axes a rule can ask for."""
 PADDINGS = ("keep", "fill")
 """Values of `Rule.padding`."""
+NDIM = "a number of dimensions, or a comparison such as '>1'"
+LISTS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "layer": ((str, type), "a string or a class"),
+    "name": ((str,), "a string"),
+    "within": ((str, type), "a string or a class"),
+    "params": ((str,), "a string"),
+    "ndim": ((int, str), NDIM),
+}
+"""Fields that are lists: the types of their items, in code and in words."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +97,15 @@ class Rule:
         if not isinstance(self.initializer, (Initializer, Pretrained, ModuleFunction)):
             text = "is not an initializer. Use an object of a class in autoinit.initializers."
             raise config_error(self.origin, f"initializer={self.initializer!r} {text}", ConfigTypeError)
-        self._set("layer", self._tuple("layer", (str, type), "a string or a class"))
-        self._set("name", self._tuple("name", (str,), "a string"))
-        self._set("within", self._tuple("within", (str, type), "a string or a class"))
-        self._set("override", self._tuple("override", (Rule,), "a Rule"))
-        if self.params is not None:
-            self._set("params", self._tuple("params", (str,), "a string"))
+        lists = {**LISTS, "override": ((Rule,), "a Rule")}
+        for key, (types, what) in lists.items():
+            if key != "params" or self.params is not None:
+                object.__setattr__(self, key, self._tuple(key, types, what))
         self._check_selectors()
-        self._check_ndim()
         if self.bias is not UNSET:
             self._check_bias()
-        self._check_fan()
+        if self.fan is not None:
+            self._check_fan()
         if not isinstance(self.padding, str):
             raise self._error("padding", f"{self.padding!r} must be 'keep' or 'fill'.", ConfigTypeError)
         if self.padding not in PADDINGS:
@@ -106,9 +113,6 @@ class Rule:
             raise self._error("padding", f"{self.padding!r} is unknown.{hint} Known: keep, fill.")
         if not isinstance(self.overwrite, bool):
             raise self._error("overwrite", f"{self.overwrite!r} must be True or False.", ConfigTypeError)
-
-    def _set(self, key: str, value: object) -> None:
-        object.__setattr__(self, key, value)
 
     def _error(self, key: str, text: str, kind: type[ConfigError] = ConfigError) -> ConfigError:
         """An error in the value of a key."""
@@ -134,53 +138,41 @@ class Rule:
         for index, override in enumerate(self.override):
             if not override.name:
                 raise self._error(f"override[{index}]", "no 'name'. Say which submodule it is for.")
-        for key, layers in (("layer", self.layer), ("within", self.within)):
-            for layer in layers:
+        for key in ("layer", "within"):
+            for layer in getattr(self, key):
                 if isinstance(layer, type) and not issubclass(layer, nn.Module):
                     raise self._error(key, f"class {layer.__qualname__} is not a torch.nn.Module.", ConfigTypeError)
-        for key, patterns, compiled in (("name", self.name, fqn_pattern), ("params", self.params or (), param_pattern)):
-            for pattern in patterns:
-                try:
-                    compiled(pattern)
-                except ConfigError as error:
-                    raise self._error(key, str(error)) from error
-
-    def _check_ndim(self) -> None:
-        what = "a number of dimensions, or a comparison such as '>1'"
-        self._set("ndim", self._tuple("ndim", (int, str), what))
         if any(isinstance(each, bool) for each in self.ndim):
-            raise self._error("ndim", f"{list(self.ndim)} must be {what}, not bool.", ConfigTypeError)
+            raise self._error("ndim", f"{list(self.ndim)} must be {NDIM}, not bool.", ConfigTypeError)
+        key = "name"
         try:
+            for pattern in self.name:
+                fqn_pattern(pattern)
+            key = "params"
+            for pattern in self.params or ():
+                param_pattern(pattern)
+            key = "ndim"
             if self.ndim:
                 check_ndim(self.ndim)
         except ConfigError as error:
-            raise self._error("ndim", str(error)) from error
+            raise self._error(key, str(error)) from error
 
     def _check_bias(self) -> None:
-        bias = plain_number(self.bias)
-        self._set("bias", bias)
-        if self._may_reach("bias") and not self._may_reach("weight"):
-            raise self._error(
-                "bias",
-                f"bias={bias} has no effect, because params={self.params} gives the bias what it gives a weight "
-                "elsewhere. Remove the key, or use type='Constant'.",
-            )
-        if bias is None:
-            return
-        if isinstance(bias, (bool, str)) or not isinstance(bias, numbers.Real):
-            self._set("bias", self._bias_numbers(bias))
+        given: Any = plain_number(self.bias)
+        is_number = isinstance(given, numbers.Real) and not isinstance(given, bool)
+        no_effect = f"bias={given} has no effect, because params={self.params}"
+        reaches = self._may_reach("bias")
+        if reaches and not self._may_reach("weight"):
+            remedy = "gives the bias what it gives a weight elsewhere. Remove the key, or use type='Constant'."
+            raise self._error("bias", f"{no_effect} {remedy}")
         try:
-            is_nan = isinstance(bias, numbers.Real) and math.isnan(bias)
+            if is_number and math.isnan(given):
+                raise self._error("bias", "NaN is not a value for a bias.")
         except OverflowError as error:
-            raise self._error("bias", f"{bias!r} is beyond any float.") from error
-        if is_nan:
-            raise self._error("bias", "NaN is not a value for a bias.")
-        if not self._may_reach("bias"):
-            raise self._error(
-                "bias",
-                f"bias={bias} has no effect, because params={self.params} does not reach 'bias'. Add 'bias' to params, "
-                "or remove the key.",
-            )
+            raise self._error("bias", f"{given!r} is beyond any float.") from error
+        object.__setattr__(self, "bias", given if is_number or given is None else self._bias_numbers(given))
+        if given is not None and not reaches:
+            raise self._error("bias", f"{no_effect} does not reach 'bias'. Add 'bias' to params, or remove the key.")
 
     def _bias_numbers(self, bias: object) -> object:
         """A `bias` that is an expression, or a list of numbers."""
@@ -194,15 +186,12 @@ class Rule:
             raise self._error("bias", str(error).replace("Constant: val=", "", 1)) from error
 
     def _check_fan(self) -> None:
-        if self.fan is None:
-            return
         schemes = [each for each in (self.initializer, self._for_bias) if isinstance(each, Initializer)]
         if all(needs_of(scheme).convention == "nothing" for scheme in schemes):
             raise self._error("fan", f"{type(self.initializer).__name__} does not use fans. Remove the key.")
-        if self.fan in CONVENTIONS:
-            return
         try:
-            self._set("fan", as_layout(self.fan))
+            if self.fan is not None and self.fan not in CONVENTIONS:
+                object.__setattr__(self, "fan", as_layout(self.fan))
         except ConfigError as error:
             hint = nearest(self.fan, CONVENTIONS) if isinstance(self.fan, str) else ""
             raise self._error("fan", f"{error}{hint}", type(error)) from error
@@ -216,11 +205,11 @@ class Rule:
         return False
 
     def _reaches(self, param: str, path: str, named: Sequence[str]) -> bool:
+        """Whether a parameter of a selected module is reached."""
         fqn = f"{path}.{param}" if path else param
-        if named:
-            is_named = any(fqn_pattern(pattern)(fqn) for pattern in named)
-            return is_named and (self.params is None or _is_reached(param, fqn, tuple(self.params)))
-        return _is_reached(param, fqn if self.has_full_params else "", tuple(self.params or DEFAULT_PARAMS))
+        if named and not any(fqn_pattern(pattern)(fqn) for pattern in named):
+            return False
+        return (bool(named) and self.params is None) or _is_reached(param, fqn, tuple(self.params or DEFAULT_PARAMS))
 
     @cached_property
     def has_full_params(self) -> bool:

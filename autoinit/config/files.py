@@ -121,11 +121,7 @@ def _unquoted_glob(error: Any, text: str) -> str:
 
 
 def _check_size(node: Any, sizes: dict[int, int]) -> int:
-    """How many values a YAML node stands for once its aliases are written out.
-
-    Raises:
-        ValueError: more than any config has. Ten lines of aliases can stand for billions.
-    """
+    """How many values a YAML node stands for with its aliases written out; ten lines can stand for billions."""
     known = sizes.get(id(node))
     if known is None:
         sizes[id(node)] = 0  # What contains itself is refused when it is constructed.

@@ -58,25 +58,7 @@ def parse_config(
     items = _items(cfg, where)
     if items is None:
         raise config_error(where, _not_a_config(cfg), ConfigTypeError)
-    rules = tuple([_rule(item, origin, padding) for item, origin in items])
-    for rule, (item, _) in zip(rules, items, strict=True) if passed else ():
-        _warn_of_bounds(rule, item)
-    return rules
-
-
-def _warn_of_bounds(rule: Rule, item: object) -> None:
-    """Warn of `TruncNormal` without bounds whose default ones, which are values, truncate nothing."""
-    if not isinstance(item, Mapping):
-        return
-    for override, (part, _) in zip(rule.override, _items(item.get("override", ()), "") or (), strict=True):
-        _warn_of_bounds(override, part)
-    scheme = rule.initializer.of if isinstance(rule.initializer, Scaled) else rule.initializer
-    is_written = not isinstance(item.get("type", scheme), Initializer) and not {"a", "b"} & item.keys()
-    if is_written and isinstance(scheme, TruncNormal) and scheme.truncates_nothing:
-        warn(
-            f"{rule.origin}: {scheme} truncates nothing: its bounds are the values a=-2 and b=2, not multiples of std. "
-            "For two standard deviations write cut=2; for torch's trunc_normal_ as it is, write a=-2, b=2."
-        )
+    return tuple([_rule(item, origin, padding, passed) for item, origin in items])
 
 
 def _not_a_config(cfg: object) -> str:
@@ -119,11 +101,7 @@ def bias_init_with_prob(prior_prob: float) -> float:
 
 
 def _copied(value: Any, origin: str) -> object:
-    """A config with plain dicts and lists in place of other libraries' containers; what these hold is kept.
-
-    Raises:
-        ConfigError: a value cannot be read (an unresolved interpolation of omegaconf's).
-    """
+    """A config with plain dicts and lists in place of other libraries' containers; what these hold is kept."""
     is_mapping = isinstance(value, (MutableMapping, MappingProxyType))
     if is_mapping:
         places = {key: f"{origin}.{key}" for key in value}
@@ -135,7 +113,7 @@ def _copied(value: Any, origin: str) -> object:
     for key, place in places.items():
         try:
             item = value[key]
-        except Exception as error:
+        except Exception as error:  # Any library's: an unresolved interpolation of omegaconf's is one.
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise config_error(place, f"{text}.") from error
         copied[key] = _copied(item, place)
@@ -151,7 +129,7 @@ def _items(value: object, origin: str) -> Sequence[tuple[object, str]] | None:
     return None
 
 
-def _rule(item: object, origin: str, padding: str, parent: Rule | None = None) -> Rule:
+def _rule(item: object, origin: str, padding: str, passed: bool, parent: Rule | None = None) -> Rule:
     """The rule of one item; `parent` if it is an override."""
     if isinstance(item, Rule):
         return item
@@ -162,17 +140,17 @@ def _rule(item: object, origin: str, padding: str, parent: Rule | None = None) -
             raise config_error(origin, f"key {key!r} must be a string.", ConfigTypeError)
     keys = dict(item.items())
     if parent is not None:
-        return _override(keys, origin, padding, parent)
+        return _override(keys, origin, padding, passed, parent)
     if "type" not in keys:
         raise config_error(origin, f"no 'type' in {keys}. Add one, such as type='Normal'.")
     overrides = keys.pop("override", None)
-    rule = _built(keys, origin, padding)
+    rule = _built(keys, origin, padding, passed)
     if overrides is not None:
         items = None if isinstance(overrides, Rule) else _items(overrides, f"{origin}.override")
         if items is None:
             text = f"{overrides!r} must be a dict or a list of dicts, not {type(overrides).__name__}."
             raise config_error(f"{origin}.override", text, ConfigTypeError)
-        rule = replace(rule, override=tuple(_rule(each, place, padding, rule) for each, place in items))
+        rule = replace(rule, override=tuple(_rule(each, place, padding, passed, rule) for each, place in items))
     if not rule.selects_by_itself and not rule.override and isinstance(rule.initializer, Initializer):
         warn(
             f"{origin} can match nothing: it has neither layer, name, params nor override. "
@@ -181,14 +159,14 @@ def _rule(item: object, origin: str, padding: str, parent: Rule | None = None) -
     return rule
 
 
-def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> Rule:
+def _override(keys: dict[str, Any], origin: str, padding: str, passed: bool, parent: Rule) -> Rule:
     if "override" in keys:
         raise config_error(f"{origin}.override", "an override has none of its own. Write it beside this one.")
     if keys.get("name") in (None, "", [], ()):  # 0 is a name without its quotes.
         raise config_error(origin, f"no 'name' in {keys}. Say which submodule it is for.")
     if "type" in keys:
         target = keys.pop("name")  # Of a checkpoint, too.
-        return replace(_built(keys, origin, padding, is_override=True), name=target)
+        return replace(_built(keys, origin, padding, passed, is_override=True), name=target)
     others = sorted(set(keys) - {"name", "scale"})
     if others:
         raise config_error(
@@ -202,9 +180,9 @@ def _override(keys: dict[str, Any], origin: str, padding: str, parent: Rule) -> 
     return replace(parent, initializer=scheme, name=keys["name"], layer=(), within=(), override=(), origin=origin)
 
 
-def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool = False) -> Rule:
+def _built(keys: dict[str, Any], origin: str, padding: str, passed: bool, *, is_override: bool = False) -> Rule:
     """A rule of keys among which is a `type`."""
-    scheme = _scheme(keys, origin)
+    scheme = _scheme(keys, origin, passed)
     if is_override and keys.pop("layer", None) is not None:
         warn(f"{origin}: 'layer' is ignored in an override, which is for all of its target.")
     bias = keys.get("bias", UNSET)
@@ -220,7 +198,7 @@ def _built(keys: dict[str, Any], origin: str, padding: str, *, is_override: bool
     return Rule(**{"initializer": scheme, "bias": bias, "origin": origin, "padding": padding, **fields})
 
 
-def _scheme(keys: dict[str, Any], origin: str) -> Scheme:
+def _scheme(keys: dict[str, Any], origin: str, passed: bool) -> Scheme:
     """The initializer, whose keys are removed from `keys`; ConfigTypeError if any that is left is no key of a rule."""
     factory = resolve_type(keys.pop("type"), origin)
     known = known_arguments(factory)
@@ -243,14 +221,24 @@ def _scheme(keys: dict[str, Any], origin: str) -> Scheme:
             )
             text = f"{name} has no argument {key!r}.{nearest(key, [*(known or ()), *allowed])} {remedy}"
             raise config_error(f"{origin}.{key}", text, ConfigTypeError)
+    _warn_of_numbers(scheme, origin, has_bounds=not passed or scheme is factory or bool({"a", "b"} & arguments.keys()))
+    scale = keys.pop("scale", None)
+    return scheme if scale is None else _scaled(scheme, scale, origin)
+
+
+def _warn_of_numbers(scheme: Scheme, origin: str, *, has_bounds: bool) -> None:
+    """Warn of arguments that have no effect: a slope without its activation, the default bounds of `TruncNormal`."""
     if isinstance(scheme, Kaiming) and scheme.a and scheme.nonlinearity != "leaky_relu":
         warn(
             f"{origin}: Kaiming: a={scheme.a} has no effect with nonlinearity={scheme.nonlinearity!r}. "
             f"torch.nn.init.kaiming_{scheme.distribution}_ has nonlinearity='leaky_relu' and mode='fan_in': "
             "write them for its values, or remove a."
         )
-    scale = keys.pop("scale", None)
-    return scheme if scale is None else _scaled(scheme, scale, origin)
+    if isinstance(scheme, TruncNormal) and not has_bounds and scheme.truncates_nothing:
+        warn(
+            f"{origin}: {scheme} truncates nothing: its bounds are the values a=-2 and b=2, not multiples of std. "
+            "For two standard deviations write cut=2; for torch's trunc_normal_ as it is, write a=-2, b=2."
+        )
 
 
 def _scaled(scheme: Scheme, scale: object, origin: str) -> Scaled:

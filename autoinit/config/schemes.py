@@ -9,15 +9,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, cast
 
 from ..errors import ConfigTypeError, config_error, nearest
-from ..initializers import (
-    Function,
-    Initializer,
-    ModuleFunction,
-    Pretrained,
-    Scheme,
-    canonical_name,
-    registered,
-)
+from ..initializers import Function, Initializer, ModuleFunction, Pretrained, Scheme, canonical_name, registered
 from ..initializers.other_names import other_name_hint
 
 ORIGINALS = ("mmengine", "mmcv", "autoinit")
@@ -25,12 +17,7 @@ ORIGINALS = ("mmengine", "mmcv", "autoinit")
 
 
 def resolve_type(value: object, origin: str) -> object:
-    """Resolve a config's `type` to an initializer, an initializer class or a function.
-
-    Raises:
-        ConfigError: The name is not registered.
-        ConfigTypeError: `type` is not a name, a class, an initializer or a callable.
-    """
+    """Resolve a config's `type` to an initializer, an initializer class or a function."""
     if isinstance(value, str):
         factory = find_initializer(value)
         if factory is None:
@@ -49,12 +36,7 @@ def resolve_type(value: object, origin: str) -> object:
 
 
 def find_initializer(name: str) -> object:
-    """The initializer with this name, registered here or by a codebase with mmengine; None if there is none.
-
-    Example:
-        >>> find_initializer("KaimingInit").__name__, find_initializer("xavier_uniform")
-        ('Kaiming', None)
-    """
+    """The initializer with this name, registered here or by a codebase with mmengine; None if there is none."""
     theirs = sys.modules.get("mmengine.registry")
     return registered.get(canonical_name(name)) or (theirs and theirs.WEIGHT_INITIALIZERS.get(name))
 
@@ -73,12 +55,7 @@ def known_arguments(factory: object) -> Sequence[str] | None:
 
 
 def takes_argument(factory: object, name: str) -> bool:
-    """Whether a callable has an argument of a name.
-
-    Example:
-        >>> takes_argument(lambda tensor, scale: None, "scale"), takes_argument(len, "scale")
-        (True, False)
-    """
+    """Whether a callable has an argument of a name."""
     try:
         parameters = inspect.signature(cast(Callable[..., object], factory)).parameters.values()
     except (ValueError, TypeError):
@@ -87,21 +64,13 @@ def takes_argument(factory: object, name: str) -> bool:
 
 
 def build_scheme(factory: object, arguments: Mapping[str, Any]) -> Scheme:
-    """The initializer of a type with these hyper-parameters.
-
-    Raises:
-        ConfigError, ConfigTypeError: it refuses them.
-    """
+    """The initializer of a type with these hyper-parameters, which it may refuse with a ConfigError."""
     if isinstance(factory, (Initializer, Pretrained)):
         return factory
     if not isinstance(factory, type):
         function = cast(Callable[..., object], factory)
-        is_module_function = acts_on_modules(factory)
-        return (
-            ModuleFunction(function=function)
-            if is_module_function
-            else Function(function=function, arguments=arguments)
-        )
+        of_modules = acts_on_modules(factory)
+        return ModuleFunction(function=function) if of_modules else Function(function=function, arguments=arguments)
     if is_dataclass(factory):
         if inspect.isabstract(factory):
             raise ConfigTypeError(f"class {factory.__qualname__} is abstract. Use one of its subclasses.")

@@ -37,7 +37,7 @@ from .policy import OwnInitMode as OwnInitMode
 from .policy import PlanContext as PlanContext
 from .policy import Policy as Policy
 from .policy import Unmatched as Unmatched
-from .positions import Positions as Positions
+from .resolver import Resolver as Resolver
 from .steps import Load as Load
 from .steps import ModuleCall as ModuleCall
 from .steps import OwnInit as OwnInit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from abc import abstractmethod
@@ -10,10 +11,10 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from ..figures import NAMED, new_figure
 from ..tables import LONG, Result, Table
 from . import cells
 from .entries import Entry
-from .std_plot import draw
 from .steps import Load
 
 if TYPE_CHECKING:
@@ -98,7 +99,29 @@ class ByName(Result, Mapping[str, E]):
         Raises:
             StateError: matplotlib is not installed.
         """
-        return draw(list(self.values()), f"{self.model}: {self.caption}", path)
+        entries = list(self.values())
+        points: dict[str, list[tuple[int, float]]] = {}
+        for at, entry in enumerate(entries):
+            std = getattr(entry.fill, "std", None)
+            if isinstance(std, (int, float)) and std > 0 and math.isfinite(std):
+                label = f"{entry.origin}: {entry.rule.initializer}" if entry.rule else ""
+                points.setdefault(label, []).append((at, float(std)))
+        with new_figure(path, len(entries), 5.0) as figure:
+            axes = figure.subplots()
+            for label, found in points.items():
+                axes.plot(*zip(*found, strict=True), marker="o", markersize=3, linestyle="none", label=label)
+            if uncovered := [at for at, entry in enumerate(entries) if entry.is_uncovered]:
+                # At the lower edge, whatever the scale is.
+                style: dict[str, Any] = dict(transform=axes.get_xaxis_transform(), marker="|", linestyle="none")
+                axes.plot(uncovered, [0.02] * len(uncovered), label=cells.NO_RULE, color="grey", **style)
+            axes.set(ylabel="std that was asked for", yscale="log" if points else "linear")
+            ticks = range(0, len(entries), -(-len(entries) // NAMED) or 1)
+            axes.set_xticks(ticks, [entries[at].fqn for at in ticks], rotation=90, fontsize=7)
+            axes.grid(which="major", alpha=0.25)
+            if points or uncovered:
+                axes.legend(fontsize=8)
+            figure.suptitle(f"{self.model}: {self.caption}", fontsize=9)
+        return figure
 
     def coverage(self) -> Table:
         """One row per module type: how many of its parameters are covered, and the names of those that are not."""

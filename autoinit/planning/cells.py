@@ -21,22 +21,7 @@ SYMMETRIC = re.compile(r"-([\d.e-]+), \1$")
 
 
 def names(entry: Entry) -> str:
-    """Its names: `wte.weight = lm_head.weight` if it is tied.
-
-    Example:
-        >>> import torch
-        >>> aliases = tuple(f"heads.{index}.weight" for index in range(1, 6))
-        >>> names(
-        ...     Entry(
-        ...         fqn="heads.0.weight",
-        ...         shape=(),
-        ...         dtype=torch.float32,
-        ...         layer="Linear",
-        ...         aliases=aliases,
-        ...     )
-        ... )
-        'heads.0.weight = heads.{1..5}.weight'
-    """
+    """Its names: `wte.weight = lm_head.weight`, or `heads.0.weight = heads.{1..5}.weight`, if it is tied."""
     return " = ".join((entry.fqn, *folded_names(entry.aliases))) if entry.aliases else entry.fqn
 
 
@@ -70,12 +55,7 @@ def urgency(entry: Entry) -> int:
 
 
 def _like_others(text: str, fqn: str) -> str:
-    """A text on a copy that is the same for all layers of a copied model: `copy of student.**`.
-
-    Example:
-        >>> _like_others("copy of student.layers.0.weight", "teacher.layers.0.weight")
-        'copy of student.**'
-    """
+    """A text on a copy that is the same for all layers of a copied model: `copy of student.**`."""
     before, copy, source = text.partition(COPY_OF)
     if not copy:
         return text

@@ -25,10 +25,8 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
     """
     warned: set[tuple[str, str]] = set()
     own: dict[str, tuple[list[str], list[str]]] = {}
-    kept: dict[int, tuple[Rule, list[str], str]] = {}
-    others: set[int] = set()
+    kept: list[tuple[Planner, Record]] = []
     for planner in planners:
-        context = planner.context
         for record in planner.records:
             ranked = record.ranked()
             if not ranked:
@@ -36,31 +34,50 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
             winner = ranked[-1]
             if len(ranked) > 1 and winner.rank.level == RULES and not winner.rank.override:
                 _warn_of_lost_overrides(record, ranked, warned)
-            if record.alias_candidates and record.kept is None:
+            if record.kept is not None:
+                kept.append((planner, record))
+                continue
+            if record.alias_candidates:
                 _warn_of_tie(planner, record, winner, warned)
-            may_lose = record.own is not None and record.kept is None and winner.rank.level < OWN
-            if may_lose and abs(winner.rank.config) < planner.passed and context.policy.own_init != "run":
+            is_passed = winner.rank.level < OWN and abs(winner.rank.config) < planner.passed
+            if record.own is not None and is_passed and planner.context.policy.own_init != "run":
                 fqns, origins = own.setdefault(str(record.own), ([], []))
                 fqns.append(record.fqn)
                 origins.append(winner.rule.origin)
-            # Kept, if only `overwrite=True` on the winner is missing.
-            why = record.kept if id(record.param) not in context.filled_within and not winner.rule.overwrite else None
-            for rank, rule, _ in ranked:
-                if why is None or not may_overwrite(why):
-                    others.add(id(rule))
-                elif not loads_rule(rule) and abs(rank.config) < planner.passed:
-                    kept.setdefault(id(rule), (rule, [], why))[1].append(record.fqn)
     for call, (fqns, origins) in own.items():
         warn(
             f"{call} runs after the rules and may overwrite what {first_of(origins)} gives to {first_of(fqns)}. Pass "
             'own_init="skip" to leave it out, or own_init="run" to run it without this warning.'
         )
-    for key, (rule, fqns, why) in kept.items():
-        if key not in others and unmatched != "ignore":
-            warn(
-                f"{rule.describe()} fills nothing: all that it matches ({first_of(fqns)}) is kept as it is: {why}. "
-                "Add overwrite=True to the rule if it should be filled."
-            )
+    kept = [each for each in kept if _lacks_overwrite(*each)]
+    if kept and unmatched != "ignore":
+        _warn_of_kept(planners, kept)
+
+
+def _lacks_overwrite(planner: Planner, record: Record) -> bool:
+    """Whether a tensor would be filled if only its winner had `overwrite=True`."""
+    winner = record.winner
+    if record.kept is None or winner is None or id(record.param) in planner.context.filled_within:
+        return False
+    return may_overwrite(record.kept) and not winner.rule.overwrite
+
+
+def _warn_of_kept(planners: Sequence[Planner], kept: Sequence[tuple[Planner, Record]]) -> None:
+    """Warn of rules that match only tensors that are `kept`."""
+    found: dict[int, tuple[Rule, list[str], str | None]] = {}
+    for planner, record in kept:
+        for rank, rule, _ in record.ranked():
+            if not loads_rule(rule) and abs(rank.config) < planner.passed:
+                found.setdefault(id(rule), (rule, [], record.kept))[1].append(record.fqn)
+    ids = {id(record) for _, record in kept}
+    for record in (record for planner in planners for record in planner.records if id(record) not in ids):
+        for candidate in record.ranked():
+            found.pop(id(candidate.rule), None)
+    for rule, fqns, why in found.values():
+        warn(
+            f"{rule.describe()} fills nothing: all that it matches ({first_of(fqns)}) is kept as it is: {why}. "
+            "Add overwrite=True to the rule if it should be filled."
+        )
 
 
 def _warn_of_lost_overrides(record: Record, ranked: Sequence[Candidate], warned: set[tuple[str, str]]) -> None:
@@ -78,10 +95,8 @@ def _warn_of_lost_overrides(record: Record, ranked: Sequence[Candidate], warned:
 def _warn_of_tie(planner: Planner, record: Record, winner: Candidate, warned: set[tuple[str, str]]) -> None:
     """By each of its names a tied parameter has a winner of its own; if these differ, a rule has no effect."""
     by_name: dict[str, list[Candidate]] = {}
-    for name, candidate in record.alias_candidates:
+    for name, candidate in (*record.alias_candidates, *((record.fqn, each) for each in record.candidates)):
         by_name.setdefault(name, []).append(candidate)
-    if record.candidates:
-        by_name[record.fqn] = list(record.candidates)
     for name, candidates in by_name.items():
         best = max(candidates, key=rank_of)
         pair = (best.rule.origin, winner.rule.origin)

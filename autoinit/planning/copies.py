@@ -25,13 +25,9 @@ SERIES = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 
 @dataclass(eq=False)
 class RecordedTensor:
-    """A parameter or buffer that something was written to in the block.
+    """A parameter or buffer that was written to in the block; a copy gets the values of its `leader`.
 
-    Args:
-        planner: Planner of its root.
-        content: What the construction record says of it.
-        record: Record of the parameter that it is, or is stored for; None for a buffer that no rule names.
-        leader: The tensor that it is a copy of: it gets the leader's values after that is filled.
+    A buffer that no rule names has no `record`.
     """
 
     fqn: str
@@ -60,7 +56,7 @@ def recorded_tensors(planners: Sequence[Planner], content: Callable[[Tensor], Co
                 seen.add(id(tensor))
                 held = content(tensor)
                 if held is not None:
-                    record = planner.records.of(tensor)
+                    record = planner.records.by_id.get(id(tensor))
                     each = RecordedTensor(joined(path, name), planner, module, tensor, held, record)
                     found.append(each)
                     # Unless it is kept for a reason of its own: its layer was built elsewhere, or was called before.

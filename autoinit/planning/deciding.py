@@ -18,7 +18,7 @@ from .loads import own_tensors
 from .matches import INNER, LOADS, NO_RANK, Candidate, Rank
 from .planner import Planner
 from .plans import Executor, Plan
-from .policy import may_overwrite
+from .policy import PlanContext, may_overwrite
 from .records import Record
 from .resolver import is_expanded
 from .steps import Load, Reset, Step
@@ -49,29 +49,19 @@ def planned(planner: Planner, executor: Executor | None = None) -> Plan:
 
 def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[Rule, ...]]) -> Entry:
     """What one tensor gets; `lost` keeps one tuple of losers for all records with the same candidates."""
-    context, candidates, kept = planner.context, record.ranked(), record.kept
-    best = candidates[-1] if candidates else None
-    if best is None and kept is None and context.is_unwritten(record.tensors):
-        kept = NEVER_WRITTEN
-    elif best is not None and kept is not None and best.rule.overwrite and may_overwrite(kept):
-        kept = None
-    inner = context.filled_within.get(id(record.param))
+    candidates, resolver = record.ranked(), planner.resolver
+    inner = planner.context.filled_within.get(id(record.param))
     if inner is not None:
         return _entry_after_inner(planner, record, inner, candidates)
-    if best is not None and kept is None and record.within is not None:
-        whole = record.within.winner
-        if whole is not None and whole.rank > best.rank:
-            kept = f"set through {record.within.fqn}"
-    winner = best if kept is None else None
+    kept = _why_kept(planner.context, record, candidates)
+    winner = candidates[-1] if candidates and kept is None else None
     shape, dtype = record.shape_and_dtype()
-    gets = planner.resolver.resolve(winner, record, shape, dtype)
+    gets = resolver.resolve(winner, record, shape, dtype)
     overrides: tuple[Rule, ...] = ()
     if len(candidates) > (winner is not None):
         key = (*map(id, candidates), winner is None)
         overrides = lost[key] = lost.get(key) or _rules_of(candidates, winner.rule if winner is not None else None)
-    load = record.load if kept is None else None
-    if load is not None and winner is not None and winner.rank >= load.rank:
-        load = None
+    is_loaded_later = record.load is not None and kept is None and (winner is None or winner.rank < record.load.rank)
     return Entry(
         fqn=record.fqn,
         shape=shape,
@@ -83,14 +73,28 @@ def _entry(planner: Planner, record: Record, lost: dict[tuple[int, ...], tuple[R
         aliases=record.aliases,
         kept=kept,
         fans=gets.fans,
-        other_fans=planner.resolver.other_fans(winner, record, shape, dtype),
+        other_fans=resolver.other_fans(winner, record, shape, dtype) if gets.fans else (),
         through=record.weight.through if record.weight is not None else "",
         stored=record.stored,
         own=record.own,
-        loader=load.rule if load is not None else None,
-        deferred=planner.resolver.defer(candidates, record) if winner is not None and shape is None else None,
+        loader=record.load.rule if record.load is not None and is_loaded_later else None,
+        deferred=resolver.defer(candidates, record) if winner is not None and shape is None else None,
         rank=winner.rank if winner is not None else NO_RANK,
     )
+
+
+def _why_kept(context: PlanContext, record: Record, candidates: Sequence[Candidate]) -> str | None:
+    """Why a tensor is left alone; None if the last of its candidates, if there are any, fills it."""
+    kept = record.kept
+    if not candidates:
+        return NEVER_WRITTEN if kept is None and context.is_unwritten(record.tensors) else kept
+    best = candidates[-1]
+    if kept is not None and best.rule.overwrite and may_overwrite(kept):
+        kept = None
+    whole = record.within.winner if record.within is not None else None
+    if kept is None and record.within is not None and whole is not None and whole.rank > best.rank:
+        return f"set through {record.within.fqn}"
+    return kept
 
 
 def _resets(planner: Planner, entries: Mapping[str, Entry]) -> Iterator[Reset]:
@@ -142,24 +146,21 @@ def _sparing(planner: Planner, load: Load, entries: Mapping[str, Entry]) -> Load
                 del keys[key]
             elif key in keys and not is_lazy(tensor) and is_expanded(tensor):
                 origin, fqn = load.rule.origin, joined(load.fqn, key)
-                raise CheckpointError(
-                    f"{origin}: {load.checkpoint.location} cannot be loaded into {fqn}: its elements share memory, "
-                    "because it was expanded. Make it contiguous.",
-                    origin=origin,
-                    fqn=fqn,
-                )
+                what = f"{load.checkpoint.location} cannot be loaded into {fqn}"
+                text = f"{origin}: {what}: its elements share memory, because it was expanded. Make it contiguous."
+                raise CheckpointError(text, origin=origin, fqn=fqn)
     return replace(load, keys=tuple(keys), kept=tuple(kept)) if kept else load
 
 
 def _stays(planner: Planner, module: nn.Module, tensor: Tensor, load: Load, entries: Mapping[str, Entry]) -> bool:
     records, context = planner.records, planner.context
-    record = records.of(tensor)
+    record = records.by_id.get(id(tensor))
     if record is not None:
         return entries[record.fqn].kept is not None
     if context.why_kept(module, [tensor]) is None:
         return False
     # A buffer. If a checkpoint of an inner block has loaded it, it follows the parameters beside it (P4).
-    beside = [records.of(param) for param in module._parameters.values() if param is not None]
+    beside = [records.by_id.get(id(param)) for param in module._parameters.values() if param is not None]
     return not any(
         record is not None and id(record.param) in context.filled_within and entries[record.fqn].rule is load.rule
         for record in beside

@@ -27,12 +27,7 @@ COPY_OF = "copy of "
 class Deferred:
     """What is needed to resolve the fill of a lazy parameter when it has a shape.
 
-    Args:
-        scheme: Initializer of the rule.
-        layout: How the axes are read.
-        rule: The rule.
-        rank: Precedence of the rule.
-        otherwise: The same for the next rule, if the `ndim` of this one may not fit; None for no rule.
+    `otherwise` is the same for the next rule, if the `ndim` of this one may not fit.
     """
 
     scheme: Initializer
@@ -100,13 +95,9 @@ class Entry:
 
     def __repr__(self) -> str:
         overrides = f"overrides {', '.join(rule.origin for rule in self.overrides)}" if self.overrides else ""
-        parts = (*self._became(), self.gets, self.origin, overrides)
+        parts = (getattr(self, "outcome", ""), self.gets, self.origin, overrides)
         shown = ", ".join(filter(None, dict.fromkeys(parts))) or "no rule"
         return f"{type(self).__name__}({self.fqn}, {shape_text(self.shape)}: {shown})"
-
-    def _became(self) -> tuple[str, ...]:
-        """What became of it, if that is known."""
-        return ()
 
     @property
     def origin(self) -> str:
@@ -190,9 +181,6 @@ class ReportEntry(Entry):
     def of(cls, entry: Entry, outcome: str) -> ReportEntry:
         """Create a report entry from an entry of a plan or report, with the given outcome."""
         return cls(**{name: getattr(entry, name) for name in FIELDS}, outcome=outcome)
-
-    def _became(self) -> tuple[str, ...]:
-        return (self.outcome,)
 
     @property
     def gets(self) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..checkpoints import open_checkpoint
+from ..checkpoints import Checkpoint, open_checkpoint
 from ..errors import CheckpointError, warn
 from ..initializers import Pretrained
 from .matches import Match
@@ -23,10 +25,7 @@ COUNTER = "num_batches_tracked"
 
 
 class LoadingModule(NamedTuple):
-    """A module that loads its own tensors, whose names have a prefix.
-
-    If `whole`, it also loads those of all modules below it, because it has code that looks at them.
-    """
+    """A module that loads its own tensors; a `whole` one has loading code, and loads those of all modules below, too."""
 
     prefix: str
     module: nn.Module
@@ -130,55 +129,60 @@ def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Map
         sha256=scheme.sha256,
         origin=rule.origin,
     )
-    module, is_target = unwrapped(node.module), match.rank.override > 0
-    shapes = {name: shape for name, shape in checkpoint.shapes.items() if rule.loads(name, is_target=is_target)}
-    loaded: dict[str, Tensor] = {}
-    likely: dict[str, Tensor] = {}
-    lacking: dict[str, Tensor] = {}
-    mismatched: list[str] = []
-    other_dtype: list[str] = []
-    known: set[str] = set()
-    coded = False
-    for part in loading_modules(module):
-        tensors = [(name, tensor) for name, tensor in part.tensors() if rule.loads(name, is_target=is_target)]
-        if part.whole and tensors:
-            names = [name for name in checkpoint.shapes if name.startswith(part.prefix)]
-            known.update(names)
-            coded |= bool(names)
-        for name, tensor in tensors:
-            known.add(name)
-            if name not in shapes:
-                if not part.whole:
-                    lacking[name] = tensor
-            elif not is_lazy(tensor) and not _same_shape(tensor.shape, shapes[name]):
-                if not part.whole:
-                    mismatched.append(name)
-            elif _kind(tensor.dtype) != _kind(checkpoint.dtypes[name]):
-                other_dtype.append(name)
-            else:
-                (likely if part.whole else loaded)[name] = tensor
+    module, selects = unwrapped(node.module), partial(rule.loads, is_target=match.rank.override > 0)
+    found, known, coded = _compare(module, checkpoint, selects)
     # A tied weight is not missing if the checkpoint has it under any of its names.
-    found = set(map(id, loaded.values()))
+    tied = set(map(id, found["loaded"].values()))
     load = Load(
         fqn=node.fqn,
         checkpoint=checkpoint,
-        keys=(*loaded, *likely),
-        missing=tuple(name for name in lacking if id(lacking[name]) not in found and COUNTER not in name),
-        unexpected=tuple(name for name in shapes if name not in known),
-        mismatched=tuple(mismatched),
-        other_dtype=tuple(other_dtype),
+        keys=(*found["loaded"], *found["likely"]),
+        missing=tuple(name for name, each in found["missing"].items() if id(each) not in tied and COUNTER not in name),
+        unexpected=tuple(name for name in filter(selects, checkpoint.shapes) if name not in known),
+        mismatched=tuple(found["mismatched"]),
+        other_dtype=tuple(found["other_dtype"]),
         coded=coded,
         rule=rule,
         rank=match.rank,
     )
     if (not coded or scheme.strict) and (known or not rule.selects_by_itself):
         check_load(load, type(module).__name__)
-    return load, loaded, likely
+    return load, found["loaded"], found["likely"]
 
 
-def _same_shape(wanted: torch.Size, given: torch.Size) -> bool:
+def _compare(
+    module: nn.Module, checkpoint: Checkpoint, selects: Callable[[str], bool]
+) -> tuple[Mapping[str, dict[str, Tensor]], set[str], bool]:
+    """The tensors of a module by how they fit a checkpoint, the names that are not unexpected in it, and `Load.coded`.
+
+    A module's own loading code decides about "likely" tensors. What it may rename or reshape is not counted as missing.
+    """
+    found: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    known: set[str] = set()
+    coded = False
+    for part in loading_modules(module):
+        tensors = {name: tensor for name, tensor in part.tensors() if selects(name)}
+        if part.whole and tensors:
+            seen = [name for name in checkpoint.shapes if name.startswith(part.prefix)]
+            coded |= bool(seen)
+            known.update(seen)
+        known.update(tensors)
+        for name, tensor in tensors.items():
+            fit = "missing"
+            if name in checkpoint.shapes:
+                fit = _fit(tensor, checkpoint.shapes[name], checkpoint.dtypes[name])
+            if part.whole and fit == "loaded":
+                fit = "likely"
+            if not part.whole or fit in ("likely", "other_dtype"):
+                found[fit][name] = tensor
+    return found, known, coded
+
+
+def _fit(tensor: Tensor, shape: torch.Size, dtype: torch.dtype) -> str:
+    """How a tensor of a checkpoint fits one of a module."""
     # Before PyTorch 0.4 there were no scalars, and modules still load what was saved then.
-    return wanted == given or (wanted == () and given == (1,))
+    same_shape = is_lazy(tensor) or tensor.shape == shape or (tensor.shape == () and shape == (1,))
+    return "mismatched" if not same_shape else "loaded" if _kind(tensor.dtype) == _kind(dtype) else "other_dtype"
 
 
 def _kind(dtype: torch.dtype) -> str:
@@ -191,11 +195,7 @@ def _kind(dtype: torch.dtype) -> str:
 
 
 def check_load(load: Load, model: str) -> None:
-    """Warn of names that do not fit.
-
-    Raises:
-        CheckpointError: Nothing fits, or the rule is strict and a name does not fit.
-    """
+    """Warn of names that do not fit; it is a CheckpointError if nothing fits, or if the rule is strict."""
     problems = "; ".join(
         f"{len(keys)} {what} ({', '.join(keys[:SHOWN])}{', ...' if len(keys) > SHOWN else ''})"
         for keys, what in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ from ..errors import TargetError, nearest
 from ..globs import fqn_pattern, is_plain
 from ..initializers import Initializer, Pretrained
 from ..layers import is_layer
-from ..rules import Rule
-from .name_hints import Fitting, moved_hint, name_hint
+from ..rules import UNSET, Rule
+from .name_hints import moved_hint, name_hint
 from .tree import Node, joined, relative_name, unwrapped, walk
 
 RULES, OWN, INNER, LOADS = range(4)
@@ -23,11 +23,8 @@ RULES, OWN, INNER, LOADS = range(4)
 class Rank(NamedTuple):
     """The precedence of a rule: of two ranks, compared from the left, the higher one wins.
 
-    Args:
-        config: Number of the rule's config in the order of the walk, parents first (P2). For checkpoints, minus the
-            depth of the config: the outer one wins (P4).
-        rule: Index in its config.
-        override: 0 for the rule itself, then its overrides from 1.
+    `config` counts configs in the order of the walk, parents first (P2); for checkpoints it is minus the depth of the
+    config, so that the outer one wins (P4). `override` is 0 for the rule itself.
     """
 
     level: int
@@ -37,6 +34,14 @@ class Rank(NamedTuple):
 
 
 NO_RANK = Rank(RULES, 0, 0, 0)
+
+
+class Candidate(NamedTuple):
+    """A rule that matches a parameter; no initializer for what a checkpoint supplies."""
+
+    rank: Rank
+    rule: Rule
+    initializer: Initializer | None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -49,6 +54,8 @@ class Match:
         targets: The ids of the modules that an override is for; None for a rule.
         globs: Patterns of the rule's `name` that match modules.
         named: Patterns of its `name` that match no module: they mean parameters.
+        by_place: Whether `name`, `within` or an override's target decides, and not only the class of a module.
+        by_path: Whether parameters are selected by full names.
         inside: FQNs of the modules so far that `within` is met by, themselves or through an ancestor.
         gives_bias: Whether a parameter gets the rule's `bias`.
         other_ndims: Numbers of dimensions of the parameters that only `ndim` leaves out.
@@ -67,6 +74,8 @@ class Match:
     targets: frozenset[int] | None = None
     globs: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
+    by_place: bool = False
+    by_path: bool = False
     inside: set[str] = field(default_factory=set)
     gives_bias: bool = False
     other_ndims: set[int] = field(default_factory=set)
@@ -85,49 +94,46 @@ class Match:
         return not self.rule.layer or any(is_layer(cls, layer) for layer in self.rule.layer)
 
     def selects_node(self, node: Node) -> bool:
-        """Whether a module of a selected class is selected by its place: its name, its ancestors, or the target."""
-        if not self.is_inside(node):
+        """Whether a module of a selected class is selected by its place."""
+        if self.rule.within and node.fqn not in self.inside:
             return False
         if self.targets is not None:
             return id(node.module) in self.targets
-        name = self.path(node)
+        name = relative_name(node.fqn, self.base)
         return not self.rule.name or any(fqn_pattern(pattern)(name) for pattern in self.globs)
 
     @property
-    def is_narrowed(self) -> bool:
-        """Whether more than the class of a module decides."""
+    def fills_only_biases(self) -> bool:
+        """Whether a rule for weights and their biases has found biases alone."""
         rule = self.rule
-        return self.targets is not None or bool(rule.name or rule.within or rule.has_full_params)
-
-    def path(self, node: Node) -> str:
-        """The FQN of a module as the rule sees it: from the module that carries the config."""
-        return relative_name(node.fqn, self.base)
-
-    def is_inside(self, node: Node) -> bool:
-        """Whether a module meets `within`."""
-        return not self.rule.within or node.fqn in self.inside
+        is_meant = rule.params is not None or rule.bias is not UNSET or not isinstance(rule.initializer, Initializer)
+        return self.has_params and not self.uses_initializer and self.passed and not is_meant
 
     def enter(self, node: Node, above: str) -> None:
         """Note whether a module meets `within`; `above` is the FQN of the module that has it."""
         if above in self.inside or any(is_layer(type(node.module), layer) for layer in self.rule.within):
             self.inside.add(node.fqn)
 
-    def read_names(self, paths: Collection[str]) -> None:
-        """Find out which patterns of `name` mean modules, by the names of all modules, seen from `base`."""
-        is_module = {
-            pattern: pattern in paths if is_plain(pattern) else any(map(fqn_pattern(pattern), paths))
-            for pattern in self.rule.name
-        }
-        self.globs = tuple(pattern for pattern, found in is_module.items() if found)
-        self.named = tuple(pattern for pattern, found in is_module.items() if not found)
+    def candidate(self, node: Node, param: str, ndim: int | None, *, named: bool) -> Candidate | None:
+        """What the rule gives to a parameter of a module of a selected class, if it has `ndim` dimensions.
 
-
-class Candidate(NamedTuple):
-    """A rule that matches a parameter; no initializer for what a checkpoint supplies."""
-
-    rank: Rank
-    rule: Rule
-    initializer: Initializer | None
+        None stands for any `ndim`; if `named`, the rule has to ask for the parameter by name.
+        """
+        rule = self.rule
+        fqns: tuple[str, ...] = ()
+        path = relative_name(node.fqn, self.base) if self.by_path else ""
+        scheme = rule.scheme_for(param, path) if not self.by_place or self.selects_node(node) else None
+        if scheme is None and self.named and (not rule.within or node.fqn in self.inside):
+            scheme, fqns = rule.scheme_for(param, path, self.named), self.named
+        if scheme is None or (named and not rule.names(param, path, fqns)):
+            return None
+        if ndim is not None and not rule.fits(ndim):
+            self.other_ndims.add(ndim)
+            return None
+        self.has_modules = self.has_params = True
+        self.gives_bias |= scheme is not rule.initializer
+        self.uses_initializer |= scheme == rule.initializer
+        return Candidate(self.rank, rule, scheme)
 
 
 def bind(
@@ -147,8 +153,14 @@ def bind(
             loads = loads or loads_rule(rule)
             rank = Rank(LOADS, -depth, index, place) if loads else Rank(RULES, number, index, place)
             match = Match(rule=rule, rank=rank, base=node.fqn, passed=passed)
-            if rule.name and not place:
-                match.read_names(paths)
+            match.by_place = bool(place or rule.name or rule.within)
+            if not place:
+                is_module = [
+                    name in paths if is_plain(name) else any(map(fqn_pattern(name), paths)) for name in rule.name
+                ]
+                match.globs = tuple(name for name, found in zip(rule.name, is_module, strict=True) if found)
+                match.named = tuple(name for name, found in zip(rule.name, is_module, strict=True) if not found)
+            match.by_path = bool(match.named or rule.has_full_params)
             yield match, _targets(match, node) if place else [node]
 
 
@@ -182,20 +194,20 @@ def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
     """
     base = unwrapped(node.module)
     name = type(base).__name__
+    below = [child for child in walk(base) if child.fqn]
+    fqns = [child.fqn for child in below]
     if not is_plain(pattern):
-        found = [child.module for child in walk(base) if child.fqn and fqn_pattern(pattern)(child.fqn)]
+        found = [child.module for child in below if fqn_pattern(pattern)(child.fqn)]
         if not found:
-            hint = moved_hint(pattern, *_names_below(base))
-            raise TargetError(f"name: {pattern!r} matches no module of {name}.{hint}")
+            raise TargetError(f"name: {pattern!r} matches no module of {name}.{moved_hint(pattern, fqns, fqns)}")
         return found
     target: object = base
     try:
         for part in pattern.split("."):
             target = getattr(target, part)
     except AttributeError as error:
-        names, fitting = _names_below(base)
         # A long dotted name is nearest to other long ones; the last component is what people mistype.
-        hint = name_hint(pattern, names, fitting) or nearest(part, names)
+        hint = name_hint(pattern, fqns, fqns) or nearest(part, fqns)
         raise TargetError(f"name: {name} has no submodule {pattern!r}.{hint}") from error
     if not isinstance(target, nn.Module):
         raise TargetError(
@@ -203,12 +215,6 @@ def find_targets(node: Node, pattern: str) -> Sequence[nn.Module]:
             "For a parameter use a rule with params=."
         )
     return [target]
-
-
-def _names_below(base: nn.Module) -> tuple[Sequence[str], Fitting]:
-    """The FQNs of all modules in another, and which of them a glob selects."""
-    names = [child.fqn for child in walk(base) if child.fqn]
-    return names, lambda glob: [fqn for fqn in names if fqn_pattern(glob)(fqn)]
 
 
 def loads_rule(rule: Rule) -> bool:

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from ..errors import nearest
-from ..globs import is_plain
+from ..globs import fqn_pattern, is_plain
 from .tree import WRAPPED
-
-Fitting = Callable[[str], Sequence[str]]
-"""From a glob to the FQNs of the modules that it would select."""
 
 PREFIXES = WRAPPED | {"module"}
 SIMILAR = 0.75
 """How alike (`difflib`) two names are if one is a mistyped form of the other."""
 
 
-def moved_hint(name: str, fqns: Collection[str], fitting: Fitting) -> str:
-    """The remedy for a name that starts above the model's root or further down in it; or nothing.
+def moved_hint(name: str, fqns: Collection[str], useful: Sequence[str]) -> str:
+    """The remedy for a glob that starts above the model's root or further down in it; or nothing.
 
-    Args:
-        name: A glob that matches no module.
-        fqns: The names of all modules.
-        fitting: The modules that another glob would select.
+    `fqns` are the names of all modules; `useful` are those that make the rule fill something.
 
     Example:
-        >>> import fnmatch
         >>> fqns = ["layers", "layers.0", "layers.0.lora_A"]
-        >>> moved_hint("lora_A", fqns, lambda glob: fnmatch.filter(fqns, glob))
+        >>> moved_hint("lora_A", fqns, fqns)
         " Names start at the root, and modules of this name are further down (layers.0.lora_A): write '**.lora_A'."
     """
     if name.startswith("re:"):
@@ -38,22 +31,22 @@ def moved_hint(name: str, fqns: Collection[str], fitting: Fitting) -> str:
     if not nearest(first, {fqn.partition(".")[0] for fqn in fqns}):
         prefix = first
         while rest:
-            if fitting(rest):
+            if any(map(fqn_pattern(rest), useful)):
                 if prefix in PREFIXES:
                     return f" The prefix of a wrapper is not part of a name: write {rest!r}."
                 return f" Names start at the root of the model, below {prefix!r}: write {rest!r}."
             part, _, rest = rest.partition(".")
             prefix = f"{prefix}.{part}"
     for glob in (f"**.{name}", f"**.{name}.**"):
-        found = fitting(glob)
-        if found:
-            return f" Names start at the root, and modules of this name are further down ({found[0]}): write {glob!r}."
+        found = next(filter(fqn_pattern(glob), useful), None)
+        if found is not None:
+            return f" Names start at the root, and modules of this name are further down ({found}): write {glob!r}."
     return ""
 
 
-def name_hint(name: str, fqns: Collection[str], fitting: Fitting) -> str:
+def name_hint(name: str, fqns: Collection[str], useful: Sequence[str]) -> str:
     """The remedy for a name that matches no module: where it is, what it is nearest to, or nothing."""
-    return moved_hint(name, fqns, fitting) or (nearest(name, fqns) if is_plain(name) else "")
+    return moved_hint(name, fqns, useful) or (nearest(name, fqns) if is_plain(name) else "")
 
 
 def is_typo(name: str, known: Collection[str], listed: Collection[str] = ()) -> bool:

@@ -21,11 +21,7 @@ SELECTORS = ("layer", "name", "params", "within", "override", "checkpoint")
 
 
 def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
-    """Rules of a module's own `init_cfg`, an attribute of the object or its class; none of another library's (O7).
-
-    Raises:
-        ConfigError: The config is invalid; `fqn` is that of the module.
-    """
+    """Rules of a module's own `init_cfg`, an attribute of the object or its class; none of another library's (O7)."""
     # Not getattr on the object: wrappers such as torch.compile's pass that on to the module inside.
     cls: type = type(module)
     cfg = module.__dict__["init_cfg"] if "init_cfg" in module.__dict__ else getattr(cls, "init_cfg", None)
@@ -45,10 +41,7 @@ def own_rules(module: nn.Module, fqn: str) -> tuple[Rule, ...]:
 
 
 def _is_rule(item: object) -> bool:
-    """Whether an item of a config is meant as a rule: its `type` is known, or misspelt and stands beside a selector.
-
-    An item without a selector could match nothing, so that one with an unknown `type` is another library's.
-    """
+    """Whether an item of a config is meant as a rule: its `type` is known, or misspelt and stands beside a selector."""
     if not isinstance(item, Mapping):
         return isinstance(item, Rule)
     kind = item.get("type")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Site(NamedTuple):
     Args:
         matches: The rules that fill parameters here and below.
         selected: Those of them that select the module.
-        by_name: Those of them that may select parameters of the module by full names.
+        by_path: Those of them that may select parameters of the module by full names.
         closed: Whether modules below do not add rules of their own: an `init_weights` above is responsible for them.
         protocol: Whether the module or one above it derives from OpenMMLab's `BaseModule`, which calls `init_weights`.
         own: The call of a module's own `init_weights` that will run over everything here and below.
@@ -39,8 +39,8 @@ class Site(NamedTuple):
 
     node: Node
     matches: tuple[Match, ...]
-    selected: tuple[Match, ...]
-    by_name: tuple[Match, ...] = ()
+    selected: tuple[Match, ...] = ()
+    by_path: tuple[Match, ...] = ()
     closed: bool = False
     protocol: bool = False
     own: OwnInit | None = None
@@ -55,11 +55,7 @@ class Planner:
         context: What else to respect.
 
     Attributes:
-        matches: The rules and overrides of all configs.
-        modules: Modules by FQN.
         initialized: FQNs of modules in OpenMMLab's protocol whose `init_cfg` is applied.
-        classes: How often each class occurs.
-        param_names: How often each name of a parameter occurs.
         passed: How many configs were passed: they come first, and those of modules follow.
     """
 
@@ -79,14 +75,14 @@ class Planner:
         self._loads: list[tuple[Match, Sequence[Node]]] = []
         self._sites: list[Site] = []
         self._by_class: dict[tuple[tuple[Match, ...], type], tuple[Match, ...]] = {}
-        self._candidates: dict[tuple[tuple[Match, ...], str, bool, int | None], tuple[Candidate, ...]] = {}
+        self._found: dict[tuple[tuple[Match, ...], str, bool, int | None], tuple[Candidate, ...]] = {}
         self._reads_ndim = False
         self._own_inits: set[int] = set()
         self._own_rules: dict[int, tuple[Rule, ...]] = {}
         top: tuple[Match, ...] = ()
         for depth, rules in enumerate(configs):
             top += self._bind(rules, Node("", root, 0), depth, passed=True)
-        self._top = Site(Node("", root, 0), top, (), closed=context.rules_only)
+        self._top = Site(Node("", root, 0), top, closed=context.rules_only)
 
     def collect(self) -> None:
         """Walk the model, if that was not done yet, then read what checkpoints have for it.
@@ -104,9 +100,7 @@ class Planner:
                 self.classes[type(node.module)] += 1
             del self._sites[node.depth :]
             above = self._sites[-1] if self._sites else self._top
-            site = self._enter(node, above)
-            selected, by_name = self._select(site.matches, node, above.node.fqn)
-            site = site._replace(node=node, selected=selected, by_name=by_name)
+            site = self._select(self._enter(node, above), node, above.node.fqn)
             self._sites.append(site)
             self._visit(site)
             if self.context.shallow:
@@ -144,12 +138,12 @@ class Planner:
             match.has_params |= bool(tensors or load.coded)
             self.steps.append(load)
             for tensor in likely.values():
-                record = self.records.of(tensor)
+                record = self.records.by_id.get(id(tensor))
                 if record is not None and (record.load is None or record.load.rank < load.rank):
                     record.load = load
+            found = filter(None, (self.records.by_id.get(id(tensor)) for tensor in tensors.values()))
             # Once for a parametrized weight with several stored tensors.
-            found = {id(record): record for tensor in tensors.values() if (record := self.records.of(tensor))}
-            for record in found.values():
+            for record in {id(record): record for record in found}.values():
                 record.candidates += (Candidate(match.rank, match.rule, None),)
 
     def _enter(self, node: Node, above: Site) -> Site:
@@ -182,26 +176,24 @@ class Planner:
         own = self._bind(rules, node, self.passed + node.depth, passed=False)
         return above._replace(matches=above.matches + own, protocol=protocol)
 
-    def _select(
-        self, matches: tuple[Match, ...], node: Node, above: str
-    ) -> tuple[tuple[Match, ...], tuple[Match, ...]]:
-        """The rules that select a module, and those that may select its parameters by full names."""
-        for match in matches:
+    def _select(self, site: Site, node: Node, above: str) -> Site:
+        """The site of a module, with the rules that may select its parameters; `above` is the module around it."""
+        for match in site.matches:
             if match.rule.within:
                 match.enter(node, above)
-        key = matches, type(node.module)
+        key = site.matches, type(node.module)
         found = self._by_class.get(key)
         if found is None:
-            found = self._by_class[key] = tuple([match for match in matches if match.selects_class(key[1])])
-        selected: tuple[Match, ...] = found
-        by_name: tuple[Match, ...] = ()
-        if any(match.is_narrowed for match in found):
-            selected = tuple([match for match in found if match.selects_node(node)])
-            full = [match for match in found if match.rule.has_full_params and match in selected]
-            by_name = (*full, *(match for match in found if match.named and match.is_inside(node)))
-        for match in selected:
+            found = self._by_class[key] = tuple([match for match in site.matches if match.selects_class(key[1])])
+        by_path: tuple[Match, ...] = ()
+        if any(match.by_place or match.by_path for match in found):
+            by_path = tuple([match for match in found if match.by_path])
+            found = tuple([match for match in found if not match.by_path and match.selects_node(node)])
+        for match in found:
             match.has_modules = True
-        return (tuple([match for match in selected if match not in by_name]) if by_name else selected), by_name
+        for match in by_path:
+            match.has_modules |= match.selects_node(node)
+        return site._replace(node=node, selected=found, by_path=by_path)
 
     def _gives(self, site: Site, param: str, tensor: Tensor | Record, *, named: bool) -> tuple[Candidate, ...]:
         """What rules give to a parameter of that name; `named`: only those that ask for it by name.
@@ -210,10 +202,10 @@ class Planner:
         """
         ndim = _ndim(tensor) if self._reads_ndim else None
         key = site.selected, param, named, ndim
-        found = self._candidates.get(key)
+        found = self._found.get(key)
         if found is None:
-            found = self._candidates[key] = tuple(_candidates(site.selected, site.node, param, ndim, named=named))
-        return (*found, *_candidates(site.by_name, site.node, param, ndim, named=named)) if site.by_name else found
+            found = self._found[key] = _candidates(site.selected, site.node, param, ndim, named=named)
+        return found + _candidates(site.by_path, site.node, param, ndim, named=named) if site.by_path else found
 
     def _runs_own(self, module: nn.Module, protocol: bool) -> bool:
         """Whether to call a module's own `init_weights`; `protocol`: OpenMMLab's `BaseModule` would call it."""
@@ -235,7 +227,7 @@ class Planner:
         for name, param in module._parameters.items():
             if param is None:
                 continue
-            record = self.records.of(param)
+            record = self.records.by_id.get(id(param))
             if record is not None and record.weight is not None:
                 # It follows the weight that is computed from it, unless a rule asks for it by name.
                 if self._gives(site, name, param, named=True):
@@ -251,7 +243,7 @@ class Planner:
                 self._add(outer, path, record)
                 if outer is not site:
                     self._add(site, name, record)
-        for name, buffer in module._buffers.items() if site.selected or site.by_name else ():
+        for name, buffer in module._buffers.items() if site.selected or site.by_path else ():
             if buffer is not None and self._gives(site, name, buffer, named=True):
                 self._add(site, name, self.records.get_or_add(node, name, buffer), named=True)
 
@@ -271,31 +263,16 @@ class Planner:
         record.kept = self.context.why_kept(record.owner, record.tensors) or record.kept
 
 
+def _candidates(
+    matches: Iterable[Match], node: Node, param: str, ndim: int | None, *, named: bool
+) -> tuple[Candidate, ...]:
+    each = [match.candidate(node, param, ndim, named=named) for match in matches]
+    return tuple(filter(None, each))
+
+
 def _ndim(tensor: Tensor | Record) -> int | None:
     """The number of dimensions of a tensor; None while it is lazy, when any number may fit."""
     if isinstance(tensor, Record):
         shape, _ = tensor.shape_and_dtype()
         return None if shape is None else len(shape)
     return None if is_lazy(tensor) else tensor.dim()
-
-
-def _candidates(
-    matches: Iterable[Match], node: Node, param: str, ndim: int | None, *, named: bool
-) -> Iterator[Candidate]:
-    """What matches give to a parameter of a module that they select."""
-    for match in matches:
-        rule, path = match.rule, match.path(node)
-        scheme = rule.scheme_for(param, path) if match.selects_node(node) else None
-        is_named = rule.names(param, path)
-        if scheme is None and match.named:
-            scheme = rule.scheme_for(param, path, match.named)
-            is_named = rule.names(param, path, match.named)
-        if scheme is None or (named and not is_named):
-            continue
-        if rule.fits(ndim):
-            match.has_modules = match.has_params = True
-            match.gives_bias |= scheme is not rule.initializer
-            match.uses_initializer |= scheme == rule.initializer
-            yield Candidate(match.rank, rule, scheme)
-        elif ndim is not None:
-            match.other_ndims.add(ndim)

@@ -162,19 +162,14 @@ class Plan(ByName[Entry]):
 
     @property
     def caption(self) -> str:
-        """How many parameters rules cover."""
+        """How many parameters rules cover, and the first weight whose fans torch and its layer read differently."""
         covered = f"{len(self.entries) - len(self.uncovered)} of {len(self.entries)} parameters covered"
-        return "; ".join(filter(None, (covered, self._fans_note)))
-
-    @property
-    def _fans_note(self) -> str:
-        """That torch and the layer read the axes of some weights differently, and the config does not choose."""
         differ = [entry for entry in self.entries.values() if entry.other_fans and entry.kept is None]
         if not differ:
-            return ""
+            return covered
         first, more = differ[0], f" and {len(differ) - 1} more" if len(differ) > 1 else ""
         read, other = (", ".join(map(str, fans)) for fans in (first.fans, first.other_fans))
-        return f"fans of {first.fqn}{more} are read as {read}; fan='layer' reads {other}"
+        return f"{covered}; fans of {first.fqn}{more} are read as {read}; fan='layer' reads {other}"
 
     def __repr__(self) -> str:
         counts = f"{len(self.entries)} parameters, {len(self.uncovered)} uncovered, {len(self.steps)} steps"

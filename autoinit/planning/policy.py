@@ -44,17 +44,14 @@ class Policy:
     allow_uncovered: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        choices = (("unmatched", Unmatched), ("fan", Fan), ("own_init", OwnInitMode))
-        for name, choice in choices:
+        for name, choice in (("unmatched", Unmatched), ("fan", Fan), ("own_init", OwnInitMode)):
             value, known = getattr(self, name), get_args(choice)
             if value not in known:
-                raise ConfigError(
-                    f"{name}={value!r} is unknown.{nearest(str(value), known)} Known: {', '.join(known)}."
-                )
-        if self.version not in range(1, VERSION + 1) or isinstance(self.version, bool):
-            raise ConfigError(
-                f"version={self.version!r} is unknown. Known: {', '.join(map(str, range(1, VERSION + 1)))}."
-            )
+                hint = nearest(str(value), known)
+                raise ConfigError(f"{name}={value!r} is unknown.{hint} Known: {', '.join(known)}.")
+        versions = range(1, VERSION + 1)
+        if self.version not in versions or isinstance(self.version, bool):
+            raise ConfigError(f"version={self.version!r} is unknown. Known: {', '.join(map(str, versions))}.")
         if not isinstance(self.require_coverage, bool):
             raise ConfigTypeError(f"require_coverage={self.require_coverage!r} must be true or false.")
         patterns = (self.allow_uncovered,) if isinstance(self.allow_uncovered, str) else self.allow_uncovered

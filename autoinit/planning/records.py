@@ -68,6 +68,12 @@ class Record:
         ranked = self.ranked()
         return ranked[-1] if ranked else None
 
+    def under(self, fqn: str) -> Record:
+        """Add one of the tensor's names; returns the record."""
+        if fqn != self.fqn and fqn not in self.aliases:
+            self.aliases += (fqn,)
+        return self
+
     def pad(self, table: Tensor | None, row: int) -> None:
         """Add the `padding_idx` of an embedding whose weight is this tensor, or one of the same memory."""
         axis = 0
@@ -98,32 +104,30 @@ class Records(list[Record]):
     def __init__(self) -> None:
         super().__init__()
         self.by_id: dict[int, Record] = {}
-        """By the id of each tensor of a record; by minus the id where a rule names a tensor stored for a weight."""
+        """By the id of each of its tensors, also of those with the same memory; by minus the id where a rule names a
+        tensor that is stored for a weight."""
         self._by_address: dict[int, Record] = {}
-
-    def of(self, tensor: Tensor) -> Record | None:
-        """The record that a tensor belongs to: as itself, as the same memory, or as stored for a weight."""
-        return self.by_id.get(id(tensor))
 
     def param(self, node: Node, name: str, param: Tensor) -> Record:
         """The record of a parameter under one of its names; parameters that share all memory have one record."""
-        if id(param) not in self.by_id:
-            if type(param) is not nn.Parameter or param.layout != torch.strided or not param.numel():
-                return self.get_or_add(node, name, param)
+        record = self.by_id.get(id(param))
+        if record is None and type(param) is nn.Parameter and param.layout == torch.strided and param.numel():
             address = _torch.storage_id(param) if param.is_meta else param.data_ptr()
             record = self._by_address.get(address)
             if record is None or record.param.numel() != param.numel():
                 record = self._by_address[address] = self.get_or_add(node, name, param)
-                return record
             self.by_id[id(param)] = record
-        return self._under(joined(node.fqn, name), self.by_id[id(param)])
+        if record is None:
+            record = self.get_or_add(node, name, param)
+        fqn = joined(node.fqn, name)
+        return record if record.fqn == fqn else record.under(fqn)
 
     def weight(self, node: Node, weight: Effective) -> Record:
         """The record of a parametrized weight; its stored tensors then belong to it."""
         first, *others = weight.stored.values()
         record = self.by_id.get(id(first))
         if record is not None:
-            return self._under(joined(node.fqn, weight.name), record)
+            return record.under(joined(node.fqn, weight.name))
         record = self.get_or_add(node, weight.name, first)
         record.weight = weight
         record.stored = tuple(joined(node.fqn, name) for name in weight.stored)
@@ -137,10 +141,4 @@ class Records(list[Record]):
         if record is None:
             record = self.by_id[key] = Record(joined(node.fqn, name), tensor, node.module, name, within=within)
             self.append(record)
-        return record
-
-    @staticmethod
-    def _under(fqn: str, record: Record) -> Record:
-        if fqn != record.fqn and fqn not in record.aliases:
-            record.aliases += (fqn,)
         return record

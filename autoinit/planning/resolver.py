@@ -1,4 +1,4 @@
-"""From the rule that won a tensor to its fill: by whose convention its axes are read, and what may prevent the fill."""
+"""From the rule that won a tensor to its fill: how its axes are read, where it is, and what may prevent the fill."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from ..errors import AutoInitError, ParametrizationError, ShapeError
-from ..fans import Fans, Layout, inner_layouts, own_layout
+from ..fans import Fans, Layout, inner_layouts, own_layout, weight_names
 from ..fills import Constant, Padded
 from ..initializers import Default, Initializer, Resolved, resolve
 from ..initializers.defaults import default_of
 from ..initializers.needs import needs_of
-from ..initializers.position import Position
+from ..initializers.position import NOWHERE, Beside, Position
 from ..initializers.scaled import unscaled, with_default
 from ..layers import class_name
 from ..parametrized import Effective
@@ -22,36 +22,38 @@ from ..rules import Rule
 from .entries import Deferred
 from .matches import Candidate
 from .policy import Fan
-from .positions import Positions
 from .records import Record
-from .tree import joined
+from .tree import joined, unwrapped
 
 NOTHING = Resolved(fill=None)
 
 
 class Resolver:
-    """Resolves each initializer once for tensors that are alike; `fan` says how fans are read where a rule does not."""
+    """Resolves each initializer once for tensors that are alike; `fan` is used where a rule says nothing on fans."""
 
     def __init__(self, fan: Fan, modules: Mapping[str, nn.Module], records: Sequence[Record]) -> None:
         self._fan = fan
         self._modules = modules
-        self._positions = Positions(modules, records)
+        self._records = records
         self._inner: dict[int, Mapping[str, Layout | None]] = {}
         self._found: dict[tuple[object, tuple[int, ...], torch.dtype, Layout | None, Position], Resolved] = {}
+        self._by_name: dict[str, Record] = {}
+        self._lists: dict[str, Mapping[str, tuple[int, int]]] = {}
 
     def resolve(
         self, candidate: Candidate | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
     ) -> Resolved:
-        """What a candidate gives to a tensor: nothing for a checkpoint, or while the tensor has no shape.
-
-        Raises:
-            ShapeError: The initializer is not defined for it, or its memory cannot hold it.
-            ParametrizationError: The weight cannot be set.
-        """
+        """What a candidate gives to a tensor: nothing for a checkpoint, or while the tensor has no shape."""
         if candidate is None or candidate.initializer is None or shape is None:
             return NOTHING
         try:
-            found = self._resolved(candidate.rule, candidate.initializer, record, shape, dtype)
+            reading = self._reading(candidate.rule, candidate.initializer, record)
+            scheme: Initializer | None = candidate.initializer
+            key: object = id(scheme)
+            if isinstance(unscaled(candidate.initializer), Default):
+                key = scheme = with_default(candidate.initializer, self._default(record))
+            # Without a scheme the layer's own method is called.
+            found = NOTHING if scheme is None else self._cached(key, scheme, shape, dtype, *reading)
             if record.padding and candidate.rule.padding == "keep":
                 found = _padded(found, record, shape[record.padding_axis])
             if record.weight is not None:
@@ -66,33 +68,23 @@ class Resolver:
             raise type(error)(text, origin=candidate.rule.origin, fqn=record.fqn) from error
         return found
 
-    def _resolved(
-        self, rule: Rule, scheme: Initializer, record: Record, shape: tuple[int, ...], dtype: torch.dtype
-    ) -> Resolved:
-        layout, position = self._layout(rule, scheme, record), self._position(rule, scheme, record)
-        if not isinstance(unscaled(scheme), Default):
-            return self._cached(id(scheme), scheme, shape, dtype, layout, position)
-        default = with_default(scheme, self._default(record))
-        if default is None:  # The layer's own method is called.
-            return NOTHING
-        return self._cached(default, default, shape, dtype, layout, position)
-
     def other_fans(
         self, candidate: Candidate | None, record: Record, shape: tuple[int, ...] | None, dtype: torch.dtype
     ) -> tuple[Fans, ...]:
         """The fans by the layer's convention, if torch's reading is used, the fill would differ and no one chose."""
-        scheme = None if candidate is None or candidate.rule.fan is not None else candidate.initializer
-        if candidate is None or scheme is None or self._fan != "auto" or shape is None or len(shape) < 2:
+        scheme = candidate.initializer if candidate is not None else None
+        if candidate is None or scheme is None or shape is None or len(shape) < 2:
             return ()
-        layout = self._layout_of(record) if needs_of(scheme).convention == "torch" else None
+        if candidate.rule.fan is not None or self._fan != "auto" or needs_of(scheme).convention != "torch":
+            return ()
+        layout, (_, position) = self._layout_of(record), self._reading(candidate.rule, scheme, record)
         if layout is None:
             return ()
-        position, key = self._position(candidate.rule, scheme, record), id(scheme)
         try:
-            other = self._cached(key, scheme, shape, dtype, layout, position)
+            other = self._cached(id(scheme), scheme, shape, dtype, layout, position)
         except AutoInitError:  # It is not used, so that it need not be defined.
             return ()
-        return () if other.fill == self._cached(key, scheme, shape, dtype, None, position).fill else other.fans
+        return () if other.fill == self._cached(id(scheme), scheme, shape, dtype, None, position).fill else other.fans
 
     def _cached(
         self,
@@ -117,11 +109,7 @@ class Resolver:
         return default_of(record.owner, record.name)
 
     def defer(self, candidates: Sequence[Candidate], record: Record) -> Deferred | None:
-        """What is needed to resolve the winner for a lazy parameter later; the last of the candidates is the highest.
-
-        Raises:
-            ShapeError: A checkpoint has the parameter if the `ndim` of the winner does not fit.
-        """
+        """What is needed to resolve the winner, the last of the candidates, when a lazy parameter has its shape."""
         *others, (rank, rule, scheme) = candidates
         if scheme is None:
             return None
@@ -136,16 +124,24 @@ class Resolver:
             otherwise = self.defer(others, record)
         if isinstance(scheme, Default):
             default_of(record.owner, record.name)
-        layout, position = self._layout(rule, scheme, record), self._position(rule, scheme, record)
+        layout, position = self._reading(rule, scheme, record)
         return Deferred(scheme=scheme, layout=layout, rule=rule, rank=rank, position=position, otherwise=otherwise)
 
-    def _position(self, rule: Rule, scheme: Initializer, record: Record) -> Position:
-        return self._positions.of(scheme, record, lambda weight: self._layout(rule, scheme, weight))
+    def _reading(self, rule: Rule, scheme: Initializer, record: Record) -> tuple[Layout | None, Position]:
+        """How the axes of a tensor are read, and where it is in the model, as far as an initializer needs to know."""
+        needs = needs_of(scheme)
+        layout = None if needs.convention == "nothing" else self._layout(rule, needs.convention, record)
+        if not needs.fields:
+            return layout, NOWHERE
+        layer, depth = self.in_list(record.fqn, *record.aliases) if needs.list_around else (None, None)
+        weight = self._weight_of(record) if needs.maps else None
+        beside = None
+        if weight is not None:
+            read = self._layout(rule, needs.convention, weight)
+            beside = Beside(name=weight.name, shape=weight.shape_and_dtype()[0], layout=read)
+        return layout, Position(layer=layer, depth=depth, beside=beside)
 
-    def _layout(self, rule: Rule, scheme: Initializer, record: Record) -> Layout | None:
-        usual = needs_of(scheme).convention
-        if usual == "nothing":
-            return None
+    def _layout(self, rule: Rule, usual: str, record: Record) -> Layout | None:
         fan = rule.fan
         if isinstance(fan, Layout) and not fan.is_numbers:
             return fan
@@ -172,6 +168,40 @@ class Resolver:
                 name, _, path = path.partition(".")
                 outer = joined(outer, name)
         return own_layout(record.owner, record.name)
+
+    def in_list(self, *fqns: str) -> tuple[int, int] | tuple[None, None]:
+        """Position and length of the outermost list of like modules, by the first name with a list around it."""
+        for fqn in fqns:
+            parts = fqn.split(".")
+            for end in range(1, len(parts)):
+                found = self._members_of(".".join(parts[: end - 1])).get(parts[end - 1])
+                if found is not None:
+                    return found
+        return None, None
+
+    def _members_of(self, container: str) -> Mapping[str, tuple[int, int]]:
+        """The numbered children of a container with others of their class: the place of each, and their number."""
+        if container not in self._lists:
+            children = self._modules[container]._modules if container in self._modules else {}
+            alike: dict[str, list[str]] = {}
+            for name, child in children.items():
+                if child is not None and name.isdigit():
+                    # A child may be wrapped, and be parametrized; its class is that of the module inside.
+                    alike.setdefault(class_name(unwrapped(child)), []).append(name)
+            self._lists[container] = {
+                name: (at, len(names)) for names in alike.values() if len(names) > 1 for at, name in enumerate(names, 1)
+            }
+        return self._lists[container]
+
+    def _weight_of(self, record: Record) -> Record | None:
+        """The weight beside a bias."""
+        if "bias" not in record.name:
+            return None
+        if not self._by_name:
+            self._by_name = {fqn: each for each in self._records for fqn in (each.fqn, *each.aliases)}
+        owner = record.fqn.removesuffix(record.name)
+        found = (self._by_name.get(owner + name) for name in weight_names(record.name))
+        return next(filter(None, found), None)
 
 
 def _padded(found: Resolved, record: Record, size: int) -> Resolved:

@@ -19,7 +19,7 @@ from ..fills import Fill, TensorSpec
 from ..initializers import Initializer, Kaiming, Keep, Uniform
 from ..initializers.defaults import default_of
 from ..layers import class_name, lineage
-from ..planning import CONTAINERS, Plan, Positions, joined, walk
+from ..planning import CONTAINERS, Plan, Resolver, joined, walk
 from ..rules import Rule
 from ..tables import Table
 from .covering import cover
@@ -166,14 +166,14 @@ def _layer_fans(root: nn.Module) -> Mapping[str, tuple[Fans, ...]]:
 
 def _rows(root: nn.Module, traced: Mapping[str, TracedParameter]) -> list[Row]:
     modules = {node.fqn: node.module for node in walk(root)}
-    layer_fans, positions = _layer_fans(root), Positions(modules, ())
+    layer_fans, resolver = _layer_fans(root), Resolver("auto", modules, ())
     rows = []
     for fqn, each in traced.items():
         sites = [site for name in (fqn, *each.aliases) for site in _sites(name, modules)]
         ways: tuple[Written, ...] = ()
         if each.initializer is not None and each.shape is not None:
             beside = traced.get(joined(fqn.rpartition(".")[0], "weight")) if sites[0].param == "bias" else None
-            tensor = _tensor(each, layer_fans.get(fqn, ()), beside, *positions.in_list(fqn, *each.aliases))
+            tensor = _tensor(each, layer_fans.get(fqn, ()), beside, *resolver.in_list(fqn, *each.aliases))
             ways = tuple(ways_to_write(each.initializer, tensor))
             if _is_default(each.initializer, tensor, modules.get(fqn.rpartition(".")[0]), sites[0].param):
                 ways = (DEFAULT, *ways)

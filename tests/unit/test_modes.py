@@ -101,35 +101,27 @@ def assert_equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
         assert torch.equal(one[name], other[name]), name
 
 
+def act(by_call: nn.Module, by_plan: nn.Module, layer: nn.Module) -> None:
+    initialize(by_call, CFG, seed=3)
+    plan(by_plan, CFG).apply(by_plan, seed=3)
+    torch.manual_seed(1)
+    normal_init(layer)
+
+
 @pytest.fixture(scope="module")
-def expected() -> dict[str, Tensor]:
-    initialize(model := net(), CFG, seed=3)
-    return state(model)
+def expected() -> list[dict[str, Tensor]]:
+    act(*(models := (net(), net(), nn.Linear(8, 8))))
+    return [state(model) for model in models]
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
-def test_values_do_not_depend_on_what_surrounds_the_call(surroundings: str, expected: dict[str, Tensor]) -> None:
-    model = net()
-    SURROUNDINGS[surroundings](lambda: initialize(model, CFG, seed=3))
-    assert_equal(state(model), expected)
-    assert all(not param.is_inference() and param.grad_fn is None for param in model.parameters())
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace` is deprecated")
-@pytest.mark.parametrize("surroundings", SURROUNDINGS)
-def test_a_plan_and_a_function_for_one_module_do_not_depend_on_it_either(surroundings: str) -> None:
-    models, layers = [net(), net()], [nn.Linear(8, 8), nn.Linear(8, 8)]
-
-    def act(model: nn.Module, layer: nn.Module) -> None:
-        plan(model, CFG).apply(model, seed=3)
-        torch.manual_seed(1)
-        normal_init(layer)
-
-    act(models[0], layers[0])
-    SURROUNDINGS[surroundings](lambda: act(models[1], layers[1]))
-    assert_equal(state(models[0]), state(models[1]))
-    assert_equal(state(layers[0]), state(layers[1]))
+def test_values_do_not_depend_on_what_surrounds_the_call(surroundings: str, expected: list[dict[str, Tensor]]) -> None:
+    models = net(), net(), nn.Linear(8, 8)
+    SURROUNDINGS[surroundings](lambda: act(*models))
+    for model, wanted in zip(models, expected, strict=True):
+        assert_equal(state(model), wanted)
+        assert all(not param.is_inference() and param.grad_fn is None for param in model.parameters())
 
 
 @pytest.mark.parametrize("surroundings", ["no grad", "inference mode", "autocast", "function mode", "dispatch mode"])

@@ -65,6 +65,7 @@ def test_the_repr_is_the_code() -> None:
         (dict(bias=-1), NORMAL, Constant(val=-1), None),
         (dict(bias=None), NORMAL, None, None),
         (dict(params="weight"), NORMAL, None, None),
+        (dict(params="weight", bias=None), NORMAL, None, None),
         (dict(params="bias"), None, NORMAL, None),
         (dict(params=["weight", "bias"]), NORMAL, Constant(val=0), None),
         (dict(params="*"), NORMAL, Constant(val=0), NORMAL),
@@ -134,6 +135,9 @@ def test_whether_it_selects_anything_by_itself(fields: dict, selects: bool) -> N
         (dict(layer=["Linear", nn.Conv2d]), "Rule (layer=['Linear', 'Conv2d'])"),
         (dict(name="layer*", params="weight"), "Rule (layer='Linear', name='layer*', params='weight')"),
         (dict(layer=(), origin="init_cfg[2].override[0]"), "init_cfg[2].override[0]"),
+        (dict(overwrite=True, origin="rules[0]"), "rules[0] (layer='Linear', overwrite=True)"),
+        (dict(layer=(), overwrite=True), "Rule (overwrite=True)"),
+        (dict(layer=(), within=nn.Linear, name="a", params="b"), "Rule (within='Linear', name='a', params='b')"),
     ],
     ids=str,
 )
@@ -146,24 +150,15 @@ def test_its_description(fields: dict, text: str) -> None:
     [
         (dict(initializer="Normal"), ConfigTypeError, "Rule"),
         (dict(initializer=Normal), ConfigTypeError, "Rule"),
-        (dict(layer=5), ConfigTypeError, "Rule.layer"),
         (dict(layer=["Linear", 5]), ConfigTypeError, "Rule.layer"),
         (dict(layer={"Linear": 1}), ConfigTypeError, "Rule.layer"),
         (dict(layer=b"Linear"), ConfigTypeError, "Rule.layer"),
-        (dict(layer=int), ConfigTypeError, "Rule.layer"),
-        (dict(name=5), ConfigTypeError, "Rule.name"),
         (dict(name=nn.Linear), ConfigTypeError, "Rule.name"),
-        (dict(name="re:("), ConfigError, "Rule.name"),
         (dict(params=True), ConfigTypeError, "Rule.params"),
-        (dict(params=[]), ConfigError, "Rule.params"),
         (dict(params="re:["), ConfigError, "Rule.params"),
-        (dict(bias="0"), ConfigTypeError, "Rule.bias"),
         (dict(bias=True), ConfigTypeError, "Rule.bias"),
-        (dict(bias=float("nan")), ConfigError, "Rule.bias"),
         (dict(bias=10**400), ConfigError, "Rule.bias"),
-        (dict(bias=1, params="weight"), ConfigError, "Rule.bias"),
         (dict(bias=1, params="*_embed"), ConfigError, "Rule.bias"),
-        (dict(bias=1, params="bias"), ConfigError, "Rule.bias"),
         (dict(bias=None, params="bias"), ConfigError, "Rule.bias"),
         (dict(override=dict(name="a")), ConfigTypeError, "Rule.override"),
         (dict(override=[dict(name="a")]), ConfigTypeError, "Rule.override"),
@@ -175,7 +170,7 @@ def test_its_description(fields: dict, text: str) -> None:
     ],
     ids=str,
 )
-def test_what_it_refuses(fields: dict, error: type[ConfigError], origin: str) -> None:
+def test_what_it_refuses_beside_what_the_messages_have(fields: dict, error: type[ConfigError], origin: str) -> None:
     with pytest.raises(ConfigError) as caught:
         rule(**fields)
     assert type(caught.value) is error
@@ -187,7 +182,3 @@ def test_replacing_a_field_checks_again() -> None:
     with pytest.raises(ConfigError):
         replace(rule(params="*"), params=[])
     assert replace(rule(), layer=(), name="a").name == ("a",)
-
-
-def test_bias_none_where_no_bias_is_reached_is_harmless() -> None:
-    assert rule(params="weight", bias=None).scheme_for("bias") is None

@@ -227,7 +227,11 @@ def items(take, nested: bool = True) -> dict:
     item = {"type": kind, **arguments, "bias": take(st.floats(-1, 1))}
     if not nested:
         return {**item, "name": take(some)}
-    item |= take(st.fixed_dictionaries({"layer": some}, optional={"name": some}))
+    item |= take(
+        st.fixed_dictionaries(
+            {"layer": some}, optional={"name": some, "within": some, "ndim": st.sampled_from([1, ">1", [2, "<= 1"]])}
+        )
+    )
     overrides = take(st.lists(items(nested=False) | st.fixed_dictionaries({"name": some}), max_size=2))
     return {**item, "override": overrides} if overrides else item
 

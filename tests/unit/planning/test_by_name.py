@@ -1,16 +1,17 @@
-"""Tables of plans and reports: what a reader sees of a large model."""
+"""Tables and plots of plans and reports: what a reader sees of a large model."""
 
 from __future__ import annotations
 
 import copy
 import io
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from autoinit import Plan, Report, autoinit, initialize, plan
+from autoinit import Plan, Report, StateError, autoinit, initialize, plan
 
 LINEAR = dict(type="Normal", layer="Linear", std=0.02)
 
@@ -32,11 +33,13 @@ def rows(result: Plan | Report, *, full: bool = False) -> dict[str, dict[str, st
     return {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
 
 
-def test_a_small_table_is_complete_and_in_model_order() -> None:
-    decided = plan(Tower(2), LINEAR)
-    names = list(rows(decided))
-    assert names[:2] == ["scale", "embed.weight = head.weight"]
-    assert [name.split(" = ")[0] for name in names] == list(decided)
+@pytest.mark.parametrize(("layers", "full"), [(2, False), (12, True)])
+def test_a_small_table_and_a_full_one_are_complete_and_in_model_order(layers: int, full: bool) -> None:
+    decided = plan(Tower(layers), LINEAR)
+    found = rows(decided, full=full)
+    assert list(found)[:2] == ["scale", "embed.weight = head.weight"]
+    assert [name.split(" = ")[0] for name in found] == list(decided)
+    assert found["layers.1.0.weight"]["fill"] == "Normal(mean=0, std=0.02)"
 
 
 def test_a_long_table_is_folded_and_begins_with_what_no_rule_covers() -> None:
@@ -52,13 +55,6 @@ def test_a_long_table_is_folded_and_begins_with_what_no_rule_covers() -> None:
     assert found["scale"]["fill"] == "(no rule)"
     weight = found["layers.{0..11}.0.weight"]
     assert (weight["shape"], weight["fill"], weight["count"]) == ("4 x 4", "Normal(0, 0.02)", "x12")
-
-
-def test_a_full_table_has_every_parameter_in_model_order() -> None:
-    decided = plan(Tower(), LINEAR)
-    found = rows(decided, full=True)
-    assert [name.split(" = ")[0] for name in found] == list(decided)
-    assert found["layers.3.0.weight"]["fill"] == "Normal(mean=0, std=0.02)"
 
 
 def test_a_folded_report_says_what_became_of_each_parameter() -> None:
@@ -116,10 +112,14 @@ def test_what_is_printed_fits_the_terminal(width: int, monkeypatch: pytest.Monke
     assert any("embed.weight = head.weight" in line for line in lines)
 
 
-def test_entries_know_their_former_attribute() -> None:
-    entry = plan(Tower(2), [LINEAR, LINEAR])["layers.0.0.weight"]
-    assert entry.beat == entry.overrides != ()
-    assert plan(Tower(2), [LINEAR, LINEAR]).to_dict()["parameters"]["layers.0.0.weight"]["overrides"] == ["init_cfg[0]"]
+def test_tied_names_are_folded_and_entries_know_their_former_attribute() -> None:
+    model = nn.ModuleDict({"heads": nn.ModuleList(nn.Linear(2, 2, bias=False) for _ in range(6))})
+    for head in model["heads"]:
+        head.weight = model["heads"][0].weight
+    decided = plan(model, [LINEAR, LINEAR])
+    assert list(rows(decided)) == ["heads.0.weight = heads.{1..5}.weight"]
+    assert decided["heads.0.weight"].beat == decided["heads.0.weight"].overrides != ()
+    assert decided.to_dict()["parameters"]["heads.0.weight"]["overrides"] == ["init_cfg[0]"]
 
 
 def test_the_repr_of_an_entry_says_what_it_gets_from_which_rule_and_over_which() -> None:
@@ -134,3 +134,35 @@ def test_the_repr_of_an_entry_says_what_it_gets_from_which_rule_and_over_which()
     assert repr(report["0.bias"]) == (
         "ReportEntry(0.bias, 2: filled, Constant(value=0), init_cfg[1], overrides init_cfg[0])"
     )
+
+
+RULES = [dict(type="Normal", layer="Linear", std=0.5), dict(type="Kaiming", name="2", mode="fan_in")]
+
+
+def three_layers() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(8, 4), nn.LayerNorm(4), nn.Linear(4, 4))
+
+
+def test_a_plot_has_the_std_of_every_random_parameter_by_rule(tmp_path: Path) -> None:
+    figure = plan(three_layers(), RULES).plot(tmp_path / "std.svg")
+    [axes] = figure.axes
+    lines = {str(line.get_label()): line for line in axes.lines}
+    assert list(lines) == ["init_cfg[0]: Normal(std=0.5)", "init_cfg[1]: Kaiming(mode='fan_in')", "(no rule)"]
+    first, second, uncovered = lines.values()
+    assert (list(first.get_xdata()), list(first.get_ydata())) == ([0], [0.5])
+    assert list(second.get_xdata()) == [4]
+    assert list(second.get_ydata()) == pytest.approx([0.5**0.5])
+    assert list(uncovered.get_xdata()) == [2, 3]
+    text = (tmp_path / "std.svg").read_text()
+    assert "0.weight" in text and "4 of 6 parameters covered" in text
+
+
+def test_a_report_is_plotted_without_a_file() -> None:
+    assert initialize(three_layers(), RULES, seed=0).plot().axes
+    assert plan(nn.Sequential(), []).plot().axes
+
+
+def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(StateError, match=r'pip install "torch-autoinit\[plot\]"'):
+        plan(three_layers(), RULES).plot()

@@ -19,7 +19,7 @@ from autoinit import ConfigError, ConfigTypeError, Rule, ShapeError, autoinit, i
 from autoinit.fills import Blocks, Constant, Fill, Normal, Orthogonal, TensorSpec, TruncNormal, Uniform, Vector
 from autoinit.initializers import Initializer, Scaled, number
 from autoinit.initializers import Normal as NormalInitializer
-from autoinit.planning import positions
+from autoinit.planning import resolver
 from tests.ranks import one_of
 
 
@@ -454,7 +454,7 @@ def test_equal_rules_give_each_position_its_own_number() -> None:
 
 def test_the_children_of_a_container_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[nn.Module] = []
-    monkeypatch.setattr(positions, "class_name", lambda module: seen.append(module) or "Linear")
+    monkeypatch.setattr(resolver, "class_name", lambda module: seen.append(module) or "Linear")
     model = nn.Sequential(*(nn.Linear(1, 1, bias=False) for _ in range(50)))
     assert stds(model, "layer", layer="Linear")["49.weight"] == 50
     assert len(seen) == 50

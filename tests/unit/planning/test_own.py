@@ -134,11 +134,10 @@ def test_skip_and_an_existing_model_that_is_not_of_openmmlab_leave_it_to_the_rul
 
 
 def test_run_calls_it_again_in_a_block() -> None:
-    model, _ = in_a_block(made("Eager", init_weights=lambda self: self.fill(), finish=lambda self: self.init_weights()))
-    assert model.first.weight.eq(7).all()
     eager = made("Eager", init_weights=lambda self: self.fill(), finish=lambda self: self.init_weights())
-    model, _ = in_a_block(eager, own_init="run")
-    assert model.first.weight.eq(1).all() and model.second.weight.eq(7).all()
+    for own_init, value in (("auto", 7), ("run", 1)):
+        model, _ = in_a_block(eager, own_init=own_init)
+        assert model.first.weight.eq(value).all() and model.second.weight.eq(7).all()
 
 
 @own

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from autoinit import Rule, autoinit, initialize, initializers, normal_init, plan, verify
+from autoinit import Rule, autoinit, initialize, normal_init, plan, verify
 from autoinit.compat import mmengine as compat
 from autoinit.config import parse_config
 from autoinit.errors import ConfigError, ConfigTypeError
@@ -240,13 +240,6 @@ def test_values_of_the_keys(key: str, value: object, error: type[ConfigError], m
         plan(nn.Linear(2, 2), [NORMAL, {"type": "Normal", "layer": "Linear", key: value}])
     assert type(raised.value) is error and raised.value.origin == f"init_cfg[1].{key}"
     assert str(raised.value).startswith(f"init_cfg[1].{key}: ") and str(raised.value).endswith(message)
-
-
-def test_a_rule_says_that_it_overwrites() -> None:
-    rule = Rule(initializer=initializers.Normal(), layer="Linear", overwrite=True, origin="rules[0]")
-    assert rule.describe() == "rules[0] (layer='Linear', overwrite=True)"
-    assert Rule(initializer=rule.initializer, overwrite=True).describe() == "Rule (overwrite=True)"
-    assert rule != Rule(initializer=rule.initializer, layer="Linear")
 
 
 def test_nothing_but_weights_of_embeddings_has_rows_for_padding() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from autoinit import Rule, StateError, plan
+from autoinit import ModuleGraphError, Rule, StateError, plan
 from autoinit.initializers import Constant, Normal
 from tests.unit.planning.net import Net, constant, values
 
@@ -110,3 +110,21 @@ def test_a_plan_is_data_for_machines() -> None:
     assert read["parameters"]["0.weight"]["fill"] == repr(decided["0.weight"].fill)
     assert read["parameters"]["1.weight"]["rule"] is None
     assert "outcome" not in read["parameters"]["0.weight"], "nothing has been done yet"
+
+
+def test_a_rule_that_loses_need_not_be_defined() -> None:
+    assert values(Net(), [dict(type="Kaiming", name="layer2.0.norm1"), constant(1, layer="BatchNorm2d")])
+
+
+class Forgetful(nn.Module):
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("mistake", ["contains itself", r"Forgetful .* lacks super\(\).__init__\(\)"])
+def test_a_model_that_is_not_a_tree(mistake: str) -> None:
+    net = nn.Sequential(nn.Linear(1, 1))
+    net[0]._modules["part"] = net if mistake == "contains itself" else Forgetful()
+    with pytest.raises(ModuleGraphError, match=mistake) as caught:
+        plan(net, constant(1, layer="Linear"))
+    assert caught.value.fqn == "0.part"

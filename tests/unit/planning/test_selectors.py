@@ -1,4 +1,4 @@
-"""`within`, `ndim`, names of parameters and patterns over full names: what they select, and what is said if nothing."""
+"""What rules select and which wins, beside what `tests/contracts/test_precedence_oracle.py` draws at random."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from autoinit import AutoInitError, AutoInitWarning, MatchError, autoinit, initialize, plan
+from autoinit import AutoInitError, AutoInitWarning, autoinit, initialize, plan
+from autoinit.planning import Entry
 from tests.models import Around
-from tests.unit.planning.net import Block, Net, SubLinear, constant, values
+from tests.unit.planning.net import Net, constant, values
 from tests.zoo.operators import torchvision_operators
-
-CONV1 = {f"layer{layer}.{block}.conv1" for layer, block in ((1, 0), (1, 1), (2, 0))}
 
 
 def given(cfg: object, model: nn.Module | None = None) -> dict[str, float]:
@@ -25,31 +24,24 @@ def given(cfg: object, model: nn.Module | None = None) -> dict[str, float]:
         return values(model if model is not None else Net(), cfg)
 
 
-def names(**keys: Any) -> set[str]:
-    return set(given(constant(1, **keys)))
-
-
-def with_ends(paths: set[str], *ends: str) -> set[str]:
-    return {f"{path}.{end}" for path in paths for end in ends}
-
-
-# --- within ------------------------------------------------------------------------------------------------------
+def decision(entry: Entry) -> tuple[object, str, list[str]]:
+    """The value, the rule, and the rules that lost."""
+    return getattr(entry.fill, "mean", None), entry.origin, [rule.origin for rule in entry.overrides]
 
 
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        (dict(within="Block", layer="Conv2d"), with_ends(CONV1, "weight", "bias")),
-        (dict(within=Block, layer="Conv2d", params="weight"), with_ends(CONV1, "weight")),
-        (dict(within=["Block", "SubLinear"], layer="Linear", params="bias", name=["head", "**.proj"]),
-         {"head.bias", "layer1.0.attn.proj.bias", "layer1.1.attn.proj.bias", "layer2.0.attn.proj.bias"}),
-        (dict(within="tests.unit.planning.net.GrandLinear"), {"head.weight", "head.bias"}),
-        (dict(within="Net", name="layer2.**", layer="Conv2d"), {"layer2.0.conv1.weight", "layer2.0.conv1.bias"}),
+        (dict(within="tests.unit.planning.net.GrandLinear"), {"head.weight": 1.0, "head.bias": 0.0}),
+        (dict(params="layer2.*.conv1.*", bias=3), {"layer2.0.conv1.weight": 1.0, "layer2.0.conv1.bias": 3.0}),
+        (dict(override=dict(name="layer1.0.norm")), {"layer1.0.norm1.weight": 1.0, "layer1.0.norm1.bias": 0.0}),
+        (dict(override=dict(name="layer1.0.attn")), {"layer1.0.attn.proj.weight": 1.0, "layer1.0.attn.proj.bias": 0.0}),
+        (dict(params="cls_token"), {"cls_token": 1.0}),
     ],
-    ids=lambda value: str(value) if isinstance(value, dict) else "",
-)  # fmt: skip
-def test_within_is_the_class_of_a_module_around_it(keys: dict[str, Any], expected: set[str]) -> None:
-    assert names(**keys) == expected
+    ids=str,
+)
+def test_selections_that_the_oracle_does_not_draw(keys: dict[str, Any], expected: dict[str, float]) -> None:
+    assert given(constant(1, **keys)) == expected
 
 
 def test_zero_init_residual_of_torchvision() -> None:
@@ -64,47 +56,12 @@ def test_zero_init_residual_of_torchvision() -> None:
     }
 
 
-def test_a_module_that_is_in_two_places_is_within_each() -> None:
-    shared = nn.Linear(2, 2)
-    model = Around(dict(first=shared, second=nn.Sequential(shared)))
-    [entry] = [each for each in plan(model, constant(1, within="Sequential")).values() if each.fqn == "first.weight"]
-    assert entry.rule is not None and entry.aliases == ("second.0.weight",)
-
-
-def test_in_a_modules_own_config_the_modules_around_it_do_not_count() -> None:
-    inner = nn.Sequential(nn.Linear(2, 2), Block())
-    inner.init_cfg = constant(1, within="Block", layer="Linear")
-    assert set(given(None, Around(dict(block=nn.Sequential(inner))))) == {
-        "block.0.1.attn.proj.weight",
-        "block.0.1.attn.proj.bias",
-    }
-    proj = nn.Sequential(nn.Linear(2, 2))
-    proj.init_cfg = constant(1, within="Around", layer="Linear")
-    with pytest.warns(AutoInitWarning, match="within='Around'.*The model has such layers, but none there"):
-        assert not plan(Around(dict(a=proj)))["a.0.weight"].rule
-
-
-def test_an_override_may_have_it_and_one_with_only_a_name_does_not_inherit_it() -> None:
-    own = dict(type="Constant", val=2, name="layer1", within="Block", params="weight", ndim=4)
-    decided = given(constant(1, within=SubLinear, override=[dict(name="layer2"), own]))
-    assert {fqn: value for fqn, value in decided.items() if value == 2} == {
-        "layer1.0.conv1.weight": 2.0,
-        "layer1.1.conv1.weight": 2.0,
-    }
-    assert decided["layer2.0.norm1.weight"] == 1
-
-
-# --- ndim --------------------------------------------------------------------------------------------------------
-
-
 def test_more_than_one_dimension_as_detr_and_the_annotated_transformer_say() -> None:
     model = nn.Transformer(8, 2, 1, 1, 16)
     decided = plan(model, dict(type="Xavier", distribution="uniform", params="*", ndim=">1"))
     assert {fqn for fqn, entry in decided.items() if entry.rule} == {
         name for name, param in model.named_parameters() if param.dim() > 1
     }
-    assert names(ndim=3, params="*") == {"cls_token"}
-    assert names(ndim=">1") == {fqn for fqn in names(name="**") if "norm1" not in fqn and fqn.endswith("weight")}
 
 
 def test_of_a_computed_weight_the_dimensions_that_forward_uses() -> None:
@@ -163,37 +120,6 @@ def test_a_checkpoint_below_an_undecided_rule_is_an_error(tmp_path: pathlib.Path
         plan(Around({"1": nn.LazyLinear(3)}), cfg)
 
 
-# --- names of parameters, and patterns over full names -----------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("keys", "expected"),
-    [
-        (dict(name="head.weight"), {"head.weight": 1.0}),
-        (dict(name="head.bias"), {"head.bias": 1.0}),
-        (dict(name=["head.weight", "head.bias"]), {"head.weight": 1.0, "head.bias": 0.0}),
-        (dict(name="cls_token"), {"cls_token": 1.0}),
-        (dict(name="head.*"), {"head.weight": 1.0, "head.bias": 0.0}),
-        (dict(name="head.*", params="bias"), {"head.bias": 1.0}),
-        (dict(name=["cls_token", "head"]), {"cls_token": 1.0, "head.weight": 1.0, "head.bias": 0.0}),
-        (dict(name=r"re:layer1\.[01]\.norm1\.bias"), {"layer1.0.norm1.bias": 1.0, "layer1.1.norm1.bias": 1.0}),
-        (dict(name="**.bias", layer="_BatchNorm", within="Block", params="*"),
-         {"layer1.0.norm1.bias": 1.0, "layer1.1.norm1.bias": 1.0, "layer2.0.norm1.bias": 1.0}),
-        (dict(name=["head.bias", "layer2.0.norm1.bias"], within="Block"), {"layer2.0.norm1.bias": 1.0}),
-        (dict(name="layer2.0.norm1.running_mean"), {"layer2.0.norm1.running_mean": 1.0}),
-        (dict(params="layer2.**.weight", layer=["Conv2d", "Linear"]),
-         {"layer2.0.conv1.weight": 1.0, "layer2.0.attn.proj.weight": 1.0}),
-        (dict(params="layer2.*.conv1.*", bias=3), {"layer2.0.conv1.weight": 1.0, "layer2.0.conv1.bias": 3.0}),
-        (dict(params="re:(?!layer).*"), {"cls_token": 1.0, "head.weight": 1.0, "head.bias": 0.0}),
-        (dict(params="re:.*head.*bias"), {"head.bias": 1.0}),
-        (dict(params=["cls_*", "head.weight"]), {"cls_token": 1.0, "head.weight": 1.0}),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_full_names(keys: dict[str, Any], expected: dict[str, float]) -> None:
-    assert given(constant(1, **keys)) == expected
-
-
 def test_a_module_wins_over_a_parameter_of_the_same_pattern() -> None:
     model = Around(dict(scale=nn.Linear(2, 2)))
     model.inner = Around(scale=torch.zeros(3))
@@ -209,12 +135,6 @@ def test_lists_of_parameters_and_computed_weights_have_names() -> None:
     assert given(constant(1, params=["scales.0"]), model) == {"scales.0": 1.0}
 
 
-def test_in_a_modules_own_config_full_names_begin_at_it() -> None:
-    head = Around(dict(fc=nn.Linear(2, 2)))
-    head.init_cfg = [constant(1, name="fc.weight"), constant(2, params="fc.bias")]
-    assert given(None, Around(dict(head=head))) == {"head.fc.weight": 1.0, "head.fc.bias": 2.0}
-
-
 def test_a_lazy_parameter_has_a_name() -> None:
     with autoinit(constant(1, name="1.weight")):
         model = lazy()
@@ -222,56 +142,11 @@ def test_a_lazy_parameter_has_a_name() -> None:
     assert (model[1].weight == 1).all() and not (model[1].bias == 1).any()
 
 
-# --- rules that match nothing ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("keys", "text"),
-    [
-        (dict(within="Blok"), r"^init_cfg \(within='Blok'\) matches no module of Net. .* 'Block' \(3 modules\)\?$"),
-        (dict(within=["Block", "Qwerty"]), r"^init_cfg \(within='Qwerty'\) matches no module of Net. The model has: "),
-        (dict(name="head.wieght"), r"matches no module of Net. Did you mean 'head.weight'\?$"),
-        (dict(name="head.weight", layer="Conv2d"), "What has such a name is of another class, or elsewhere.$"),
-        (dict(name="head", within="Block"), r"matches no module of Net. head is of class GrandLinear\.$"),
-        (dict(params="layer1.0.conv.weight"), r"none of their parameters .* Did you mean 'layer1.0.conv1.weight'\?$"),
-        (dict(params="re:conv1.weight"), r"none of their parameters \(re:conv1.weight\)\."),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_a_mistake_is_an_error_with_the_nearest_name(keys: dict[str, Any], text: str) -> None:
-    with pytest.raises(MatchError, match=text) as caught:
-        plan(Net(), constant(1, **keys))
-    assert caught.value.origin == "init_cfg"
-    plan(Net(), constant(1, **keys), unmatched="ignore")
-
-
-@pytest.mark.parametrize(
-    ("keys", "text"),
-    [
-        (dict(within="_InstanceNorm"), "The class exists; this model has none.$"),
-        (dict(within="Block", layer=SubLinear), "The model has such layers, but none there.$"),
-        (dict(params="*", ndim=">4"), r"ndim='>4'\) matches no parameter of Net: .* has 1, 2, 3 or 4 dimensions.$"),
-        (dict(layer="BatchNorm2d", ndim=2), "what the other keys select has 1 dimensions.$"),
-        (dict(name="head.weight", ndim=1), "what the other keys select has 2 dimensions.$"),
-        (dict(name="head.weight", bias=2), r"bias=2 has no effect, because name= has names of parameters"),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_what_may_be_meant_is_a_warning(keys: dict[str, Any], text: str) -> None:
-    with pytest.warns(AutoInitWarning, match=text):
-        plan(Net(), constant(1, **keys))
-    with pytest.raises(MatchError, match=text):
-        plan(Net(), constant(1, **keys), unmatched="error")
-
-
 def test_of_several_models_one_has_to_match() -> None:
     with warnings.catch_warnings(), autoinit([constant(1, name="head.weight"), constant(2, within="Block", ndim=4)]):
         warnings.simplefilter("error")
         nets = Net(), nn.Linear(2, 2)
     assert (nets[0].head.weight == 1).all()
-
-
-# --- elsewhere ---------------------------------------------------------------------------------------------------
 
 
 def test_arguments_of_functions_come_first() -> None:
@@ -285,21 +160,64 @@ def test_arguments_of_functions_come_first() -> None:
     assert (layer.weight == 1.5).all() and (layer.bias == 1).all()
 
 
-def test_coverage_and_descriptions_know_them() -> None:
-    norms = constant(0, within=Block, name="**.norm1", params="weight")
-    cfg = [constant(1, name="**"), norms, constant(2, name="cls_token")]
-    assert plan(Net(), cfg, require_coverage=True)["layer1.0.norm1.weight"].origin == "init_cfg[1]"
+@pytest.mark.parametrize("layer", ["Module", "elsewhere.Linear"])
+def test_layer_is_not_nn_module_nor_a_namesake_elsewhere(layer: str) -> None:
+    assert not values(Net(), constant(1, layer=layer), unmatched="ignore")
+
+
+def test_p1_the_last_that_matches_wins_and_overrides_come_right_after_their_rule() -> None:
+    cfg = [constant(1, layer=["Linear", "Conv2d"], override=constant(2, name="head")), constant(3, layer="Conv2d")]
     decided = plan(Net(), cfg)
-    assert json.loads(decided.to_json())["parameters"]["cls_token"]["rule"] == "init_cfg[2]"
-    described = decided["layer1.0.norm1.weight"].rule
-    assert described is not None
-    assert described.describe() == "init_cfg[1] (within='Block', name='**.norm1', params='weight')"
+    assert decision(decided["head.weight"]) == (2.0, "init_cfg[0].override", ["init_cfg[0]"])
+    assert decision(decided["layer1.0.conv1.weight"]) == (3.0, "init_cfg[1]", ["init_cfg[0]"])
+    with pytest.warns(AutoInitWarning, match=r"init_cfg\[0\].override loses head.weight to init_cfg\[1\]"):
+        assert values(Net(), [cfg[0], constant(3, layer="Linear")])["head.weight"] == 3.0
 
 
-def test_files_say_it(tmp_path: pathlib.Path) -> None:
-    file = tmp_path / "init.yaml"
-    rules = "{type: Constant, val: 1, params: '*', ndim: '>1', within: [Block]}", "{type: Constant, val: 2, ndim: 4}"
-    file.write_text("\n".join(f"- {rule}" for rule in rules))
-    found = given(str(file))
-    assert found["layer1.0.conv1.weight"] == 2 and found["layer1.0.attn.proj.weight"] == 1
-    assert "head.weight" not in found
+def test_p2_a_childs_own_init_cfg_beats_its_parents_at_any_depth() -> None:
+    net = Net()
+    net.init_cfg = constant(2, layer="Linear")
+    net.layer2[0].init_cfg = [constant(3, layer="Linear"), constant(4, layer="BatchNorm2d")]
+    decided = plan(net, constant(1, layer=["Linear", "Conv2d"]))
+    expected = (3.0, "layer2.0.init_cfg[0]", ["init_cfg", "Net.init_cfg"])
+    assert decision(decided["layer2.0.attn.proj.weight"]) == expected
+    assert decision(decided["head.weight"]) == (2.0, "Net.init_cfg", ["init_cfg"])
+    assert decision(decided["layer2.0.conv1.weight"]) == (1.0, "init_cfg", [])
+    found = values(net, constant(1, override=constant(5, name="layer2")))  # Without a warning.
+    assert found["layer2.0.attn.proj.weight"] == 3.0
+
+
+def test_a_class_attribute_is_an_init_cfg_and_other_things_of_that_name_are_not() -> None:
+    class Configured(nn.Linear):
+        init_cfg = constant(6, layer="Linear")
+
+    class Unrelated(nn.Linear):
+        init_cfg = "a path, say"
+
+    assert values(Configured(1, 1), None)["weight"] == 6.0
+    assert not values(Unrelated(1, 1), None)
+
+
+def test_in_a_modules_own_config_names_begin_at_it() -> None:
+    head = Around(dict(fc=nn.Linear(2, 2), out=nn.Linear(2, 2)))
+    head.init_cfg = [constant(1, name="fc.weight"), constant(2, params="fc.bias"), constant(3, name="out", bias=None)]
+    assert given(None, Around(dict(head=head, out=nn.Linear(2, 2)))) == {
+        "head.fc.weight": 1.0,
+        "head.fc.bias": 2.0,
+        "head.out.weight": 3.0,
+    }
+
+
+def test_p4_pretrained_beats_all_but_its_own_overrides_and_the_outermost_wins(tmp_path: pathlib.Path) -> None:
+    def pretrained(value: float, **keys: Any) -> dict[str, Any]:
+        torch.save({name: torch.full_like(p, value) for name, p in model.state_dict().items()}, tmp_path / f"{value}")
+        return dict(type="Pretrained", checkpoint=str(tmp_path / f"{value}"), **keys)
+
+    model = nn.Sequential(Net())
+    model[0].init_cfg = [pretrained(3.0, prefix="0"), constant(5, layer="Linear")]
+    report = initialize(model, constant(1, layer="Linear"))
+    assert decision(report["0.head.weight"]) == (None, "0.init_cfg[0]", ["init_cfg", "0.init_cfg[1]"])
+    assert report["0.head.weight"].outcome == "filled" and (model[0].head.weight == 3).all()
+    initialize(model, [pretrained(4.0, override=constant(9, name="0.layer2")), constant(1, layer="Linear")])
+    assert (model[0].head.weight == 4).all() and (model[0].layer2[0].conv1.weight == 9).all()
+    assert (model[0].layer1[0].norm1.running_mean == 4).all(), "buffers are loaded, too"

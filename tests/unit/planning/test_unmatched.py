@@ -21,7 +21,8 @@ from autoinit import (
     initialize,
     plan,
 )
-from tests.unit.planning.net import Net, constant
+from tests.models import Around
+from tests.unit.planning.net import Net, SubLinear, constant
 
 # --- rules that match nothing ------------------------------------------------------------------------------------
 
@@ -39,6 +40,13 @@ from tests.unit.planning.net import Net, constant
         (constant(1, override=dict(name="layer1.0.cnov1")), TargetError, "Did you mean 'layer1.0.conv1'"),
         (constant(1, override=dict(name="cls_token")), TargetError, "is a Parameter, not a module"),
         (constant(1, override=dict(name="**.nothing")), TargetError, "matches no module"),
+        (constant(1, within="Blok"), MatchError, r"\(within='Blok'\) matches no .* 'Block' \(3 modules\)\?$"),
+        (constant(1, within=["Block", "Qwerty"]), MatchError, r"\(within='Qwerty'\) matches no .* The model"),
+        (constant(1, name="head.wieght"), MatchError, r"matches no module of Net. Did you mean 'head.weight'\?$"),
+        (constant(1, name="head.weight", layer="Conv2d"), MatchError, "a name is of another class, or elsewhere.$"),
+        (constant(1, name="head", within="Block"), MatchError, r"matches no module of Net. head is of class GrandLin"),
+        (constant(1, params="layer1.0.conv.weight"), MatchError, r"none of .* Did you mean 'layer1.0.conv1.weight'\?$"),
+        (constant(1, params="re:conv1.weight"), MatchError, r"none of their parameters \(re:conv1.weight\)\."),
     ],
 )  # fmt: skip
 def test_a_certain_mistake_is_an_error_in_a_config_that_was_passed_and_a_warning_in_a_modules_own(
@@ -62,6 +70,12 @@ def test_a_certain_mistake_is_an_error_in_a_config_that_was_passed_and_a_warning
     [
         (Net, constant(1, layer="_InstanceNorm"), "The class exists; this model has none"),
         (nn.ReLU, constant(1, layer="ReLU"), "none of their parameters"),
+        (Net, constant(1, within="_InstanceNorm"), "The class exists; this model has none.$"),
+        (Net, constant(1, within="Block", layer=SubLinear), "The model has such layers, but none there.$"),
+        (Net, constant(1, params="*", ndim=">4"), r"ndim='>4'\) matches no parameter .* has 1, 2, 3 or 4 dimensions.$"),
+        (Net, constant(1, layer="BatchNorm2d", ndim=2), "what the other keys select has 1 dimensions.$"),
+        (Net, constant(1, name="head.weight", ndim=1), "what the other keys select has 2 dimensions.$"),
+        (Net, constant(1, name="head.weight", bias=2), "bias=2 has no effect, because name= has names of parameters"),
     ],
 )
 def test_what_may_be_meant_is_a_warning(model: Callable[[], nn.Module], cfg: dict[str, object], text: str) -> None:
@@ -69,6 +83,25 @@ def test_what_may_be_meant_is_a_warning(model: Callable[[], nn.Module], cfg: dic
         plan(model(), cfg)
     with pytest.raises(MatchError, match=text):
         plan(model(), cfg, unmatched="error")
+
+
+def test_the_modules_around_one_with_a_config_of_its_own_do_not_count() -> None:
+    proj = nn.Sequential(nn.Linear(2, 2))
+    proj.init_cfg = constant(1, within="Around", layer="Linear")
+    with pytest.warns(AutoInitWarning, match="within='Around'.*The model has such layers, but none there"):
+        assert not plan(Around(dict(a=proj)))["a.0.weight"].rule
+
+
+@pytest.mark.parametrize(
+    ("model", "has"), [(nn.Linear(2, 2), ": weight, bias."), (nn.ReLU(), " no modules inside it, and no parameters.")]
+)
+def test_a_root_without_children_is_described_by_its_parameters(model: nn.Module, has: str) -> None:
+    with pytest.raises(MatchError) as caught:
+        plan(model, constant(1, name="layer2.*"))
+    assert (
+        str(caught.value)
+        == f"init_cfg (name='layer2.*') matches no module of {type(model).__name__}. The model has{has}"
+    )
 
 
 def test_configs_without_a_warning() -> None:
