@@ -1,10 +1,11 @@
-"""Runs code of a model during initialization, such as its `init_weights()`, and sees which tensors it writes to."""
+"""Runs code of a model, such as `init_weights()` or `reset_parameters()`, and sees which tensors it writes to."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -14,9 +15,23 @@ from torch import Tensor, nn
 from .. import _torch
 from ..construction import Call, Region, operator_of
 from ..errors import ApplyError, AutoInitError
+from ..fills import seeded
 from ..layers import is_lazy
-from ..planning import FILLED, NEVER_WRITTEN, OWN, ModuleCall, OwnInit, Plan, is_initialized, own_arguments
-from .rollback import put_back
+from ..planning import (
+    FILLED,
+    NEVER_WRITTEN,
+    OWN,
+    ModuleCall,
+    OwnInit,
+    Plan,
+    Reset,
+    is_initialized,
+    joined,
+    own_arguments,
+)
+from .filling import writable
+from .rollback import Snapshot, tables_of
+from .seeds import Values
 from .sharding import local_of
 from .targets import Targets
 
@@ -31,33 +46,84 @@ def run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets) -> dict[s
         ApplyError: the code failed. What is kept is kept all the same.
     """
     tensors = {fqn: {each for each in targets.tensors(fqn) if not is_lazy(each)} for fqn in plan}
-    keeping = (fqn for fqn, entry in plan.items() if entry.kept not in (None, NEVER_WRITTEN))
-    kept = {tensor: tensor.detach().clone() for fqn in keeping for tensor in tensors[fqn]}
-    recorder, module = WriteRecorder(chain.from_iterable(tensors.values())), targets.modules[step.fqn]
-    made_in_inference_mode = any(param.is_inference() for param in module.parameters())
+    kept = {each for fqn, entry in plan.items() if entry.kept not in (None, NEVER_WRITTEN) for each in tensors[fqn]}
+    recorder, module, snapshot = (
+        WriteRecorder(chain.from_iterable(tensors.values())),
+        targets.modules[step.fqn],
+        Snapshot([], kept),
+    )
+    name = type(module).__name__
+    if isinstance(step, ModuleCall):
+        origin, what, outcome = step.rule.origin, f"{step.rule.origin}: {step.scheme}", FILLED
+        function = partial(_call_function, step, module)
+    else:
+        origin, what, outcome = None, f"{name}.init_weights()", OWN
+        function = partial(_call_init_weights, module)
     try:
-        with torch.inference_mode() if made_in_inference_mode else nullcontext(), recorder:
-            if isinstance(step, ModuleCall):
-                _call_function(step, module)
-            elif not is_initialized(module):  # The step of another module may have run it.
-                _call_init_weights(module)
+        with explained(f"{step.fqn or name}: {what} failed", origin, step.fqn):
+            _run(function, module, recorder)
+    finally:
+        snapshot.restore(recorder.wrote)
+    return {fqn: outcome for fqn, group in tensors.items() if any(map(recorder.wrote, group - kept))}
+
+
+def reset_layer(step: Reset, targets: Targets, values: Values) -> dict[str, str]:
+    """Call the method by which a layer initializes itself, with torch's generators seeded from the layer's key.
+
+    Everything else that the method writes, such as buffers and modules below, gets its values back.
+
+    Returns:
+        The outcome of those of the rule's parameters that the method wrote to, by FQN.
+
+    Raises:
+        ApplyError: the method failed; the layer is as it was.
+    """
+    layer = targets.modules[step.fqn]
+    won = {fqn: targets.tensors(fqn) for fqn in step.params}
+    mine = set(chain.from_iterable(won.values()))
+    recorder, snapshot = WriteRecorder(mine), Snapshot(tables_of(layer.modules()))
+    seed = values.key(joined(step.fqn, step.method), 0).offset >> 1
+    what = f"{step.rule.origin}: {step.fqn or step.model}: {step} failed"
+    try:
+        with explained(what, step.rule.origin, step.fqn), seeded(next(iter(won.values()))[0].device, seed):
+            _run(getattr(layer, step.method), layer, recorder)
+        present = {id(tensor) for table in tables_of(layer.modules()) for tensor in table.values()}
+        wrote = [fqn for fqn, group in won.items() for each in group if recorder.wrote(each) or id(each) not in present]
+        for table, before in snapshot.tables:
+            for name, old in before.items():
+                # The method may have put another tensor in the place of a parameter.
+                new = table.get(name)
+                if old in mine and new is not None and new is not old and new.shape == old.shape:
+                    with writable([old]):
+                        old.data.copy_(new.detach())
+    except BaseException:
+        snapshot.restore()
+        raise
+    snapshot.restore(lambda tensor: tensor not in mine)
+    return dict.fromkeys(wrote, FILLED)
+
+
+@contextmanager
+def explained(what: str, origin: str | None, fqn: str) -> Iterator[None]:
+    """A context whose errors become an `ApplyError`, with what failed before the colon."""
+    try:
+        yield
     except AutoInitError:
         raise
-    except Exception as error:
-        name = type(module).__name__
-        what = f"{name}.init_weights()" if isinstance(step, OwnInit) else f"{step.rule.origin}: {step.scheme}"
-        text = f"{step.fqn or name}: {what} failed: {type(error).__name__}: {error}"
-        origin = step.rule.origin if isinstance(step, ModuleCall) else None
-        raise ApplyError(text, origin=origin, fqn=step.fqn) from error
-    finally:
-        for tensor, before in kept.items():
-            if recorder.wrote(tensor):
-                put_back(tensor, before)
-    outcome = OWN if isinstance(step, OwnInit) else FILLED
-    return {fqn: outcome for fqn, group in tensors.items() if any(map(recorder.wrote, group - kept.keys()))}
+    except Exception as error:  # Code of the model can raise anything.
+        raise ApplyError(f"{what}: {type(error).__name__}: {error}", origin=origin, fqn=fqn) from error
+
+
+def _run(function: Callable[[], object], module: nn.Module, recorder: WriteRecorder) -> None:
+    """Run code of a module: in inference mode if its parameters were made there, as it could not write to them else."""
+    is_inference = any(param.is_inference() for param in module.parameters())
+    with torch.inference_mode() if is_inference else nullcontext(), recorder:
+        function()
 
 
 def _call_init_weights(module: nn.Module) -> None:
+    if is_initialized(module):  # The step of another module has run it.
+        return
     token = being_initialized.set(being_initialized.get() | {id(module)})
     try:
         module.init_weights(**own_arguments(module))  # type: ignore[operator]
@@ -98,7 +164,7 @@ class WriteRecorder(_torch.TorchDispatchMode):
 
     def __init__(self, watched: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._before = {id(tensor): memory_of(tensor) for tensor in watched}
+        self._before = {id(tensor): _memory_of(tensor) for tensor in watched}
         self._written: dict[int, set[Region]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
@@ -111,14 +177,14 @@ class WriteRecorder(_torch.TorchDispatchMode):
 
     def wrote(self, tensor: Tensor) -> bool:
         """Whether anything was written to the tensor's memory, or it was given other memory."""
-        if self._before.get(id(tensor), memory_of(tensor)) != memory_of(tensor):
+        memory = _memory_of(tensor)
+        if self._before.get(id(tensor), memory) != memory:
             return True
-        local = local_of(tensor)
-        region = Region.of(local)
-        return any(written.meets(region) for written in self._written.get(_torch.storage_id(local), ()))
+        region = Region.of(local_of(tensor))
+        return any(written.meets(region) for written in self._written.get(memory[0], ()))
 
 
-def memory_of(tensor: Tensor) -> tuple[int, int]:
+def _memory_of(tensor: Tensor) -> tuple[int, int]:
     """The storage of a tensor, and its offset in it."""
     local = local_of(tensor)
     return _torch.storage_id(local), int(local.storage_offset())

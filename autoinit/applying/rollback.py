@@ -1,8 +1,8 @@
-"""Restores tensors after an error: models get back the values and parameter objects that they had."""
+"""Snapshots of tensors and of the tables that hold them: restored after an error, or after code that wrote too much."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,36 @@ from .filling import writable
 if TYPE_CHECKING:
     from .execution import Application
 
-Table = dict[str, Tensor | None]
-"""A module's parameters or buffers, by name."""
+Table = dict[str, Any]
+"""Tensors by name, such as the parameters or the buffers of a module; None for one that is not there."""
+
+
+class Snapshot:
+    """The tensors in some tables, and the values of these and of other tensors, where they have any."""
+
+    def __init__(self, tables: Iterable[Table], others: Iterable[Tensor] = ()) -> None:
+        self.tables = [(table, dict(table)) for table in tables]
+        held = (tensor for _, before in self.tables for tensor in before.values() if tensor is not None)
+        tensors = dict.fromkeys((*held, *others))
+        self._values = {each: each.detach().clone() for each in tensors if not is_lazy(each) and not each.is_meta}
+
+    def restore(self, has_changed: Callable[[Tensor], bool] = lambda _: True) -> None:
+        """Restore the tables, and the values of tensors that `has_changed` is true of, with their shapes."""
+        for table, before in self.tables:
+            table.clear()
+            table.update(before)
+        for tensor, value in filter(lambda item: has_changed(item[0]), self._values.items()):
+            if tensor.shape != value.shape:
+                tensor.data = value
+                continue
+            with writable([tensor]):
+                tensor.data.copy_(value)
+
+
+def tables_of(modules: Iterable[nn.Module]) -> Iterator[Table]:
+    """The tables of the modules' own parameters and buffers."""
+    for module in modules:
+        yield from (module._parameters, module._buffers)
 
 
 @contextmanager
@@ -25,44 +53,22 @@ def put_back_on_error(applications: Sequence[Application]) -> Iterator[None]:
 
     Whether loading code works is known only when it runs. A copy of the values is held meanwhile.
     """
-    last = 0
-    for number, each in enumerate(applications, 1):
-        for step in each.plan.steps:
-            last = number if isinstance(step, Load) and step.coded else last
-    if not last:
+    coded = [any(isinstance(step, Load) and step.coded for step in each.plan.steps) for each in applications]
+    while coded and not coded[-1]:
+        coded.pop()
+    if not coded:
         yield
         return
-    applications = applications[:last]
-    tensors = [tensor for each in applications for fqn in each.plan for tensor in each.targets.tensors(fqn)]
-    tables: list[dict[str, Any]] = [each.targets.params for each in applications]
-    for module in {id(module): module for each in applications for module in each.targets.modules.values()}.values():
-        for table in tables_of(module):
-            tables.append(table)
-            tensors += (tensor for tensor in table.values() if tensor is not None)
-    before = [(table, dict(table)) for table in tables]
-    values = {each: each.detach().clone() for each in dict.fromkeys(tensors) if not is_lazy(each) and not each.is_meta}
+    targets = [each.targets for each in applications[: len(coded)]]
+    tables = [table for each in targets for table in (each.params, *tables_of(each.modules.values()))]
+    others = [
+        tensor for each in applications[: len(coded)] for fqn in each.plan for tensor in each.targets.tensors(fqn)
+    ]
+    snapshot = Snapshot(tables, others)
     try:
         yield
-    except BaseException:
-        for table, entries in before:
-            table.clear()
-            table.update(entries)
-        for tensor, value in values.items():
-            put_back(tensor, value)
-        for each in applications:
+    except BaseException:  # An interrupt, too.
+        snapshot.restore()
+        for each in applications[: len(coded)]:
             each.outcomes.clear()
         raise
-
-
-def put_back(tensor: Tensor, value: Tensor) -> None:
-    """Give a tensor the value, and the shape, that it had before."""
-    if tensor.shape == value.shape:
-        with writable([tensor]):
-            tensor.data.copy_(value)
-    else:
-        tensor.data = value
-
-
-def tables_of(module: nn.Module) -> tuple[Table, Table]:
-    """The tables of a module's own parameters and buffers."""
-    return module._parameters, module._buffers  # type: ignore[return-value]

@@ -42,7 +42,7 @@ def without_replaced_fills(scope: Run, applications: Sequence[Application], *, e
     try:
         yield
     except BaseException:
-        written = _regions(tensor for each in applications for tensor in each.written)
+        written = _regions(tensor for each in applications for tensor in each.memory(each.outcomes))
         params = (param for each in applications for param in each.targets.params.values())
         tensors = {_torch.storage_id(param): param for param in params if is_plain(param)}
         postponed.run_those([fill for fill in dropped if not fill.lies_in(written)], tensors)
