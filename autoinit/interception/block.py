@@ -20,7 +20,7 @@ from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import VERSION, check_seed
 from .describing import block_text, rules_table
-from .hook import close_scope, open_scope
+from .hook import close_recorder, open_recorder
 from .scope import Run, innermost
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -139,7 +139,7 @@ class Block:
         self._unused.detach()
         scope = self._new_scope()
         self._open.append(scope)
-        open_scope(scope)
+        open_recorder(scope)
         return scope
 
     def __exit__(
@@ -150,7 +150,7 @@ class Block:
         # The latest one of the running thread or task; if a generator is closed elsewhere, the latest one.
         scope = next((scope for scope in reversed(self._open) if scope.is_here()), self._open[-1])
         self._open.remove(scope)
-        close_scope(scope, failed=kind is not None)
+        close_recorder(scope, failed=kind is not None)
 
     def _new_scope(self) -> Run:
         return Run(self._rules, self._seed, self._policy, innermost(), defer=self._defer)
@@ -186,16 +186,16 @@ class Block:
     @contextmanager
     def _step(self, scope: Run) -> Iterator[None]:
         """Open a block for one step of a generator; modules built so far are final when it yields."""
-        open_scope(scope)
+        open_recorder(scope)
         try:
             yield
         except (StopIteration, StopAsyncIteration):
-            close_scope(scope, failed=False)
+            close_recorder(scope, failed=False)
             raise
         except BaseException:
-            close_scope(scope, failed=True)
+            close_recorder(scope, failed=True)
             raise
-        close_scope(scope, failed=False, ends=False)
+        close_recorder(scope, failed=False, ends=False)
 
     def _around_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:

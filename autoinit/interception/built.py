@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from operator import attrgetter
 from types import FrameType, FunctionType, ModuleType, TracebackType
 
@@ -21,7 +20,6 @@ LIMIT = 200_000
 ENDS = (type, ModuleType, Tensor)
 
 
-@dataclass(eq=False)
 class BuiltModules:
     """Weak references to the modules of a block in the order of their construction, with what happened to each.
 
@@ -31,10 +29,11 @@ class BuiltModules:
         final: Ids of the modules whose values must not change any more: they have been used.
     """
 
-    called: set[int] = field(default_factory=set)
-    carried_out: set[int] = field(default_factory=set)
-    final: set[int] = field(default_factory=set)
-    _references: dict[int, weakref.ref[nn.Module]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self.called: set[int] = set()
+        self.carried_out: set[int] = set()
+        self.final: set[int] = set()
+        self._references: dict[int, weakref.ref[nn.Module]] = {}
 
     def add(self, module: nn.Module) -> None:
         """Record a module, once: two of its bases may call `nn.Module.__init__`."""
@@ -84,9 +83,7 @@ class BuiltModules:
 def living_roots(built: BuiltModules) -> list[nn.Module]:
     """The roots without dropped ones: values depend on a root's index, which must not depend on the collector."""
     roots = built.roots()
-    if len(roots) < 2:
-        return roots
-    if any(map(_refers_to_itself, roots)):
+    if len(roots) > 1 and any(map(_refers_to_itself, roots)):
         del roots
         gc.collect()
         roots = built.roots()

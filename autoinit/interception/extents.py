@@ -1,4 +1,4 @@
-"""Stretches of the execution of one thread or task: a pause, and a block that observes without changing anything."""
+"""Extents: stretches of the execution of one thread or task, such as an open block, an observer or a pause."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from operator import is_not
 
 from torch import nn
 
-from ..construction import Listener, Watch, current_watches
+from ..construction import Listener, Watch, current_watches, listeners
 from .built import BuiltModules
 
 
 class Extent:
-    """A stretch of the execution of one thread or asyncio task: an open block, or a pause.
+    """A stretch of the execution of one thread or asyncio task; a pause if it is none of the subclasses.
 
     Tasks and `asyncio.to_thread` start with a copy of the context, which outlives the block: an extent counts only
     until it ends, and only in the thread or task that began it.
@@ -46,47 +46,77 @@ class Extent:
 def _current_task() -> object | None:
     try:
         return asyncio.current_task()
-    except RuntimeError:
+    except RuntimeError:  # No event loop runs.
         return None
 
 
 stack: ContextVar[tuple[Extent, ...]] = ContextVar("autoinit_stack", default=())
 
 
-class Pause(Extent):
-    """A stretch inside a block in which nothing is noticed."""
-
-
-class Observer(Extent):
-    """A block that changes nothing: it records the modules built in it, and is called with every write in its thread.
-
-    Args:
-        listener: Function that is called.
+class Recorder(Extent):
+    """A block or an observer: it records the modules that are built in it.
 
     Attributes:
         built: The modules.
-        watch: Sees the writes where no block with rules does; one for all observers of a thread.
+        classes: Their classes while it is open, and whether their modules may have rules of their own.
+        watch: Sees what is written to their parameters; shared with other recorders, which it counts as `users`.
+        owns_watch: Whether this one made the watch and decides what is postponed.
     """
 
-    def __init__(self, listener: Listener) -> None:
-        shared = next((watch for watch in current_watches() if watch.yields), None)
+    watch: Watch | None
+    owns_watch = False
+
+    def __init__(self) -> None:
         self.built = BuiltModules()
+        self.classes: dict[type, bool] = {}
+
+    def start_watching(self) -> None:
+        """Watch the running thread."""
+        if self.watch is not None:
+            self.watch.users += 1
+            self.watch.begin()
+
+    def stop_watching(self) -> None:
+        """Run the postponed fills, and stop watching with the last that needs it."""
+        if self.watch is not None:
+            self.watch.users -= 1
+            if not self.watch.users:
+                self.watch.end()
+            elif self.owns_watch:  # The outer of two blocks may end first.
+                self.watch.postponed.run_all()
+
+
+class Observer(Recorder):
+    """A block that changes nothing: `listener` is called with every write in its thread.
+
+    One watch, which is off while a block with rules watches, serves all observers of a thread.
+    """
+
+    watch: Watch
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        shared = next((watch for watch in current_watches() if watch.yields), None)
         self.watch = shared or Watch(may_postpone=False, yields=True)
         self.listener = listener
 
+    def begin(self) -> None:
+        self.start_watching()
+        listeners.current = (*listeners.current, self.listener)
+        super().begin()
 
-open_observers: list[Observer] = []
-"""Those of all threads and tasks."""
+    def end(self) -> None:
+        super().end()
+        listeners.current = tuple(each for each in listeners.current if each != self.listener)
 
 
-def observers_here() -> Iterator[Observer]:
-    """The observers that the running code is in, inner before outer; none in a pause."""
-    for extent in reversed(stack.get()) if open_observers else ():
-        if extent.is_here():
-            if isinstance(extent, Pause):
-                return
-            if isinstance(extent, Observer):
-                yield extent
+open_recorders: list[Recorder] = []
+"""Those of all threads and tasks, in the order of their opening."""
+
+
+def recorders_of(module: nn.Module) -> Iterator[Recorder]:
+    """Those that a module was built in, inner before outer, in whatever thread it is used now."""
+    return (each for each in open_recorders[::-1] if module in each.built)
 
 
 @contextmanager
@@ -103,7 +133,7 @@ def paused() -> Iterator[None]:
         >>> layer.weight.item(), other.weight.item() == 7
         (7.0, False)
     """
-    pause = Pause()
+    pause = Extent()
     pause.begin()
     try:
         yield
@@ -111,16 +141,11 @@ def paused() -> Iterator[None]:
         pause.end()
 
 
-def observers_of(module: nn.Module) -> Iterator[Observer]:
-    """The observers that a module was built under, in whatever thread it is used now."""
-    return (observer for observer in open_observers if module in observer.built)
-
-
-def is_paused(scope: Extent) -> bool:
-    """Whether a pause began after a block of the running code; for a block from elsewhere, whether any is open."""
+def is_paused(recorder: Recorder) -> bool:
+    """Whether a pause began after one of the running code; for one from elsewhere, whether any pause is open."""
     for extent in reversed(stack.get()):
-        if extent is scope:
+        if extent is recorder:
             return False
-        if isinstance(extent, Pause) and extent.is_here():
+        if not isinstance(extent, Recorder) and extent.is_here():
             return True
     return False

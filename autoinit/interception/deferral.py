@@ -1,21 +1,23 @@
-"""The postponed fills of constructors that the plans of a block replace: they are never run."""
+"""Postponed fills of constructors: dropped where a plan replaces them, run before code that no operator shows."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .. import _torch
 from ..applying import Application
-from ..construction import Postponed, Region, has_memory, plain
+from ..construction import Postponed, Region, Watch, current_watch, has_memory, plain, tensors_in
 from ..fills import calls_function
-from ..planning import Entry, Load, Plan, loads_rule
-from .scope import Run
+from ..planning import Load, Plan, loads_rule
+from .extents import open_recorders
+from .scope import Run, recorders_here
 
 
 @contextmanager
@@ -77,7 +79,8 @@ def _replaced(applications: Sequence[Application], postponed: Postponed) -> Iter
             param = each.targets.params[fqn]
             if fqn in each.targets.weights or not is_plain(param) or _torch.storage_id(param) not in postponed:
                 continue
-            if entry.kept is None and entry.rank < first_code and _overwrites(entry):
+            overwrites = not calls_function(entry.fill) if entry.fill else entry.rule and loads_rule(entry.rule)
+            if entry.kept is None and entry.rank < first_code and overwrites:
                 yield param
 
 
@@ -89,7 +92,57 @@ def _written(applications: Sequence[Application]) -> Iterator[Tensor]:
                 yield from filter(is_plain, each.targets.tensors(fqn))
 
 
-def _overwrites(entry: Entry) -> bool:
-    if entry.fill is not None:
-        return not calls_function(entry.fill)
-    return entry.rule is not None and loads_rule(entry.rule)
+def watch_here() -> Watch | None:
+    """The watch over the running code; an observer's is off while a block's is there."""
+    watches = [each.watch for each in recorders_here()[1] if each.watch is not None]
+    return next((watch for watch in watches if not watch.yields), watches[0] if watches else None)
+
+
+def tensors_of(watch: Watch) -> Iterator[Tensor]:
+    """The parameters and buffers with memory of all modules that were built under a watch."""
+    for module in (module for each in open_recorders if each.watch is watch for module in each.built):
+        for table in (module.__dict__.get("_parameters", {}), module.__dict__.get("_buffers", {})):
+            yield from filter(is_plain, table.values())
+
+
+def registering(register: Callable[..., None]) -> Callable[..., None]:
+    """`nn.Module.register_parameter`: the first chance to see address reads if the default device's mode was busy."""
+
+    @functools.wraps(register)
+    def register_parameter(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+        register(self, name, param)
+        if (watch := current_watch()) is not None:
+            watch.watch_functions()
+
+    return register_parameter
+
+
+def on_trunc_normal(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """torch draws these by rejection and reads what it has drawn, so they are postponed as a whole."""
+    watch = watch_here()
+    if watch is not None and kwargs.get("generator") is None and len(args) == 5 and watch.postpone_trunc_normal(*args):
+        return args[0]
+    return wrapped(*args, **kwargs)
+
+
+def on_generator(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """Run postponed draws before the RNG state is read or set."""
+    if (watch := watch_here()) is not None:
+        watch.postponed.run_draws()
+    return wrapped(*args, **kwargs)
+
+
+def on_thread(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """Once another thread gets work, nothing is postponed, and its writes are found by comparing values."""
+    if (watch := watch_here()) is not None:
+        watch.stop_postponing()
+        watch.record.all_exposed = True
+        watch.expose(tensors_of(watch))
+    return wrapped(*args, **kwargs)
+
+
+def on_address(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
+    """A function in C that gives away memory without passing through a mode."""
+    if (watch := watch_here()) is not None:
+        watch.expose(tensors_in((args, kwargs)))
+    return wrapped(*args, **kwargs)
