@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -23,7 +23,6 @@ from ..planning import (
     Entry,
     Load,
     Plan,
-    RecordedTensor,
     Report,
     ReportEntry,
     Reset,
@@ -34,8 +33,7 @@ from .filling import fill
 from .first_call import leave_pending
 from .lazy import may_draw, with_shape
 from .loading import load
-from .module_code import reset_layer, run_code
-from .rollback import put_back_on_error
+from .module_code import put_back_on_error, reset_layer, run_code
 from .seeds import Values, check_prefix, running, values_for
 from .targets import Targets, bind_targets
 
@@ -55,13 +53,8 @@ def apply_plan(
 ) -> Report:
     """Apply a plan to a model with the same parameters, outside of the modes that surround the call.
 
-    Args:
-        plan: Fills and steps, each parameter's fill once.
-        module: Model to write to.
-        seed: Any integer; None draws one if anything is random.
-        prefix: Name of the model in a larger one.
-        targets: The plan's parameters in the model, if they have been found already.
-        is_model: Whether to log the report: not if the module is a single layer.
+    `targets` are the plan's parameters in the model, if they have been found already; the report of a single layer,
+    which is not `is_model`, is not logged.
 
     Raises:
         MatchError, StateError: the model does not fit the plan; nothing is changed.
@@ -85,18 +78,12 @@ class Application:
         self.targets = targets
         self.outcomes: dict[str, str] = {}
         self._loads: list[Load] = []
-        self.plan = self._changed(
-            plan,
-            {
-                fqn: with_shape(entry, targets.params[fqn], targets.modules[fqn.rpartition(".")[0]])
-                for fqn, entry in plan.items()
-                if entry.deferred is not None and not is_lazy(targets.params[fqn])  # It was lazy when it was planned.
-            },
-        )
-
-    @staticmethod
-    def _changed(plan: Plan, entries: Mapping[str, Entry]) -> Plan:
-        return replace(plan, entries={**plan.entries, **entries}) if entries else plan
+        shaped = {
+            fqn: with_shape(entry, targets.params[fqn], targets.modules[fqn.rpartition(".")[0]])
+            for fqn, entry in plan.items()
+            if entry.deferred is not None and not is_lazy(targets.params[fqn])  # It was lazy when it was planned.
+        }
+        self.plan = replace(plan, entries={**plan.entries, **shaped}) if shaped else plan
 
     def memory(self, fqns: Iterable[str]) -> Iterator[Tensor]:
         """What this process stores of some parameters, where it has memory."""
@@ -146,7 +133,7 @@ class Application:
             if isinstance(step, Load):
                 done, loaded = load(step, self.plan, self.targets)
                 self._loads.append(done)
-                self.plan = self._changed(self.plan, loaded)
+                self.plan = replace(self.plan, entries={**self.plan.entries, **loaded})
                 self.outcomes |= dict.fromkeys(loaded, FILLED)
             elif isinstance(step, Reset):
                 self.outcomes |= reset_layer(step, self.targets, values)
@@ -186,15 +173,11 @@ def _outcome(entry: Entry) -> str:
     return entry.kept if entry.kept.startswith((COPY_OF, NEVER_WRITTEN)) else f"{KEPT}: {entry.kept}"
 
 
-def write_copies(copies: Iterable[RecordedTensor]) -> None:
-    """Give the copies of parameters the values that those have now, in their own dtypes."""
+def write_copy(source: Tensor, copy: Tensor) -> None:
+    """Give the copy of a parameter the values that this has now, in its own dtype."""
     watch = current_watch()
-    for copy in copies:
-        if copy.leader is None:
-            continue
-        leader, follower = copy.leader.tensor, copy.tensor
-        with torch.no_grad(), torch.inference_mode(follower.is_inference()):
-            follower.data.copy_(leader.detach())
-        content = watch.record.content(leader) if watch is not None else None
-        if watch is not None and content is not None:
-            watch.record.note_written(follower, content.copy(AUTOINIT, content.place))
+    with torch.no_grad(), torch.inference_mode(copy.is_inference()):
+        copy.data.copy_(source.detach())
+    content = watch.record.content(source) if watch is not None else None
+    if watch is not None and content is not None:
+        watch.record.note_written(copy, content.copy(AUTOINIT, content.place))

@@ -104,15 +104,7 @@ def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sample
 
 
 def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:
-    """A context in which tensors can be written in place: those made in inference mode cannot outside of it.
-
-    Example:
-        >>> with torch.inference_mode():
-        ...     tensor = torch.zeros(2)
-        >>> with writable([tensor]):
-        ...     tensor.fill_(1)
-        tensor([1., 1.])
-    """
+    """A context in which tensors can be written in place: those made in inference mode cannot outside of it."""
     is_inference = any(not is_lazy(tensor) and tensor.is_inference() for tensor in tensors)
     return torch.inference_mode() if is_inference else torch.no_grad()
 

@@ -126,14 +126,11 @@ def leave_pending(entries: Iterable[Entry], report: Report, values: Values, targ
                 patches.also(cls, "__deepcopy__", around(_on_deepcopy))
             if issubclass(cls, LazyModuleMixin) and "initialize_parameters" in cls.__dict__:
                 patches.also(cls, "initialize_parameters", within(_within_initialize))
-        if _is_being_called(module):
-            _watch_forward(module)
-
-
-def _is_being_called(module: nn.Module) -> bool:
-    """Whether a plan is applied because its model is called for the first time in its block."""
-    frames = (frame for frame, _ in walk_stack(sys._getframe()))
-    return any(each.f_code.co_filename == modules.__file__ and each.f_locals.get("self") is module for each in frames)
+        for frame, _ in walk_stack(sys._getframe()):
+            # The plan is applied because its model is called for the first time in its block.
+            if frame.f_code.co_filename == modules.__file__ and frame.f_locals.get("self") is module:
+                _watch_forward(module)
+                break
 
 
 def _watch_forward(module: nn.Module) -> None:

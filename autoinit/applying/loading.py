@@ -27,8 +27,7 @@ from ..planning import (
     wraps,
 )
 from .filling import writable
-from .module_code import WriteRecorder, explained
-from .rollback import Snapshot, tables_of
+from .module_code import Snapshot, WriteRecorder, explained, tables_of
 from .sharding import is_sharded, shard_like
 from .targets import Targets
 
@@ -67,12 +66,7 @@ def load(step: Load, plan: Plan, targets: Targets) -> tuple[Load, dict[str, Entr
 
 
 class _Loading:
-    """One step of a plan while it is applied.
-
-    Attributes:
-        step: The step, with the counts of what the loading code of modules took.
-        written: FQNs of the plan's parameters that were written.
-    """
+    """One step of a plan while it is applied, with the counts of what was loaded, and the FQNs that were written."""
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
         self.step = step
@@ -208,10 +202,7 @@ class IncompatibleKeys(NamedTuple):
 class _StateDictLoad:
     """A module and everything below it load, as in `load_state_dict`, but through wrappers.
 
-    Attributes:
-        names: The checkpoint's names of tensors, by id: code may rename them.
-        unexpected: The checkpoint's names of those that no module expected.
-        errors: Other complaints of modules.
+    `unexpected` has the checkpoint's names, which are in `names` by the id of the tensor: code may rename what it gets.
     """
 
     def __init__(self, versions: Mapping[str, Mapping[str, Any]]) -> None:

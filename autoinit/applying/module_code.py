@@ -1,4 +1,4 @@
-"""Runs code of a model, such as `init_weights()` or `reset_parameters()`, and sees which tensors it writes to."""
+"""Runs code of a model, such as `init_weights()`, sees which tensors it writes to, and restores those it must not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from ..planning import (
     FILLED,
     NEVER_WRITTEN,
     OWN,
+    Load,
     ModuleCall,
     OwnInit,
     Plan,
@@ -30,10 +31,12 @@ from ..planning import (
     own_arguments,
 )
 from .filling import writable
-from .rollback import Snapshot, tables_of
 from .seeds import Values
 from .sharding import local_of
 from .targets import Targets
+
+if TYPE_CHECKING:
+    from .execution import Application
 
 being_initialized: ContextVar[frozenset[int]] = ContextVar("autoinit_being_initialized", default=frozenset())
 """Ids of the modules whose own `init_weights` is running: if it asks autoinit for its rules, it is not run again."""
@@ -188,3 +191,56 @@ def _memory_of(tensor: Tensor) -> tuple[int, int]:
     """The storage of a tensor, and its offset in it."""
     local = local_of(tensor)
     return _torch.storage_id(local), int(local.storage_offset())
+
+
+Table = dict[str, Any]
+"""Tensors by name, such as the parameters or the buffers of a module; None for one that is not there."""
+
+
+class Snapshot:
+    """The tensors in some tables, and the values of these and of other tensors, where they have any."""
+
+    def __init__(self, tables: Iterable[Table], others: Iterable[Tensor] = ()) -> None:
+        self.tables = [(table, dict(table)) for table in tables]
+        held = (tensor for _, before in self.tables for tensor in before.values() if tensor is not None)
+        tensors = dict.fromkeys((*held, *others))
+        self._values = {each: each.detach().clone() for each in tensors if not is_lazy(each) and not each.is_meta}
+
+    def restore(self, has_changed: Callable[[Tensor], bool] = lambda _: True) -> None:
+        """Restore the tables, and the values of tensors that `has_changed` is true of, with their shapes."""
+        for table, before in self.tables:
+            table.clear()
+            table.update(before)
+        for tensor, value in filter(lambda item: has_changed(item[0]), self._values.items()):
+            if tensor.shape != value.shape:
+                tensor.data = value
+                continue
+            with writable([tensor]):
+                tensor.data.copy_(value)
+
+
+def tables_of(modules: Iterable[nn.Module]) -> Iterator[Table]:
+    """The tables of the modules' own parameters and buffers."""
+    for module in modules:
+        yield from (module._parameters, module._buffers)
+
+
+@contextmanager
+def put_back_on_error(applications: Sequence[Application]) -> Iterator[None]:
+    """Restore all models if modules of one have loading code, and the code in this context fails (A).
+
+    Whether loading code works is known only when it runs. A copy of the values is held meanwhile.
+    """
+    if not any(isinstance(step, Load) and step.coded for each in applications for step in each.plan.steps):
+        yield
+        return
+    tables = [each.targets.params for each in applications]
+    tables += tables_of(module for each in applications for module in each.targets.modules.values())
+    snapshot = Snapshot(tables, (t for each in applications for fqn in each.plan for t in each.targets.tensors(fqn)))
+    try:
+        yield
+    except BaseException:  # An interrupt, too.
+        snapshot.restore()
+        for each in applications:
+            each.outcomes.clear()
+        raise

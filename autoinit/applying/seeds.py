@@ -68,12 +68,7 @@ def values_for(module: nn.Module, targets: Targets, seed: int | None, root: int,
 
 
 def check_prefix(prefix: object) -> None:
-    """Require the name of a module, or an empty string.
-
-    Raises:
-        ConfigTypeError: not a string.
-        ConfigError: an empty component, such as after the trailing dot of prefixes of `state_dict`.
-    """
+    """Require the name of a module, or an empty string: no prefix of `state_dict`, with its trailing dot."""
     if not isinstance(prefix, str):
         raise ConfigTypeError(
             f"prefix={prefix!r} must be the name of a module, such as 'head', not {type(prefix).__name__}.",

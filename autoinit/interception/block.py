@@ -7,7 +7,7 @@ import inspect
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
@@ -19,7 +19,7 @@ from ..errors import ConfigTypeError, StateError, calling_line, warn_at
 from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import VERSION, check_seed
-from .describing import block_text, rules_table
+from ..tables import Table
 from .hook import close_recorder, open_recorder
 from .scope import Run, innermost
 
@@ -27,6 +27,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SELECTORS = ("layer", "name", "params")
+SHOWN = 3
+"""Rules in the repr of a block."""
 EXISTING = "For a model that exists already call autoinit.initialize(model, cfg)."
 UNUSED = (
     "autoinit(...) was called, but its block was never entered, so it did nothing. Build the model in the block: "
@@ -129,11 +132,23 @@ class Block:
         self._unused.atexit = False
 
     def __repr__(self) -> str:
-        return f"Block({block_text(self._rules, self._seed, self._defer, self._policy)})"
+        """The first rules, and the options that are not the default."""
+        texts = [f"{rule.describe()}: {rule.initializer}" for rule in self._rules[:SHOWN]]
+        texts += [f"{len(self._rules) - SHOWN} more rules"] if len(self._rules) > SHOWN else []
+        options: list[tuple[str, object, object]] = [("seed", self._seed, None), ("defer", self._defer, True)]
+        options += [(each.name, getattr(self._policy, each.name), each.default) for each in fields(self._policy)]
+        given = ", ".join(f"{name}={value!r}" for name, value, default in options if value != default)
+        return f"Block({'; '.join(filter(None, (', '.join(texts) or 'no rules', given)))})"
 
     def _repr_html_(self) -> str:
-        """Its rules as a table for a notebook."""
-        return rules_table(self._rules, "A block of autoinit")._repr_html_()
+        """Its rules and their overrides as a table for a notebook."""
+        rows = []
+        for rule in _with_overrides(self._rules):
+            selected = (getattr(rule, key) or () for key in SELECTORS)
+            names = [", ".join(getattr(each, "__qualname__", each) for each in group) for group in selected]
+            rows.append((rule.origin, str(rule.initializer), *names))
+        columns = ("rule", "initializer", *SELECTORS)
+        return Table(title="A block of autoinit", columns=columns, rows=rows)._repr_html_()
 
     def __enter__(self) -> Run:
         self._unused.detach()
@@ -236,3 +251,9 @@ class Block:
                     step = partial(generator.athrow, error)
 
         return wrapper
+
+
+def _with_overrides(rules: Sequence[Rule]) -> Iterator[Rule]:
+    for rule in rules:
+        yield rule
+        yield from _with_overrides(rule.override)

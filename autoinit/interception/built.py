@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from operator import attrgetter
 from types import FrameType, FunctionType, ModuleType, TracebackType
 
@@ -20,6 +21,7 @@ LIMIT = 200_000
 ENDS = (type, ModuleType, Tensor)
 
 
+@dataclass(eq=False)
 class BuiltModules:
     """Weak references to the modules of a block in the order of their construction, with what happened to each.
 
@@ -29,11 +31,10 @@ class BuiltModules:
         final: Ids of the modules whose values must not change any more: they have been used.
     """
 
-    def __init__(self) -> None:
-        self.called: set[int] = set()
-        self.carried_out: set[int] = set()
-        self.final: set[int] = set()
-        self._references: dict[int, weakref.ref[nn.Module]] = {}
+    called: set[int] = field(default_factory=set)
+    carried_out: set[int] = field(default_factory=set)
+    final: set[int] = field(default_factory=set)
+    _references: dict[int, weakref.ref[nn.Module]] = field(default_factory=dict)
 
     def add(self, module: nn.Module) -> None:
         """Record a module, once: two of its bases may call `nn.Module.__init__`."""

@@ -54,27 +54,18 @@ stack: ContextVar[tuple[Extent, ...]] = ContextVar("autoinit_stack", default=())
 
 
 class Recorder(Extent):
-    """A block or an observer: it records the modules that are built in it.
+    """A block or an observer: it records the modules that are built in it, and watches what is written to them.
 
-    Attributes:
-        built: The modules.
-        classes: Their classes while it is open, and whether their modules may have rules of their own.
-        watch: Sees what is written to their parameters; shared with other recorders, which it counts as `users`.
-        owns_watch: Whether this one made the watch and decides what is postponed.
+    While it is open, `classes` has their classes, and whether modules of these may have rules of their own.
     """
 
     watch: Watch | None
     owns_watch = False
+    """Whether this is the block that decides what the watch postpones."""
 
     def __init__(self) -> None:
         self.built = BuiltModules()
         self.classes: dict[type, bool] = {}
-
-    def start_watching(self) -> None:
-        """Watch the running thread."""
-        if self.watch is not None:
-            self.watch.users += 1
-            self.watch.begin()
 
     def stop_watching(self) -> None:
         """Run the postponed fills, and stop watching with the last that needs it."""
@@ -101,7 +92,8 @@ class Observer(Recorder):
         self.listener = listener
 
     def begin(self) -> None:
-        self.start_watching()
+        self.watch.users += 1
+        self.watch.begin()
         listeners.current = (*listeners.current, self.listener)
         super().begin()
 

@@ -23,16 +23,11 @@ def record(recorder: Recorder, module: nn.Module) -> None:
     recorder.built.add(module)
     cls: type = type(module)
     if cls not in recorder.classes:
-        recorder.classes[cls] = _may_have_rules(cls)
+        # An `init_cfg` is a class attribute, or set by a constructor.
+        inits = [base.__dict__.get("__init__") for base in cls.__mro__]
+        names = [each.__code__.co_names for each in inits if isinstance(each, FunctionType)]
+        recorder.classes[cls] = hasattr(cls, "init_cfg") or any("init_cfg" in each for each in names)
         wrap_own_methods(cls)
-
-
-def _may_have_rules(cls: type) -> bool:
-    """Whether modules of a class may have an `init_cfg`, as a class attribute or set by a constructor."""
-    constructors = (base.__dict__.get("__init__") for base in cls.__mro__)
-    return hasattr(cls, "init_cfg") or any(
-        isinstance(each, FunctionType) and "init_cfg" in each.__code__.co_names for each in constructors
-    )
 
 
 def wrap_own_methods(cls: type) -> None:

@@ -17,7 +17,7 @@ from ..applying import (
     make_plan,
     put_back_on_error,
     targets_of,
-    write_copies,
+    write_copy,
 )
 from ..modes import without_modes
 from ..planning import (
@@ -138,13 +138,10 @@ def _initialize(scope: Run, roots: Mapping[int, nn.Module], *, ends: bool) -> No
                 touched = set(map(id, filter(planner.context.may_touch, planner.modules.values())))
                 for outer in scope.around:
                     outer.built.carried_out |= touched
-        write_copies(tensor for tensor in tensors if _follows_filled(tensor, reports))
+        for copy in tensors:
+            leader = copy.leader
+            if leader is None or leader.record is None:
+                continue
+            if reports[id(leader.planner)][leader.record.fqn].outcome in (FILLED, OWN):
+                write_copy(leader.tensor, copy.tensor)
     warn_of_unwritten(reports.values())
-
-
-def _follows_filled(tensor: RecordedTensor, reports: Mapping[int, Report]) -> bool:
-    """Whether a tensor is a copy of one that has new values."""
-    leader = tensor.leader
-    if leader is None or leader.record is None:
-        return False
-    return reports[id(leader.planner)][leader.record.fqn].outcome in (FILLED, OWN)

@@ -15,8 +15,6 @@ from ..planning import COPY_OF, ENGINES, FILLED, OWN, Entry, Plan, Policy, Repor
 from ..rules import Rule
 from .extents import Recorder, stack
 
-PUBLIC = ("report", "reports")
-"""Public attributes of a `Run`."""
 SHOWN = 3
 """Roots in the repr of a block."""
 
@@ -57,7 +55,8 @@ class Run(Recorder):
         if self.watch is None:
             self.watch = Watch(self.is_here, may_postpone=self._defer and bool(self.rules))
             self.owns_watch = True
-        super().start_watching()
+        self.watch.users += 1
+        self.watch.begin()
         if not self._defer and not self.owns_watch:
             self.watch.stop_postponing()
 
@@ -87,7 +86,7 @@ class Run(Recorder):
 
     def __dir__(self) -> Iterable[str]:
         """Names of the public attributes."""
-        return [*dir(object), *PUBLIC]
+        return [*dir(object), "report", "reports"]
 
     def __repr__(self) -> str:
         rules = f"{len(self.rules)} rule{'' if len(self.rules) == 1 else 's'}"

@@ -7,6 +7,7 @@ import copy
 import io
 import pickle
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -69,19 +70,6 @@ def test_all_roots_of_a_block_share_one_seed_that_reproduces_them() -> None:
 def test_a_block_without_modules_says_so() -> None:
     with pytest.warns(AutoInitWarning, match="No module was built"), autoinit(SEVEN):
         pass
-
-
-def test_no_rules_is_the_identity_down_to_the_generators() -> None:
-    torch.manual_seed(3)
-    plain, after = Net(), torch.random.get_rng_state()
-    torch.manual_seed(3)
-    with autoinit([]) as run:
-        ours = Net()
-    assert torch.equal(after, torch.random.get_rng_state())
-    for name, value in plain.state_dict().items():
-        assert torch.equal(value, ours.state_dict()[name]), name
-    assert set(run.report.outcomes) == {"kept"}
-    assert list(run.report) == [name for name, _ in ours.named_parameters()]
 
 
 def test_uncovered_parameters_are_those_of_plain_construction() -> None:
@@ -272,48 +260,31 @@ def test_a_decorated_generator_that_is_closed_or_dropped() -> None:
     assert untouched_class()
 
 
-def test_a_decorated_generator_that_fails_leaves_what_it_was_building() -> None:
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_a_decorated_generator_builds_after_its_last_yield_is_filled_unless_it_fails(fails: bool) -> None:
     built: list[nn.Linear] = []
 
     @autoinit(SEVEN)
     def steps() -> Iterator[int]:
         yield 1
         built.append(nn.Linear(1, 1))
-        raise KeyError("on purpose")
+        if fails:
+            raise KeyError("on purpose")
 
     @autoinit(SEVEN)
     async def stream() -> AsyncIterator[int]:
-        for step in steps():
-            yield step
+        yield 1
+        built.append(nn.Linear(1, 1))
+        if fails:
+            raise KeyError("on purpose")
 
     async def main() -> list[int]:
         return [step async for step in stream()]
 
     for run in (lambda: list(steps()), lambda: asyncio.run(main())):
-        with pytest.raises(KeyError, match="on purpose"):
-            run()
-        assert untouched_class() and not is_seven(built.pop())
-
-
-def test_what_a_decorated_generator_builds_after_its_last_yield_is_filled() -> None:
-    built: list[nn.Linear] = []
-
-    @autoinit(SEVEN)
-    def steps() -> Iterator[int]:
-        yield 1
-        built.append(nn.Linear(1, 1))
-
-    @autoinit(SEVEN)
-    async def stream() -> AsyncIterator[int]:
-        yield 1
-        built.append(nn.Linear(1, 1))
-
-    async def main() -> list[int]:
-        return [step async for step in stream()]
-
-    assert list(steps()) == asyncio.run(main()) == [1]
-    assert len(built) == 2 and is_seven(*built)
-    assert untouched_class()
+        with pytest.raises(KeyError, match="on purpose") if fails else nullcontext():
+            assert run() == [1]
+        assert untouched_class() and is_seven(built.pop()) is not fails
 
 
 def test_decorated_coroutines_and_async_generators() -> None:
