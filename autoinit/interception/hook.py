@@ -70,7 +70,7 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
     if scope is None:
         return
     if scope.watch is None:
-        if scope.classes[type(instance)]:
+        if scope.classes.get(type(instance)):
             scope.start_watching()
     elif isinstance(instance, torch.jit.ScriptModule):
         scope.watch.stop_postponing()  # C++ has its weights, and reads and saves them unseen.

@@ -180,17 +180,6 @@ def test_what_is_refused(call: Callable[[nn.Module], None], error: type[Exceptio
     assert touched(layer) == set()
 
 
-def test_integers_cannot_be_drawn() -> None:
-    layer = Empty()
-    layer.weight = nn.Parameter(torch.full((3, 3), 7), requires_grad=False)
-    layer.bias = nn.Parameter(torch.full((3,), 7.0))
-    before = copy.deepcopy(layer.state_dict())
-    with pytest.raises(ShapeError, match="weight of Empty: a parameter of dtype torch.int64 holds integers") as caught:
-        autoinit.normal_init(layer)
-    assert (caught.value.origin, caught.value.fqn) == ("normal_init", "weight")
-    assert all(torch.equal(tensor, before[name]) for name, tensor in layer.state_dict().items())
-
-
 def test_an_lstm_has_neither_weight_nor_bias() -> None:
     # Its `bias` is a flag, on which mmengine stumbles.
     lstm = nn.LSTM(4, 3)
