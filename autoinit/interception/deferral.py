@@ -35,11 +35,8 @@ def without_replaced_fills(scope: Run, applications: Sequence[Application], *, e
     runs_code = any(not isinstance(step, Load) for each in applications for step in each.plan.steps)
     if runs_code or scope.owns_watch or not ends:
         postponed.run_all()
-    else:
-        # What remains where a plan writes or reads; the other fills wait for the block around.
-        scope.watch.flush(_written(applications))
-        if scope.seed is None and any(draws(each.plan) for each in applications):
-            postponed.run_draws()
+    elif scope.seed is None and any(draws(each.plan) for each in applications):
+        postponed.run_draws()  # The other fills wait for the block around, but for those where a plan writes.
     before, record.writer = record.writer, id(scope)
     try:
         yield
@@ -82,14 +79,6 @@ def _replaced(applications: Sequence[Application], postponed: Postponed) -> Iter
             overwrites = not calls_function(entry.fill) if entry.fill else entry.rule and loads_rule(entry.rule)
             if entry.kept is None and entry.rank < first_code and overwrites:
                 yield param
-
-
-def _written(applications: Sequence[Application]) -> Iterator[Tensor]:
-    """The tensors that plans write to."""
-    for each in applications:
-        for fqn, entry in each.plan.items():
-            if entry.rule is not None and entry.kept is None:
-                yield from filter(is_plain, each.targets.tensors(fqn))
 
 
 def watch_here() -> Watch | None:
