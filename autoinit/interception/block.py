@@ -20,7 +20,7 @@ from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import VERSION, check_seed
 from ..tables import Table
-from .hook import close_recorder, open_recorder
+from .hook import close_extent, open_extent
 from .scope import Run, innermost
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -154,7 +154,7 @@ class Block:
         self._unused.detach()
         scope = self._new_scope()
         self._open.append(scope)
-        open_recorder(scope)
+        open_extent(scope)
         return scope
 
     def __exit__(
@@ -165,7 +165,7 @@ class Block:
         # The latest one of the running thread or task; if a generator is closed elsewhere, the latest one.
         scope = next((scope for scope in reversed(self._open) if scope.is_here()), self._open[-1])
         self._open.remove(scope)
-        close_recorder(scope, failed=kind is not None)
+        close_extent(scope, failed=kind is not None)
 
     def _new_scope(self) -> Run:
         return Run(self._rules, self._seed, self._policy, innermost(), defer=self._defer)
@@ -201,16 +201,16 @@ class Block:
     @contextmanager
     def _step(self, scope: Run) -> Iterator[None]:
         """Open a block for one step of a generator; modules built so far are final when it yields."""
-        open_recorder(scope)
+        open_extent(scope)
         try:
             yield
         except (StopIteration, StopAsyncIteration):
-            close_recorder(scope, failed=False)
+            close_extent(scope, failed=False)
             raise
         except BaseException:
-            close_recorder(scope, failed=True)
+            close_extent(scope, failed=True)
             raise
-        close_recorder(scope, failed=False, ends=False)
+        close_extent(scope, failed=False, ends=False)
 
     def _around_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:

@@ -16,8 +16,8 @@ from ..applying import Application
 from ..construction import Postponed, Region, Watch, current_watch, has_memory, plain, tensors_in
 from ..fills import calls_function
 from ..planning import Load, Plan, loads_rule
-from .extents import open_recorders
-from .scope import Run, recorders_here
+from .extents import open_extents
+from .scope import Run, extents_here
 
 
 @contextmanager
@@ -83,13 +83,13 @@ def _replaced(applications: Sequence[Application], postponed: Postponed) -> Iter
 
 def watch_here() -> Watch | None:
     """The watch over the running code; an observer's is off while a block's is there."""
-    watches = [each.watch for each in recorders_here()[1] if each.watch is not None]
+    watches = [each.watch for each in extents_here()[1] if each.watch is not None]
     return next((watch for watch in watches if not watch.yields), watches[0] if watches else None)
 
 
 def tensors_of(watch: Watch) -> Iterator[Tensor]:
     """The parameters and buffers with memory of all modules that were built under a watch."""
-    for module in (module for each in open_recorders if each.watch is watch for module in each.built):
+    for module in (module for each in open_extents if each.watch is watch for module in each.built):
         for table in (module.__dict__.get("_parameters", {}), module.__dict__.get("_buffers", {})):
             yield from filter(is_plain, table.values())
 

@@ -17,13 +17,31 @@ from .built import BuiltModules
 
 
 class Extent:
-    """A stretch of the execution of one thread or asyncio task; a pause if it is none of the subclasses.
+    """A stretch of the execution of one thread or asyncio task: an open block, an observer, or a pause.
 
     Tasks and `asyncio.to_thread` start with a copy of the context, which outlives the block: an extent counts only
-    until it ends, and only in the thread or task that began it.
+    until it ends, and only in the thread or task that began it. It records the modules that are built in it, and its
+    watch, if it has one, what is written to them. While it is open, `classes` has their classes, and whether modules
+    of these may have rules of their own.
     """
 
     ended = True
+    watch: Watch | None = None
+    owns_watch = False
+    """Whether this is the block that decides what the watch postpones."""
+
+    def __init__(self) -> None:
+        self.built = BuiltModules()
+        self.classes: dict[type, bool] = {}
+
+    def stop_watching(self) -> None:
+        """Run the postponed fills, and stop watching with the last that needs it."""
+        if self.watch is not None:
+            self.watch.users -= 1
+            if not self.watch.users:
+                self.watch.end()
+            elif self.owns_watch:  # The outer of two blocks may end first.
+                self.watch.postponed.run_all()
 
     def begin(self) -> None:
         """Make this the innermost extent of the running code."""
@@ -53,31 +71,11 @@ def _current_task() -> object | None:
 stack: ContextVar[tuple[Extent, ...]] = ContextVar("autoinit_stack", default=())
 
 
-class Recorder(Extent):
-    """A block or an observer: it records the modules that are built in it, and watches what is written to them.
-
-    While it is open, `classes` has their classes, and whether modules of these may have rules of their own.
-    """
-
-    watch: Watch | None
-    owns_watch = False
-    """Whether this is the block that decides what the watch postpones."""
-
-    def __init__(self) -> None:
-        self.built = BuiltModules()
-        self.classes: dict[type, bool] = {}
-
-    def stop_watching(self) -> None:
-        """Run the postponed fills, and stop watching with the last that needs it."""
-        if self.watch is not None:
-            self.watch.users -= 1
-            if not self.watch.users:
-                self.watch.end()
-            elif self.owns_watch:  # The outer of two blocks may end first.
-                self.watch.postponed.run_all()
+class Pause(Extent):
+    """A stretch inside a block in which nothing is noticed."""
 
 
-class Observer(Recorder):
+class Observer(Extent):
     """A block that changes nothing: `listener` is called with every write in its thread.
 
     One watch, which is off while a block with rules watches, serves all observers of a thread.
@@ -102,13 +100,13 @@ class Observer(Recorder):
         listeners.current = tuple(each for each in listeners.current if each != self.listener)
 
 
-open_recorders: list[Recorder] = []
-"""Those of all threads and tasks, in the order of their opening."""
+open_extents: list[Extent] = []
+"""The open blocks and observers of all threads and tasks, in the order of their opening."""
 
 
-def recorders_of(module: nn.Module) -> Iterator[Recorder]:
-    """Those that a module was built in, inner before outer, in whatever thread it is used now."""
-    return (each for each in open_recorders[::-1] if module in each.built)
+def extents_of(module: nn.Module) -> Iterator[Extent]:
+    """The open blocks and observers that a module was built in, inner before outer, also if it is used elsewhere."""
+    return (each for each in open_extents[::-1] if module in each.built)
 
 
 @contextmanager
@@ -125,7 +123,7 @@ def paused() -> Iterator[None]:
         >>> layer.weight.item(), other.weight.item() == 7
         (7.0, False)
     """
-    pause = Extent()
+    pause = Pause()
     pause.begin()
     try:
         yield
@@ -133,11 +131,11 @@ def paused() -> Iterator[None]:
         pause.end()
 
 
-def is_paused(recorder: Recorder) -> bool:
-    """Whether a pause began after one of the running code; for one from elsewhere, whether any pause is open."""
+def is_paused(block: Extent) -> bool:
+    """Whether a pause began after a block of the running code; for a block from elsewhere, whether any is open."""
     for extent in reversed(stack.get()):
-        if extent is recorder:
+        if extent is block:
             return False
-        if not isinstance(extent, Recorder) and extent.is_here():
+        if isinstance(extent, Pause) and extent.is_here():
             return True
     return False

@@ -22,10 +22,10 @@ from ..modes import without_modes
 from ..patches import Wrapper, around
 from . import deferral, loaded_weights, recording
 from .built import constructed_by, is_parallel
-from .extents import Recorder, open_recorders, recorders_of
+from .extents import Extent, extents_of, open_extents
 from .recording import patches, record
 from .roots import initialize_roots
-from .scope import Run, recorders_here
+from .scope import Run, extents_here
 
 CALLERS_FOR_WEIGHTS = (
     parametrize.__file__,
@@ -37,26 +37,26 @@ _lock = threading.RLock()
 _handles: list[RemovableHandle] = []
 
 
-def open_recorder(recorder: Recorder) -> None:
+def open_extent(extent: Extent) -> None:
     """Let a block or an observer record what its thread or task does."""
     patches.acquire()
-    open_recorders.append(recorder)
-    recorder.begin()
+    open_extents.append(extent)
+    extent.begin()
 
 
-def close_recorder(recorder: Recorder, *, failed: bool = False, ends: bool = True) -> None:
+def close_extent(extent: Extent, *, failed: bool = False, ends: bool = True) -> None:
     """Remove the patches with the last one, and give a block's models their values; a generator that yields goes on."""
-    recorder.end()
-    open_recorders.remove(recorder)
-    recorder.classes.clear()
+    extent.end()
+    open_extents.remove(extent)
+    extent.classes.clear()
     _remove_idle_call_hook()
     patches.release()
     try:
         # Models that are half built keep what their constructors wrote.
-        if isinstance(recorder, Run) and not failed:
-            initialize_roots(recorder, ends=ends)
+        if isinstance(extent, Run) and not failed:
+            initialize_roots(extent, ends=ends)
     finally:
-        recorder.stop_watching()
+        extent.stop_watching()
 
 
 def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
@@ -64,8 +64,8 @@ def _on_init(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwarg
     # What torch.compile builds while it traces is a stand-in for a model.
     if _torch.is_compiling():
         return
-    scope, recorders = recorders_here()
-    for each in recorders:
+    scope, extents = extents_here()
+    for each in extents:
         record(each, instance)
     if scope is None:
         return
@@ -95,7 +95,7 @@ def _initialize_arguments(scope: Run, wrapper: nn.Module) -> None:
 def _remove_idle_call_hook() -> None:
     """Remove the hook on calls, unless a model has not got its values."""
     with _lock:
-        if _handles and not any(isinstance(each, Run) and each.built.roots() for each in open_recorders):
+        if _handles and not any(isinstance(each, Run) and each.built.roots() for each in open_extents):
             while _handles:  # Two threads may have added one each.
                 _handles.pop().remove()
 
@@ -104,13 +104,13 @@ def _on_call(module: nn.Module, args: Any) -> None:
     # Traced by torch.compile this is a constant, and the hook leaves no graph break.
     if torch.compiler.is_compiling():
         return
-    for scope in recorders_of(module):
+    for scope in extents_of(module):
         if not isinstance(scope, Run) or id(module) in scope.built.final or _is_no_use_yet(scope):
             continue
         with without_modes():
             initialize_roots(scope, used=module)
         watch = scope.watch
-        is_done = not any(each.built.roots() for each in open_recorders if each.watch is watch)
+        is_done = not any(each.built.roots() for each in open_extents if each.watch is watch)
         # In another thread the block goes on: it may be in the middle of a constructor.
         if watch is not None and is_done and scope.is_here():
             # All that was built is traced, compiled or trained from now on: there is nothing to watch.

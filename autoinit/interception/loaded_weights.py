@@ -17,7 +17,7 @@ from ..construction import current_watches
 from ..patches import PACKAGES
 from .deferral import is_plain, tensors_of, watch_here
 from .recording import record
-from .scope import recorders_here
+from .scope import extents_here
 
 
 def on_load_state_dict(wrapped: Callable[..., Any], instance: object, args: Any, kwargs: Any) -> Any:
@@ -45,11 +45,11 @@ def on_pretrained(wrapped: Callable[..., nn.Embedding], instance: object, args: 
 
 def on_setstate(wrapped: Callable[..., None], instance: nn.Module, args: Any, kwargs: Any) -> None:
     """Record an unpickled module: it was loaded as a whole, and its own rules and `init_weights` do not run."""
-    recorders = [each for each in recorders_here()[1] if instance not in each.built]
-    for recorder in recorders if recorders and not _is_copying(instance) else ():
-        record(recorder, instance)
-        recorder.built.called.add(id(instance))
-        recorder.built.carried_out.add(id(instance))
+    extents = [each for each in extents_here()[1] if instance not in each.built]
+    for extent in extents if extents and not _is_copying(instance) else ():
+        record(extent, instance)
+        extent.built.called.add(id(instance))
+        extent.built.carried_out.add(id(instance))
     wrapped(*args, **kwargs)
 
 

@@ -12,21 +12,21 @@ from torch import nn
 
 from ..patches import Patches, around
 from ..planning import ENGINES
-from .extents import Recorder, is_paused, recorders_of
+from .extents import Extent, extents_of, is_paused
 
 patches = Patches()
 """Installed while any block or observer is open."""
 
 
-def record(recorder: Recorder, module: nn.Module) -> None:
+def record(extent: Extent, module: nn.Module) -> None:
     """Record a module; with the first of its class, wrap the `init_weights` and `__deepcopy__` of the class."""
-    recorder.built.add(module)
+    extent.built.add(module)
     cls: type = type(module)
-    if cls not in recorder.classes:
+    if cls not in extent.classes:
         # An `init_cfg` is a class attribute, or set by a constructor.
         inits = [base.__dict__.get("__init__") for base in cls.__mro__]
         names = [each.__code__.co_names for each in inits if isinstance(each, FunctionType)]
-        recorder.classes[cls] = hasattr(cls, "init_cfg") or any("init_cfg" in each for each in names)
+        extent.classes[cls] = hasattr(cls, "init_cfg") or any("init_cfg" in each for each in names)
         wrap_own_methods(cls)
 
 
@@ -43,14 +43,14 @@ def on_new_class(wrapped: Callable[..., Any], instance: object, args: Any, kwarg
     """A module that gets its first parametrization gets a class of its own, with a `__deepcopy__` of its own."""
     value = wrapped(*args, **kwargs)
     module: nn.Module = args[0] if args else kwargs["module"]
-    if any(recorders_of(module)):
+    if any(extents_of(module)):
         wrap_own_methods(type(module))
     return value
 
 
 def _on_init_weights(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
-    for recorder in recorders_of(instance):
-        recorder.built.called.add(id(instance))
+    for extent in extents_of(instance):
+        extent.built.called.add(id(instance))
     return wrapped(*args, **kwargs)
 
 
@@ -76,7 +76,7 @@ class Remake:
 def on_reduce(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kwargs: Any) -> Any:
     """Record the copy that is about to be made of a module of a block."""
     value = wrapped(*args, **kwargs)
-    if isinstance(value, tuple) and value[0] is _make and any(recorders_of(instance)):
+    if isinstance(value, tuple) and value[0] is _make and any(extents_of(instance)):
         return (Remake(instance), *value[1:])
     return value
 
@@ -91,10 +91,10 @@ def _on_deepcopy(wrapped: Callable[..., Any], instance: nn.Module, args: Any, kw
 
 def record_copy(made: nn.Module, original: nn.Module) -> None:
     """Record a copy in the blocks that the original was built in, unless they are paused."""
-    for recorder in recorders_of(original):
-        if made not in recorder.built and not is_paused(recorder):
-            record(recorder, made)
-            for marked in (recorder.built.called, recorder.built.final):
+    for extent in extents_of(original):
+        if made not in extent.built and not is_paused(extent):
+            record(extent, made)
+            for marked in (extent.built.called, extent.built.final):
                 if id(original) in marked:
                     marked.add(id(made))
 

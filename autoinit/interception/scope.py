@@ -13,13 +13,13 @@ from ..construction import AUTOINIT, Content, Watch
 from ..errors import StateError, warn
 from ..planning import COPY_OF, ENGINES, FILLED, OWN, Entry, Plan, Policy, Report, RuleMatches, check_unmatched
 from ..rules import Rule
-from .extents import Recorder, stack
+from .extents import Extent, Pause, stack
 
 SHOWN = 3
 """Roots in the repr of a block."""
 
 
-class Run(Recorder):
+class Run(Extent):
     """The state of one `with autoinit(...)` block; `as run` gives it.
 
     Attributes:
@@ -144,16 +144,16 @@ class Run(Recorder):
                     scope._filled[id(params[fqn])] = weakref.ref(params[fqn]), plan[fqn]
 
 
-def recorders_here() -> tuple[Run | None, list[Recorder]]:
+def extents_here() -> tuple[Run | None, list[Extent]]:
     """The current block, and all that record what the running code builds: with those around it, and observers.
 
     None of them in a pause.
     """
     current: Run | None = None
-    found: list[Recorder] = []
+    found: list[Extent] = []
     for extent in reversed(stack.get()):
         if extent.is_here():
-            if not isinstance(extent, Recorder):
+            if isinstance(extent, Pause):
                 break
             if not isinstance(extent, Run):
                 found.append(extent)
@@ -165,7 +165,7 @@ def recorders_here() -> tuple[Run | None, list[Recorder]]:
 
 def innermost() -> Run | None:
     """The block that the running code is in; None in a pause."""
-    return recorders_here()[0]
+    return extents_here()[0]
 
 
 def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:

@@ -32,7 +32,7 @@ def fills_all_the_same(each: Run, *, failed: bool, ends: bool = True) -> None:
 
 
 def takes_no_marks(made: Any, original: Any) -> None:
-    for each in recording.recorders_of(original):
+    for each in recording.extents_of(original):
         if made not in each.built and not recording.is_paused(each):
             each.built.add(made)
 
@@ -70,7 +70,7 @@ def drops_all(self: Postponed, regions: Any) -> list[Fill]:
     return gone
 
 
-BEGIN, CLOSE, CONTENT, INITIALIZE = extents.Extent.begin, hook.close_recorder, Run.content, roots.initialize_roots
+BEGIN, CLOSE, CONTENT, INITIALIZE = extents.Extent.begin, hook.close_extent, Run.content, roots.initialize_roots
 FAULTS: dict[str, list[tuple[Any, str, Any]]] = {
     "what was built outside is touched": [(roots, "PlanContext", knows_no_others)],
     "data is overwritten": [(ConstructionRecord, "content", lambda self, tensor: None)],
@@ -80,7 +80,7 @@ FAULTS: dict[str, list[tuple[Any, str, Any]]] = {
     "what was called is filled again": [(hook, "initialize_roots", forgets_what_was_used)],
     "the outer block beats the inner": [(Run, "remember", nothing), (Run, "content", may_be_replaced)],
     "an outer block does not hear of what is built inside": [(block, "Run", NoBlocksAround)],
-    "a block that failed fills all the same": [(block, "close_recorder", fills_all_the_same)],
+    "a block that failed fills all the same": [(block, "close_extent", fills_all_the_same)],
     "a pause is none": [(extents.Extent, "begin", lambda self: BEGIN(self) if isinstance(self, Run) else None)],
     "what is copied in a pause is recorded": [(recording, "is_paused", lambda each: False)],
     "who looks finds it unfilled": [(Postponed, "run_for", nothing)],
@@ -99,7 +99,7 @@ class Cleaned(Interceptor):
         finally:
             while hook._handles:
                 hook._handles.pop().remove()
-            extents.open_recorders.clear()
+            extents.open_extents.clear()
             while _len_torch_function_stack():
                 _pop_torch_function_stack()
             while _len_torch_dispatch_stack():
