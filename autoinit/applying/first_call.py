@@ -61,7 +61,7 @@ class FirstCall:
     def fill_at_once(self, param: Tensor) -> None:
         """Fill a parameter that forward has just given its shape, and which it may use next."""
         for pending in pending_of(self.module) if self.in_forward else ():
-            for _, entry, owner, found in pending.lazy_no_more(self.module):
+            for _, entry, owner, found in pending.materialized(self.module):
                 if found is param:
                     pending.write(with_shape(entry, param, owner), param)
                     self._filled[id(param)] = param.detach().clone()

@@ -63,7 +63,7 @@ class Pending:
                 if not fills:
                     del _pending[key]
 
-    def lazy_no_more(self, module: nn.Module) -> Iterator[tuple[str, Entry, nn.Module, Tensor]]:
+    def materialized(self, module: nn.Module) -> Iterator[tuple[str, Entry, nn.Module, Tensor]]:
         """Name, entry, layer and tensor of the parameters that have a shape now."""
         for name, entry in list(self.entries.items()):
             owner, param = owner_and_param(module, name)
@@ -148,7 +148,7 @@ def take(module: nn.Module) -> list[tuple[Pending, Entry, nn.Module, Tensor]]:
     taken = []
     with _lock:
         for pending in pending_of(module):
-            for name, entry, owner, param in pending.lazy_no_more(module):
+            for name, entry, owner, param in pending.materialized(module):
                 del pending.entries[name]
                 taken.append((pending, entry, owner, param))
             if not pending.entries:

@@ -50,11 +50,8 @@ def run_code(step: OwnInit | ModuleCall, plan: Plan, targets: Targets) -> dict[s
     """
     tensors = {fqn: {each for each in targets.tensors(fqn) if not is_lazy(each)} for fqn in plan}
     kept = {each for fqn, entry in plan.items() if entry.kept not in (None, NEVER_WRITTEN) for each in tensors[fqn]}
-    recorder, module, snapshot = (
-        WriteRecorder(chain.from_iterable(tensors.values())),
-        targets.modules[step.fqn],
-        Snapshot([], kept),
-    )
+    module, snapshot = targets.modules[step.fqn], Snapshot([], kept)
+    recorder = WriteRecorder(chain.from_iterable(tensors.values()))
     name = type(module).__name__
     if isinstance(step, ModuleCall):
         origin, what, outcome = step.rule.origin, f"{step.rule.origin}: {step.scheme}", FILLED
