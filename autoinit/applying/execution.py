@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -23,7 +23,6 @@ from ..planning import (
     Entry,
     Load,
     Plan,
-    RecordedTensor,
     Report,
     ReportEntry,
     Reset,
@@ -34,9 +33,7 @@ from .filling import fill
 from .first_call import leave_pending
 from .lazy import may_draw, with_shape
 from .loading import load
-from .module_code import run_code
-from .resetting import reset_layer
-from .rollback import put_back_on_error
+from .module_code import put_back_on_error, reset_layer, run_code
 from .seeds import Values, check_prefix, running, values_for
 from .targets import Targets, bind_targets
 
@@ -56,13 +53,8 @@ def apply_plan(
 ) -> Report:
     """Apply a plan to a model with the same parameters, outside of the modes that surround the call.
 
-    Args:
-        plan: Fills and steps, each parameter's fill once.
-        module: Model to write to.
-        seed: Any integer; None draws one if anything is random.
-        prefix: Name of the model in a larger one.
-        targets: The plan's parameters in the model, if they have been found already.
-        is_model: Whether to log the report: not if the module is a single layer.
+    `targets` are the plan's parameters in the model, if they have been found already; the report of a single layer,
+    which is not `is_model`, is not logged.
 
     Raises:
         MatchError, StateError: the model does not fit the plan; nothing is changed.
@@ -79,33 +71,26 @@ def apply_plan(
 
 
 class Application:
-    """A plan while it is applied to one model.
-
-    Args:
-        plan: Plan of the model.
-        module: Root of the model.
-        targets: The plan's parameters and modules in the model.
-
-    Attributes:
-        outcomes: What was written so far, by FQN: by fills and checkpoints, or by modules' own `init_weights`.
-    """
+    """A plan while it is applied to one model; `outcomes` are those of what was written so far, by FQN."""
 
     def __init__(self, plan: Plan, module: nn.Module, targets: Targets) -> None:
         self.module = module
         self.targets = targets
         self.outcomes: dict[str, str] = {}
         self._loads: list[Load] = []
-        shaped: dict[str, Entry] = {}
-        for fqn, entry in plan.items():
-            if entry.deferred is not None and not is_lazy(targets.params[fqn]):  # It was lazy when it was planned.
-                owner = targets.modules[fqn.rpartition(".")[0]]
-                shaped[fqn] = with_shape(entry, targets.params[fqn], owner)
+        shaped = {
+            fqn: with_shape(entry, targets.params[fqn], targets.modules[fqn.rpartition(".")[0]])
+            for fqn, entry in plan.items()
+            if entry.deferred is not None and not is_lazy(targets.params[fqn])  # It was lazy when it was planned.
+        }
         self.plan = replace(plan, entries={**plan.entries, **shaped}) if shaped else plan
 
-    @property
-    def written(self) -> Iterator[Tensor]:
-        """The parameters that fills and checkpoints have been written to so far."""
-        return (self.targets.params[fqn] for fqn, outcome in self.outcomes.items() if outcome == FILLED)
+    def memory(self, fqns: Iterable[str]) -> Iterator[Tensor]:
+        """What this process stores of some parameters, where it has memory."""
+        for fqn in fqns:
+            for tensor in self.targets.tensors(fqn):
+                if not is_lazy(tensor) and has_memory(plain(tensor)):
+                    yield plain(tensor)
 
     def apply(self, seed: int | None, root: int = 0, prefix: str = "", *, is_model: bool = True) -> Report:
         """Write fills and run steps, within the modes of the caller.
@@ -115,16 +100,19 @@ class Application:
         """
         watch = current_watch()
         if watch is not None:
-            watch.flush(self._stored(fqn for fqn, entry in self.plan.items() if entry.gets_values))
+            watch.flush(self.memory(fqn for fqn, entry in self.plan.items() if entry.gets_values))
         values = values_for(self.module, self.targets, check_seed(seed), root, prefix, self.plan.version)
-        self._run(values)
+        token = running.set(values)
+        try:
+            self._run(values)
+        finally:
+            running.reset(token)
         if watch is not None:
             place = Place.of(sys._getframe())
             for fqn in self.outcomes:
-                # The rule is for a trace.
-                writer = (watch.record.writer, self.plan[fqn].rule)
+                writer = (watch.record.writer, self.plan[fqn].rule)  # The rule is for a trace.
                 content = Content(AUTOINIT, writer, True, place=place, reason="initialized")
-                for tensor in self._stored([fqn]):
+                for tensor in self.memory([fqn]):
                     watch.record.note_written(tensor, content)
         for fqn in self.plan.initialized:
             # By this flag OpenMMLab's init_weights knows that it has run.
@@ -138,24 +126,20 @@ class Application:
 
     def _run(self, values: Values) -> None:
         pending = list(self.plan.values())
-        token = running.set(values)
-        try:
-            for step in self.plan.steps:
-                # What a step outranks is filled before it.
-                fill((entry for entry in pending if entry.rank < step.rank), self.targets, values, self.outcomes)
-                pending = [entry for entry in pending if entry.rank >= step.rank]
-                if isinstance(step, Load):
-                    done, loaded = load(step, self.plan, self.targets)
-                    self._loads.append(done)
-                    self.plan = replace(self.plan, entries={**self.plan.entries, **loaded})
-                    self.outcomes |= dict.fromkeys(loaded, FILLED)
-                elif isinstance(step, Reset):
-                    self.outcomes |= dict.fromkeys(reset_layer(step, self.targets, values), FILLED)
-                else:
-                    self.outcomes |= run_code(step, self.plan, self.targets)
-            fill(pending, self.targets, values, self.outcomes)
-        finally:
-            running.reset(token)
+        for step in self.plan.steps:
+            # What a step outranks is filled before it.
+            fill((entry for entry in pending if entry.rank < step.rank), self.targets, values, self.outcomes)
+            pending = [entry for entry in pending if entry.rank >= step.rank]
+            if isinstance(step, Load):
+                done, loaded = load(step, self.plan, self.targets)
+                self._loads.append(done)
+                self.plan = replace(self.plan, entries={**self.plan.entries, **loaded})
+                self.outcomes |= dict.fromkeys(loaded, FILLED)
+            elif isinstance(step, Reset):
+                self.outcomes |= reset_layer(step, self.targets, values)
+            else:
+                self.outcomes |= run_code(step, self.plan, self.targets)
+        fill(pending, self.targets, values, self.outcomes)
 
     def _report(self, values: Values) -> Report:
         """The report; fills that have no shape yet are left pending, and amend it when they are written."""
@@ -179,13 +163,6 @@ class Application:
             leave_pending(pending, report, values, self.targets)
         return report
 
-    def _stored(self, fqns: Iterable[str]) -> Iterator[Tensor]:
-        """What this process stores of some parameters, where it has memory."""
-        for fqn in fqns:
-            for tensor in self.targets.tensors(fqn):
-                if not is_lazy(tensor) and has_memory(plain(tensor)):
-                    yield plain(tensor)
-
 
 def _outcome(entry: Entry) -> str:
     """What became of a parameter that nothing has written to."""
@@ -196,15 +173,11 @@ def _outcome(entry: Entry) -> str:
     return entry.kept if entry.kept.startswith((COPY_OF, NEVER_WRITTEN)) else f"{KEPT}: {entry.kept}"
 
 
-def write_copies(copies: Sequence[RecordedTensor]) -> None:
-    """Give the copies of parameters the values that those have now, in their own dtypes."""
+def write_copy(source: Tensor, copy: Tensor) -> None:
+    """Give the copy of a parameter the values that this has now, in its own dtype."""
     watch = current_watch()
-    for copy in copies:
-        if copy.leader is None:
-            continue
-        leader, follower = copy.leader.tensor, copy.tensor
-        with torch.no_grad(), torch.inference_mode(follower.is_inference()):
-            follower.data.copy_(leader.detach())
-        content = watch.record.content(leader) if watch is not None else None
-        if watch is not None and content is not None:
-            watch.record.note_written(follower, content.copy(AUTOINIT, content.place))
+    with torch.no_grad(), torch.inference_mode(copy.is_inference()):
+        copy.data.copy_(source.detach())
+    content = watch.record.content(source) if watch is not None else None
+    if watch is not None and content is not None:
+        watch.record.note_written(copy, content.copy(AUTOINIT, content.place))

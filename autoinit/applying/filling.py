@@ -17,7 +17,7 @@ from ..layers import is_lazy
 from ..planning import FILLED, Entry, joined
 from ..sampling import Key, Sampler, derive_key
 from .seeds import Values
-from .sharding import is_sharded, region_of
+from .sharding import is_sharded, local_of, region_of
 from .targets import Targets
 
 
@@ -28,7 +28,6 @@ def fill(entries: Iterable[Entry], targets: Targets, values: Values, outcomes: d
     Raises:
         ApplyError: a fill failed, such as a user's function.
     """
-    alone: list[list[Entry]] = []
     together: dict[tuple[torch.device, bool], list[Entry]] = {}
     for entry in entries:
         if entry.fill is None or entry.kept is not None:
@@ -38,22 +37,17 @@ def fill(entries: Iterable[Entry], targets: Targets, values: Values, outcomes: d
         if is_independent and entry.fqn not in targets.weights and not is_sharded(param):
             together.setdefault((param.device, param.is_inference()), []).append(entry)
         else:
-            alone.append([entry])
-    for group in alone:
-        _write(group, targets, values, outcomes, is_alone=True)
+            _write([entry], targets, values, is_alone=True)
+            outcomes[entry.fqn] = FILLED
     for group in together.values():
-        _write(group, targets, values, outcomes)
+        _write(group, targets, values)
+        outcomes |= dict.fromkeys((entry.fqn for entry in group), FILLED)
 
 
-def _write(
-    entries: Sequence[Entry], targets: Targets, values: Values, outcomes: dict[str, str], *, is_alone: bool = False
-) -> None:
+def _write(entries: Sequence[Entry], targets: Targets, values: Values, *, is_alone: bool = False) -> None:
     """Write one fill of any kind, or several of independent elements, the random ones with one call."""
-    tensors: list[Tensor] = []
-    for at in entries:
-        tensors += targets.tensors(at.fqn)
-    at, outs, transforms = entries[0], [], []
-    drawn: dict[Key, Entry] = {}
+    tensors = [tensor for entry in entries for tensor in targets.tensors(entry.fqn)]
+    at, drawn = entries[0], dict[Key, Entry]()
     sampler: Sampler | None = None
     try:
         with writable(tensors):
@@ -63,16 +57,16 @@ def _write(
                     _write_alone(at, targets, values, sampler)
                 elif isinstance(at.fill, Constant):
                     distinct(targets.params[at.fqn].data).fill_(at.fill.value)
-                elif isinstance(at.fill, Elementwise):
+                else:
                     drawn[values.key(at.fqn, 0)] = at
-                    outs.append(targets.params[at.fqn].data)
-                    transforms.append(at.fill.transform())
             if drawn:
                 at = entries[0]
-                sampler.draw_each(outs, list(drawn), transforms)
+                outs = [targets.params[entry.fqn].data for entry in drawn.values()]
+                fills = (cast(Elementwise, entry.fill) for entry in drawn.values())
+                sampler.draw_each(outs, list(drawn), [each.transform() for each in fills])
     except AutoInitError:
         raise
-    except Exception as error:
+    except Exception as error:  # A function of the user can raise anything.
         if sampler is not None and sampler.drawing is not None:
             at = drawn.get(sampler.drawing, at)
         reason = f"{type(error).__name__}: {error}"
@@ -82,8 +76,6 @@ def _write(
         if not tensor.is_inference():
             # Written through .data in many pieces; autograd has to see one write, as after torch.nn.init.
             torch.autograd.graph.increment_version(tensor)
-    for at in entries:
-        outcomes[at.fqn] = FILLED
 
 
 def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sampler) -> None:
@@ -93,7 +85,7 @@ def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sample
     if weight is not None:
         out = torch.empty_like(weight.picture(), device=param.device)
     elif is_sharded(param):
-        out = param._local_tensor.detach()
+        out = local_of(param).detach()
     else:
         out = param if calls_function(given) else param.data
     # Libraries keep attributes on a parameter that fills read, such as `infshape` of mup.
@@ -112,19 +104,9 @@ def _write_alone(entry: Entry, targets: Targets, values: Values, sampler: Sample
 
 
 def writable(tensors: Iterable[Tensor]) -> AbstractContextManager[object]:
-    """A context in which tensors can be written in place: those made in inference mode cannot outside of it.
-
-    Example:
-        >>> with torch.inference_mode():
-        ...     tensor = torch.zeros(2)
-        >>> with writable([tensor]):
-        ...     tensor.fill_(1)
-        tensor([1., 1.])
-    """
-    for tensor in tensors:
-        if not is_lazy(tensor) and tensor.is_inference():
-            return torch.inference_mode()
-    return torch.no_grad()
+    """A context in which tensors can be written in place: those made in inference mode cannot outside of it."""
+    is_inference = any(not is_lazy(tensor) and tensor.is_inference() for tensor in tensors)
+    return torch.inference_mode() if is_inference else torch.no_grad()
 
 
 def distinct(tensor: Tensor) -> Tensor:

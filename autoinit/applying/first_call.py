@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
-from types import FrameType
+from traceback import walk_stack
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from ..errors import warn
 from ..layers import is_lazy
 from ..patches import around, within
 from ..planning import CONTAINERS, FILLED, KEPT, LOADED, PENDING, Entry, Report, joined
-from .lazy import Pending, copy_pending, owner_of, param_of, patches, pending_modules, pending_of, take, with_shape
+from .lazy import Pending, copy_pending, patches, pending_modules, pending_of, take, with_shape
 from .seeds import Values
 from .targets import Targets
 
@@ -37,14 +37,9 @@ SHOWN = 5
 
 
 class FirstCall:
-    """A call of a module with pending fills.
+    """A call of a module with pending fills; `in_forward` once its pre-hooks have run.
 
-    Args:
-        module: Module that is called.
-
-    Attributes:
-        in_forward: Whether its pre-hooks have run.
-        lost: Entries of the parameters that forward has overwritten.
+    `lost` has the entries of the parameters that forward has overwritten.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -52,7 +47,7 @@ class FirstCall:
         self.in_forward = False
         self.lost: list[Entry] = []
         self._filled: dict[int, Tensor] = {}
-        for pending, _, loaded, param in take(module):
+        for pending, loaded, _, param in take(module):
             pending.report.amend(replace(loaded, shape=tuple(param.shape), deferred=None), LOADED)
         # Many layers reset all their parameters when they get a shape.
         self._beside = {
@@ -66,29 +61,30 @@ class FirstCall:
     def fill_at_once(self, param: Tensor) -> None:
         """Fill a parameter that forward has just given its shape, and which it may use next."""
         for pending in pending_of(self.module) if self.in_forward else ():
-            for name, entry in pending.entries.items():
-                if param_of(self.module, name) is param:
-                    pending.write(with_shape(entry, param, owner_of(self.module, name) or self.module), param)
+            for _, entry, owner, found in pending.materialized(self.module):
+                if found is param:
+                    pending.write(with_shape(entry, param, owner), param)
                     self._filled[id(param)] = param.detach().clone()
 
-    def finish(self) -> None:
+    def finish(self, *, in_forward: bool | None = None) -> None:
         """Fill the parameters that have a shape now; where forward has overwritten them, only note it."""
+        self.in_forward = self.in_forward if in_forward is None else in_forward
         taken = take(self.module)
-        for pending, name, entry, param in taken:
-            known = with_shape(entry, param, owner_of(self.module, name) or self.module)
+        for pending, entry, owner, param in taken:
+            known = with_shape(entry, param, owner)
             if not self.in_forward:
                 pending.write(known, param)
             elif known.fill is not None and not _is_same(param, self._filled.get(id(param))):
                 self.lost.append(entry)
                 continue
             pending.report.amend(known, KEPT if known.fill is None else FILLED)
-        for name, (pending, entry, before) in self._beside.items() if taken else ():
+        for name, (pending, filled, before) in self._beside.items() if taken else ():
             now = self.module._parameters.get(name)
             if _is_same(now, before):
                 continue
             if self.in_forward:
-                pending.report.amend(entry, PENDING)
-                self.lost.append(entry)
+                pending.report.amend(filled, PENDING)
+                self.lost.append(filled)
             elif now is not None and now.shape == before.shape:
                 with torch.no_grad():
                     now.copy_(before)
@@ -111,7 +107,7 @@ def leave_pending(entries: Iterable[Entry], report: Report, values: Values, targ
     """Leave the fills of parameters that are still lazy for when they are not; they amend the report then."""
     found: dict[int, Pending] = {}
     # Nothing of the model, which may be gone when its parameters would get their shapes.
-    values = Values(requested=report.seed, root=values.root, prefix=values.prefix, version=values.version)
+    values = replace(values, targets=Targets({}, {}, {}), requested=report.seed, whole=None, samplers={})
     for entry in entries:
         for fqn in (entry.fqn, *entry.aliases) if is_lazy(targets.params[entry.fqn]) else ():
             path, _, name = fqn.rpartition(".")
@@ -130,18 +126,11 @@ def leave_pending(entries: Iterable[Entry], report: Report, values: Values, targ
                 patches.also(cls, "__deepcopy__", around(_on_deepcopy))
             if issubclass(cls, LazyModuleMixin) and "initialize_parameters" in cls.__dict__:
                 patches.also(cls, "initialize_parameters", within(_within_initialize))
-        if _is_being_called(module):
-            _watch_forward(module)
-
-
-def _is_being_called(module: nn.Module) -> bool:
-    """Whether a plan is applied because its model is called for the first time in its block."""
-    frame: FrameType | None = sys._getframe()
-    while frame is not None:
-        if frame.f_code.co_filename == modules.__file__ and frame.f_locals.get("self") is module:
-            return True
-        frame = frame.f_back
-    return False
+        for frame, _ in walk_stack(sys._getframe()):
+            # The plan is applied because its model is called for the first time in its block.
+            if frame.f_code.co_filename == modules.__file__ and frame.f_locals.get("self") is module:
+                _watch_forward(module)
+                break
 
 
 def _watch_forward(module: nn.Module) -> None:
@@ -150,8 +139,7 @@ def _watch_forward(module: nn.Module) -> None:
 
     def after(*args: Any) -> None:
         handle.remove()
-        call.in_forward = True
-        call.finish()
+        call.finish(in_forward=True)
         _warn_of_lost([call])
 
     handle = module.register_forward_hook(after, always_call=True)
@@ -179,8 +167,7 @@ def _outermost(module: nn.Module) -> Iterator[None]:
         _calls.reset(token)
         for call in calls.values():
             if id(call.module) not in _active:
-                call.in_forward = True
-                call.finish()
+                call.finish(in_forward=True)
         _warn_of_lost(calls.values())
 
 
@@ -197,9 +184,7 @@ def _warn_of_lost(calls: Iterable[FirstCall]) -> None:
 
 @contextmanager
 def _watched(module: nn.Module, calls: dict[int, FirstCall]) -> Iterator[None]:
-    if id(module) not in calls:
-        calls[id(module)] = FirstCall(module)
-    call = _active[id(module)] = calls[id(module)]
+    call = _active[id(module)] = calls[id(module)] = calls.get(id(module)) or FirstCall(module)
     call.in_forward = False
 
     def last_pre_hook(module: nn.Module, args: Any) -> None:

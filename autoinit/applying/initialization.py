@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 
 from torch import nn
 
@@ -30,10 +29,9 @@ from ..planning import (
 from ..rules import Rule
 from ..sampling import VERSION
 from .execution import apply_plan
-from .flat_parameters import check_flat_parameters
 from .module_code import being_initialized
 from .seeds import check_prefix
-from .targets import targets_of
+from .targets import check_flat_parameters, targets_of
 
 
 def make_plan(planner: Planner) -> Plan:
@@ -45,11 +43,11 @@ def make_plan(planner: Planner) -> Plan:
     with without_modes():
         planner.collect()
         # First: a rule may not fit only because a shard has another shape than its parameter.
-        check_flat_parameters(planner.root, partial(_selecting, planner))
+        check_flat_parameters(planner.root, lambda node, name: _selecting(planner, node))
         return planned(planner, apply_plan)
 
 
-def _selecting(planner: Planner, node: Node, name: str) -> str | None:
+def _selecting(planner: Planner, node: Node) -> str | None:
     """Where a rule is written that selects a module, if any."""
     selecting = (m.rule.origin for m in planner.matches if m.selects_class(type(node.module)) and m.selects_node(node))
     return next(selecting, None)

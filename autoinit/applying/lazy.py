@@ -7,28 +7,19 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 
 from ..errors import AutoInitError
-from ..initializers import (
-    Constant,
-    Default,
-    Dirac,
-    Eye,
-    Initializer,
-    Keep,
-    Resolved,
-    resolve,
-)
+from ..initializers import Constant, Default, Dirac, Eye, Initializer, Keep, Resolved, resolve
 from ..initializers.defaults import default_of
-from ..initializers.position import Position
 from ..initializers.scaled import unscaled, with_default
 from ..layers import is_lazy
 from ..modes import without_modes
 from ..patches import Patches
-from ..planning import PENDING, Deferred, Entry, Report
+from ..planning import PENDING, Entry, Report
 from .filling import fill
 from .seeds import Values
 from .targets import Targets
@@ -41,14 +32,9 @@ _lock = threading.RLock()
 
 @dataclass(eq=False, kw_only=True)
 class Pending:
-    """The pending fills of one module, from one application.
+    """The pending fills of one module, from one application: entries by the parameter's name, which may be dotted.
 
-    Args:
-        module: Weak reference to the module whose call gives the parameters their shapes.
-        path: FQN of the module.
-        values: Source of the random values.
-        report: Report to amend when a parameter gets its shape.
-        entries: Plan entries by the parameter's name in the module, which may be dotted.
+    `module` is the one whose call gives the parameters their shapes, `path` its FQN; the report is amended then.
     """
 
     module: weakref.ref[nn.Module]
@@ -77,6 +63,13 @@ class Pending:
                 if not fills:
                     del _pending[key]
 
+    def materialized(self, module: nn.Module) -> Iterator[tuple[str, Entry, nn.Module, Tensor]]:
+        """Name, entry, layer and tensor of the parameters that have a shape now."""
+        for name, entry in list(self.entries.items()):
+            owner, param = owner_and_param(module, name)
+            if param is not None and not is_lazy(param):
+                yield name, entry, owner, param
+
     def write(self, entry: Entry, param: Tensor) -> None:
         """Write the fill, if there is one, to a parameter that has its shape."""
         with without_modes():
@@ -93,42 +86,29 @@ def with_shape(entry: Entry, param: Tensor, owner: nn.Module) -> Entry:
     Raises:
         ShapeError: The initializer is not defined for this shape.
     """
-    if entry.deferred is None:
-        return entry
-    shape = tuple(param.shape)
-    chosen = entry.deferred.fitting(len(shape))
+    shape, deferred = tuple(param.shape), entry.deferred
+    chosen = deferred.fitting(len(shape)) if deferred is not None else None
     if chosen is None:
         return replace(entry, shape=shape, rule=None, fill=None, overrides=(), deferred=None)
-    rule, overrides = chosen.rule, entry.overrides
-    if chosen is not entry.deferred:
+    rule, overrides, position = chosen.rule, entry.overrides, chosen.position
+    if chosen is not deferred:
         overrides = tuple(each for each in overrides if each is not rule and each.fits(len(shape)))
-    position = chosen.position
     if position.beside is not None and position.beside.shape is None:
-        weight = param_of(owner, position.beside.name)
+        weight = owner_and_param(owner, position.beside.name)[1]
         if weight is not None and not is_lazy(weight):
             position = replace(position, beside=replace(position.beside, shape=tuple(weight.shape)))
+    scheme: Initializer | None = chosen.scheme
     try:
-        found = _resolved(chosen, entry, shape, position, owner)
+        if isinstance(unscaled(chosen.scheme), Default):
+            # Without a closed form it stays as the layer's own code has made it, which is its default.
+            scheme = with_default(chosen.scheme, default_of(owner, entry.fqn.rpartition(".")[2]))
+        found = Resolved(fill=None)
+        if scheme is not None:
+            found = resolve(scheme, shape, entry.dtype, chosen.layout, position)
     except AutoInitError as error:
         raise type(error)(f"{rule.origin}: {entry.fqn}: {error}", origin=rule.origin, fqn=entry.fqn) from error
-    return replace(
-        entry,
-        shape=shape,
-        rule=rule,
-        overrides=overrides,
-        fill=found.fill,
-        fans=found.fans,
-        deferred=None,
-        rank=chosen.rank,
-    )
-
-
-def _resolved(chosen: Deferred, entry: Entry, shape: tuple[int, ...], position: Position, owner: nn.Module) -> Resolved:
-    scheme: Initializer | None = chosen.scheme
-    if isinstance(unscaled(chosen.scheme), Default):
-        # Without a closed form it stays as the layer's own code has made it, which is its default.
-        scheme = with_default(chosen.scheme, default_of(owner, entry.fqn.rpartition(".")[2]))
-    return Resolved(fill=None) if scheme is None else resolve(scheme, shape, entry.dtype, chosen.layout, position)
+    known = replace(entry, shape=shape, rule=rule, overrides=overrides, rank=chosen.rank, deferred=None)
+    return replace(known, fill=found.fill, fans=found.fans)
 
 
 def may_draw(entry: Entry) -> bool:
@@ -151,39 +131,30 @@ def pending_modules() -> list[nn.Module]:
     return [module for module in found if module is not None]
 
 
-def owner_of(module: nn.Module, name: str) -> nn.Module | None:
-    """The module that has a parameter, by the parameter's name in a module around it."""
-    *path, _ = name.split(".")
-    owner: nn.Module | None = module
+def owner_and_param(module: nn.Module, name: str) -> tuple[nn.Module, Tensor | None]:
+    """A layer and its parameter, by a name that may be dotted: `scales.0`, of a list that is never called itself."""
+    *path, last = name.split(".")
     for part in path:
         # A copy that is being made has neither modules nor parameters yet.
-        owner = None if owner is None else vars(owner).get("_modules", {}).get(part)
-    return owner
+        below = vars(module).get("_modules", {}).get(part)
+        if below is None:
+            return module, None
+        module = below
+    return module, vars(module).get("_parameters", {}).get(last)
 
 
-def param_of(module: nn.Module, name: str) -> Tensor | None:
-    """A parameter by its name in a module, which may be dotted: `scales.0`, of a list that is never called itself."""
-    owner = owner_of(module, name)
-    found: Tensor | None = None if owner is None else vars(owner).get("_parameters", {}).get(name.rpartition(".")[2])
-    return found
-
-
-def take(module: nn.Module) -> list[tuple[Pending, str, Entry, Tensor]]:
-    """Remove the pending fills of parameters that have a shape; returns them in the order of the applications.
-
-    Each comes with the parameter's name in the module.
-    """
+def take(module: nn.Module) -> list[tuple[Pending, Entry, nn.Module, Tensor]]:
+    """Remove the pending fills of parameters that have a shape: entry, layer and tensor of each, in order."""
     taken = []
     with _lock:
         for pending in pending_of(module):
-            for name in list(pending.entries):
-                param = param_of(module, name)
-                if param is not None and not is_lazy(param):
-                    taken.append((pending, name, pending.entries.pop(name), param))
+            for name, entry, owner, param in pending.materialized(module):
+                del pending.entries[name]
+                taken.append((pending, entry, owner, param))
             if not pending.entries:
                 pending.forget(id(module))
     # A tied parameter may have been filled in the call of another module.
-    return [each for each in taken if each[0].report[each[2].fqn].outcome == PENDING]
+    return [each for each in taken if each[0].report[each[1].fqn].outcome == PENDING]
 
 
 def copy_pending(module: nn.Module, copied: nn.Module) -> None:

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..errors import ApplyError, AutoInitError
+from ..errors import ApplyError
 from ..planning import (
     COUNTER,
     Entry,
-    IncompatibleKeys,
     Load,
     LoadingModule,
     Plan,
     check_load,
-    joined,
-    load_below,
+    has_loading_code,
     loading_modules,
     own_tensors,
     unwrapped,
-    walk,
+    wraps,
 )
 from .filling import writable
-from .module_code import WriteRecorder
-from .rollback import tables_of
+from .module_code import Snapshot, WriteRecorder, explained, tables_of
 from .sharding import is_sharded, shard_like
 from .targets import Targets
 
@@ -68,12 +66,7 @@ def load(step: Load, plan: Plan, targets: Targets) -> tuple[Load, dict[str, Entr
 
 
 class _Loading:
-    """One step of a plan while it is applied.
-
-    Attributes:
-        step: The step, with the counts of what the loading code of modules took.
-        written: FQNs of the plan's parameters that were written.
-    """
+    """One step of a plan while it is applied, with the counts of what was loaded, and the FQNs that were written."""
 
     def __init__(self, step: Load, plan: Plan, targets: Targets) -> None:
         self.step = step
@@ -91,8 +84,7 @@ class _Loading:
     def names(self, loader: LoadingModule) -> list[str]:
         """The checkpoint's names of what a module gets."""
         if not loader.whole:
-            own = {loader.prefix + name: tensor for name, tensor in own_tensors(loader.module).items()}
-            return [name for name, tensor in own.items() if name in self._keys and self._has_won(tensor)]
+            return [name for name, tensor in loader.tensors() if name in self._keys and self._has_won(tensor)]
         if all(self._is_left(name, tensor) for name, tensor in loader.tensors()):
             return []
         return [name for name in self.step.checkpoint.shapes if name.startswith(loader.prefix)]
@@ -104,11 +96,10 @@ class _Loading:
 
     def _is_left(self, name: str, tensor: Tensor) -> bool:
         """Whether this load leaves a tensor alone: it is kept, not selected, or a later rule has won it."""
-        entries = self._entries.get(id(tensor), ())
         return (
             name in self._staying
             or not self.step.selects(name)
-            or any(e.kept is not None or e.rank > self.step.rank for e in entries)
+            or any(e.kept is not None or e.rank > self.step.rank for e in self._entries.get(id(tensor), ()))
         )
 
     def _note_written(self, tensor: Tensor) -> None:
@@ -120,46 +111,44 @@ class _Loading:
         own = own_tensors(module)[name.removeprefix(prefix)]
         with self.explained(module, errors), writable([own]):
             version = self.step.checkpoint.versions.get(prefix[:-1], {})
-            state = {name: _as_stored_in(own, tensor)}
-            module._load_from_state_dict(state, prefix, version, False, [], [], errors)
+            module._load_from_state_dict({name: _as_stored_in(own, tensor)}, prefix, version, False, [], [], errors)
         self._note_written(own_tensors(module)[name.removeprefix(prefix)])
 
     def load_below(self, loader: LoadingModule, state: dict[str, Tensor]) -> None:
         """Let a module with loading code load everything for it and the modules below it, and count what it took."""
         before = dict(loader.tensors())
-        stays = {key: each for key, each in before.items() if self._is_left(key, each) and not is_lazy(each)}
-        errors: list[str] = []
-        unexpected: list[str] = []
-        incompatible = IncompatibleKeys([], [])
-        recorder = WriteRecorder(tensor for tensor in before.values() if not is_lazy(tensor))
-        with self.explained(loader.module, errors), writable(before.values()), _unchanged(loader, stays):
+        shaped = {name: tensor for name, tensor in before.items() if not is_lazy(tensor)}
+        stays = {name: tensor for name, tensor in shaped.items() if self._is_left(name, tensor)}
+        recorder, loaded = WriteRecorder(shaped.values()), _StateDictLoad(self.step.checkpoint.versions)
+        with (
+            self.explained(loader.module, loaded.errors),
+            writable(before.values()),
+            _unchanged(loader.module, set(stays.values())),
+        ):
             for name in before.keys() & state.keys():
                 state[name] = _as_stored_in(before[name], state[name])
-            names = {id(tensor): name for name, tensor in state.items()}
+            loaded.names = {id(tensor): name for name, tensor in state.items()}
             with recorder:
-                about = self.step.checkpoint.versions
-                for left in load_below(loader.module, state, loader.prefix, about, incompatible, errors):
-                    new = incompatible.unexpected_keys[len(unexpected) :]
-                    # Code may have renamed what it got.
-                    unexpected += [names.get(id(left.get(key)), key) for key in new]
-        refused = {text.removeprefix(MISMATCH).partition(":")[0] for text in errors if text.startswith(MISMATCH)}
+                loaded.load(loader.module, state, loader.prefix)
+        complaints = [text.removeprefix(MISMATCH) for text in loaded.errors if text.startswith(MISMATCH)]
+        refused = {text.partition(":")[0] for text in complaints}
         after = dict(loader.tensors())
-        # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
-        taken = [
-            name
-            for name, tensor in after.items()
-            if name not in stays and not is_lazy(tensor) and name not in refused
-            if recorder.wrote(tensor) or (before.get(name) is not tensor and name not in incompatible.missing_keys)
-        ]
         for name, tensor in after.items():
+            # Code may also put a new tensor in the place of another, whose size or dtype does not suit it.
             entries = self._entries.get(id(before.get(name)))
             if entries and before[name] is not tensor:
                 self._entries[id(tensor)] = entries
                 if entries[-1].fqn not in self._targets.weights:
                     self._targets.params[entries[-1].fqn] = tensor
+        taken = [
+            name
+            for name, tensor in after.items()
+            if not (name in stays or is_lazy(tensor) or name in refused)
+            if recorder.wrote(tensor) or (before.get(name) is not tensor and name not in loaded.keys.missing_keys)
+        ]
         for name in taken:
             self._note_written(after[name])
-        self._count(after, taken, refused, unexpected)
+        self._count(after, taken, refused, loaded.unexpected)
 
     def _count(self, after: dict[str, Tensor], taken: list[str], refused: set[str], unexpected: list[str]) -> None:
         """Count what the loading code of a module wrote, and what it did not."""
@@ -193,38 +182,67 @@ class _Loading:
 
     @contextmanager
     def explained(self, module: nn.Module, errors: list[str]) -> Iterator[None]:
-        """A context whose errors, and those that the module adds to the list, become an ApplyError."""
-        failure: Exception | None = None
-        try:
+        """A context whose errors, and those that the module adds to the list, become an `ApplyError`."""
+        origin, fqn = self.step.rule.origin, self.step.fqn
+        what = f"{origin}: {self.step.checkpoint.location} could not be loaded into {type(module).__name__}"
+        with explained(what, origin, fqn):
             yield
-        except AutoInitError:
-            raise
-        except Exception as error:
-            failure = error
-        # Sizes were compared when it was planned.
-        reasons = [text for text in errors if not text.startswith(MISMATCH)]
-        if failure is not None:
-            reasons = [f"{type(failure).__name__}: {failure}"]
-        if reasons:
-            origin, name = self.step.rule.origin, type(module).__name__
-            text = f"{origin}: {self.step.checkpoint.location} could not be loaded into {name}: {reasons[0]}"
-            raise ApplyError(text, origin=origin, fqn=self.step.fqn) from failure
+        for text in errors:
+            if not text.startswith(MISMATCH):  # Sizes were compared when it was planned.
+                raise ApplyError(f"{what}: {text}", origin=origin, fqn=fqn)
+
+
+class IncompatibleKeys(NamedTuple):
+    """The argument of hooks that run after a load."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class _StateDictLoad:
+    """A module and everything below it load, as in `load_state_dict`, but through wrappers.
+
+    `unexpected` has the checkpoint's names, which are in `names` by the id of the tensor: code may rename what it gets.
+    """
+
+    def __init__(self, versions: Mapping[str, Mapping[str, Any]]) -> None:
+        self.keys = IncompatibleKeys([], [])
+        self.names: dict[int, str] = {}
+        self.unexpected: list[str] = []
+        self.errors: list[str] = []
+        self._versions = versions
+
+    def load(self, module: nn.Module, state: dict[str, Tensor], prefix: str) -> None:
+        """Let one module load from tensors by full names, and those below it from what it leaves."""
+        transparent = frozenset() if has_loading_code(module) else wraps(module) & module._modules.keys()
+        if not transparent:
+            known, metadata = len(self.keys.unexpected_keys), dict(self._versions.get(prefix[:-1], {}))
+            module._load_from_state_dict(state, prefix, metadata, True, *self.keys, self.errors)
+            new = self.keys.unexpected_keys[known:]
+            self.unexpected += [self.names.get(id(state.get(key)), key) for key in new]
+            for name in own_tensors(module):
+                state.pop(prefix + name, None)
+        for name, child in module._modules.items():
+            if child is not None:
+                below = prefix if name in transparent else f"{prefix}{name}."
+                # Removed from the parent's: a tensor without references after its copy takes no memory.
+                self.load(child, {key: state.pop(key) for key in list(state) if key.startswith(below)}, below)
+        for hook in module._load_state_dict_post_hooks.values():
+            hook(module, self.keys)
 
 
 @contextmanager
-def _unchanged(loader: LoadingModule, tensors: dict[str, Tensor]) -> Iterator[None]:
+def _unchanged(module: nn.Module, tensors: Collection[Tensor]) -> Iterator[None]:
     """A context that leaves these tensors of a module in their places, with their values, also if it fails."""
-    saved = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    tables = tables_of(module.modules())
+    places = [(table, name, each) for table in tables for name, each in table.items() if each in tensors]
+    snapshot = Snapshot([], tensors)
     try:
         yield
     finally:
-        for name, before in saved.items():
-            tensors[name].data.copy_(before)
-        for node in walk(loader.module) if tensors else ():
-            for table in tables_of(node.module):
-                for name in table:
-                    key = loader.prefix + joined(node.fqn, name)
-                    table[name] = tensors.get(key, table[name])
+        for table, name, tensor in places:
+            table[name] = tensor
+        snapshot.restore()
 
 
 def _as_stored_in(like: Tensor, tensor: Tensor) -> Tensor:

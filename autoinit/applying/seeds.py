@@ -18,25 +18,18 @@ from .targets import Targets
 
 @dataclass(eq=False, kw_only=True)
 class Values:
-    """Source of the random values of one application.
+    """Source of the random values of one application: those of parameter `fqn` of the module `prefix` of a root.
 
-    Args:
-        requested: Seed that the user gave.
-        root: Index of the model among the roots of its block.
-        prefix: FQN, in that root, of the module that is initialized.
-        version: Definition of random values.
-        targets: Parameters of the model.
-        whole: Values of the larger model of which this one is a part.
-        used: Whether any value is random.
+    `whole` has the values of the larger model of which this one is a part; `used` says whether any value is random.
     """
 
+    targets: Targets
     requested: int | None
     root: int = 0
     prefix: str = ""
     version: int = VERSION
-    targets: Targets | None = field(default=None, repr=False)
-    whole: Values | None = field(default=None, repr=False)
-    samplers: dict[tuple[torch.device, bool], Sampler] = field(default_factory=dict, repr=False)
+    whole: Values | None = None
+    samplers: dict[tuple[torch.device, bool], Sampler] = field(default_factory=dict)
     used: bool = False
 
     @cached_property
@@ -45,9 +38,7 @@ class Values:
         if self.whole is not None:
             self.whole.used = True
             return self.whole.seed
-        if self.requested is not None:
-            return self.requested
-        return agreed_seed(fresh_seed(), self.targets.params.values() if self.targets is not None else ())
+        return agreed_seed(fresh_seed(), self.targets.params.values()) if self.requested is None else self.requested
 
     def key(self, fqn: str, stream: int) -> Key:
         """The key of a stream of a parameter."""
@@ -67,26 +58,17 @@ running: ContextVar[Values | None] = ContextVar("autoinit_running", default=None
 """Values of the application that is running here: a module's own `init_weights` may call autoinit for a part."""
 
 
-def values_for(
-    module: nn.Module, targets: Targets, requested: int | None, root: int, prefix: str, version: int
-) -> Values:
+def values_for(module: nn.Module, targets: Targets, seed: int | None, root: int, prefix: str, version: int) -> Values:
     """The values for a model; for a part of the model that is being initialized, those that it has in the whole."""
-    outer = running.get()
-    if outer is not None and outer.targets is not None and requested is None and id(module) in outer.targets.fqns:
-        root, version = outer.root, outer.version
-        prefix = joined(joined(outer.prefix, outer.targets.fqns[id(module)]), prefix)
-    else:
-        outer = None
-    return Values(requested=requested, root=root, prefix=prefix, version=version, targets=targets, whole=outer)
+    whole = running.get()
+    if whole is None or seed is not None or id(module) not in whole.targets.fqns:
+        return Values(targets=targets, requested=seed, root=root, prefix=prefix, version=version)
+    prefix = joined(joined(whole.prefix, whole.targets.fqns[id(module)]), prefix)
+    return Values(targets=targets, requested=None, root=whole.root, prefix=prefix, version=whole.version, whole=whole)
 
 
 def check_prefix(prefix: object) -> None:
-    """Require the name of a module, or an empty string.
-
-    Raises:
-        ConfigTypeError: not a string.
-        ConfigError: an empty component, such as after the trailing dot of prefixes of `state_dict`.
-    """
+    """Require the name of a module, or an empty string: no prefix of `state_dict`, with its trailing dot."""
     if not isinstance(prefix, str):
         raise ConfigTypeError(
             f"prefix={prefix!r} must be the name of a module, such as 'head', not {type(prefix).__name__}.",

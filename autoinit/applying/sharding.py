@@ -31,11 +31,9 @@ def local_of(tensor: Tensor) -> Tensor:
 
 
 class Split(NamedTuple):
-    """How one mesh dimension splits a tensor dimension.
+    """How the ranks along a mesh dimension split a tensor dimension.
 
-    Args:
-        ranks: Number of ranks along the mesh dimension.
-        factor: Number of pieces, each of which is split by itself: 1 for `Shard`, `split_factor` of `_StridedShard`.
+    `factor` pieces are split, each by itself: 1 for `Shard`, `split_factor` of `_StridedShard`.
     """
 
     ranks: int
@@ -107,18 +105,11 @@ def _splits_of(tensor: DTensor) -> list[dict[int, Split]]:
 
 
 def held(size: int, splits: Sequence[Split], indices: Sequence[int]) -> list[range]:
-    """The positions of a dimension that one rank holds, by the splits from left to right, as `distribute_tensor` does.
-
-    Args:
-        size: Size of the whole dimension.
-        splits: How mesh dimensions split it.
-        indices: The rank's coordinate along each of those mesh dimensions.
+    """The positions of a dimension that the rank with these indices holds, by the splits from left to right.
 
     Example:
         >>> held(7, [Split(2)], [1])
         [range(4, 7)]
-        >>> held(8, [Split(2, factor=2), Split(2)], [1, 0])
-        [range(2, 4)]
         >>> held(8, [Split(2, factor=2)], [1])
         [range(2, 4), range(6, 8)]
     """

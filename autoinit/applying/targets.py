@@ -1,10 +1,13 @@
-"""The parameters and modules of one model, under the names of its plan."""
+"""The parameters and modules of one model, under the names of its plan, and whether they can be written."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,19 +15,15 @@ from .._torch import is_fake
 from ..errors import MatchError, StateError, nearest
 from ..layers import is_lazy
 from ..parametrized import Effective
-from ..planning import Entry, Plan, PlanContext, Planner, joined
-from .flat_parameters import check_flat_parameters
-from .sharding import is_sharded, unknown_layout
+from ..planning import Entry, Node, Plan, PlanContext, Planner, joined, walk
+from .sharding import is_sharded, local_of, unknown_layout
 
 
 @dataclass(frozen=True)
 class Targets:
-    """The parameters and modules of one model, under the names of its plan.
+    """The parameters and modules of one model by FQN, with the parametrized weights, set through what is stored.
 
-    Args:
-        params: Parameters by FQN; of a parametrized weight the first tensor that is stored for it.
-        modules: Modules by FQN.
-        weights: Parametrized weights, which are set through the tensors that are stored for them.
+    The parameter of a parametrized weight is the first tensor that is stored for it.
     """
 
     params: dict[str, Tensor]
@@ -49,11 +48,8 @@ def targets_of(planner: Planner, plan: Mapping[str, Entry]) -> Targets:
         StateError: a parameter that would be written has no memory (on the meta device, or a FakeTensor), or its
             sharding is unknown.
     """
-    params, weights = {}, {}
-    for record in planner.records:
-        params[record.fqn] = record.param
-        if record.weight is not None:
-            weights[record.fqn] = record.weight
+    params = {record.fqn: record.param for record in planner.records}
+    weights = {record.fqn: record.weight for record in planner.records if record.weight is not None}
     targets = Targets(params, planner.modules, weights)
     for entry in plan.values():
         if entry.gets_values:
@@ -68,20 +64,24 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
         MatchError: a parameter is missing, has another shape, or is not in the plan.
         StateError: see `targets_of`.
     """
-    check_flat_parameters(module, lambda node, name: _origin(plan.get(joined(node.fqn, name))))
+    by_rule = {fqn: entry.origin for fqn, entry in plan.items() if entry.gets_values}
+    check_flat_parameters(module, lambda node, name: by_rule.get(joined(node.fqn, name)))
     planner = Planner(module, [], PlanContext(rules_only=True))
     planner.collect()
     targets = targets_of(planner, {})
     # A parametrized weight has another shape than what is stored for it, and a lazy parameter has none.
     shapes = {record.fqn: record.shape_and_dtype()[0] for record in planner.records}
     for fqn, entry in plan.items():
-        tensor = _named_tensor(fqn, targets) if fqn not in shapes else None
-        if tensor is not None:
+        if fqn not in shapes:
+            # A buffer, or a tensor that is stored for a parametrized weight, which a rule of the plan asked for.
+            path, _, name = fqn.rpartition(".")
+            owner = targets.modules.get(path)
+            tensor = None if owner is None else owner._buffers.get(name, owner._parameters.get(name))
+            if tensor is None:
+                hint = nearest(fqn, shapes)
+                raise MatchError(f"{fqn}: the plan of {plan.model} has it, and this model does not.{hint}", fqn=fqn)
             targets.params[fqn] = tensor
             shapes[fqn] = None if is_lazy(tensor) else tuple(tensor.shape)
-        elif fqn not in shapes:
-            hint = nearest(fqn, shapes)
-            raise MatchError(f"{fqn}: the plan of {plan.model} has it, and this model does not.{hint}", fqn=fqn)
         shape = shapes[fqn]
         if entry.shape is not None and shape is not None and shape != entry.shape:
             raise MatchError(
@@ -89,27 +89,16 @@ def bind_targets(plan: Plan, module: nn.Module) -> Targets:
             )
         if entry.gets_values:
             _check_writable(entry, targets)
-    for fqn in targets.params:
-        if fqn not in plan:
-            name = type(module).__name__
-            raise MatchError(f"{fqn}: this {name} has it, and the plan of {plan.model} does not.", fqn=fqn)
+    unknown = next((fqn for fqn in targets.params if fqn not in plan), None)
+    if unknown is not None:
+        text = f"{unknown}: this {type(module).__name__} has it, and the plan of {plan.model} does not."
+        raise MatchError(text, fqn=unknown)
     return targets
-
-
-def _origin(entry: Entry | None) -> str | None:
-    return entry.origin if entry is not None and entry.gets_values else None
-
-
-def _named_tensor(fqn: str, targets: Targets) -> Tensor | None:
-    """A buffer, or a tensor that is stored for a parametrized weight, which a rule of the plan asked for by name."""
-    path, _, name = fqn.rpartition(".")
-    module = targets.modules.get(path)
-    return None if module is None else module._buffers.get(name, module._parameters.get(name))
 
 
 def _check_writable(entry: Entry, targets: Targets) -> None:
     param = targets.params[entry.fqn]
-    local = param._local_tensor if is_sharded(param) else param
+    local = local_of(param)
     where = "on the meta device" if local.is_meta else "a FakeTensor" if is_fake(local) else ""
     problem = None
     if where and not is_lazy(param):
@@ -117,7 +106,7 @@ def _check_writable(entry: Entry, targets: Targets) -> None:
             f"is {where} and has no memory to fill. Plan on meta; apply the plan to a model with memory, for example "
             "after to_empty(device=...)"
         )
-    elif is_sharded(param) and entry.fqn in targets.weights:
+    elif local is not param and entry.fqn in targets.weights:
         problem = (
             "is computed from tensors that are spread over ranks, and cannot be set through them. Initialize the "
             "model before it is parallelized, or write rules for what is stored"
@@ -126,3 +115,46 @@ def _check_writable(entry: Entry, targets: Targets) -> None:
         problem = unknown_layout(param)
     if problem is not None:
         raise StateError(f"{entry.fqn} {problem}.", fqn=entry.fqn, origin=entry.origin)
+
+
+def check_flat_parameters(root: nn.Module, origin_of: Callable[[Node, str], str | None]) -> None:
+    """Require that no rule selects a parameter that `FullyShardedDataParallel` (FSDP1) keeps in a flat parameter.
+
+    A shard of a flat parameter holds elements of several parameters, or a piece of one without its shape. The
+    attributes read here are private to torch and have been the same since 2.0; FSDP1 is deprecated.
+
+    Args:
+        root: Model.
+        origin_of: From a module and the name of its parameter to where the rule is written that selects it, if any.
+
+    Raises:
+        StateError: a rule does. Nothing is changed.
+    """
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    # A program that wraps a model has imported it; other models are not walked.
+    if fsdp is None or not any(getattr(param, "_fsdp_flattened", False) for param in root.parameters()):
+        return
+    names: dict[int, list[str]] = defaultdict(list)
+    sharded = [True]  # A wrapper above the root is not seen.
+    for node in walk(root):
+        del sharded[node.depth + 1 :]
+        sharded.append(sharded[-1])
+        if isinstance(node.module, fsdp.FullyShardedDataParallel):
+            sharded[-1] = node.module.sharding_strategy is not fsdp.ShardingStrategy.NO_SHARD
+        flat = []
+        for name, param in node.module._parameters.items():
+            for info in getattr(param, "_param_infos", None) or ():
+                names[id(info.module)].append(info.param_name)
+            # With `use_orig_params=True` NO_SHARD leaves parameters their shapes, and they can be filled.
+            if getattr(param, "_is_flat_param", False) or (sharded[-1] and getattr(param, "_fsdp_flattened", False)):
+                flat.append(name)
+        for name in (*flat, *names[id(node.module)]):
+            origin, fqn = origin_of(node, name), joined(node.fqn, name)
+            if origin is not None:
+                raise StateError(
+                    f"{fqn} is kept in a flat parameter by FullyShardedDataParallel, which shards it without its "
+                    "shape. Initialize the model before it is wrapped, or shard it with "
+                    "torch.distributed.fsdp.fully_shard.",
+                    fqn=fqn,
+                    origin=origin or None,
+                )

@@ -5,7 +5,7 @@ from .block import autoinit as autoinit
 from .built import living_roots as living_roots
 from .extents import Observer as Observer
 from .extents import paused as paused
-from .hook import close_observer as close_observer
-from .hook import open_observer as open_observer
+from .hook import close_extent as close_extent
+from .hook import open_extent as open_extent
 from .scope import Run as Run
 from .scope import remember as remember

@@ -7,7 +7,7 @@ import inspect
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
@@ -19,14 +19,17 @@ from ..errors import ConfigTypeError, StateError, calling_line, warn_at
 from ..planning import Fan, OwnInitMode, Policy, Unmatched
 from ..rules import Rule
 from ..sampling import VERSION, check_seed
-from .describing import block_text, rules_table
-from .hook import close_scope, open_scope
+from ..tables import Table
+from .hook import close_extent, open_extent
 from .scope import Run, innermost
 
 F = TypeVar("F", bound=Callable[..., Any])
 P = ParamSpec("P")
 R = TypeVar("R")
 
+SELECTORS = ("layer", "name", "params")
+SHOWN = 3
+"""Rules in the repr of a block."""
 EXISTING = "For a model that exists already call autoinit.initialize(model, cfg)."
 UNUSED = (
     "autoinit(...) was called, but its block was never entered, so it did nothing. Build the model in the block: "
@@ -129,17 +132,29 @@ class Block:
         self._unused.atexit = False
 
     def __repr__(self) -> str:
-        return f"Block({block_text(self._rules, self._seed, self._defer, self._policy)})"
+        """The first rules, and the options that are not the default."""
+        texts = [f"{rule.describe()}: {rule.initializer}" for rule in self._rules[:SHOWN]]
+        texts += [f"{len(self._rules) - SHOWN} more rules"] if len(self._rules) > SHOWN else []
+        options: list[tuple[str, object, object]] = [("seed", self._seed, None), ("defer", self._defer, True)]
+        options += [(each.name, getattr(self._policy, each.name), each.default) for each in fields(self._policy)]
+        given = ", ".join(f"{name}={value!r}" for name, value, default in options if value != default)
+        return f"Block({'; '.join(filter(None, (', '.join(texts) or 'no rules', given)))})"
 
     def _repr_html_(self) -> str:
-        """Its rules as a table for a notebook."""
-        return rules_table(self._rules, "A block of autoinit")._repr_html_()
+        """Its rules and their overrides as a table for a notebook."""
+        rows = []
+        for rule in _with_overrides(self._rules):
+            selected = (getattr(rule, key) or () for key in SELECTORS)
+            names = [", ".join(getattr(each, "__qualname__", each) for each in group) for group in selected]
+            rows.append((rule.origin, str(rule.initializer), *names))
+        columns = ("rule", "initializer", *SELECTORS)
+        return Table(title="A block of autoinit", columns=columns, rows=rows)._repr_html_()
 
     def __enter__(self) -> Run:
         self._unused.detach()
         scope = self._new_scope()
         self._open.append(scope)
-        open_scope(scope)
+        open_extent(scope)
         return scope
 
     def __exit__(
@@ -150,7 +165,7 @@ class Block:
         # The latest one of the running thread or task; if a generator is closed elsewhere, the latest one.
         scope = next((scope for scope in reversed(self._open) if scope.is_here()), self._open[-1])
         self._open.remove(scope)
-        close_scope(scope, failed=kind is not None)
+        close_extent(scope, failed=kind is not None)
 
     def _new_scope(self) -> Run:
         return Run(self._rules, self._seed, self._policy, innermost(), defer=self._defer)
@@ -186,16 +201,16 @@ class Block:
     @contextmanager
     def _step(self, scope: Run) -> Iterator[None]:
         """Open a block for one step of a generator; modules built so far are final when it yields."""
-        open_scope(scope)
+        open_extent(scope)
         try:
             yield
         except (StopIteration, StopAsyncIteration):
-            close_scope(scope, failed=False)
+            close_extent(scope, failed=False)
             raise
         except BaseException:
-            close_scope(scope, failed=True)
+            close_extent(scope, failed=True)
             raise
-        close_scope(scope, failed=False, ends=False)
+        close_extent(scope, failed=False, ends=False)
 
     def _around_generator(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -236,3 +251,9 @@ class Block:
                     step = partial(generator.athrow, error)
 
         return wrapper
+
+
+def _with_overrides(rules: Sequence[Rule]) -> Iterator[Rule]:
+    for rule in rules:
+        yield rule
+        yield from _with_overrides(rule.override)

@@ -84,9 +84,7 @@ class BuiltModules:
 def living_roots(built: BuiltModules) -> list[nn.Module]:
     """The roots without dropped ones: values depend on a root's index, which must not depend on the collector."""
     roots = built.roots()
-    if len(roots) < 2:
-        return roots
-    if any(map(_refers_to_itself, roots)):
+    if len(roots) > 1 and any(map(_refers_to_itself, roots)):
         del roots
         gc.collect()
         roots = built.roots()

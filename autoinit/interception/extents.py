@@ -1,4 +1,4 @@
-"""Stretches of the execution of one thread or task: a pause, and a block that observes without changing anything."""
+"""Extents: stretches of the execution of one thread or task, such as an open block, an observer or a pause."""
 
 from __future__ import annotations
 
@@ -12,18 +12,36 @@ from operator import is_not
 
 from torch import nn
 
-from ..construction import Listener, Watch, current_watches
+from ..construction import Listener, Watch, current_watches, listeners
 from .built import BuiltModules
 
 
 class Extent:
-    """A stretch of the execution of one thread or asyncio task: an open block, or a pause.
+    """A stretch of the execution of one thread or asyncio task: an open block, an observer, or a pause.
 
     Tasks and `asyncio.to_thread` start with a copy of the context, which outlives the block: an extent counts only
-    until it ends, and only in the thread or task that began it.
+    until it ends, and only in the thread or task that began it. It records the modules that are built in it, and its
+    watch, if it has one, what is written to them. While it is open, `classes` has their classes, and whether modules
+    of these may have rules of their own.
     """
 
     ended = True
+    watch: Watch | None = None
+    owns_watch = False
+    """Whether this is the block that decides what the watch postpones."""
+
+    def __init__(self) -> None:
+        self.built = BuiltModules()
+        self.classes: dict[type, bool] = {}
+
+    def stop_watching(self) -> None:
+        """Run the postponed fills, and stop watching with the last that needs it."""
+        if self.watch is not None:
+            self.watch.users -= 1
+            if not self.watch.users:
+                self.watch.end()
+            elif self.owns_watch:  # The outer of two blocks may end first.
+                self.watch.postponed.run_all()
 
     def begin(self) -> None:
         """Make this the innermost extent of the running code."""
@@ -46,7 +64,7 @@ class Extent:
 def _current_task() -> object | None:
     try:
         return asyncio.current_task()
-    except RuntimeError:
+    except RuntimeError:  # No event loop runs.
         return None
 
 
@@ -58,35 +76,37 @@ class Pause(Extent):
 
 
 class Observer(Extent):
-    """A block that changes nothing: it records the modules built in it, and is called with every write in its thread.
+    """A block that changes nothing: `listener` is called with every write in its thread.
 
-    Args:
-        listener: Function that is called.
-
-    Attributes:
-        built: The modules.
-        watch: Sees the writes where no block with rules does; one for all observers of a thread.
+    One watch, which is off while a block with rules watches, serves all observers of a thread.
     """
 
+    watch: Watch
+
     def __init__(self, listener: Listener) -> None:
+        super().__init__()
         shared = next((watch for watch in current_watches() if watch.yields), None)
-        self.built = BuiltModules()
         self.watch = shared or Watch(may_postpone=False, yields=True)
         self.listener = listener
 
+    def begin(self) -> None:
+        self.watch.users += 1
+        self.watch.begin()
+        listeners.current = (*listeners.current, self.listener)
+        super().begin()
 
-open_observers: list[Observer] = []
-"""Those of all threads and tasks."""
+    def end(self) -> None:
+        super().end()
+        listeners.current = tuple(each for each in listeners.current if each != self.listener)
 
 
-def observers_here() -> Iterator[Observer]:
-    """The observers that the running code is in, inner before outer; none in a pause."""
-    for extent in reversed(stack.get()) if open_observers else ():
-        if extent.is_here():
-            if isinstance(extent, Pause):
-                return
-            if isinstance(extent, Observer):
-                yield extent
+open_extents: list[Extent] = []
+"""The open blocks and observers of all threads and tasks, in the order of their opening."""
+
+
+def extents_of(module: nn.Module) -> Iterator[Extent]:
+    """The open blocks and observers that a module was built in, inner before outer, also if it is used elsewhere."""
+    return (each for each in open_extents[::-1] if module in each.built)
 
 
 @contextmanager
@@ -111,15 +131,10 @@ def paused() -> Iterator[None]:
         pause.end()
 
 
-def observers_of(module: nn.Module) -> Iterator[Observer]:
-    """The observers that a module was built under, in whatever thread it is used now."""
-    return (observer for observer in open_observers if module in observer.built)
-
-
-def is_paused(scope: Extent) -> bool:
+def is_paused(block: Extent) -> bool:
     """Whether a pause began after a block of the running code; for a block from elsewhere, whether any is open."""
     for extent in reversed(stack.get()):
-        if extent is scope:
+        if extent is block:
             return False
         if isinstance(extent, Pause) and extent.is_here():
             return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from itertools import count, filterfalse
@@ -17,7 +17,7 @@ from ..applying import (
     make_plan,
     put_back_on_error,
     targets_of,
-    write_copies,
+    write_copy,
 )
 from ..modes import without_modes
 from ..planning import (
@@ -41,7 +41,7 @@ from ..planning import (
 )
 from ..sampling import fresh_seed
 from .built import living_roots
-from .replaced_fills import draws, without_replaced_fills
+from .deferral import draws, without_replaced_fills
 from .scope import Run
 
 
@@ -56,28 +56,27 @@ def initialize_roots(scope: Run, *, used: nn.Module | None = None, ends: bool = 
     Raises:
         AutoInitError: nothing was changed.
     """
-    roots = living_roots(scope.built)
     # By the order of construction; an index that was given before stays.
-    numbers = dict(zip(map(id, roots), filterfalse(scope.results.__contains__, count()), strict=False))
+    free = filterfalse(scope.results.__contains__, count())
+    roots = dict(zip(free, living_roots(scope.built), strict=False))
     if used is not None:
-        roots = [root for root in roots if any(node.module is used for node in walk(root))]
+        roots = {n: root for n, root in roots.items() if any(node.module is used for node in walk(root))}
     if scope.policy.require_coverage or can_reach(scope.rules, scope.built):
         # Modes belong to a thread: in another one the block is not watched, and must go on being watched in its own.
         watch = scope.watch if scope.ended or scope.is_here() else None
         with watch.aside() if watch is not None else nullcontext(), without_modes():
-            _initialize(scope, roots, numbers, ends=ends)
+            _initialize(scope, roots, ends=ends)
     else:
+        for number, root in roots.items():
+            scope.results[number] = partial(_report_untouched, weakref.ref(root), type(root).__name__, number)
         if roots:
-            planner = Planner(roots[0], [scope.rules], PlanContext())
+            planner = Planner(next(iter(roots.values())), [scope.rules], PlanContext())
             planner.classes.update(map(type, scope.built))
             scope.tallies.append(rule_matches(planner))
-        for root in roots:
-            number = numbers[id(root)]
-            scope.results[number] = partial(_report_untouched, weakref.ref(root), type(root).__name__, number)
         if ends:
             scope.check_rules()
     if not ends:
-        scope.built.final.update(id(node.module) for root in roots for node in walk(root))
+        scope.built.final.update(id(node.module) for root in roots.values() for node in walk(root))
 
 
 def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> Report:
@@ -88,7 +87,7 @@ def _report_untouched(root: weakref.ref[nn.Module], model: str, number: int) -> 
 
 
 def _plan(
-    scope: Run, roots: Sequence[nn.Module], *, ends: bool
+    scope: Run, roots: Iterable[nn.Module], *, ends: bool
 ) -> tuple[list[Planner], list[Application], list[RecordedTensor]]:
     """Plan all models and find their tensors, before any is written (A)."""
     taken: set[int] = set()
@@ -114,38 +113,35 @@ def _plan(
         scope.check_rules()
     check_coverage(plans, scope.policy)
     warn_of_conflicts(planners, scope.policy.unmatched)
-    warn_of_stale(tensors, list(zip(planners, plans, strict=True)))
+    pairs = list(zip(planners, plans, strict=True))
+    warn_of_stale(tensors, pairs)
     warn_of_unwritten(plans)
-    pairs = zip(planners, plans, strict=True)
     return planners, [Application(plan, planner.root, targets_of(planner, plan)) for planner, plan in pairs], tensors
 
 
-def _initialize(scope: Run, roots: Sequence[nn.Module], numbers: Mapping[int, int], *, ends: bool) -> None:
-    planners, applications, tensors = _plan(scope, roots, ends=ends)
+def _initialize(scope: Run, roots: Mapping[int, nn.Module], *, ends: bool) -> None:
+    planners, applications, tensors = _plan(scope, roots.values(), ends=ends)
     check_agreement(applications, scope.given_seed)
+    reports: dict[int, Report] = {}
     with without_replaced_fills(scope, applications, ends=ends), put_back_on_error(applications):
-        reports: dict[int, Report] = {}
-        for planner, application in zip(planners, applications, strict=True):
+        for number, planner, application in zip(roots, planners, applications, strict=True):
             plan, params, seed = application.plan, application.targets.params, scope.seed
             if draws(plan):
                 # Drawn once for all roots of the block (S2).
                 seed = scope.seed = fresh_seed() if seed is None else seed
                 if scope.given_seed is None:
                     seed = agreed_seed(seed, params.values())
-            report = application.apply(seed, numbers[id(planner.root)])
+            report = application.apply(seed, number)
             reports[id(planner)] = scope.results[report.root] = report
             if scope.around:
                 scope.around[0].remember(plan, report, params)
                 touched = set(map(id, filter(planner.context.may_touch, planner.modules.values())))
                 for outer in scope.around:
                     outer.built.carried_out |= touched
-        write_copies([tensor for tensor in tensors if _follows_filled(tensor, reports)])
+        for copy in tensors:
+            leader = copy.leader
+            if leader is None or leader.record is None:
+                continue
+            if reports[id(leader.planner)][leader.record.fqn].outcome in (FILLED, OWN):
+                write_copy(leader.tensor, copy.tensor)
     warn_of_unwritten(reports.values())
-
-
-def _follows_filled(tensor: RecordedTensor, reports: Mapping[int, Report]) -> bool:
-    """Whether a tensor is a copy of one that has new values."""
-    leader = tensor.leader
-    if leader is None or leader.record is None:
-        return False
-    return reports[id(leader.planner)][leader.record.fqn].outcome in (FILLED, OWN)

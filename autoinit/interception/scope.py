@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import html
+import sys
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import nn
 
 from ..construction import AUTOINIT, Content, Watch
 from ..errors import StateError, warn
-from ..planning import COPY_OF, FILLED, OWN, Entry, Plan, Policy, Report, RuleMatches, check_unmatched
+from ..planning import COPY_OF, ENGINES, FILLED, OWN, Entry, Plan, Policy, Report, RuleMatches, check_unmatched
 from ..rules import Rule
-from .built import BuiltModules
-from .extents import Extent, Observer, stack
+from .extents import Extent, Pause, stack
 
-PUBLIC = ("report", "reports")
-"""Public attributes of a `Run`."""
 SHOWN = 3
 """Roots in the repr of a block."""
 
@@ -27,7 +24,6 @@ class Run(Extent):
 
     Attributes:
         around: The blocks around this one in the same thread or task, inner before outer.
-        watch: Records the construction for this block and those around it; None if nothing needs the record.
         seed: The user's seed, or the one that was drawn.
         results: The report of each root, or a function that makes it, by the root's index.
     """
@@ -35,18 +31,24 @@ class Run(Extent):
     def __init__(
         self, rules: tuple[Rule, ...], seed: int | None, policy: Policy, outer: Run | None, *, defer: bool
     ) -> None:
+        super().__init__()
         self.rules = rules
         self.policy = policy
         self.around: tuple[Run, ...] = () if outer is None else (outer, *outer.around)
-        self.built = BuiltModules()
-        self.watch: Watch | None = None if outer is None else outer.watch
-        self.owns_watch = False
+        self.watch = None if outer is None else outer.watch
         self.given_seed = self.seed = seed
         self.tallies: list[RuleMatches] = []
         self.results: dict[int, Report | Callable[[], Report]] = {}
         self._defer = defer
         self._filled: dict[int, tuple[weakref.ref[torch.Tensor], Entry]] = {}
         self._replaceable: dict[int, tuple[Content, Content]] = {}
+
+    def begin(self) -> None:
+        """Make this the current block of the running thread or task."""
+        # Rules of the block, of one around it, or of its modules may replace what constructors write.
+        if self.watch is not None or self.rules or not ENGINES.isdisjoint(sys.modules):
+            self.start_watching()
+        super().begin()
 
     def start_watching(self) -> None:
         """Record what constructors write, from now on."""
@@ -57,15 +59,6 @@ class Run(Extent):
         self.watch.begin()
         if not self._defer and not self.owns_watch:
             self.watch.stop_postponing()
-
-    def stop_watching(self) -> None:
-        """Run the postponed fills, and stop recording with the last block that needs it."""
-        if self.watch is not None:
-            self.watch.users -= 1
-            if not self.watch.users:
-                self.watch.end()
-            elif self.owns_watch:  # The outer of two blocks may end first.
-                self.watch.postponed.run_all()
 
     @property
     def reports(self) -> list[Report]:
@@ -93,7 +86,7 @@ class Run(Extent):
 
     def __dir__(self) -> Iterable[str]:
         """Names of the public attributes."""
-        return [*dir(object), *PUBLIC]
+        return [*dir(object), "report", "reports"]
 
     def __repr__(self) -> str:
         rules = f"{len(self.rules)} rule{'' if len(self.rules) == 1 else 's'}"
@@ -151,25 +144,31 @@ class Run(Extent):
                     scope._filled[id(params[fqn])] = weakref.ref(params[fqn]), plan[fqn]
 
 
-open_scopes: list[Run] = []
-"""The open blocks of all threads and tasks, in the order of their opening."""
+def extents_here() -> tuple[Run | None, list[Extent]]:
+    """The current block, and all that record what the running code builds: with those around it, and observers.
+
+    None of them in a pause.
+    """
+    current: Run | None = None
+    found: list[Extent] = []
+    for extent in reversed(stack.get()):
+        if extent.is_here():
+            if isinstance(extent, Pause):
+                break
+            if not isinstance(extent, Run):
+                found.append(extent)
+            elif current is None:
+                current = extent
+                found += (extent, *extent.around)
+    return current, found
 
 
 def innermost() -> Run | None:
     """The block that the running code is in; None in a pause."""
-    for extent in reversed(stack.get()):
-        if extent.is_here() and not isinstance(extent, Observer):
-            return extent if isinstance(extent, Run) else None
-    return None
-
-
-def scopes_of(module: nn.Module) -> Iterator[Run]:
-    """The open blocks that a module was built in, inner before outer, in whatever thread it is used now."""
-    return (scope for scope in open_scopes[::-1] if module in scope.built)
+    return extents_here()[0]
 
 
 def remember(plan: Plan, report: Report, params: Mapping[str, torch.Tensor]) -> None:
     """Let the current block, if there is one, keep what a module's own rules have filled."""
-    scope = innermost()
-    if scope is not None:
+    if (scope := innermost()) is not None:
         scope.remember(plan, report, params)

@@ -17,10 +17,9 @@ from .entries import Deferred as Deferred
 from .entries import Entry as Entry
 from .entries import ReportEntry as ReportEntry
 from .loads import COUNTER as COUNTER
-from .loads import IncompatibleKeys as IncompatibleKeys
 from .loads import LoadingModule as LoadingModule
 from .loads import check_load as check_load
-from .loads import load_below as load_below
+from .loads import has_loading_code as has_loading_code
 from .loads import loading_modules as loading_modules
 from .loads import own_tensors as own_tensors
 from .matches import can_reach as can_reach
@@ -48,6 +47,7 @@ from .tree import Node as Node
 from .tree import joined as joined
 from .tree import unwrapped as unwrapped
 from .tree import walk as walk
+from .tree import wraps as wraps
 from .unmatched import RuleMatches as RuleMatches
 from .unmatched import check_coverage as check_coverage
 from .unmatched import check_unmatched as check_unmatched

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from ..errors import CheckpointError, warn
 from ..initializers import Pretrained
 from .matches import Match
 from .steps import Load
-from .tree import Node, joined, unwrapped, walk, wraps
+from .tree import Node, joined, unwrapped, walk
 
 SHOWN = 5
 _QUANTIZED = frozenset({torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4})
@@ -36,13 +36,6 @@ class LoadingModule(NamedTuple):
         for node in walk(self.module) if self.whole else [Node("", self.module, 0)]:
             for name, tensor in own_tensors(node.module).items():
                 yield self.prefix + joined(node.fqn, name), tensor
-
-
-class IncompatibleKeys(NamedTuple):
-    """The argument of hooks that run after a load."""
-
-    missing_keys: list[str]
-    unexpected_keys: list[str]
 
 
 def loading_modules(root: nn.Module) -> Iterator[LoadingModule]:
@@ -72,41 +65,6 @@ def own_tensors(module: nn.Module) -> dict[str, Tensor]:
         for name, tensor in (*module._parameters.items(), *module._buffers.items())
         if tensor is not None and name not in module._non_persistent_buffers_set
     }
-
-
-def load_below(
-    module: nn.Module,
-    state: dict[str, Tensor],
-    prefix: str,
-    versions: Mapping[str, Mapping[str, Any]],
-    keys: IncompatibleKeys,
-    errors: list[str],
-) -> Iterator[dict[str, Tensor]]:
-    """Let a module and everything below it load, as `load_state_dict` does, but through wrappers.
-
-    Args:
-        module: The first module.
-        state: Tensors by full names. It is emptied on the way; after each module it is yielded as that left it.
-        prefix: Prefix of its names, with its dot.
-        versions: Metadata of each module in the checkpoint, by the module's name.
-        keys: Gets the names that are missing and unexpected.
-        errors: Gets the other complaints of modules.
-    """
-    transparent = frozenset() if has_loading_code(module) else wraps(module) & module._modules.keys()
-    if not transparent:
-        metadata = dict(versions.get(prefix[:-1], {}))
-        module._load_from_state_dict(state, prefix, metadata, True, keys.missing_keys, keys.unexpected_keys, errors)
-        yield state
-        for name in own_tensors(module):
-            state.pop(prefix + name, None)
-    for name, child in module._modules.items():
-        if child is not None:
-            below = prefix if name in transparent else f"{prefix}{name}."
-            # Removed from the parent's: a tensor without references after its copy takes no memory.
-            part = {key: state.pop(key) for key in list(state) if key.startswith(below)}
-            yield from load_below(child, part, below, versions, keys, errors)
-    for hook in module._load_state_dict_post_hooks.values():
-        hook(module, keys)
 
 
 def plan_load(match: Match, node: Node) -> tuple[Load, Mapping[str, Tensor], Mapping[str, Tensor]]:

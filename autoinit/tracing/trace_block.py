@@ -12,7 +12,7 @@ from torch import nn
 
 from ..construction import current_watches
 from ..errors import AutoInitError, StateError
-from ..interception import Observer, close_observer, living_roots, open_observer
+from ..interception import Observer, close_extent, living_roots, open_extent
 from ..modes import without_modes
 from .history import History
 from .model_calls import ModelCalls
@@ -58,7 +58,7 @@ class TraceBlock(Trace):
             raise StateError("This trace block is open. For a block inside it, call trace() again.")
         self._history, self._traces = History(), None
         self._observer = Observer(self._history.note)
-        open_observer(self._observer)
+        open_extent(self._observer)
         return self
 
     def __exit__(
@@ -68,7 +68,7 @@ class TraceBlock(Trace):
         if observer is None:
             raise StateError("This trace block is not open.")
         watches = {id(watch): watch for watch in (*current_watches(), observer.watch)}.values()
-        close_observer(observer)
+        close_extent(observer)
         history, self._history, self._traces = self._history, History(), ()
         # A model that is half built may be none that can be walked: the error to see is the one that left it so.
         with ExitStack() as stack, suppress(AutoInitError) if kind is not None else nullcontext():

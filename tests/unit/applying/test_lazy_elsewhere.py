@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -292,21 +291,6 @@ def test_a_list_of_lazy_parameters() -> None:
     copied = copy.deepcopy(model)
     assert model(X).eq(0.25).all() and outcomes(run.report) == ["filled", "filled"]
     assert copied(X).eq(0.25).all()
-
-
-def test_a_layer_that_is_never_called_is_pending() -> None:
-    model, report = built(lambda: nn.Sequential(InForward(), nn.Identity()))
-    model[1](X)
-    assert report["0.weight"].outcome == "pending"
-    assert nn.parameter.is_lazy(model[0].weight)
-
-
-def test_without_rules_nobody_notices() -> None:
-    with autoinit([]), warnings.catch_warnings():
-        warnings.simplefilter("error")
-        model = nn.Sequential(InForward(ones), Replacing(hooked=False))
-        model[0](X), model[1](X)
-    assert all(layer.weight.eq(1).all() for layer in model)
 
 
 def test_called_in_the_block() -> None:

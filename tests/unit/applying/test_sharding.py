@@ -244,23 +244,23 @@ def test_flat_parameters_are_refused(original: bool, scheme: str) -> None:
             model = wrapped(use_orig_params=original)
 
 
-@pytest.mark.parametrize("original", [True, False])
-def test_what_fsdp_leaves_whole_is_filled(original: bool) -> None:
-    cfg = dict(type="Constant", val=7, layer="Linear", name="0")
-    with one_of(2, 1):
-        model = wrapped(use_orig_params=original, ignore=True)
-        initialize(model, cfg)
-        assert model.module[0].weight.eq(7).all()
-        with autoinit([]):
-            wrapped(use_orig_params=original)
-
-
 @pytest.mark.filterwarnings("ignore:The `NO_SHARD` sharding strategy is deprecated:FutureWarning")
-def test_what_fsdp_does_not_shard_is_filled() -> None:
+@pytest.mark.parametrize(
+    ("options", "layer"),
+    [
+        (dict(use_orig_params=True, ignore=True), 0),
+        (dict(use_orig_params=False, ignore=True), 0),
+        (dict(use_orig_params=True, sharding_strategy=ShardingStrategy.NO_SHARD), 1),
+    ],
+    ids=["ignored", "ignored beside flat ones", "not sharded"],
+)
+def test_what_fsdp_leaves_whole_is_filled(options: dict[str, Any], layer: int) -> None:
     with one_of(2, 1):
-        model = wrapped(use_orig_params=True, sharding_strategy=ShardingStrategy.NO_SHARD)
-        initialize(model, dict(type="Constant", val=7, layer="Linear"))
-        assert model.module[1].weight.eq(7).all()
+        model = wrapped(**options)
+        initialize(model, dict(type="Constant", val=7, layer="Linear", name=str(layer)))
+        assert model.module[layer].weight.eq(7).all()
+        with autoinit([]):
+            wrapped(**options)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ def test_roots_are_the_outermost_modules_with_parameters_or_buffers_in_order() -
         outer, alone, activation = nn.Sequential(inner), nn.LayerNorm(2), nn.ReLU()
         buffers = nn.BatchNorm1d(2, affine=False)
     assert [report.model for report in run.reports] == ["Sequential", "LayerNorm", "BatchNorm1d"]
+    assert [list(report) for report in run.reports] == [["0.weight", "0.bias"], ["weight", "bias"], []]
+    assert all(set(report.outcomes) <= {"kept"} for report in run.reports)
     del outer, alone, activation, buffers
 
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _pop_mode
 from autoinit.construction import ConstructionRecord, Content, current_watches
 from autoinit.construction.memory import Fill
 from autoinit.construction.postponed import Postponed
-from autoinit.interception import Run, block, hook, roots, scope
+from autoinit.interception import Run, block, extents, hook, recording, roots
 from autoinit.planning import PlanContext
 from tests.unit.interception.interceptor_machine import Interceptor
 
@@ -32,8 +32,8 @@ def fills_all_the_same(each: Run, *, failed: bool, ends: bool = True) -> None:
 
 
 def takes_no_marks(made: Any, original: Any) -> None:
-    for each in hook.scopes_of(original):
-        if made not in each.built and not hook.is_paused(each):
+    for each in recording.extents_of(original):
+        if made not in each.built and not recording.is_paused(each):
             each.built.add(made)
 
 
@@ -70,19 +70,19 @@ def drops_all(self: Postponed, regions: Any) -> list[Fill]:
     return gone
 
 
-BEGIN, CLOSE, CONTENT, INITIALIZE = scope.Extent.begin, hook.close_scope, Run.content, roots.initialize_roots
+BEGIN, CLOSE, CONTENT, INITIALIZE = extents.Extent.begin, hook.close_extent, Run.content, roots.initialize_roots
 FAULTS: dict[str, list[tuple[Any, str, Any]]] = {
     "what was built outside is touched": [(roots, "PlanContext", knows_no_others)],
     "data is overwritten": [(ConstructionRecord, "content", lambda self, tensor: None)],
-    "deep copies are not known": [(hook, "record_copy", nothing)],
-    "a copy of what was called is new": [(hook, "record_copy", takes_no_marks)],
+    "deep copies are not known": [(recording, "record_copy", nothing)],
+    "a copy of what was called is new": [(recording, "record_copy", takes_no_marks)],
     "a call initializes nothing": [(hook, "initialize_roots", initializes_nothing_used)],
     "what was called is filled again": [(hook, "initialize_roots", forgets_what_was_used)],
     "the outer block beats the inner": [(Run, "remember", nothing), (Run, "content", may_be_replaced)],
     "an outer block does not hear of what is built inside": [(block, "Run", NoBlocksAround)],
-    "a block that failed fills all the same": [(block, "close_scope", fills_all_the_same)],
-    "a pause is none": [(scope.Extent, "begin", lambda self: BEGIN(self) if isinstance(self, Run) else None)],
-    "what is copied in a pause is recorded": [(hook, "is_paused", lambda each: False)],
+    "a block that failed fills all the same": [(block, "close_extent", fills_all_the_same)],
+    "a pause is none": [(extents.Extent, "begin", lambda self: BEGIN(self) if isinstance(self, Run) else None)],
+    "what is copied in a pause is recorded": [(recording, "is_paused", lambda each: False)],
     "who looks finds it unfilled": [(Postponed, "run_for", nothing)],
     "what was recorded is forgotten": [(Run, "stop_watching", nothing)],
     "fills are dropped that nothing replaces": [(Postponed, "drop", drops_all)],
@@ -99,7 +99,7 @@ class Cleaned(Interceptor):
         finally:
             while hook._handles:
                 hook._handles.pop().remove()
-            scope.open_scopes.clear()
+            extents.open_extents.clear()
             while _len_torch_function_stack():
                 _pop_torch_function_stack()
             while _len_torch_dispatch_stack():

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from autoinit import autoinit, trace
 from autoinit.construction import current_watches, listeners
-from autoinit.interception.extents import open_observers
+from autoinit.interception.extents import open_extents
 
 
 def everything() -> nn.Module:
@@ -130,7 +130,7 @@ def test_nothing_is_left_after_it() -> None:
         assert nn.Module.__init__ is not init
         _ = 1 / 0
     assert nn.Module.__init__ is init
-    assert (open_observers, listeners.current, list(current_watches())) == ([], (), [])
+    assert (open_extents, listeners.current, list(current_watches())) == ([], (), [])
 
 
 def test_blocks_may_end_in_any_order() -> None:
@@ -147,7 +147,7 @@ def test_blocks_may_end_in_any_order() -> None:
     assert [str(call) for call in outer["weight"]] == ["kaiming_uniform_(a=2.236)"]
     assert str(inner["weight"][1]) == "ones_()"
     assert str(inner["bias"][-1]) == "zeros_()"
-    assert (open_observers, listeners.current, list(current_watches())) == ([], (), [])
+    assert (open_extents, listeners.current, list(current_watches())) == ([], (), [])
 
 
 def test_data_from_before_an_inner_block_stays_data_in_it() -> None:
