@@ -86,12 +86,7 @@ class Content:
     """Parts of these values, by their region."""
 
     def describe(self) -> str:
-        """Kind and place of data, for a report.
-
-        Example:
-            >>> outside().describe()
-            'data (made outside the block)'
-        """
+        """Kind and place of data, for a report."""
         called = self.place.called if self.place is not None and self.operator != AUTOINIT else ""
         called = f"torch.{called}" if hasattr(torch, called) else called
         known = ", ".join(filter(None, (called or self.reason, str(self.place or ""))))

@@ -52,12 +52,7 @@ VIEWS = names("""
 
 @lru_cache(maxsize=4096)
 def access_of(function: Any) -> Access:
-    """How a function gets at the values of its arguments.
-
-    Example:
-        >>> access_of(torch.Tensor.mul_), access_of(torch.Tensor.tolist)
-        (<Access.BY_OPERATORS: 'by operators'>, <Access.UNKNOWN: 'unknown'>)
-    """
+    """How a function gets at the values of its arguments."""
     name = getattr(function, "__name__", "")
     if isinstance(function, _torch.OpOverload):
         return Access.BY_OPERATORS

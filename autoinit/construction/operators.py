@@ -121,13 +121,7 @@ class Call:
 
 @lru_cache(maxsize=4096)
 def operator_of(function: Any) -> Operator:
-    """Read the schema of an operator, once.
-
-    Example:
-        >>> operator = operator_of(torch.ops.aten.normal_.default)
-        >>> operator.name, operator.draws, operator.overwrites, operator.kind
-        ('aten.normal_.default', True, True, <Kind.COMPUTES: 'computes'>)
-    """
+    """Read the schema of an operator, once."""
     if not isinstance(function, _torch.OpOverload):
         # One that takes functions, as `torch.cond` does, has no schema.
         return Operator(function=function, name=str(function), draws=True, calls_others=True)

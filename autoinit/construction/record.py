@@ -44,16 +44,6 @@ class ConstructionRecord:
     """Memory by storage, as operators make it and write to it.
 
     Memory that is not in the record was not made in the block by an operator: what it holds is data.
-
-    Example:
-        >>> from autoinit.construction import Watch
-        >>> outside = torch.ones(3)
-        >>> watch = Watch()
-        >>> watch.begin()
-        >>> drawn, copied = torch.randn(3), outside * 2
-        >>> watch.end()
-        >>> watch.record.content(drawn).is_data, watch.record.content(copied).is_data
-        (False, True)
     """
 
     writer: int | None = None

@@ -63,18 +63,6 @@ class Blocks(Mixture):
 
     Map number n, counted over all parts, draws from the streams that begin at `2 * n`. A part whose elements are
     independent is drawn at once, from the streams of its first map.
-
-    Example:
-        >>> import torch
-        >>> from autoinit.fills import Eye
-        >>> from autoinit.sampling import Sampler, derive_key
-        >>> layout = Layout(axes="in,out", splits=2)
-        >>> fill, weight = Blocks(layout, layout.parts((2, 4)), (Eye(), Eye())), torch.empty(2, 4)
-        >>> fill.write(
-        ...     weight, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu"))
-        ... )
-        >>> weight.tolist()
-        [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]]
     """
 
     layout: Layout
@@ -166,15 +154,9 @@ class Padded(Mixture):
         axis: Axis of the tensor along which the rows lie; 1 if the embedding is tied to a transposed weight.
 
     Example:
-        >>> import torch
         >>> from autoinit.fills import Normal
-        >>> fill = Padded(Normal(0.0, 0.02), (3,), 4)
-        >>> print(fill)
+        >>> print(Padded(Normal(0.0, 0.02), (3,), 4))
         Normal(mean=0, std=0.02), row 3 zero
-        >>> fill.mean, round(fill.std, 4), fill.cdf(torch.tensor([0.0])).tolist()
-        (0.0, 0.0173, [0.625])
-        >>> [(str(fill), len(part)) for fill, part in fill.pieces(torch.zeros(4, 2))]
-        [('Normal(mean=0, std=0.02)', 3), ('Constant(value=0)', 1)]
     """
 
     fill: Fill

@@ -30,12 +30,7 @@ SMALL = 1 << 12
 
 
 def kernel_on(device: torch.device) -> Kernel | None:
-    """The kernel for a device: compiled C on the CPU, Triton on CUDA, or None: torch's operators draw the same values.
-
-    Example:
-        >>> kernel_on(torch.device("meta")) is None
-        True
-    """
+    """The kernel for a device: compiled C on the CPU, Triton on CUDA; without one torch's operators draw the values."""
     if device.type == "cpu":
         return c_kernel.kernel()
     if device.type == "cuda" and torch.version.cuda and importlib.util.find_spec("triton") is not None:
@@ -53,14 +48,6 @@ class Sampler:
         piece: Number of values drawn at a time; the values do not depend on it.
         version: Version of the definition of the values, 1 or 2.
         use_kernel: Whether to use the kernel of the device, if there is one; the values are the same.
-
-    Example:
-        >>> import torch
-        >>> from autoinit.sampling import Sampler, derive_key
-        >>> sampler, key = Sampler(torch.device("cpu")), derive_key(0, 0, "weight")
-        >>> whole = sampler.bits(key, 0, 10).clone()
-        >>> bool((sampler.bits(key, 3, 4) == whole[3:7]).all())
-        True
     """
 
     def __init__(

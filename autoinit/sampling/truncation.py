@@ -90,13 +90,7 @@ class Places(NamedTuple):
 
 @exactly
 def places_between(mean: float, std: float, low: float, high: float) -> Places:
-    """The places of a normal distribution truncated at two bounds, either of which may be infinite.
-
-    Example:
-        >>> places = places_between(0.0, 1.0, -math.inf, math.inf)
-        >>> places.first, places.step == 2**-31, places.upper.rest == 2**-32
-        (0, True, True)
-    """
+    """The places of a normal distribution truncated at two bounds, either of which may be infinite."""
     alpha, beta = ((Decimal(bound) - Decimal(mean)) / Decimal(std) for bound in (low, high))
     rest_low, rest_high = two_tails(-alpha), two_tails(beta)
     bottom, step = rest_low - 1, (2 - rest_high - rest_low) / 2**32

@@ -59,13 +59,7 @@ def inverse_between(share: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def in_version1(transform: Transform) -> Transform:
-    """The transform of version 1 for the same distribution; uniform values are the same in both.
-
-    Example:
-        >>> from autoinit.sampling import NormalTransform
-        >>> in_version1(NormalTransform(0.0, 1.0, high=2.0))
-        ErfinvTransform(mean=0.0, std=1.0, low=-inf, high=2.0)
-    """
+    """The transform of version 1 for the same distribution; uniform values are the same in both."""
     if not isinstance(transform, BoundedNormal):
         return transform
     mean, std, low, high = transform.mean, transform.std, transform.low, transform.high

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -34,6 +34,7 @@ from autoinit.sampling import (
 from autoinit.sampling.keys import BITS_VERSION
 from autoinit.sampling.mixing import GAMMA, MULTIPLIER, scattered, scattered_number, signed
 from autoinit.sampling.sampler import BLOCK, CPU_PIECE, slabs
+from autoinit.sampling.transforms import within
 from autoinit.sampling.truncation import float32
 from tests.processes import Interpreter
 
@@ -364,6 +365,48 @@ def test_uniform_values_never_leave_the_interval_and_reach_its_ends(interval: tu
     slack = 2.0**-21 * max(abs(low), abs(high)) + 2.0**-147
     assert bottom - low <= slack
     assert high - top <= slack
+
+
+def by_steps(low: float, high: float) -> tuple[float, float] | None:
+    """Half width and middle as they are defined, step by step; None if it takes many steps."""
+    low, high = float32(low), float32(high)
+    half, middle = float32((high - low) / 2), float32(low / 2 + high / 2)
+    for _ in range(5_000):
+        if low <= float32(middle - half) <= float32(middle + half) <= high:
+            return half, middle
+        half = min(float32(half * (1 - 2.0**-23)), max(half - 2.0**-149, 0.0))
+    return None
+
+
+def nth(number: float, steps: int) -> float:
+    """The float32 so many numbers further from 0."""
+    return float((np.float32(number).view(np.int32) + np.int32(steps)).view(np.float32))
+
+
+@st.composite
+def intervals_at_powers_of_two(take) -> tuple[float, float]:
+    """Intervals whose half width is near a power of two, or in the middle of two: there the steps change."""
+    exponent = take(st.integers(-149, 100))
+    near = nth(2.0**exponent, take(st.integers(-min(3, max(exponent + 149, 0)), 3)))
+    width = int(2 ** take(st.integers(0, 21)) * take(st.sampled_from([1, 1.25, 1.5]))) + take(st.integers(0, 5))
+    far = take(st.sampled_from([nth(near, width), -near, -near * 2.0**-20, near * 2.0**-9]))
+    low, high = sorted((near, far))
+    return take(st.sampled_from([(low, high), (-high, -low)]))
+
+
+@settings(max_examples=20 * settings.default.max_examples)
+@given(interval=intervals() | intervals_at_powers_of_two())
+@example((1.0, nth(1.0, 2**20 + 1)))
+@example((-70368752566272.0, -43980460916736.0))
+@example((2.3014298196358778e-38, 3.537924093908689e-38))
+def test_half_widths_are_those_found_step_by_step(interval: tuple[float, float]) -> None:
+    expected = by_steps(*interval)
+    if expected is not None:
+        assert within(*interval) == expected
+
+
+def test_half_widths_millions_of_steps_away_are_found_at_once() -> None:
+    assert within(1.0, 1.0 + 2.0**-23) == (2.0**-25, 1.0)  # As the steps found it, in four seconds.
 
 
 def test_intervals_between_tenths() -> None:
