@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from operator import attrgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -64,6 +65,9 @@ set_tracing_state = torch._C._set_tracing_state  # type: ignore[attr-defined]
 # The function modes of this thread, lowest first.
 function_modes: Callable[[], list[TorchFunctionMode]] = _get_current_function_mode_stack
 
+# The signature of an operator, with what it writes.
+schema_of: Callable[[OpOverload], torch.FunctionSchema] = attrgetter("_schema")
+
 
 def offset_in_checkpoint(storage: torch.UntypedStorage) -> int:
     """Byte of a checkpoint's file where torch expects the values of a storage on the meta device; -1 if nowhere."""
@@ -106,7 +110,7 @@ def without_dispatch_modes() -> Iterator[Sequence[TorchDispatchMode]]:
 @contextmanager
 def dispatch_mode(mode: TorchDispatchMode) -> Iterator[None]:
     """A context with a dispatch mode on the stack, without its own `__enter__`: it was entered before."""
-    _push_mode(mode)
+    put_dispatch_modes([mode])
     try:
         yield
     finally:
@@ -222,12 +226,6 @@ def storage_id(tensor: Tensor) -> int:
 def version_of(tensor: Tensor) -> int:
     """Number of in-place writes of operators to a tensor; 0 for inference tensors, which do not count."""
     return 0 if tensor.is_inference() else tensor._version
-
-
-def schema_of(function: OpOverload) -> torch.FunctionSchema:
-    """The signature of an operator, with what it writes."""
-    schema: torch.FunctionSchema = function._schema
-    return schema
 
 
 def version_kept(tensor: Tensor) -> AbstractContextManager[None]:

@@ -23,17 +23,12 @@ PART = "part"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of code that wrote values.
-
-    Args:
-        code: Code of the function with that line.
-        line: Line number.
-        called: Name of the function of torch that the line called (`load_state_dict`), or "".
-    """
+    """A line of code that wrote values."""
 
     code: CodeType
     line: int
     called: str
+    """Name of the function of torch that the line called (`load_state_dict`), or ""."""
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.code.co_filename)}:{self.line}"
@@ -61,17 +56,13 @@ def _name_if_internal(code: CodeType) -> str | None:
 
 @dataclass(eq=False, slots=True)
 class Content:
-    """The values that one write put into memory.
+    """The values that one write put into memory, by the operator (`aten.normal_.default`) and its other arguments.
 
     Args:
-        operator: Name of the operator that wrote them, as `aten.normal_.default`.
-        numbers: Its arguments that are not tensors.
         is_data: Whether they are data, and not initialization (contract O1).
         sources: Contents that they were computed from.
-        copied_from: Content that they are a whole copy of, perhaps in another dtype.
-        place: Line that wrote them.
+        copied_from: Content that they are a whole copy of, perhaps in another dtype or order (`is_cast`).
         reason: Kind of data: "made outside the block", "gradients", ...
-        is_cast: Whether a copy has another dtype or other strides.
     """
 
     operator: str

@@ -19,14 +19,10 @@ from .operators import names
 class Access(Enum):
     """How a function of torch gets at values."""
 
-    BY_OPERATORS = "by operators"
-    """Each read and write is an operator that a dispatch mode sees."""
-    COMPOSITE = "composite"
-    """The same, but torch takes it apart before a dispatch mode sees it, and a few parts read memory themselves."""
-    UNKNOWN = "unknown"
-    """It may hand out the address."""
-    CALLS = "calls"
-    """It calls functions of the user or hooks, within which no mode sees functions."""
+    BY_OPERATORS = "each read and write is an operator that a dispatch mode sees"
+    COMPOSITE = "the same, but torch takes it apart before a mode sees it, and a few parts read memory themselves"
+    UNKNOWN = "it may hand out the address"
+    CALLS = "it calls functions of the user or hooks, within which no mode sees functions"
 
 
 METADATA = names("""

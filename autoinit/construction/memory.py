@@ -26,26 +26,18 @@ UNWRITTEN = Content("unwritten")
 
 
 class Region(NamedTuple):
-    """Which bytes of a storage a tensor has, in which order.
-
-    Args:
-        start: First byte.
-        end: Past the last byte.
-        layout: Sizes and strides in bytes, without axes of one element; None for elements that follow one another.
-    """
+    """Which bytes of a storage a tensor has, from the first to past the last, and in which order."""
 
     start: int
     end: int
     layout: tuple[tuple[int, int], ...] | None = None
+    """Sizes and strides in bytes, without axes of one element; None for elements that follow one another."""
 
     @classmethod
     def of(cls, tensor: Tensor) -> Region:
         """The region of a strided tensor.
 
         Example:
-            >>> import torch
-            >>> Region.of(torch.zeros(4, 4)[1:3])
-            Region(start=16, end=48, layout=None)
             >>> Region.of(torch.zeros(4, 4)[1:3, :2])
             Region(start=16, end=40, layout=((2, 16), (2, 4)))
         """
@@ -110,7 +102,7 @@ class Memory:
 
     key: int
     reference: StorageWeakRef
-    """While it is there, no other storage comes to have the same address, which is the key."""
+    """While it is there, no other storage gets the same address, which is the key."""
     is_small: bool
     exposed: bool = False
     """Whether code that is not watched may have its address."""
@@ -124,11 +116,11 @@ class Memory:
     checksum: int | None = None
     """Of all its bytes, where unseen writes are found by that, and not by a version counter."""
     fills: dict[int, Fill] = field(default_factory=lambda: NO_FILLS)
-    """Postponed fills of it, by number."""
+    """Postponed fills of it, by number. While there are any, the next three are set."""
     storage: torch.UntypedStorage = NO_STORAGE
-    """While fills are postponed, the storage, which is kept alive."""
+    """Keeps the storage alive."""
     witness: Tensor = NO_TENSOR
-    """Meanwhile, a tensor with that storage and with the version counter of the first tensor that was filled."""
+    """A tensor with that storage and with the version counter of the first tensor that was filled."""
     version_before: int = 0
     """That counter before the first fill."""
 
@@ -237,10 +229,6 @@ class Fill:
     """Whether only its draws matter, because later fills leave nothing of it, or its memory is gone."""
     number: int = -1
     """Its place in the order of the program."""
-
-    def is_covered_by(self, later: Fill) -> bool:
-        """Whether a later fill of the same memory leaves nothing of it."""
-        return later.operator.overwrites and later.region.covers(self.region)
 
     def lies_in(self, regions: Mapping[int, Sequence[Region]]) -> bool:
         """Whether one of some regions, given by storage, covers it."""

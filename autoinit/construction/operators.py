@@ -20,18 +20,12 @@ Arguments: TypeAlias = tuple[tuple[int, str], ...]
 class Kind(Enum):
     """How an operator is recorded."""
 
-    NEUTRAL = "neutral"
-    """Views, shapes and dtypes: no value is read or written."""
-    EMPTY = "empty"
-    """Makes memory without values."""
-    LIFTS = "lifts"
-    """Passes on a tensor that torch made from Python numbers, or from an array of another library."""
-    SETS = "sets"
-    """Gives a tensor other memory."""
-    RESIZES = "resizes"
-    """Makes the memory of a tensor larger, if need be."""
-    COMPUTES = "computes"
-    """All others."""
+    NEUTRAL = "views, shapes and dtypes: no value is read or written"
+    EMPTY = "makes memory without values"
+    LIFTS = "passes on a tensor that torch made from Python numbers, or from an array of another library"
+    SETS = "gives a tensor other memory"
+    RESIZES = "makes the memory of a tensor larger, if need be"
+    COMPUTES = "all others"
 
 
 def names(text: str) -> frozenset[str]:

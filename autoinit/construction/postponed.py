@@ -79,7 +79,9 @@ class Postponed:
         memories = [self._pending[key] for key in keys if key in self._pending]
         for memory in memories:
             fills = list(memory.fills.values())
-            self._void([fill for at, fill in enumerate(fills) if any(map(fill.is_covered_by, fills[at + 1 :]))])
+            for at, fill in enumerate(fills):
+                if any(later.operator.overwrites and later.region.covers(fill.region) for later in fills[at + 1 :]):
+                    self._void([fill])
         due = [fill for memory in memories for fill in memory.fills.values()]
         self._run([*due, *self._before(max((fill.number for fill in due if fill.operator.draws), default=-1))])
 

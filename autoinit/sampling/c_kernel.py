@@ -35,12 +35,7 @@ _coefficients = (ctypes.c_float * len(COEFFICIENTS))(*COEFFICIENTS)
 
 @dataclass(frozen=True)
 class CKernel(Kernel):
-    """The loaded library.
-
-    Args:
-        library: The loaded file.
-        variant: The instructions that it uses: "baseline", "avx2" or "avx512".
-    """
+    """The loaded library, and which of the `VARIANTS` of instructions it uses."""
 
     library: ctypes.CDLL = field(repr=False)
     variant: str

@@ -20,12 +20,9 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Draw(NamedTuple):
-    """A request to fill one tensor from a stream of random bits.
+    """A request to fill the tensor `out` from a stream of random bits.
 
     Args:
-        out: Tensor to fill.
-        key: Key of the stream.
-        transform: Function from 32 bits to a value.
         first: Index of the first value in the stream.
         steps: Increment of this index along each axis.
     """

@@ -19,13 +19,7 @@ def row_major(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 class Run(NamedTuple):
-    """Consecutive positions along one axis.
-
-    Args:
-        start: First position in the whole tensor.
-        at: First position in the tensor that holds the region.
-        size: Number of positions.
-    """
+    """Consecutive positions along one axis, from `start` in the whole tensor, and `at` in the one with the region."""
 
     start: int
     at: int

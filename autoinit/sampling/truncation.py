@@ -161,7 +161,7 @@ def _excess(near: Decimal, log: Decimal) -> Decimal:
 
 
 def _cosines() -> list[Decimal]:
-    """Cosines of all multiples of pi / (2 * NODES) below 2 pi, by angle halving and recurrence."""
+    """Cosines of the multiples of pi / (2 * NODES) below 2 pi, by angle halving and recurrence."""
     first = Decimal(0)
     for _ in range((2 * NODES).bit_length() - 2):
         first = ((1 + first) / 2).sqrt()
