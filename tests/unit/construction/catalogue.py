@@ -193,13 +193,14 @@ DERIVATIONS: tuple[tuple[str, Any, bool, bool], ...] = (
     ("{w}.data[0].copy_({s}.data[0])", ROW, False, False),
 )
 CONTAINERS = ("ModuleList", "Sequential", "ModuleDict")
+TIES = ("{w} = {s}", "{w}.data = {s}.data")
 MEMORIES = (
     "{w}.detach().clone()",
     "{w}.data.clone()",
     "{w}.detach().half()",
     "{w}.detach().norm(dim=-1)",
     "({w} * 3).detach()",
-    "({w}.reshape(-1) @ {v}.reshape(-1)).detach()",
+    "({w}.reshape(-1) @ {s}.reshape(-1)).detach()",
 )
 
 # Code that touches no parameter of the model.

@@ -64,6 +64,11 @@ class Values:
             all_fixed = all_fixed & is_fixed
         return self.new(shape, origins, all_fixed, seen=True if seen is None else seen)
 
+    def as_data(self, numbers: Numbers) -> Numbers:
+        """Number the same values as data, which nothing has read since they were written."""
+        known = self.seen[numbers] | self.fixed[numbers]
+        return self.derived(DATA, True, numbers.shape, numbers, seen=known)
+
 
 def combined(one: Numbers, other: Numbers) -> Numbers:
     """The origin of what is computed of two values: data taints, and so does memory that was never written."""
@@ -144,7 +149,3 @@ class World:
             numbers[region] = self.values.derived(origin, fixed, old.shape, old, seen=known)
         else:
             numbers[region] = self.values.new(old.shape, origin, fixed)
-
-    def read(self, name: str) -> None:
-        """Read all of a parameter."""
-        self.values.seen[self.slots[name].numbers] = True
