@@ -41,6 +41,7 @@ from tests.processes import Interpreter
 CPU = torch.device("cpu")
 KEY = derive_key(0, 0, "layer1.0.conv1.weight")
 INF = math.inf
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64]
 MASK = (1 << 64) - 1
 
 TRANSFORMS = [
@@ -211,59 +212,30 @@ def test_the_number_of_threads_is_put_back_after_an_error() -> None:
 
 
 @st.composite
-def layouts(take) -> Tensor:
-    """An empty tensor of some shape, with some order of axes in memory, steps and an offset."""
+def layouts(take, dtype: torch.dtype) -> Tensor:
+    """A tensor of NaN with some shape, some order of axes in memory, and steps between elements."""
     shape = take(st.lists(st.integers(0, 5), max_size=4))
     order = take(st.permutations(range(len(shape))))
     steps = take(st.lists(st.integers(1, 3), min_size=len(shape), max_size=len(shape)))
-    storage = torch.full([shape[axis] * steps[axis] for axis in order], math.nan)
+    storage = torch.full([shape[axis] * steps[axis] for axis in order], math.nan, dtype=dtype)
     back = sorted(range(len(order)), key=order.__getitem__)
     return storage.permute(back)[tuple(slice(None, None, step) for step in steps)]
 
 
-@given(transform=transforms, tensor=layouts(), piece=st.integers(1, 40))
-def test_the_layout_in_memory_changes_nothing(transform: Transform, tensor: Tensor, piece: int) -> None:
-    strides = tensor.stride()
-    Sampler(CPU, piece).draw_into(tensor, KEY, transform)
-    assert tensor.stride() == strides
-    assert torch.equal(tensor.flatten(), draw(transform, tensor.numel()))
-
-
-@pytest.mark.parametrize("use_kernel", [True, False])
-def test_only_the_elements_of_a_view_are_written(use_kernel: bool) -> None:
-    storage = torch.zeros(6, 8)
-    Sampler(CPU, use_kernel=use_kernel).draw_into(storage[1:5:2, 2:7:3], KEY, UniformTransform(1.0, 2.0))
-    assert (storage != 0).nonzero().tolist() == [[1, 2], [1, 5], [3, 2], [3, 5]]
-
-
-@pytest.mark.parametrize(
-    "dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64], ids=str
-)
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
-def test_other_dtypes_are_float32_rounded_once(dtype: torch.dtype, transform: Transform) -> None:
-    out = torch.empty(40, 70, dtype=dtype)
-    Sampler(CPU, 999).draw_into(out, KEY, transform)
-    expected = draw(transform, 2800).view(40, 70).to(dtype)
-    assert torch.equal(out.view(torch.uint8), expected.view(torch.uint8))
-
-
-@given(
-    transform=transforms,
-    tensors=st.lists(layouts(), max_size=8),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
-    piece=st.integers(1, 400),
-    use_kernel=st.booleans(),
-)
-def test_small_tensors_drawn_together_are_as_if_drawn_alone(
-    transform: Transform, tensors: list[Tensor], dtype: torch.dtype, piece: int, use_kernel: bool
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(transform=transforms, data=st.data(), piece=st.integers(1, 400), use_kernel=st.booleans())
+def test_neither_layout_nor_dtype_nor_other_tensors_change_values(
+    dtype: torch.dtype, transform: Transform, data: st.DataObject, piece: int, use_kernel: bool
 ) -> None:
-    names = [derive_key(0, 0, str(index)) for index in range(len(tensors))]
-    together = [tensor.to(dtype) for tensor in tensors]
-    alone = [tensor.clone() for tensor in together]
-    Sampler(CPU, piece, use_kernel=use_kernel).draw_each(together, names, [transform] * len(names))
-    for tensor, key in zip(alone, names, strict=True):
-        Sampler(CPU).draw_into(tensor, key, transform)
-    assert all(map(torch.equal, together, alone))
+    tensors = data.draw(st.lists(layouts(dtype), min_size=1, max_size=8))
+    keys, strides = [derive_key(0, 0, str(index)) for index in range(len(tensors))], [each.stride() for each in tensors]
+    Sampler(CPU, piece, use_kernel=use_kernel).draw_each(tensors, keys, [transform] * len(keys))
+    for tensor, key, stride in zip(tensors, keys, strides, strict=True):
+        expected = draw(transform, tensor.numel(), key).to(dtype)  # Rounded once, from float32.
+        found = tensor.clone(memory_format=torch.contiguous_format).view(-1)
+        assert torch.equal(found.view(torch.uint8), expected.view(torch.uint8))
+        memory = tensor.as_strided((tensor.untyped_storage().nbytes() // dtype.itemsize,), (1,), 0)
+        assert tensor.stride() == stride and memory.float().isnan().logical_not().sum() == tensor.numel()
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
