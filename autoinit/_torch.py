@@ -51,11 +51,11 @@ _GLOBAL_DEVICE_CONTEXT = torch._GLOBAL_DEVICE_CONTEXT
 # The innermost running `torch.func` transform. Without it writing a parameter inside of `grad` or `jvp` raises.
 is_transforming: Callable[[], object] = torch._C._functorch.peek_interpreter_stack
 
-# Whether `torch.load(map_location="meta")` reads no values and notes where they are in the file (`_checkpoint_offset`).
+# True if `torch.load(map_location="meta")` reads no values and notes their places in the file (`_checkpoint_offset`).
 # Without it a zip checkpoint is mapped whole, again after every 64 MiB.
 READS_OFFSETS = hasattr(torch.serialization, "_is_meta_location")
 
-# Whether `torch.jit.trace` is recording. Without it the writes become part of the traced graph.
+# The state of a running `torch.jit.trace`. Without it the writes become part of the traced graph.
 tracing_state = torch._C._get_tracing_state
 set_tracing_state = torch._C._set_tracing_state  # type: ignore[attr-defined]
 
@@ -150,14 +150,14 @@ def no_modes() -> Iterator[None]:
 
 
 def is_fake(tensor: Tensor) -> bool:
-    """Whether a tensor is a `FakeTensor`, which has a device and no memory there."""
+    """True for a `FakeTensor`, which has a device and no memory there."""
     # A program with a fake tensor has imported the module, which takes 0.3 s.
     module = sys.modules.get("torch._subclasses.fake_tensor")
     return module is not None and isinstance(tensor, module.FakeTensor)
 
 
 def is_compiling() -> bool:
-    """Whether `torch.compile` traces the running code: what it builds then is a stand-in for a model."""
+    """True while `torch.compile` traces the running code, which then builds stand-ins for modules."""
     guards = sys.modules.get("torch._guards") if "torch._dynamo" in sys.modules else None
     return guards is not None and guards.TracingContext.try_get() is not None
 

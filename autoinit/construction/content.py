@@ -1,4 +1,4 @@
-"""What memory holds: the operator that wrote it, what that read, and whether it is initialization or data."""
+"""The values of one write: the operator that wrote them, its sources, the line, and initialization or data."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import wrapt
 from ..errors import PACKAGE
 
 INTERNAL = (*(os.path.dirname(path) + os.sep for path in (torch.__file__, wrapt.__file__)), PACKAGE)
-"""Code between the user's line and the operator that it led to."""
+"""Folders of code between the user's line and the operator."""
 AUTOINIT = "autoinit"
-"""The operator of what autoinit itself has written."""
+"""The operator of values that autoinit itself has written."""
 PART = "part"
 """The operator of a part of other content."""
 
@@ -94,7 +94,7 @@ class Content:
 
     @property
     def whole(self) -> Content:
-        """The content that this is a part of, or itself."""
+        """The content of which this is a part, or itself."""
         content = self
         while content.operator == PART:
             content = content.sources[0]
@@ -140,6 +140,6 @@ def computed(
         place = place or sources[0].place
         data = next((source for source in sources if source.is_data), None)
     if data is not None and not reason:
-        # The line where the data came from says more than the line that reshaped it.
+        # The line where the data was loaded says more than the line that reshaped it.
         place, reason = data.place or place, data.reason
     return Content(operator, numbers, data is not None or bool(reason), tuple(sources), place=place, reason=reason)

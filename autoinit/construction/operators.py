@@ -1,4 +1,4 @@
-"""ATen operators: what the schema of each says that it reads, writes, makes and draws; and the mode that sees them."""
+"""ATen operators: their inputs, outputs, writes and draws by their schemas; and the mode that sees them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Arguments: TypeAlias = tuple[tuple[int, str], ...]
 
 
 class Kind(Enum):
-    """How an operator is recorded."""
+    """The way in which an operator is recorded."""
 
     NEUTRAL = "views, shapes and dtypes: no value is read or written"
     EMPTY = "makes memory without values"
@@ -44,7 +44,7 @@ OF_TORCH = COLLECTIVE | names("""
     aten prims prim quantized _quantized quantization onednn mkldnn mkldnn_prepacked mkl sparse static_runtime inductor
     inductor_prims profiler fsdp _dtensor debugprims rngprims _native debug_mode_ops export _test
 """)
-"""Namespaces of the operators that come with torch. What others do besides computing is unknown."""
+"""Namespaces of the operators that come with torch. Other operators may do more than compute."""
 FROM_FILE = "a file"
 CONSTANT_FILLS = ("fill_", "zero_")
 SELECTIVE = names("index_fill index_put masked_fill masked_scatter scatter tril triu")
@@ -60,22 +60,22 @@ class Operator:
     """As `aten.normal_.default`."""
     kind: Kind = Kind.COMPUTES
     taken: Arguments | None = None
-    """The arguments that are tensors or lists of them; None if any may be."""
+    """Arguments that are tensors or lists of tensors; None if unknown."""
     written: Arguments = ()
     overwrites: bool = False
-    """Whether nothing is left of what was there."""
+    """All values of its written arguments are replaced."""
     copies: bool = False
     draws: bool = False
     reads: bool = True
     pointwise: bool = False
-    """Whether each element of its result depends on the elements in the same place alone."""
+    """Each element of its result depends only on the elements at the same place."""
     can_wait: bool = False
-    """Whether it may be postponed: in place, it changes each element of its first argument by itself."""
+    """It may be postponed: it works in-place on the first argument, each element by itself."""
     collective: bool = False
     reason: str = ""
-    """Why its result is data, whatever it reads; "" if it depends on that."""
+    """The reason that its result is always data; "" if that depends on its inputs."""
     calls_others: bool = False
-    """Whether it runs code that is not watched: another library's, or functions it is given."""
+    """It runs code that is not watched: another library's, or functions among its arguments."""
 
 
 TRUNC_NORMAL = Operator(
@@ -99,7 +99,7 @@ class Call:
         self.written = self.tensors if operator.collective else self._tensors(operator.written)
 
     def reads_too(self, tensor: Tensor) -> bool:
-        """Whether the values that it writes to a tensor depend on the tensor's own: `x.mul_(2)`, `mul(x, 2, out=x)`."""
+        """True if the values written to a tensor depend on its old ones: `x.mul_(2)`, `mul(x, 2, out=x)`."""
         return not self.operator.overwrites or sum(each is tensor for each in self.tensors) > 1
 
     def _tensors(self, arguments: Arguments) -> list[Tensor]:
@@ -176,12 +176,12 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 
 @lru_cache(maxsize=1024)
 def handles_operators(cls: type) -> bool:
-    """Whether a subclass of Tensor handles operators itself; parameters do not."""
+    """True if a subclass of Tensor handles operators itself; parameters do not."""
     return cls.__torch_dispatch__ is not Tensor.__torch_dispatch__  # type: ignore[attr-defined]
 
 
 class OperatorMode(_torch.TorchDispatchMode):
-    """Sees every operator, whatever calls it. `handle` is given it and its arguments, and calls it."""
+    """Sees every operator. `handle` gets the operator and its arguments, and calls it."""
 
     supports_higher_order_operators = True
 
@@ -189,7 +189,7 @@ class OperatorMode(_torch.TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self._handle = handle
         self.is_running = False
-        """Whether an operator is being handled."""
+        """True while an operator is handled."""
 
     def put(self, on: bool) -> None:
         """Put it at the bottom of the stack, so that the modes above it can be left before it; or take it off."""

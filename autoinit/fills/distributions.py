@@ -13,7 +13,7 @@ from ..sampling import NormalTransform, Region, Run, Sampler, Transform, Uniform
 from .fill import Elementwise, Fill, KeyOf
 
 REACH = 6.34
-"""How many standard deviations from the mean a normal value can be, with 32 bits."""
+"""Largest distance of a normal value from the mean, in standard deviations, with 32 bits."""
 
 
 @dataclass(frozen=True)

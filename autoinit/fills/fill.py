@@ -16,12 +16,12 @@ from ..fans import Fans
 from ..sampling import Key, Region, Sampler, Transform
 
 KeyOf = Callable[[int], Key]
-"""From the number of a stream to its key: a fill that needs several independent streams numbers them from 0."""
+"""Function from the number of a stream to its key; a fill numbers its independent streams from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """All that an initializer may know of a parameter: no values, no module.
+    """The description of a parameter that an initializer gets: no values, no module.
 
     Args:
         shape: Logical shape.

@@ -19,10 +19,10 @@ from .fill import Elementwise, Fill, KeyOf
 from .whole import Custom
 
 STREAMS = 2
-"""As many as the fill that needs most; so the streams of a map do not depend on its fill."""
+"""Streams of one map, enough for any fill, so that they do not depend on the fill."""
 
 INDEPENDENT = (Elementwise, Constant)
-"""Fills that draw any part of a tensor alone."""
+"""Fills that can draw any part of a tensor alone."""
 
 
 class Mixture(Fill):
@@ -79,7 +79,7 @@ class Blocks(Mixture):
             yield fill, view if isinstance(fill, INDEPENDENT) else view.reshape(part.shape)
 
     def _tiles(self, tensor: Tensor) -> Iterator[tuple[int, Part, Fill, Tensor]]:
-        """The views of a tensor that are written at once, each with its first map's number, its part and its fill."""
+        """The views of a tensor that are written at once: number of the first map, part, fill, view."""
         number = 0
         for part, fill in zip(self.parts, self.fills, strict=True):
             if isinstance(fill, INDEPENDENT):
@@ -101,7 +101,7 @@ class Blocks(Mixture):
         device = torch.device("meta") if is_drawn_in_parts else tensor.device
         whole = torch.empty(region.shape, dtype=tensor.dtype, device=device)
         tiles = list(self._tiles(whole))
-        # A map that has to be computed whole is, if this rank holds a part of it; the other fills are written after.
+        # Maps that are computed whole come first, if this rank holds a part of them; the other fills are written after.
         for number, part, fill, view in tiles:
             if not isinstance(fill, INDEPENDENT) and region.meets(*_corners(view)):
                 _write_map(fill, view, part, _from(number, key_of), sampler)
@@ -192,7 +192,7 @@ class Padded(Mixture):
 
 
 def calls_function(fill: Fill | None) -> bool:
-    """Whether a fill calls a user's function, which may read the values that are there."""
+    """True if a fill calls a user's function, which may read the old values."""
     if isinstance(fill, Padded):
         return calls_function(fill.fill)
     return isinstance(fill, Custom) or (isinstance(fill, Blocks) and any(map(calls_function, fill.fills)))

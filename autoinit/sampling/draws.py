@@ -34,7 +34,7 @@ class Draw(NamedTuple):
     steps: tuple[int, ...]
 
     def is_possible_on(self, device_type: str) -> bool:
-        """Whether a kernel can write to the tensor: device, dtype, storage, no overlaps."""
+        """True if a kernel can write to the tensor: device, dtype, storage, no overlaps."""
         out = self.out
         is_plain = type(out) in (Tensor, torch.nn.Parameter) and out.device.type == device_type and not out.is_neg()
         return is_plain and out.dtype in DTYPES and _is_apart(out) and _has_memory(out)
@@ -90,14 +90,14 @@ class Kernel(ABC):
 
 
 def _has_memory(tensor: Tensor) -> bool:
-    """Whether the storage is large enough for all elements: FSDP frees storages with `resize_(0)`."""
+    """True if the storage is large enough for all elements: FSDP frees storages with `resize_(0)`."""
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
     held = tensor.untyped_storage().nbytes() // tensor.element_size()
     return not tensor.numel() or int(tensor.storage_offset()) + reach <= held
 
 
 def _is_apart(tensor: Tensor) -> bool:
-    """Whether sizes and strides show that no two elements overlap."""
+    """True if sizes and strides show that no two elements overlap."""
     if tensor.is_contiguous():
         return True
     reach = 1

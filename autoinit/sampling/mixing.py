@@ -11,7 +11,7 @@ GAMMA = 0x9E3779B97F4A7C15
 FIRST_MULTIPLIER = 0xBF58476D1CE4E5B9
 SECOND_MULTIPLIER = 0x94D049BB133111EB
 
-# Of the widely used 64-bit mixer that shifts by 32 throughout.
+# The multiplier of the widely used 64-bit mixer that shifts by 32 throughout.
 MULTIPLIER = 0xD6E8FEB86659FD93
 
 MASK = (1 << 64) - 1

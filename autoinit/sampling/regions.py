@@ -96,7 +96,7 @@ class Region:
         return Region(tuple(shape), tuple(runs))
 
     def meets(self, first: int, last: int) -> bool:
-        """Whether the region may hold elements between two corners, given by their row-major indices in the whole."""
+        """True if the region may hold elements between two corners, given by their row-major indices in the whole."""
         for stride, size, runs in zip(row_major(self.shape), self.shape, self.runs, strict=True):
             low, high = first // stride % size, last // stride % size
             if not any(run.start <= high and low < run.start + run.size for run in runs):

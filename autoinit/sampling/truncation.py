@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494")
 HALF = Decimal("0.5")
-# Of the widest exponents: densities a million standard deviations out are computed, too.
+# The widest exponents, for densities a million standard deviations from the mean.
 _CONTEXT = Context(prec=50, Emin=-(10**17), Emax=10**17)
 
 
