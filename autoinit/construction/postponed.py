@@ -37,18 +37,14 @@ class Postponed:
         self._numbers = itertools.count()
         self._pending: dict[int, Memory] = {}
         """Storages with postponed fills, by key."""
-        self._draws: dict[int, Fill] = {}
+        self.draws: dict[int, Fill] = {}
         """Fills that draw, by number, in program order."""
         self._states: dict[torch.device, Tensor] = {}
         """States of the default generators at the first of the postponed draws."""
         self._next_sweep = 64
 
     def __bool__(self) -> bool:
-        return bool(self._pending or self._draws)
-
-    @property
-    def has_draws(self) -> bool:
-        return bool(self._draws)
+        return bool(self._pending or self.draws)
 
     def __contains__(self, key: int) -> bool:
         """True if a storage has postponed fills."""
@@ -62,7 +58,7 @@ class Postponed:
             if fill.device in self._states and not is_same(self._states[fill.device], state):
                 self.run_draws()
             self._states.setdefault(fill.device, state)
-            self._draws[fill.number] = fill
+            self.draws[fill.number] = fill
         if not memory.fills:
             self._pending[memory.key] = memory
             memory.storage = tensor.untyped_storage()
@@ -87,13 +83,13 @@ class Postponed:
 
     def run_draws(self) -> None:
         """Run all fills that draw, before another draw."""
-        if self._draws:
-            self._run(self._before(next(reversed(self._draws))))
+        if self.draws:
+            self._run(self._before(next(reversed(self.draws))))
 
     def run_all(self) -> None:
         if self:
             fills = (fill for memory in self._pending.values() for fill in memory.fills.values())
-            self._run([*self._draws.values(), *fills])
+            self._run([*self.draws.values(), *fills])
 
     def run_those(self, fills: Iterable[Fill], tensors: Mapping[int, Tensor]) -> None:
         """Run fills that were dropped."""
@@ -113,14 +109,14 @@ class Postponed:
         if devices:
             # Later draws on these devices get other numbers anyway, so draws without effect are skipped.
             self._void_what_is_gone()
-            self._take([fill for fill in self._draws.values() if fill.is_void and fill.device in devices])
-        if not self._draws:
+            self._take([fill for fill in self.draws.values() if fill.is_void and fill.device in devices])
+        if not self.draws:
             self._states.clear()
         return dropped
 
     def _before(self, last: int) -> list[Fill]:
         """All draws up to a number, with the other fills of the same storages up to it."""
-        draws = list(itertools.takewhile(lambda fill: fill.number <= last, self._draws.values()))
+        draws = list(itertools.takewhile(lambda fill: fill.number <= last, self.draws.values()))
         memories = {fill.memory for fill in draws if not fill.is_void}
         fills = [fill for memory in memories for fill in memory.fills.values() if fill.number <= last]
         return [*draws, *fills]
@@ -144,7 +140,7 @@ class Postponed:
                     del self._pending[memory.key]
                     memory.fills, memory.storage, memory.witness = NO_FILLS, NO_STORAGE, NO_TENSOR
             if their_draws:
-                self._draws.pop(fill.number, None)
+                self.draws.pop(fill.number, None)
 
     def _run(self, due: Iterable[Fill]) -> None:
         """Run fills in program order, from the states that the generators had when they were postponed."""
@@ -191,7 +187,7 @@ class Postponed:
         try:
             yield
         finally:
-            if self._draws:
+            if self.draws:
                 self._states |= {device: generator_of(device).get_state() for device in before}
             for device in was_set:
                 generator_of(device).set_state(now[device])

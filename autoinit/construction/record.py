@@ -107,12 +107,8 @@ class ConstructionRecord:
                 self._new(tensor, outside()).is_foreign = True  # Made before the block.
         if not operator.reads:
             return {}
-        reads: dict[int, Content | None] = {}
-        overwritten = {id(tensor) for tensor in call.written if not call.reads_too(tensor)}
-        for tensor in call.tensors:
-            if not (id(tensor) in overwritten and _is_whole(tensor)):
-                reads[id(tensor)] = self.content(tensor)
-        return reads
+        overwritten = {id(tensor) for tensor in call.written if _is_whole(tensor) and not call.reads_too(tensor)}
+        return {id(tensor): self.content(tensor) for tensor in call.tensors if id(tensor) not in overwritten}
 
     def note(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
         """Record the effects of an operator."""

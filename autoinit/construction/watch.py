@@ -191,7 +191,7 @@ class Watch:
         if memory is None or not self._can_wait(memory, target):
             return False
         # A small fill that draws is postponed after larger ones, so that these need not run before it.
-        is_worth_it = target.numel() >= self.LARGE or (operator.draws and self.postponed.has_draws)
+        is_worth_it = target.numel() >= self.LARGE or (operator.draws and bool(self.postponed.draws))
         if not memory.fills and not (operator.overwrites and is_worth_it):
             return False
         numbers = tuple(args[1:])

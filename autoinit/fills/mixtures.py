@@ -43,17 +43,14 @@ class Mixture(Fill):
 
     @property
     def mean(self) -> float:
-        """Expected value of an element."""
         return math.fsum(share * fill.mean for share, fill in self.weighted)
 
     @property
     def std(self) -> float:
-        """Standard deviation of an element."""
         mean = self.mean
         return math.sqrt(math.fsum(share * (fill.std**2 + (fill.mean - mean) ** 2) for share, fill in self.weighted))
 
     def cdf(self, x: Tensor) -> Tensor:
-        """P(element <= x)."""
         return torch.stack([share * fill.cdf(x) for share, fill in self.weighted]).sum(0)
 
 

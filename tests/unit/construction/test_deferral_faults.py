@@ -313,7 +313,7 @@ def test_a_truncated_normal_is_deferred_as_a_whole() -> None:
     with watched() as run:
         layer = nn.Linear(SIZE, SIZE, bias=False)
         nn.init.trunc_normal_(layer.weight, std=0.02)
-        assert [fill.operator for fill in run.watch.postponed._draws.values()][1:] == [TRUNC_NORMAL]
+        assert [fill.operator for fill in run.watch.postponed.draws.values()][1:] == [TRUNC_NORMAL]
 
 
 @pytest.mark.parametrize(
