@@ -15,10 +15,8 @@ from ..errors import PACKAGE
 
 INTERNAL = (*(os.path.dirname(path) + os.sep for path in (torch.__file__, wrapt.__file__)), PACKAGE)
 """Folders of code between the user's line and the operator."""
-AUTOINIT = "autoinit"
-"""The operator of values that autoinit itself has written."""
-PART = "part"
-"""The operator of a part of other content."""
+AUTOINIT = "autoinit"  # The operator of values that autoinit itself has written.
+PART = "part"  # The operator of a part of other content.
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +25,7 @@ class Place:
 
     code: CodeType
     line: int
-    called: str
-    """Name of the function of torch that the line called (`load_state_dict`), or ""."""
+    called: str  # Name of the function of torch that the line called (`load_state_dict`), or "".
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.code.co_filename)}:{self.line}"
@@ -56,25 +53,17 @@ def _name_if_internal(code: CodeType) -> str | None:
 
 @dataclass(eq=False, slots=True)
 class Content:
-    """The values that one write put into memory, by the operator (`aten.normal_.default`) and its other arguments.
+    """The values of one write."""
 
-    Args:
-        is_data: Whether they are data, and not initialization (contract O1).
-        sources: Contents that they were computed from.
-        copied_from: Content that they are a whole copy of, perhaps in another dtype or order (`is_cast`).
-        reason: Kind of data: "made outside the block", "gradients", ...
-    """
-
-    operator: str
-    numbers: tuple[object, ...] = ()
-    is_data: bool = False
-    sources: tuple[Content, ...] = field(default=(), repr=False)
-    copied_from: Content | None = field(default=None, repr=False)
-    place: Place | None = None
-    reason: str = ""
-    is_cast: bool = False
-    parts: dict[object, Content] | None = field(default=None, repr=False)
-    """Parts of these values, by their region."""
+    operator: str  # Name of the operator that wrote them, as `aten.normal_.default`.
+    numbers: tuple[object, ...] = ()  # Its arguments that are not tensors.
+    is_data: bool = False  # They are data, and not initialization (contract O1).
+    sources: tuple[Content, ...] = field(default=(), repr=False)  # Contents from which they were computed.
+    copied_from: Content | None = field(default=None, repr=False)  # Content of which they are a whole copy.
+    place: Place | None = None  # Line that wrote them.
+    reason: str = ""  # Kind of data: "made outside the block", "gradients", ...
+    is_cast: bool = False  # The copy has another dtype or other strides.
+    parts: dict[object, Content] | None = field(default=None, repr=False)  # Parts of these values, by their region.
 
     def describe(self) -> str:
         """Kind and place of data, for a report."""

@@ -18,11 +18,9 @@ from .operators import Operator
 
 SMALL = 1 << 14
 """Storages of fewer bytes are compared by a checksum; for larger ones, access to the address is watched."""
-MOST_WRITES = 16
-"""Most writes to parts of one storage that are kept apart, and most comparisons of a small storage."""
+MOST_WRITES = 16  # Most writes to parts of one storage that are kept apart, and most comparisons of a small storage.
 UNSEEN = "written by code that autoinit does not see"
-UNWRITTEN = Content("unwritten")
-"""Content of a region that was copied from memory without values."""
+UNWRITTEN = Content("unwritten")  # Content of a region that was copied from memory without values.
 
 
 class Region(NamedTuple):
@@ -92,8 +90,7 @@ Values: TypeAlias = Content | Sequence[Write] | None
 NO_TENSOR = torch.empty(1, device="cpu").detach()
 NO_STORAGE = NO_TENSOR.untyped_storage()
 NO_FILLS: dict[int, Fill] = {}
-_USES = _torch.uses_of(NO_STORAGE)
-"""References that torch counts for a storage to which only a `Memory` refers."""
+_USES = _torch.uses_of(NO_STORAGE)  # References that torch counts for a storage to which only a `Memory` refers.
 
 
 @dataclass(eq=False, slots=True)
@@ -101,28 +98,20 @@ class Memory:
     """One storage that was made in the block."""
 
     key: int
-    reference: StorageWeakRef
-    """While it is there, no other storage gets the same address, which is the key."""
+    reference: StorageWeakRef  # While it is there, no other storage gets the same address, which is the key.
     is_small: bool
-    exposed: bool = False
-    """Code that is not watched may have its address."""
-    is_foreign: bool = False
-    """Other code owns the storage, so everything written to it is data."""
+    exposed: bool = False  # Code that is not watched may have its address.
+    is_foreign: bool = False  # Other code owns the storage, so everything written to it is data.
     writes: list[Write] = field(default_factory=list)
-    writes_seen: int = 0
-    """Number of writes by operators; a higher version counter shows an unobserved write."""
-    mixed: dict[Region, Content] | None = None
-    """Contents of regions that several writes share; cleared at each write."""
-    checksum: int | None = None
-    """Checksum of all bytes; None if unobserved writes are found by the version counter."""
+    writes_seen: int = 0  # Number of writes by operators; a higher version counter shows an unobserved write.
+    mixed: dict[Region, Content] | None = None  # Contents of regions that several writes share; cleared at each write.
+    checksum: int | None = None  # Checksum of all bytes; None if unobserved writes are found by the version counter.
     fills: dict[int, Fill] = field(default_factory=lambda: NO_FILLS)
     """Postponed fills of it, by number. While there are any, the next three are set."""
-    storage: torch.UntypedStorage = NO_STORAGE
-    """Keeps the storage alive."""
+    storage: torch.UntypedStorage = NO_STORAGE  # Keeps the storage alive.
     witness: Tensor = NO_TENSOR
     """A tensor with that storage and with the version counter of the first tensor that was filled."""
-    version_before: int = 0
-    """That counter before the first fill."""
+    version_before: int = 0  # That counter before the first fill.
 
     @classmethod
     def of(cls, tensor: Tensor) -> Memory:
@@ -218,16 +207,13 @@ class Fill:
     operator: Operator
     memory: Memory
     region: Region
-    layout: tuple[int, torch.Size, tuple[int, ...]]
-    """Offset, sizes and strides in elements, to make the tensor again."""
+    layout: tuple[int, torch.Size, tuple[int, ...]]  # Offset, sizes and strides in elements, to make the tensor again.
     dtype: torch.dtype
     device: torch.device
     numbers: tuple[Any, ...]
     named: Mapping[str, Any]
-    is_void: bool = False
-    """It only has to advance the generator: its values were overwritten, or the storage is gone."""
-    number: int = -1
-    """Its place in program order."""
+    is_void: bool = False  # It only has to advance the generator: its values were overwritten, or the storage is gone.
+    number: int = -1  # Its place in program order.
 
     def lies_in(self, regions: Mapping[int, Sequence[Region]]) -> bool:
         """True if one of some regions, given by storage, covers it."""

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from .. import _torch
 
-Arguments: TypeAlias = tuple[tuple[int, str], ...]
-"""Positions and names of arguments."""
+Arguments: TypeAlias = tuple[tuple[int, str], ...]  # Positions and names of arguments.
 
 
 class Kind(Enum):
@@ -56,26 +55,19 @@ class Operator:
     """One overload of an operator, by its schema."""
 
     function: Callable[..., Any]
-    name: str
-    """As `aten.normal_.default`."""
+    name: str  # As `aten.normal_.default`.
     kind: Kind = Kind.COMPUTES
-    taken: Arguments | None = None
-    """Arguments that are tensors or lists of tensors; None if unknown."""
+    taken: Arguments | None = None  # Arguments that are tensors or lists of tensors; None if unknown.
     written: Arguments = ()
-    overwrites: bool = False
-    """All values of its written arguments are replaced."""
+    overwrites: bool = False  # All values of its written arguments are replaced.
     copies: bool = False
     draws: bool = False
     reads: bool = True
-    pointwise: bool = False
-    """Each element of its result depends only on the elements at the same place."""
-    can_wait: bool = False
-    """It may be postponed: it works in-place on the first argument, each element by itself."""
+    pointwise: bool = False  # Each element of its result depends only on the elements at the same place.
+    can_wait: bool = False  # It may be postponed: it works in-place on the first argument, each element by itself.
     collective: bool = False
-    reason: str = ""
-    """The reason that its result is always data; "" if that depends on its inputs."""
-    calls_others: bool = False
-    """It runs code that is not watched: another library's, or functions among its arguments."""
+    reason: str = ""  # The reason that its result is always data; "" if that depends on its inputs.
+    calls_others: bool = False  # It runs code that is not watched: another library's, or functions among its arguments.
 
 
 TRUNC_NORMAL = Operator(
@@ -188,8 +180,7 @@ class OperatorMode(_torch.TorchDispatchMode):
     def __init__(self, handle: Callable[[Any, Any, Any], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._handle = handle
-        self.is_running = False
-        """True while an operator is handled."""
+        self.is_running = False  # True while an operator is handled.
 
     def put(self, on: bool) -> None:
         """Put it at the bottom of the stack, so that the modes above it can be left before it; or take it off."""

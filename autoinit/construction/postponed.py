@@ -35,10 +35,8 @@ class Postponed:
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
-        self._pending: dict[int, Memory] = {}
-        """Storages with postponed fills, by key."""
-        self.draws: dict[int, Fill] = {}
-        """Fills that draw, by number, in program order."""
+        self._pending: dict[int, Memory] = {}  # Storages with postponed fills, by key.
+        self.draws: dict[int, Fill] = {}  # Fills that draw, by number, in program order.
         self._states: dict[torch.device, Tensor] = {}
         """States of the default generators at the first of the postponed draws."""
         self._next_sweep = 64

@@ -43,12 +43,9 @@ def notify(tensor: Tensor, region: Region, values: Values) -> None:
 class ConstructionRecord:
     """The storages that operators made in the block. A storage that is not in the record holds data."""
 
-    writer: int | None = None
-    """Number of the block that fills parameters now, which becomes part of their content."""
-    all_exposed: bool = False
-    """Code that is not watched may write to any storage: a thread was given work."""
-    has_large: bool = False
-    """A storage was made that is too large to be compared by a checksum."""
+    writer: int | None = None  # Number of the block that fills parameters now, which becomes part of their content.
+    all_exposed: bool = False  # Code that is not watched may write to any storage: a thread was given work.
+    has_large: bool = False  # A storage was made that is too large to be compared by a checksum.
     _memories: dict[int, Memory] = field(default_factory=dict)
     _next_sweep: int = 4096
 

@@ -22,8 +22,7 @@ from .record import ConstructionRecord, has_memory
 
 PLAIN = (Tensor, torch.nn.Parameter)
 SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
-NUMBERS = frozenset((int, float, bool, type(None)))
-"""Types of the arguments of a fill that may be postponed."""
+NUMBERS = frozenset((int, float, bool, type(None)))  # Types of the arguments of a fill that may be postponed.
 
 
 class _Watches(threading.local):
@@ -52,16 +51,14 @@ class Watch:
         yields: Be off while another watch is over the thread.
     """
 
-    LARGE: ClassVar[int] = 1 << 12
-    """Smallest number of elements of a fill that is postponed."""
+    LARGE: ClassVar[int] = 1 << 12  # Smallest number of elements of a fill that is postponed.
 
     def __init__(
         self, is_here: Callable[[], bool] = lambda: True, *, may_postpone: bool = True, yields: bool = False
     ) -> None:
         self.record = ConstructionRecord()
         self.postponed = Postponed()
-        self.users = 0
-        """Number of open blocks that use it."""
+        self.users = 0  # Number of open blocks that use it.
         self.may_postpone = may_postpone
         self.yields = yields
         self._is_here = is_here

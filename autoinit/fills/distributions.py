@@ -12,8 +12,7 @@ from torch import Tensor
 from ..sampling import NormalTransform, Region, Run, Sampler, Transform, UniformTransform, truncated_normal
 from .fill import Elementwise, Fill, KeyOf
 
-REACH = 6.34
-"""Largest distance of a normal value from the mean, in standard deviations, with 32 bits."""
+REACH = 6.34  # Largest distance of a normal value from the mean, in standard deviations, with 32 bits.
 
 
 @dataclass(frozen=True)

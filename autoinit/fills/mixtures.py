@@ -18,11 +18,9 @@ from .distributions import Constant
 from .fill import Elementwise, Fill, KeyOf
 from .whole import Custom
 
-STREAMS = 2
-"""Streams of one map, enough for any fill, so that they do not depend on the fill."""
+STREAMS = 2  # Streams of one map, enough for any fill, so that they do not depend on the fill.
 
-INDEPENDENT = (Elementwise, Constant)
-"""Fills that can draw any part of a tensor alone."""
+INDEPENDENT = (Elementwise, Constant)  # Fills that can draw any part of a tensor alone.
 
 
 class Mixture(Fill):

@@ -20,18 +20,13 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Draw(NamedTuple):
-    """A request to fill the tensor `out` from a stream of random bits.
-
-    Args:
-        first: Index of the first value in the stream.
-        steps: Increment of this index along each axis.
-    """
+    """A request to fill the tensor `out` from a stream of random bits."""
 
     out: Tensor
     key: Key
     transform: Transform
-    first: int
-    steps: tuple[int, ...]
+    first: int  # Index of the first value in the stream.
+    steps: tuple[int, ...]  # Increment of this index along each axis.
 
     def is_possible_on(self, device_type: str) -> bool:
         """True if a kernel can write to the tensor: device, dtype, storage, no overlaps."""

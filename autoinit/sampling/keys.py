@@ -14,8 +14,7 @@ from ..errors import ConfigTypeError
 
 VERSION = 2
 """Version of the definition of the values. A release that changes a value increments it and keeps old versions."""
-BITS_VERSION = 1
-"""The first version with these bits; part of the text that is hashed into a key."""
+BITS_VERSION = 1  # The first version with these bits; part of the text that is hashed into a key.
 
 
 @dataclass(frozen=True)

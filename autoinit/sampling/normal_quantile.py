@@ -16,8 +16,7 @@ from torch import Tensor
 
 SEAM = 0.045499999076128006
 """Distance from 1 of the place at which the tail begins: just less than two standard deviations."""
-AT_SEAM = 2.000002384185791
-"""The quantile at the seam: upper limit of the centre, lower limit of the tail."""
+AT_SEAM = 2.000002384185791  # The quantile at the seam: upper limit of the centre, lower limit of the tail.
 
 SMOOTH = (
     1.1458989381790161,

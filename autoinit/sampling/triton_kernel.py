@@ -20,8 +20,7 @@ from . import mixing, normal_quantile
 from .draws import DTYPES, Draw, Formula, Kernel, formula_of
 from .mixing import signed
 
-WORDS = 512
-"""Number of 64-bit words that one program draws, two values each."""
+WORDS = 512  # Number of 64-bit words that one program draws, two values each.
 MOST_AXES = 4
 COLUMNS = 6 + 3 * MOST_AXES
 """Columns of a job: address, offset, twist, first index, numel, first program; size, step, stride of each axis."""

@@ -59,31 +59,18 @@ def two_tails(z: Decimal) -> Decimal:
 
 
 class Side(NamedTuple):
-    """How random bits map to places on one side of the median.
+    """The map from random bits to places on one side of the median."""
 
-    Args:
-        inner: Place of the bits next to the median, a float32.
-        rest: Distance from 1 of the place of the outermost bits, a float32.
-        below: Number of outermost bits in the tail.
-    """
-
-    inner: float = 0.0
-    rest: float = 0.0
-    below: int = 0
+    inner: float = 0.0  # Place of the bits next to the median, a float32.
+    rest: float = 0.0  # Distance from 1 of the place of the outermost bits, a float32.
+    below: int = 0  # Number of outermost bits in the tail.
 
 
 class Places(NamedTuple):
-    """How 32-bit integers map evenly to places in an interval of (-1, 1), from the median outwards.
+    """The even map from 32-bit integers to places in an interval of (-1, 1), from the median outwards."""
 
-    Args:
-        first: Least bits above the median, as a signed integer.
-        step: Distance of neighbours, a float32.
-        lower: Side below the median.
-        upper: Side above the median.
-    """
-
-    first: int = 0
-    step: float = 0.0
+    first: int = 0  # Least bits above the median, as a signed integer.
+    step: float = 0.0  # Distance of neighbours, a float32.
     lower: Side = Side()
     upper: Side = Side()
 
@@ -106,19 +93,12 @@ def _side(inner: Decimal, beyond: Decimal, step: Decimal) -> Side:
 
 
 class Excess(NamedTuple):
-    """Polynomial for the distance from the nearer bound, where both bounds are on one side of the mean.
+    """Polynomial for the distance from the nearer bound, where both bounds are on one side of the mean."""
 
-    Args:
-        share: Part of the probability beyond the nearer bound that lies between the two.
-        is_log: Whether the argument is `-log(1 - y * share)` instead of the share y of the interval itself.
-        largest: Largest argument.
-        coefficients: Chebyshev coefficients of the excess over the argument, between 0 and the largest.
-    """
-
-    share: float
-    is_log: bool
-    largest: float
-    coefficients: tuple[float, ...]
+    share: float  # Part of the probability beyond the nearer bound that is between the two.
+    is_log: bool  # The argument is `-log(1 - y * share)` instead of the share y of the interval itself.
+    largest: float  # Largest argument.
+    coefficients: tuple[float, ...]  # Chebyshev coefficients of the excess over the argument, from 0 to the largest.
 
 
 NODES = 16

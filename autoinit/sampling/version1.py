@@ -13,8 +13,7 @@ from torch import Tensor
 from .transforms import BoundedNormal, Transform, scale_, spread, within
 
 SQRT2 = math.sqrt(2.0)
-EDGE = 1 - 2.0**-24
-"""The largest float32 below 1: erfinv(1) is infinite, and the clamp would make a bound of it."""
+EDGE = 1 - 2.0**-24  # The largest float32 below 1: erfinv(1) is infinite, and the clamp would make a bound of it.
 
 
 class ErfinvTransform(BoundedNormal):
