@@ -43,27 +43,19 @@ SpectralNorm = torch.nn.utils.parametrizations._SpectralNorm
 WeightNorm = torch.nn.utils.parametrizations._WeightNorm
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
-
 # The mode of `torch.set_default_device`. Without it a module's own `init_weights` would make its tensors on another
 # device than it does outside of `initialize`.
 _GLOBAL_DEVICE_CONTEXT = torch._GLOBAL_DEVICE_CONTEXT
-
 # The innermost running `torch.func` transform. Without it writing a parameter inside of `grad` or `jvp` raises.
 is_transforming: Callable[[], object] = torch._C._functorch.peek_interpreter_stack
-
 # True if `torch.load(map_location="meta")` reads no values and notes their places in the file (`_checkpoint_offset`).
 # Without it a zip checkpoint is mapped whole, again after every 64 MiB.
 READS_OFFSETS = hasattr(torch.serialization, "_is_meta_location")
-
 # The state of a running `torch.jit.trace`. Without it the writes become part of the traced graph.
 tracing_state = torch._C._get_tracing_state
 set_tracing_state = torch._C._set_tracing_state  # type: ignore[attr-defined]
-
-# The function modes of this thread, lowest first.
-function_modes: Callable[[], list[TorchFunctionMode]] = _get_current_function_mode_stack
-
-# The signature of an operator, with what it writes.
-schema_of: Callable[[OpOverload], torch.FunctionSchema] = attrgetter("_schema")
+function_modes: Callable[[], list[TorchFunctionMode]] = _get_current_function_mode_stack  # Lowest first.
+schema_of: Callable[[OpOverload], torch.FunctionSchema] = attrgetter("_schema")  # What an operator reads and writes.
 
 
 def offset_in_checkpoint(storage: torch.UntypedStorage) -> int:
@@ -175,28 +167,22 @@ def strided_shard() -> type[_StridedShard]:
 # The construction record needs the following ones: without them, blocks with rules could neither defer fills nor tell
 # initialization from data.
 
-# Whether a tensor has a storage (sparse ones and wrappers have none), and how many references there are to one: memory
+# True if a tensor has a storage (sparse ones and wrappers have none), and how many references there are to one: memory
 # that a constructor threw away is not filled.
 has_storage = torch._C._has_storage
 _storage_use_count = torch._C._storage_Use_Count
-
 # The identifier of the running backward pass, or -1: it computes gradients, which are data.
 current_backward = torch._C._current_graph_task_id
-
 # The functions to which autograd passes what it saves (`saved_tensors_hooks`): they may read weights that are pending.
 hooks_of_saved_tensors = torch._C._autograd._top_saved_tensors_default_hooks
-
 # Patched while a block is open: torch draws truncated normals by rejection and reads what it has drawn.
 NO_GRAD_TRUNC_NORMAL = "_no_grad_trunc_normal_"
 no_grad_trunc_normal = getattr(torch.nn.init, NO_GRAD_TRUNC_NORMAL)
-
 # Patched as well: it gives a module that is parametrized for the first time a class of its own, and deep copies of such
 # modules would count as built outside the block.
 INJECT_NEW_CLASS = torch.nn.utils.parametrize._inject_new_class.__name__
-
 # A context for the handler of a dispatch mode, in which operators take the way that leads to the handler.
 _as_before_operator = torch._C._RestorePythonTLSSnapshot  # type: ignore[attr-defined]
-
 # A context in which no function mode and no `__torch_function__` sees calls: autoinit's own are not the program's.
 without_functions = torch._C.DisableTorchFunction
 

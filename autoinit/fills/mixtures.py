@@ -142,12 +142,6 @@ class Padded(Mixture):
 
     The other rows have the same values as without padding.
 
-    Args:
-        fill: Fill of the other rows.
-        rows: Indices of the rows that are zero, ascending.
-        size: Number of all rows.
-        axis: Axis of the tensor along which the rows lie; 1 if the embedding is tied to a transposed weight.
-
     Example:
         >>> from autoinit.fills import Normal
         >>> print(Padded(Normal(0.0, 0.02), (3,), 4))
@@ -155,9 +149,9 @@ class Padded(Mixture):
     """
 
     fill: Fill
-    rows: tuple[int, ...]
-    size: int = field(repr=False)
-    axis: int = 0
+    rows: tuple[int, ...]  # Indices of the rows that are zero, ascending.
+    size: int = field(repr=False)  # Number of all rows.
+    axis: int = 0  # Axis of the rows; 1 if the embedding is tied to a transposed weight.
 
     @property
     def weighted(self) -> list[tuple[float, Any]]:
