@@ -21,7 +21,7 @@ LEAVES = ("weight", "bias")
 
 @dataclass(frozen=True)
 class Statement:
-    """One line or block of a constructor; `target` is a parameter or a layer. This one changes no parameter."""
+    """One line or block of a constructor; `target` is a parameter or a layer. This one changes none."""
 
     template: str
     target: str = "p"
@@ -31,14 +31,14 @@ class Statement:
         return self.filled_in(self.template)
 
     def filled_in(self, template: str) -> str:
-        """A template with the names of the target and of the source."""
         is_bias, source = self.target.endswith("bias"), getattr(self, "source", None)
         owner, _, leaf = self.target.rpartition(".")
+        shape = "vector" if is_bias else "matrix"
         return template.format(
             w=f"self.{self.target}",
             s=f"self.{source}",
-            o="outside.vector" if is_bias else "outside.matrix",
-            array="outside.vector_array" if is_bias else "outside.matrix_array",
+            o=f"outside.{shape}",
+            array=f"outside.{shape}_array",
             n="(N,)" if is_bias else "(N, N)",
             owner=f"self.{owner}" if owner else "self",
             i="0" if is_bias else "0, 0",
@@ -98,10 +98,9 @@ class Replace(Statement):
 
     def interpret(self, world: World, number: int) -> None:
         memory = Memory(world.values.new(world.shape(self.target), DATA, True), self.outside)
-        if self.data:
-            world.slots[self.target].memory = memory
-        else:
+        if not self.data:
             world.slots[self.target] = Slot(memory)
+        world.slots[self.target].memory = memory
 
 
 @dataclass(frozen=True)
@@ -144,8 +143,8 @@ class Caught:
     inner: Statement
 
     def code(self, number: int) -> str:
-        lines = ["try:", *indented(self.inner.code(number)), "    raise ValueError", "except ValueError:", "    pass"]
-        return "\n".join(lines)
+        inner = indented(self.inner.code(number))
+        return "\n".join(["try:", *inner, "    raise ValueError", "except ValueError:", "    pass"])
 
     def interpret(self, world: World, number: int) -> None:
         self.inner.interpret(world, number)
@@ -193,14 +192,13 @@ class Copy(OfTwo):
 
     def interpret(self, world: World, number: int) -> None:
         copied = world.slots[self.source].numbers.copy()
+        slot = world.slots[self.target]
         if self.into == "data":
-            world.slots[self.target].memory = Memory(copied)
+            slot.memory = Memory(copied)
         elif self.into == "parameter":
             world.slots[self.target] = Slot(Memory(copied))
-        elif world.slots[self.target].memory.outside:
-            world.slots[self.target].numbers[...] = world.values.as_data(copied)
         else:
-            world.slots[self.target].numbers[...] = copied
+            slot.numbers[...] = world.values.as_data(copied) if slot.memory.outside else copied
 
 
 @dataclass(frozen=True)
@@ -270,8 +268,7 @@ class Remember(OfTwo):
     def interpret(self, world: World, number: int) -> None:
         numbers = world.slots[self.target].numbers
         if "clone" in self.template or "half" in self.template:
-            dtype = "float16" if "half" in self.template else "float32"
-            world.buffers[f"m{number}"] = Buffer(numbers.copy(), dtype)
+            world.buffers[f"m{number}"] = Buffer(numbers.copy(), "float16" if "half" in self.template else "float32")
             return
         inputs = [numbers] + [world.slots[self.source].numbers] * ("{s}" in self.template)
         shape = numbers.shape[:1] if "norm" in self.template else () if "{s}" in self.template else numbers.shape
