@@ -17,20 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoinit.errors import ConfigTypeError
-from autoinit.sampling import (
-    VERSION,
-    Key,
-    NormalTransform,
-    Sampler,
-    TailTransform,
-    Transform,
-    UniformTransform,
-    check_seed,
-    derive_key,
-    fresh_seed,
-    truncated_normal,
-)
+from autoinit import ConfigTypeError, sampling
+from autoinit.sampling import Key, NormalTransform, Sampler, Transform, UniformTransform, derive_key, truncated_normal
 from autoinit.sampling.keys import BITS_VERSION
 from autoinit.sampling.mixing import GAMMA, MULTIPLIER, scattered, scattered_number, signed
 from autoinit.sampling.sampler import BLOCK, CPU_PIECE, slabs
@@ -123,7 +111,7 @@ def test_the_table_is_the_published_splitmix64() -> None:
 
 def test_the_definition_has_not_changed() -> None:
     # A number that changes here changes every value that users have: raise VERSION, keep the old ones.
-    assert (VERSION, BITS_VERSION) == (2, 1)
+    assert (sampling.VERSION, BITS_VERSION) == (2, 1)
     assert Key(3472011270063918362, 7356821435982006733) == KEY
     assert derive_key(-5, 3, "ü.weight", 2) == Key(11979428042695225693, 174872577626257201)
     assert Sampler(CPU).bits(KEY, 0, 4).tolist() == [650031058, -1915159662, 1111045657, -955532803]
@@ -180,7 +168,7 @@ def test_a_slice_is_the_slice_of_the_whole_in_pieces_of_any_size(
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
 @pytest.mark.usefixtures("threads")
 def test_the_number_of_threads_changes_nothing(transform: Transform) -> None:
-    counts = [1, 3 * CPU_PIECE + 12345, 1000] if not isinstance(transform, TailTransform) else [100_001]
+    counts = [1, 3 * CPU_PIECE + 12345, 1000] if not isinstance(transform, sampling.TailTransform) else [100_001]
     bits = Sampler(CPU).bits(KEY, 0, max(counts)).clone()
     torch.set_num_threads(1)
     alone = transformed(transform, bits)
@@ -266,7 +254,7 @@ def test_a_key_is_the_hash_of_a_json_list(seed: int, root: int, fqn: str, stream
 
 @pytest.mark.parametrize("seed", [7, -1, 2**70, np.int64(7), np.uint8(7), torch.tensor(7)], ids=repr)
 def test_any_integer_is_a_seed(seed: object) -> None:
-    checked = check_seed(seed)
+    checked = sampling.check_seed(seed)
     assert type(checked) is int
     assert checked == seed
 
@@ -276,19 +264,19 @@ def test_any_integer_is_a_seed(seed: object) -> None:
 )
 def test_nothing_else_is(seed: object) -> None:
     with pytest.raises(ConfigTypeError, match=r"^seed=.* must be an integer or None\.$") as caught:
-        check_seed(seed)
+        sampling.check_seed(seed)
     assert caught.value.origin == "seed"
-    assert check_seed(None) is None
+    assert sampling.check_seed(None) is None
 
 
 def test_a_fresh_seed_is_from_the_default_generator_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(7)
-    first, second = fresh_seed(), fresh_seed()
+    first, second = sampling.fresh_seed(), sampling.fresh_seed()
     torch.manual_seed(7)
     # There is no process group, so that any collective would raise.
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     with torch.device("meta"):
-        assert fresh_seed() == first != second
+        assert sampling.fresh_seed() == first != second
     assert 0 <= first < 1 << 63
 
 
