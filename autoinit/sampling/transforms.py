@@ -127,7 +127,8 @@ def within(low: float, high: float) -> tuple[float, float]:
     # By definition the half width is multiplied by 1 - 2**-23, and rounded, until it fits. That may take millions of
     # steps, so this bisects the words of all float32 numbers, which are in the order of the numbers.
     word = bisect_right(range(start), False, key=lambda word: not is_within(word)) - 1
-    # In the upper half of a power of two the steps skip every other number, from the power or the start downwards.
+    # From 1.5 times a power of two up to the next one the steps are two numbers wide, and meet even words only; from
+    # the start to its own power of two, only words of the start's parity.
     if word >> 23 and word & 0x7FFFFF >= 0x3FFFFF:
         word -= (word ^ (start if word >> 23 == start >> 23 else 0)) & 1
     return _float32_of(word), middle

@@ -1,6 +1,6 @@
 """Random construction programs, run plainly and in a block.
 
-An interpreter (`memory`, `statements`, `relations`) knows each program and says, without running it, which values are
+An interpreter (`memory`, `statements`) knows each program and says, without running it, which values are
 equal, and which are initialization, data or memory that was never written; `oracle` says what the contracts make of it.
 `AUTOINIT_EXAMPLES=20000 pytest tests/unit/construction` runs as many programs of each property, and `test_breaks` shows
 that a break of what watches a construction is found.
