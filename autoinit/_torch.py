@@ -1,7 +1,7 @@
 """Private names of torch that this package uses, each with its reason and what happens without it.
 
-All are looked up when this module is imported: a torch without one of them fails at `import autoinit`, with an
-`ImportError` or `AttributeError` that names it, and not in the middle of a run.
+All are looked up when this module is imported: a torch without one of them fails at `import autoinit` with an error
+that names it, and not in the middle of a run.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from operator import attrgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor
 
-# The stack of dispatch modes. Without it the values written under `FakeTensorMode` are fake, and those under
-# `make_fx` become part of its graph.
+# The stack of dispatch modes. Without it values written under `FakeTensorMode` are fake, and part of a `make_fx` graph.
 from torch._C import _len_torch_dispatch_stack
 from torch._ops import OpOverload as OpOverload
 from torch._ops import _len_torch_dispatch_stack_pre_dispatch
@@ -24,9 +24,8 @@ from torch._ops import _len_torch_dispatch_stack_pre_dispatch
 # A user's function writes to a parameter itself. Without it the version counter of one whose function fails advances.
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
-# The stack of function modes. Without it a mode of the caller (`with torch.device(...)`, a logger) sees and can change
-# the operators that write values. `torch._C.DisableTorchFunction` would disable `__torch_function__` of tensor
-# subclasses as well, which they need to be written to.
+# The stack of function modes. Without it a mode of the caller (`with torch.device(...)`) can change the operators that
+# write values. `DisableTorchFunction` would disable `__torch_function__` of tensor subclasses, too, which these need.
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._python_dispatch import TorchDispatchMode as TorchDispatchMode
 from torch.utils._python_dispatch import _disable_current_modes, _pop_mode, _push_mode
@@ -44,25 +43,19 @@ SpectralNorm = torch.nn.utils.parametrizations._SpectralNorm
 WeightNorm = torch.nn.utils.parametrizations._WeightNorm
 
 Handler = TypeVar("Handler", bound=Callable[..., object])
-
-# The mode of `torch.set_default_device`, a setting of the process unlike `with torch.device(...)`. Without it a
-# module's own `init_weights` would make its tensors on another device than it does outside of `initialize`.
+# The mode of `torch.set_default_device`. Without it a module's own `init_weights` would make its tensors on another
+# device than it does outside of `initialize`.
 _GLOBAL_DEVICE_CONTEXT = torch._GLOBAL_DEVICE_CONTEXT
-
-# The innermost `torch.func` transform, if one is running. Without it writing a parameter inside of `grad` or `jvp`
-# raises, because a transform lets nothing mutate the tensors that it captures.
+# The innermost running `torch.func` transform. Without it writing a parameter inside of `grad` or `jvp` raises.
 is_transforming: Callable[[], object] = torch._C._functorch.peek_interpreter_stack
-
-# Whether `torch.load(map_location="meta")` reads no values and notes where they are in the file (`_checkpoint_offset`).
+# True if `torch.load(map_location="meta")` reads no values and notes their places in the file (`_checkpoint_offset`).
 # Without it a zip checkpoint is mapped whole, again after every 64 MiB.
 READS_OFFSETS = hasattr(torch.serialization, "_is_meta_location")
-
-# Whether `torch.jit.trace` is recording. Without it the writes become part of the traced graph.
+# The state of a running `torch.jit.trace`. Without it the writes become part of the traced graph.
 tracing_state = torch._C._get_tracing_state
 set_tracing_state = torch._C._set_tracing_state  # type: ignore[attr-defined]
-
-# The function modes of this thread, lowest first.
-function_modes: Callable[[], list[TorchFunctionMode]] = _get_current_function_mode_stack
+function_modes: Callable[[], list[TorchFunctionMode]] = _get_current_function_mode_stack  # Lowest first.
+schema_of: Callable[[OpOverload], torch.FunctionSchema] = attrgetter("_schema")  # What an operator reads and writes.
 
 
 def offset_in_checkpoint(storage: torch.UntypedStorage) -> int:
@@ -106,7 +99,7 @@ def without_dispatch_modes() -> Iterator[Sequence[TorchDispatchMode]]:
 @contextmanager
 def dispatch_mode(mode: TorchDispatchMode) -> Iterator[None]:
     """A context with a dispatch mode on the stack, without its own `__enter__`: it was entered before."""
-    _push_mode(mode)
+    put_dispatch_modes([mode])
     try:
         yield
     finally:
@@ -149,17 +142,14 @@ def no_modes() -> Iterator[None]:
 
 
 def is_fake(tensor: Tensor) -> bool:
-    """Whether a tensor is a `FakeTensor`, which has a device and no memory there.
-
-    Without the name a fake parameter would count as filled.
-    """
+    """True for a `FakeTensor`, which has a device and no memory there."""
     # A program with a fake tensor has imported the module, which takes 0.3 s.
     module = sys.modules.get("torch._subclasses.fake_tensor")
     return module is not None and isinstance(tensor, module.FakeTensor)
 
 
 def is_compiling() -> bool:
-    """Whether `torch.compile` traces the running code: what it builds then is a stand-in for a model."""
+    """True while `torch.compile` traces the running code, which then builds stand-ins for modules."""
     guards = sys.modules.get("torch._guards") if "torch._dynamo" in sys.modules else None
     return guards is not None and guards.TracingContext.try_get() is not None
 
@@ -174,35 +164,26 @@ def strided_shard() -> type[_StridedShard]:
     return _StridedShard
 
 
-# The construction record (`autoinit/construction`) rests on the following ones; without any of them, blocks with rules
-# could neither defer fills nor tell initialization from data, so that the import fails.
+# The construction record needs the following ones: without them, blocks with rules could neither defer fills nor tell
+# initialization from data.
 
-# Whether a tensor has a storage, and how many references there are to one: memory that a constructor threw away is not
-# filled, and a tensor without storage (sparse, a wrapper) is not looked up by it.
+# True if a tensor has a storage (sparse ones and wrappers have none), and how many references there are to one: memory
+# that a constructor threw away is not filled.
 has_storage = torch._C._has_storage
 _storage_use_count = torch._C._storage_Use_Count
-
 # The identifier of the running backward pass, or -1: it computes gradients, which are data.
 current_backward = torch._C._current_graph_task_id
-
-# The functions to which autograd passes what it saves (`saved_tensors_hooks`): they may read any weight. Without the
-# name, memory could be read before it is filled.
+# The functions to which autograd passes what it saves (`saved_tensors_hooks`): they may read weights that are pending.
 hooks_of_saved_tensors = torch._C._autograd._top_saved_tensors_default_hooks
-
-# Truncated normal values. torch draws them by rejection and reads what it has drawn: without the name, they are drawn
-# at once. It is patched while a block is open.
+# Patched while a block is open: torch draws truncated normals by rejection and reads what it has drawn.
 NO_GRAD_TRUNC_NORMAL = "_no_grad_trunc_normal_"
 no_grad_trunc_normal = getattr(torch.nn.init, NO_GRAD_TRUNC_NORMAL)
-
-# Gives a module that is parametrized for the first time a class of its own: without it, deep copies of the module
-# would count as built outside the block. It is patched while a block is open.
+# Patched as well: it gives a module that is parametrized for the first time a class of its own, and deep copies of such
+# modules would count as built outside the block.
 INJECT_NEW_CLASS = torch.nn.utils.parametrize._inject_new_class.__name__
-
 # A context for the handler of a dispatch mode, in which operators take the way that leads to the handler.
 _as_before_operator = torch._C._RestorePythonTLSSnapshot  # type: ignore[attr-defined]
-
-# A context in which no function mode and no `__torch_function__` sees calls: autoinit's looks at a tensor are not the
-# program's.
+# A context in which no function mode and no `__torch_function__` sees calls: autoinit's own are not the program's.
 without_functions = torch._C.DisableTorchFunction
 
 
@@ -224,17 +205,10 @@ def version_of(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def schema_of(function: OpOverload) -> torch.FunctionSchema:
-    """The signature of an operator, with what it writes."""
-    schema: torch.FunctionSchema = function._schema
-    return schema
-
-
 def version_kept(tensor: Tensor) -> AbstractContextManager[None]:
     """A context in which writes to a tensor do not advance its version counter.
 
-    A user's function writes to a parameter as often as it likes, and may fail half way; autograd has to see one write,
-    or none.
+    A user's function may write several times, and fail half way; autograd has to see one write or none.
     """
     return nullcontext() if tensor.is_inference() else _unsafe_preserve_version_counter(tensor)
 
@@ -242,8 +216,8 @@ def version_kept(tensor: Tensor) -> AbstractContextManager[None]:
 def shares_version(tensor: Tensor, *, in_operator: bool) -> Tensor:
     """An alias that shares the version counter; `in_operator` in the handler of a dispatch mode.
 
-    Operators reach the handler below the layer that counts versions, so that `detach` alone gives a new counter there.
-    Without the name, a write by another thread while a fill is postponed would be overwritten by that fill.
+    Operators reach the handler below the layer that counts versions, so `detach` alone gives a new counter there.
+    Without it a postponed fill would overwrite what another thread wrote meanwhile.
     """
     with without_functions(), _as_before_operator() if in_operator else nullcontext():
         return tensor.detach()

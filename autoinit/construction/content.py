@@ -1,4 +1,4 @@
-"""What memory holds: the operator that wrote it, what that read, and whether it is initialization or data."""
+"""The values of one write: the operator that wrote them, its sources, the line, and initialization or data."""
 
 from __future__ import annotations
 
@@ -14,26 +14,18 @@ import wrapt
 from ..errors import PACKAGE
 
 INTERNAL = (*(os.path.dirname(path) + os.sep for path in (torch.__file__, wrapt.__file__)), PACKAGE)
-"""Code between the user's line and the operator that it led to."""
-AUTOINIT = "autoinit"
-"""The operator of what autoinit itself has written."""
-PART = "part"
-"""The operator of a part of other content."""
+"""Folders of code between the user's line and the operator."""
+AUTOINIT = "autoinit"  # The operator of values that autoinit itself has written.
+PART = "part"  # The operator of a part of other content.
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A line of code that wrote values.
-
-    Args:
-        code: Code of the function with that line.
-        line: Line number.
-        called: Name of the function of torch that the line called (`load_state_dict`), or "".
-    """
+    """A line of code that wrote values."""
 
     code: CodeType
     line: int
-    called: str
+    called: str  # Name of the function of torch that the line called (`load_state_dict`), or "".
 
     def __str__(self) -> str:
         return f"{os.path.basename(self.code.co_filename)}:{self.line}"
@@ -61,37 +53,20 @@ def _name_if_internal(code: CodeType) -> str | None:
 
 @dataclass(eq=False, slots=True)
 class Content:
-    """The values that one write put into memory.
+    """The values of one write."""
 
-    Args:
-        operator: Name of the operator that wrote them, as `aten.normal_.default`.
-        numbers: Its arguments that are not tensors.
-        is_data: Whether they are data, and not initialization (contract O1).
-        sources: Contents that they were computed from.
-        copied_from: Content that they are a whole copy of, perhaps in another dtype.
-        place: Line that wrote them.
-        reason: Kind of data: "made outside the block", "gradients", ...
-        is_cast: Whether a copy has another dtype or other strides.
-    """
-
-    operator: str
-    numbers: tuple[object, ...] = ()
-    is_data: bool = False
-    sources: tuple[Content, ...] = field(default=(), repr=False)
-    copied_from: Content | None = field(default=None, repr=False)
-    place: Place | None = None
-    reason: str = ""
-    is_cast: bool = False
-    parts: dict[object, Content] | None = field(default=None, repr=False)
-    """Parts of these values, by their region."""
+    operator: str  # Name of the operator that wrote them, as `aten.normal_.default`.
+    numbers: tuple[object, ...] = ()  # Its arguments that are not tensors.
+    is_data: bool = False  # They are data, and not initialization (contract O1).
+    sources: tuple[Content, ...] = field(default=(), repr=False)  # Contents from which they were computed.
+    copied_from: Content | None = field(default=None, repr=False)  # Content of which they are a whole copy.
+    place: Place | None = None  # Line that wrote them.
+    reason: str = ""  # Kind of data: "made outside the block", "gradients", ...
+    is_cast: bool = False  # The copy has another dtype or other strides.
+    parts: dict[object, Content] | None = field(default=None, repr=False)  # Parts of these values, by their region.
 
     def describe(self) -> str:
-        """Kind and place of data, for a report.
-
-        Example:
-            >>> outside().describe()
-            'data (made outside the block)'
-        """
+        """Kind and place of data, for a report."""
         called = self.place.called if self.place is not None and self.operator != AUTOINIT else ""
         called = f"torch.{called}" if hasattr(torch, called) else called
         known = ", ".join(filter(None, (called or self.reason, str(self.place or ""))))
@@ -108,7 +83,7 @@ class Content:
 
     @property
     def whole(self) -> Content:
-        """The content that this is a part of, or itself."""
+        """The content of which this is a part, or itself."""
         content = self
         while content.operator == PART:
             content = content.sources[0]
@@ -154,6 +129,6 @@ def computed(
         place = place or sources[0].place
         data = next((source for source in sources if source.is_data), None)
     if data is not None and not reason:
-        # The line where the data came from says more than the line that reshaped it.
+        # The line where the data was loaded says more than the line that reshaped it.
         place, reason = data.place or place, data.reason
     return Content(operator, numbers, data is not None or bool(reason), tuple(sources), place=place, reason=reason)

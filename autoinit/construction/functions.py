@@ -1,4 +1,4 @@
-"""Functions of torch: whether each gets at values by operators or by an address; and the mode that sees them."""
+"""Functions of torch that read values through operators, or hand out addresses; and the mode that sees them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,12 @@ from .operators import names
 
 
 class Access(Enum):
-    """How a function of torch gets at values."""
+    """The way in which a function of torch reads or writes values."""
 
-    BY_OPERATORS = "by operators"
-    """Each read and write is an operator that a dispatch mode sees."""
-    COMPOSITE = "composite"
-    """The same, but torch takes it apart before a dispatch mode sees it, and a few parts read memory themselves."""
-    UNKNOWN = "unknown"
-    """It may hand out the address."""
-    CALLS = "calls"
-    """It calls functions of the user or hooks, within which no mode sees functions."""
+    BY_OPERATORS = "each read and write is an operator that a dispatch mode sees"
+    COMPOSITE = "the same, but torch takes it apart before a mode sees it, and a few parts read memory themselves"
+    UNKNOWN = "it may hand out the address"
+    CALLS = "it calls functions of the user or hooks, within which no mode sees functions"
 
 
 METADATA = names("""
@@ -52,12 +48,7 @@ VIEWS = names("""
 
 @lru_cache(maxsize=4096)
 def access_of(function: Any) -> Access:
-    """How a function gets at the values of its arguments.
-
-    Example:
-        >>> access_of(torch.Tensor.mul_), access_of(torch.Tensor.tolist)
-        (<Access.BY_OPERATORS: 'by operators'>, <Access.UNKNOWN: 'unknown'>)
-    """
+    """The way in which a function reads or writes the values of its arguments."""
     name = getattr(function, "__name__", "")
     if isinstance(function, _torch.OpOverload):
         return Access.BY_OPERATORS
@@ -80,7 +71,7 @@ def access_of(function: Any) -> Access:
 
 
 def _overloads(name: str) -> list[bool]:
-    """Of each overload of an operator, whether it is composite; nothing for what the dispatcher does not have."""
+    """True for each composite overload of an operator, False for the others; empty for an unknown name."""
     packet: Any = getattr(torch.ops.aten, name, None)
     found = []
     for each in packet.overloads() if hasattr(packet, "overloads") else ():

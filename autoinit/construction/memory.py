@@ -1,4 +1,4 @@
-"""Storages that were made in a block, with the writes to each in order, and the fills of it that are postponed."""
+"""Storages that were made in a block, the writes to each in order, and its postponed fills."""
 
 from __future__ import annotations
 
@@ -17,35 +17,25 @@ from .content import Content, computed, outside
 from .operators import Operator
 
 SMALL = 1 << 14
-"""Storages of fewer bytes are compared by a checksum; for larger ones, uses of their address are seen."""
-MOST_WRITES = 16
-"""So many writes to parts of one storage are kept apart, and small storages are so often compared."""
+"""Storages of fewer bytes are compared by a checksum; for larger ones, access to the address is watched."""
+MOST_WRITES = 16  # Most writes to parts of one storage that are kept apart, and most comparisons of a small storage.
 UNSEEN = "written by code that autoinit does not see"
-UNWRITTEN = Content("unwritten")
-"""What a part of a tensor holds that was copied from memory to which nothing had been written."""
+UNWRITTEN = Content("unwritten")  # Content of a region that was copied from memory without values.
 
 
 class Region(NamedTuple):
-    """Which bytes of a storage a tensor has, in which order.
-
-    Args:
-        start: First byte.
-        end: Past the last byte.
-        layout: Sizes and strides in bytes, without axes of one element; None for elements that follow one another.
-    """
+    """Which bytes of a storage a tensor has, from the first to past the last, and in which order."""
 
     start: int
     end: int
     layout: tuple[tuple[int, int], ...] | None = None
+    """Sizes and strides in bytes, without axes of one element; None for elements that follow one another."""
 
     @classmethod
     def of(cls, tensor: Tensor) -> Region:
         """The region of a strided tensor.
 
         Example:
-            >>> import torch
-            >>> Region.of(torch.zeros(4, 4)[1:3])
-            Region(start=16, end=48, layout=None)
             >>> Region.of(torch.zeros(4, 4)[1:3, :2])
             Region(start=16, end=40, layout=((2, 16), (2, 4)))
         """
@@ -58,15 +48,7 @@ class Region(NamedTuple):
         return cls(start, start + sum((n - 1) * step for n, step in axes) + width, axes)
 
     def covers(self, other: Region) -> bool:
-        """Whether every element of another region is in this one.
-
-        Example:
-            >>> import torch
-            >>> matrix = torch.zeros(4, 4)
-            >>> every_other = Region.of(matrix[::2])
-            >>> every_other.covers(Region.of(matrix[2])), every_other.covers(Region.of(matrix[1]))
-            (True, False)
-        """
+        """True if this region has every element of another."""
         if self == other:
             return True
         # Join axes without gaps into one run of bytes, then step along the others to where `other` begins.
@@ -80,11 +62,11 @@ class Region(NamedTuple):
         return offset >= 0 and offset + other.end - other.start <= run
 
     def moved(self, by: int) -> Region:
-        """The same elements, so many bytes further on."""
+        """The region moved by a number of bytes."""
         return Region(self.start + by, self.end + by, self.layout)
 
     def meets(self, other: Region) -> bool:
-        """Whether two regions may have an element in common."""
+        """True if two regions may overlap."""
         return self.start < other.end and other.start < self.end
 
 
@@ -95,21 +77,20 @@ class Write(NamedTuple):
     content: Content
 
     def part(self, region: Region) -> Content:
-        """What it left in a region that it covers."""
+        """Content of a region that this write covers."""
         if region == self.region or self.content is UNWRITTEN:
             return self.content
         return self.content.part(region.moved(-self.region.start))
 
 
 Values: TypeAlias = Content | Sequence[Write] | None
-"""What a region holds: the content of one write, or of several to its parts; None if nothing was written to it."""
+"""Content of a region: of one write, or of several writes to its parts; None if nothing was written."""
 
 
 NO_TENSOR = torch.empty(1, device="cpu").detach()
 NO_STORAGE = NO_TENSOR.untyped_storage()
 NO_FILLS: dict[int, Fill] = {}
-_USES = _torch.uses_of(NO_STORAGE)
-"""What torch counts for a storage that nothing but a `Memory` refers to."""
+_USES = _torch.uses_of(NO_STORAGE)  # References that torch counts for a storage to which only a `Memory` refers.
 
 
 @dataclass(eq=False, slots=True)
@@ -117,28 +98,20 @@ class Memory:
     """One storage that was made in the block."""
 
     key: int
-    reference: StorageWeakRef
-    """While it is there, no other storage comes to have the same address, which is the key."""
+    reference: StorageWeakRef  # While it is there, no other storage gets the same address, which is the key.
     is_small: bool
-    exposed: bool = False
-    """Whether code that is not watched may have its address."""
-    is_foreign: bool = False
-    """Whether other code owns it, so that whatever is written there is data."""
+    exposed: bool = False  # Code that is not watched may have its address.
+    is_foreign: bool = False  # Other code owns the storage, so everything written to it is data.
     writes: list[Write] = field(default_factory=list)
-    writes_seen: int = 0
-    """How often an operator wrote to it; a version counter that is above this was raised by something unseen."""
-    mixed: dict[Region, Content] | None = None
-    """What regions hold that several writes have left there, since the last write."""
-    checksum: int | None = None
-    """Of all its bytes, where unseen writes are found by that, and not by a version counter."""
+    writes_seen: int = 0  # Number of writes by operators; a higher version counter shows an unobserved write.
+    mixed: dict[Region, Content] | None = None  # Contents of regions that several writes share; cleared at each write.
+    checksum: int | None = None  # Checksum of all bytes; None if unobserved writes are found by the version counter.
     fills: dict[int, Fill] = field(default_factory=lambda: NO_FILLS)
-    """Postponed fills of it, by number."""
-    storage: torch.UntypedStorage = NO_STORAGE
-    """While fills are postponed, the storage, which is kept alive."""
+    """Postponed fills of it, by number. While there are any, the next three are set."""
+    storage: torch.UntypedStorage = NO_STORAGE  # Keeps the storage alive.
     witness: Tensor = NO_TENSOR
-    """Meanwhile, a tensor with that storage and with the version counter of the first tensor that was filled."""
-    version_before: int = 0
-    """That counter before the first fill."""
+    """A tensor with that storage and with the version counter of the first tensor that was filled."""
+    version_before: int = 0  # That counter before the first fill.
 
     @classmethod
     def of(cls, tensor: Tensor) -> Memory:
@@ -148,7 +121,7 @@ class Memory:
         return cls(reference.cdata, reference, storage.nbytes() < SMALL)
 
     def write(self, region: Region, values: Values) -> None:
-        """Note that an operator wrote a region."""
+        """Record a write of an operator to a region."""
         self.writes_seen += 1
         self.mixed = None
         left = [write for write in self.writes if not region.covers(write.region)]
@@ -160,7 +133,7 @@ class Memory:
         self.writes = [*left, Write(region, values)] if isinstance(values, Content) else [*left, *(values or ())]
 
     def pieces(self, region: Region) -> list[Write]:
-        """What a region holds, write by write in their order; nothing if one of them reaches out of it."""
+        """The writes to a region in order; empty if one of them lies only partly in the region."""
         found: list[Write] = []
         for write in self.writes:
             if write.region.covers(region):
@@ -172,7 +145,7 @@ class Memory:
         return found
 
     def content(self, region: Region) -> Content | None:
-        """What a region holds; None if nothing was written there."""
+        """Content of a region; None if nothing was written there."""
         found: list[Content] = []
         for write in reversed(self.writes):
             if write.region.meets(region):
@@ -190,7 +163,7 @@ class Memory:
         return self.mixed[region]
 
     def check(self, tensor: Tensor) -> None:
-        """Note a write by code that is not watched: other bytes, or more writes than were seen."""
+        """Record an unobserved write, which shows as other bytes or a higher version counter."""
         if self.checksum is not None:
             was_written = checksum(tensor) != self.checksum
         else:
@@ -204,15 +177,14 @@ class Memory:
         self.writes_seen = max(self.writes_seen, _torch.version_of(tensor) + 1)
 
     def accept(self, tensor: Tensor, rise: int = 0) -> None:
-        """Take the bytes of a tensor as they are now, and its version counter after it will have risen."""
-        # What raised it unseen was noted before, or is overwritten.
+        """Take a tensor's bytes and version counter as seen; the counter will still `rise`."""
         self.writes_seen = max(self.writes_seen, _torch.version_of(tensor) + rise)
         is_compared = self.exposed or (self.is_small and self.writes_seen < MOST_WRITES)
         self.checksum = checksum(tensor) if is_compared and not self.fills else None
 
     @property
     def is_gone(self) -> bool:
-        """Whether the storage was freed, or nothing but this keeps it alive."""
+        """True if the storage was freed, or only this object keeps it alive."""
         return _torch.uses_of(self.storage) <= _USES if self.fills else bool(self.reference.expired())  # type: ignore[no-untyped-call]
 
 
@@ -230,32 +202,25 @@ def checksum(tensor: Tensor) -> int | None:
 
 @dataclass(eq=False, slots=True)
 class Fill:
-    """One postponed call that fills memory by numbers alone."""
+    """One postponed call of an operator that fills a tensor from numbers."""
 
     operator: Operator
     memory: Memory
     region: Region
-    layout: tuple[int, torch.Size, tuple[int, ...]]
-    """Offset, sizes and strides in elements, to make the tensor again."""
+    layout: tuple[int, torch.Size, tuple[int, ...]]  # Offset, sizes and strides in elements, to make the tensor again.
     dtype: torch.dtype
     device: torch.device
     numbers: tuple[Any, ...]
     named: Mapping[str, Any]
-    is_void: bool = False
-    """Whether only its draws matter, because later fills leave nothing of it, or its memory is gone."""
-    number: int = -1
-    """Its place in the order of the program."""
-
-    def is_covered_by(self, later: Fill) -> bool:
-        """Whether a later fill of the same memory leaves nothing of it."""
-        return later.operator.overwrites and later.region.covers(self.region)
+    is_void: bool = False  # It only has to advance the generator: its values were overwritten, or the storage is gone.
+    number: int = -1  # Its place in program order.
 
     def lies_in(self, regions: Mapping[int, Sequence[Region]]) -> bool:
-        """Whether one of some regions, given by storage, covers it."""
+        """True if one of some regions, given by storage, covers it."""
         return any(region.covers(self.region) for region in regions.get(self.memory.key, ()))
 
     def apply(self, storage: torch.UntypedStorage | None) -> None:
-        """Fill a storage; or memory of its own, for the sake of the numbers that it draws."""
+        """Fill a storage; without one, only advance the generator."""
         offset, size, stride = self.layout
         if storage is None:
             # In the same layout: how many numbers torch draws from a generator depends on it.

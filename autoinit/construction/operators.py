@@ -1,4 +1,4 @@
-"""ATen operators: what the schema of each says that it reads, writes, makes and draws; and the mode that sees them."""
+"""ATen operators: their inputs, outputs, writes and draws by their schemas; and the mode that sees them."""
 
 from __future__ import annotations
 
@@ -13,25 +13,18 @@ from torch import Tensor
 
 from .. import _torch
 
-Arguments: TypeAlias = tuple[tuple[int, str], ...]
-"""Positions and names of arguments."""
+Arguments: TypeAlias = tuple[tuple[int, str], ...]  # Positions and names of arguments.
 
 
 class Kind(Enum):
-    """How an operator is recorded."""
+    """The way in which an operator is recorded."""
 
-    NEUTRAL = "neutral"
-    """Views, shapes and dtypes: no value is read or written."""
-    EMPTY = "empty"
-    """Makes memory without values."""
-    LIFTS = "lifts"
-    """Passes on a tensor that torch made from Python numbers, or from an array of another library."""
-    SETS = "sets"
-    """Gives a tensor other memory."""
-    RESIZES = "resizes"
-    """Makes the memory of a tensor larger, if need be."""
-    COMPUTES = "computes"
-    """All others."""
+    NEUTRAL = "views, shapes and dtypes: no value is read or written"
+    EMPTY = "makes memory without values"
+    LIFTS = "passes on a tensor that torch made from Python numbers, or from an array of another library"
+    SETS = "gives a tensor other memory"
+    RESIZES = "makes the memory of a tensor larger, if need be"
+    COMPUTES = "all others"
 
 
 def names(text: str) -> frozenset[str]:
@@ -50,7 +43,7 @@ OF_TORCH = COLLECTIVE | names("""
     aten prims prim quantized _quantized quantization onednn mkldnn mkldnn_prepacked mkl sparse static_runtime inductor
     inductor_prims profiler fsdp _dtensor debugprims rngprims _native debug_mode_ops export _test
 """)
-"""Namespaces of the operators that come with torch. What others do besides computing is unknown."""
+"""Namespaces of the operators that come with torch. Other operators may do more than compute."""
 FROM_FILE = "a file"
 CONSTANT_FILLS = ("fill_", "zero_")
 SELECTIVE = names("index_fill index_put masked_fill masked_scatter scatter tril triu")
@@ -62,26 +55,19 @@ class Operator:
     """One overload of an operator, by its schema."""
 
     function: Callable[..., Any]
-    name: str
-    """As `aten.normal_.default`."""
+    name: str  # As `aten.normal_.default`.
     kind: Kind = Kind.COMPUTES
-    taken: Arguments | None = None
-    """The arguments that are tensors or lists of them; None if any may be."""
+    taken: Arguments | None = None  # Arguments that are tensors or lists of tensors; None if unknown.
     written: Arguments = ()
-    overwrites: bool = False
-    """Whether nothing is left of what was there."""
+    overwrites: bool = False  # All values of its written arguments are replaced.
     copies: bool = False
     draws: bool = False
     reads: bool = True
-    pointwise: bool = False
-    """Whether each element of its result depends on the elements in the same place alone."""
-    can_wait: bool = False
-    """Whether it may be postponed: in place, it changes each element of its first argument by itself."""
+    pointwise: bool = False  # Each element of its result depends only on the elements at the same place.
+    can_wait: bool = False  # It may be postponed: it works in-place on the first argument, each element by itself.
     collective: bool = False
-    reason: str = ""
-    """Why its result is data, whatever it reads; "" if it depends on that."""
-    calls_others: bool = False
-    """Whether it runs code that is not watched: another library's, or functions it is given."""
+    reason: str = ""  # The reason that its result is always data; "" if that depends on its inputs.
+    calls_others: bool = False  # It runs code that is not watched: another library's, or functions among its arguments.
 
 
 TRUNC_NORMAL = Operator(
@@ -105,7 +91,7 @@ class Call:
         self.written = self.tensors if operator.collective else self._tensors(operator.written)
 
     def reads_too(self, tensor: Tensor) -> bool:
-        """Whether the values that it writes to a tensor depend on the tensor's own: `x.mul_(2)`, `mul(x, 2, out=x)`."""
+        """True if the values written to a tensor depend on its old ones: `x.mul_(2)`, `mul(x, 2, out=x)`."""
         return not self.operator.overwrites or sum(each is tensor for each in self.tensors) > 1
 
     def _tensors(self, arguments: Arguments) -> list[Tensor]:
@@ -121,13 +107,7 @@ class Call:
 
 @lru_cache(maxsize=4096)
 def operator_of(function: Any) -> Operator:
-    """Read the schema of an operator, once.
-
-    Example:
-        >>> operator = operator_of(torch.ops.aten.normal_.default)
-        >>> operator.name, operator.draws, operator.overwrites, operator.kind
-        ('aten.normal_.default', True, True, <Kind.COMPUTES: 'computes'>)
-    """
+    """Read the schema of an operator, once."""
     if not isinstance(function, _torch.OpOverload):
         # One that takes functions, as `torch.cond` does, has no schema.
         return Operator(function=function, name=str(function), draws=True, calls_others=True)
@@ -188,20 +168,19 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 
 @lru_cache(maxsize=1024)
 def handles_operators(cls: type) -> bool:
-    """Whether a subclass of Tensor handles operators itself; parameters do not."""
+    """True if a subclass of Tensor handles operators itself; parameters do not."""
     return cls.__torch_dispatch__ is not Tensor.__torch_dispatch__  # type: ignore[attr-defined]
 
 
 class OperatorMode(_torch.TorchDispatchMode):
-    """Sees every operator, whatever calls it. `handle` is given it and its arguments, and calls it."""
+    """Sees every operator. `handle` gets the operator and its arguments, and calls it."""
 
     supports_higher_order_operators = True
 
     def __init__(self, handle: Callable[[Any, Any, Any], Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._handle = handle
-        self.is_running = False
-        """Whether an operator is being handled."""
+        self.is_running = False  # True while an operator is handled.
 
     def put(self, on: bool) -> None:
         """Put it at the bottom of the stack, so that the modes above it can be left before it; or take it off."""

@@ -1,4 +1,4 @@
-"""Postponed fills in the order of the program, and which of them have to be run by when."""
+"""Postponed fills in program order: running them for a storage, up to a draw, or all; dropping them."""
 
 from __future__ import annotations
 
@@ -21,48 +21,42 @@ ACCELERATORS: tuple[tuple[ModuleType, ModuleType], ...] = tuple(
     for module, is_built in ((torch.cuda, torch.version.cuda or torch.version.hip), (torch.xpu, torch.version.xpu))
     if is_built
 )
-"""The devices of this build of torch that have a generator each, and where their functions for it are defined."""
+"""Device modules of this build of torch with generators, and the modules that define their functions for them."""
 
 _number = attrgetter("number")
 
 
 class Postponed:
-    """Postponed fills in the order of the program.
+    """Postponed fills in program order.
 
-    Fills that draw are run in that order, and before any other draw: each gets the numbers that it would have got.
-    Where the generator was set meanwhile (`torch.manual_seed`), they are run from where it stood.
+    Fills that draw run in that order, and before any other draw, so each gets the numbers that it would have got. If
+    the program sets the generator meanwhile (`torch.manual_seed`), they run from its earlier state.
     """
 
     def __init__(self) -> None:
         self._numbers = itertools.count()
-        self._pending: dict[int, Memory] = {}
-        """Memory with postponed fills, by storage."""
-        self._draws: dict[int, Fill] = {}
-        """The fills that draw, by number, in their order."""
+        self._pending: dict[int, Memory] = {}  # Storages with postponed fills, by key.
+        self.draws: dict[int, Fill] = {}  # Fills that draw, by number, in program order.
         self._states: dict[torch.device, Tensor] = {}
-        """Of the default generators, where the first of the postponed draws begins."""
+        """States of the default generators at the first of the postponed draws."""
         self._next_sweep = 64
 
     def __bool__(self) -> bool:
-        return bool(self._pending or self._draws)
-
-    @property
-    def has_draws(self) -> bool:
-        return bool(self._draws)
+        return bool(self._pending or self.draws)
 
     def __contains__(self, key: int) -> bool:
-        """Whether a storage has postponed fills."""
+        """True if a storage has postponed fills."""
         return key in self._pending
 
     def add(self, fill: Fill, tensor: Tensor, *, in_operator: bool = False) -> None:
-        """Postpone a fill of a tensor, which is the latest; `in_operator` while a dispatch mode handles it."""
+        """Postpone a fill of a tensor; `in_operator` in the handler of a dispatch mode."""
         fill.number, memory = next(self._numbers), fill.memory
         if fill.operator.draws:
             state = generator_of(fill.device).get_state()
             if fill.device in self._states and not is_same(self._states[fill.device], state):
                 self.run_draws()
             self._states.setdefault(fill.device, state)
-            self._draws[fill.number] = fill
+            self.draws[fill.number] = fill
         if not memory.fills:
             self._pending[memory.key] = memory
             memory.storage = tensor.untyped_storage()
@@ -75,32 +69,34 @@ class Postponed:
             self._next_sweep = max(64, 2 * len(self._pending))
 
     def run_for(self, keys: Collection[int]) -> None:
-        """Bring some storages up to date: run their fills, and the draws that come before the last of those."""
+        """Run the fills of some storages, and all draws before the last of these fills."""
         memories = [self._pending[key] for key in keys if key in self._pending]
         for memory in memories:
             fills = list(memory.fills.values())
-            self._void([fill for at, fill in enumerate(fills) if any(map(fill.is_covered_by, fills[at + 1 :]))])
+            for at, fill in enumerate(fills):
+                if any(later.operator.overwrites and later.region.covers(fill.region) for later in fills[at + 1 :]):
+                    self._void([fill])
         due = [fill for memory in memories for fill in memory.fills.values()]
         self._run([*due, *self._before(max((fill.number for fill in due if fill.operator.draws), default=-1))])
 
     def run_draws(self) -> None:
-        """Run everything that draws, because something else is about to draw."""
-        if self._draws:
-            self._run(self._before(next(reversed(self._draws))))
+        """Run all fills that draw, before another draw."""
+        if self.draws:
+            self._run(self._before(next(reversed(self.draws))))
 
     def run_all(self) -> None:
         if self:
             fills = (fill for memory in self._pending.values() for fill in memory.fills.values())
-            self._run([*self._draws.values(), *fills])
+            self._run([*self.draws.values(), *fills])
 
     def run_those(self, fills: Iterable[Fill], tensors: Mapping[int, Tensor]) -> None:
-        """Run fills that were dropped, after all."""
+        """Run fills that were dropped."""
         for fill in fills:
             self.add(fill, tensors[fill.memory.key])
         self.run_all()
 
     def drop(self, regions: Mapping[int, Sequence[Region]]) -> list[Fill]:
-        """Forget the fills of memory that will be overwritten, by storage; returns them in their order."""
+        """Forget the fills of regions that will be overwritten, by storage; returns them in program order."""
         if not self:
             return []
         pending = [self._pending[key] for key in regions if key in self._pending]
@@ -109,16 +105,16 @@ class Postponed:
         self._take(dropped)
         devices = {fill.device for fill in dropped if fill.operator.draws}
         if devices:
-            # Later draws on these devices get other numbers anyhow, so draws without effect can be skipped.
+            # Later draws on these devices get other numbers anyway, so draws without effect are skipped.
             self._void_what_is_gone()
-            self._take([fill for fill in self._draws.values() if fill.is_void and fill.device in devices])
-        if not self._draws:
+            self._take([fill for fill in self.draws.values() if fill.is_void and fill.device in devices])
+        if not self.draws:
             self._states.clear()
         return dropped
 
     def _before(self, last: int) -> list[Fill]:
-        """All draws up to a number, with what else was filled in the same memory before it."""
-        draws = list(itertools.takewhile(lambda fill: fill.number <= last, self._draws.values()))
+        """All draws up to a number, with the other fills of the same storages up to it."""
+        draws = list(itertools.takewhile(lambda fill: fill.number <= last, self.draws.values()))
         memories = {fill.memory for fill in draws if not fill.is_void}
         fills = [fill for memory in memories for fill in memory.fills.values() if fill.number <= last]
         return [*draws, *fills]
@@ -127,13 +123,13 @@ class Postponed:
         self._void([fill for memory in self._pending.values() if memory.is_gone for fill in memory.fills.values()])
 
     def _void(self, fills: Sequence[Fill]) -> None:
-        """Forget fills of which nothing would be left, but for the numbers that they draw."""
+        """Forget fills whose values will be overwritten; the generator still advances for those that draw."""
         self._take(fills, their_draws=False)
         for fill in fills:
             fill.is_void = True
 
     def _take(self, fills: Sequence[Fill], *, their_draws: bool = True) -> None:
-        """Take fills off the list, and out of the order of draws unless the numbers that they draw still matter."""
+        """Remove fills, also from the draws unless the generator still has to advance for them."""
         for fill in fills:
             memory = fill.memory
             if memory.fills.pop(fill.number, None) is not None:
@@ -142,16 +138,16 @@ class Postponed:
                     del self._pending[memory.key]
                     memory.fills, memory.storage, memory.witness = NO_FILLS, NO_STORAGE, NO_TENSOR
             if their_draws:
-                self._draws.pop(fill.number, None)
+                self.draws.pop(fill.number, None)
 
     def _run(self, due: Iterable[Fill]) -> None:
-        """Run fills in their order, with the generators where they stood when they were postponed."""
+        """Run fills in program order, from the states that the generators had when they were postponed."""
         fills = sorted({fill.number: fill for fill in due}.values(), key=_number)
         if not fills:
             return
         witnesses = {fill.memory: fill.memory.witness for fill in fills if not fill.is_void}
         storages = {memory: memory.storage for memory in witnesses if self._has_effect(memory)}
-        # First of all, so that an error leaves nothing to be done a second time.
+        # Removed first, so that no fill runs twice after an error.
         self._take(fills)
         errors = []
         with _torch.no_modes(), self._from_where_draws_begin(any(fill.operator.draws for fill in fills)):
@@ -160,7 +156,7 @@ class Postponed:
                 if storage is not None or fill.operator.draws:
                     try:
                         fill.apply(storage)
-                    except Exception as error:  # Those after it must not be left unfilled.
+                    except Exception as error:  # Of any kind: the fills after it must still run.
                         errors.append(error)
             for memory, witness in witnesses.items():
                 memory.accept(witness)
@@ -169,7 +165,7 @@ class Postponed:
 
     @staticmethod
     def _has_effect(memory: Memory) -> bool:
-        """Whether the fills of some memory leave anything: it is in use, and was not written by something unseen."""
+        """True if fills of a storage have an effect: it is in use, and no unobserved write came after them."""
         if _torch.version_of(memory.witness) - memory.version_before > len(memory.fills):
             memory.write(memory.writes[-1].region, outside(UNSEEN))
             return False
@@ -177,7 +173,7 @@ class Postponed:
 
     @contextmanager
     def _from_where_draws_begin(self, draws: bool) -> Iterator[None]:
-        """Where a generator was set meanwhile, a stretch in which it stands where it stood before."""
+        """Context in which generators that the program has set meanwhile have their earlier states."""
         if not draws:
             yield
             return
@@ -189,7 +185,7 @@ class Postponed:
         try:
             yield
         finally:
-            if self._draws:
+            if self.draws:
                 self._states |= {device: generator_of(device).get_state() for device in before}
             for device in was_set:
                 generator_of(device).set_state(now[device])
@@ -204,14 +200,14 @@ def generator_of(device: torch.device) -> torch.Generator:
 
 
 def is_same(one: Tensor, other: Tensor) -> bool:
-    """Whether two states of generators are the same: asked at each draw, where `torch.equal` is slow."""
+    """Compare two generator states, faster than `torch.equal`: it is done at each draw."""
     return ctypes.string_at(one.data_ptr(), one.numel()) == ctypes.string_at(other.data_ptr(), other.numel())
 
 
 def is_in_order(device: torch.device) -> bool:
-    """Whether what is done on a device later is done in time: its generator is known, and one stream is used.
+    """True if fills of a device may be postponed: its generator is known, and the default stream is current.
 
-    On a stream of the user's, what is done after the block would run beside what the user has put on that stream.
+    On another stream a postponed fill would run beside the user's own work.
     """
     if device.type == "cpu":
         return True

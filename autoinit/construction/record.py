@@ -1,4 +1,4 @@
-"""The record of a construction: every storage that the block saw made, with what was written to it."""
+"""The record of a construction: every storage that was made in the block, and the writes to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .memory import UNWRITTEN, Memory, Region, Values, Write
 from .operators import FROM_FILE, Call, Kind, OperatorMode, handles_operators, operator_of, tensors_in
 
 LONGEST_LIST = 4096
-"""No program's text has more numbers in one list: a longer one was computed, or read from a file."""
+"""Longest list of Python numbers that counts as initialization; a longer one was computed or read from a file."""
 NUMBERS = (int, float)
 Reads = Mapping[int, Content | None]
 Listener = Callable[[Tensor, Region, Values], None]
@@ -41,36 +41,20 @@ def notify(tensor: Tensor, region: Region, values: Values) -> None:
 
 @dataclass(eq=False, repr=False)
 class ConstructionRecord:
-    """Memory by storage, as operators make it and write to it.
+    """The storages that operators made in the block. A storage that is not in the record holds data."""
 
-    Memory that is not in the record was not made in the block by an operator: what it holds is data.
-
-    Example:
-        >>> from autoinit.construction import Watch
-        >>> outside = torch.ones(3)
-        >>> watch = Watch()
-        >>> watch.begin()
-        >>> drawn, copied = torch.randn(3), outside * 2
-        >>> watch.end()
-        >>> watch.record.content(drawn).is_data, watch.record.content(copied).is_data
-        (False, True)
-    """
-
-    writer: int | None = None
-    """Number of the block that fills parameters now; it becomes part of what is recorded of them."""
-    all_exposed: bool = False
-    """Whether code that is not watched may write to any memory: a thread was given work."""
-    has_large: bool = False
-    """Whether any memory was made that is too large to be compared by value."""
+    writer: int | None = None  # Number of the block that fills parameters now, which becomes part of their content.
+    all_exposed: bool = False  # Code that is not watched may write to any storage: a thread was given work.
+    has_large: bool = False  # A storage was made that is too large to be compared by a checksum.
     _memories: dict[int, Memory] = field(default_factory=dict)
     _next_sweep: int = 4096
 
     def find(self, tensor: Tensor) -> Memory | None:
-        """The memory of a tensor, if it has any and the block saw it made."""
+        """The storage of a tensor, if it was made in the block."""
         return self._memories.get(_torch.storage_id(tensor)) if has_memory(tensor) else None
 
     def content(self, tensor: Tensor) -> Content | None:
-        """What a tensor holds; None if nothing was written to it."""
+        """Content of a tensor; None if nothing was written to it."""
         tensor = plain(tensor)
         memory = self.find(tensor)
         if memory is None:
@@ -79,19 +63,19 @@ class ConstructionRecord:
         return memory.content(Region.of(tensor))
 
     def note_written(self, tensor: Tensor, content: Content) -> None:
-        """Note a write that is not an operator's, as autoinit's own."""
+        """Record a write that was no operator of the program, such as autoinit's own."""
         memory = self.find(tensor) or self._new(tensor)
         self.write(memory, tensor, Region.of(tensor), content)
         memory.accept(tensor)
 
     def write(self, memory: Memory, tensor: Tensor, region: Region, values: Values) -> None:
-        """Note a write to memory, a tensor's."""
+        """Record a write to a tensor."""
         memory.write(region, values)
         if listeners.current:
             notify(tensor, region, values)
 
     def note_moved(self, tensor: Tensor) -> None:
-        """Note the version counter of a tensor that was given other memory: it counted writes to the memory before."""
+        """Accept the version counter of a tensor whose `.data` was set: it also counted writes to the old storage."""
         memory = self.find(tensor)
         if memory is not None:
             if memory.checksum is not None:
@@ -99,12 +83,12 @@ class ConstructionRecord:
             memory.accept(tensor)
 
     def declare(self, tensor: Tensor, reason: str, frame: FrameType) -> None:
-        """Note that what a tensor holds is data, whatever it was made of."""
+        """Record that a tensor holds data."""
         if self.find(tensor) is not None:
             self.note_written(tensor, outside(reason, Place.of(frame)))
 
     def expose(self, tensor: Tensor) -> None:
-        """Note that code which is not watched gets the address of some memory."""
+        """Record that code which is not watched gets the address of a tensor."""
         memory = self.find(tensor)
         if memory is not None and not memory.exposed:
             memory.check(tensor)
@@ -112,23 +96,19 @@ class ConstructionRecord:
             memory.accept(tensor)
 
     def read(self, call: Call) -> Reads:
-        """What the tensors hold that an operator is about to read or to write, by their ids."""
+        """Contents of the tensors that an operator will read or write, by their ids."""
         operator = call.operator
         if operator.kind is Kind.RESIZES:
             tensor = call.args[0]
             if has_memory(tensor) and self.find(tensor) is None and tensor.untyped_storage().nbytes():
-                self._new(tensor, outside()).is_foreign = True  # It was there before the block.
+                self._new(tensor, outside()).is_foreign = True  # Made before the block.
         if not operator.reads:
             return {}
-        reads: dict[int, Content | None] = {}
-        overwritten = {id(tensor) for tensor in call.written if not call.reads_too(tensor)}
-        for tensor in call.tensors:
-            if not (id(tensor) in overwritten and _is_whole(tensor)):
-                reads[id(tensor)] = self.content(tensor)
-        return reads
+        overwritten = {id(tensor) for tensor in call.written if _is_whole(tensor) and not call.reads_too(tensor)}
+        return {id(tensor): self.content(tensor) for tensor in call.tensors if id(tensor) not in overwritten}
 
     def note(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:
-        """Note what an operator did."""
+        """Record the effects of an operator."""
         kind = call.operator.kind
         if kind is Kind.COMPUTES:
             self._note_values(call, reads, result, Place.of(frame))
@@ -163,7 +143,7 @@ class ConstructionRecord:
         return memory
 
     def _lift(self, tensor: Tensor, frame: FrameType) -> None:
-        """Note memory that torch made from what Python gave it: numbers, unless it belongs to another library."""
+        """Record a tensor that torch made from Python numbers, or around an array of another library."""
         if not has_memory(tensor) or self.find(tensor) is not None:
             return
         is_foreign = not tensor.untyped_storage().resizable()
@@ -175,7 +155,7 @@ class ConstructionRecord:
             self._new(tensor, Content("numbers", place=place)).accept(tensor)
 
     def _note_values(self, call: Call, reads: Reads, result: Any, place: Place | None) -> None:
-        """Note the values that an operator wrote to its arguments, or made."""
+        """Record the values that an operator wrote to its arguments, or returned."""
         operator = call.operator
         reason = operator.reason or ("gradients" if _torch.current_backward() != -1 else "")
         copies = _copied(call, result) if operator.copies and not reason else ()
@@ -188,7 +168,7 @@ class ConstructionRecord:
                     self._store(call, tensor, self._computed(call, tensor, reads, place, reason))
 
     def _store(self, call: Call, tensor: Tensor, values: Values) -> None:
-        """Note what an operator wrote to an argument, or a result holds."""
+        """Record the values of one argument or result of an operator."""
         memory = self.find(tensor)
         if memory is not None:
             if memory.is_foreign:
@@ -199,7 +179,7 @@ class ConstructionRecord:
         elif call.written or not has_memory(tensor):
             if has_memory(tensor):
                 notify(tensor, Region.of(tensor), values)
-            return  # From outside: it is data already.
+            return  # It was made outside the block, so it holds data already.
         else:
             memory = self._new(tensor, values)
             memory.is_foreign = call.operator.reason == FROM_FILE
@@ -208,7 +188,7 @@ class ConstructionRecord:
             memory.checksum = None  # Other processes will write to it at some later time.
 
     def _computed(self, call: Call, target: Tensor, reads: Reads, place: Place | None, reason: str) -> Values:
-        """What a tensor holds after an operator has computed it."""
+        """Content of a tensor that an operator has computed."""
         operator, given = call.operator, (*call.args, *call.kwargs.values()) if call.kwargs else call.args
         numbers = tuple([value for value in given if type(value) in NUMBERS])
         if not reads:
@@ -216,7 +196,7 @@ class ConstructionRecord:
         written = set(map(id, call.written))
         sources = [content for key, content in reads.items() if content is not None and key not in written]
         if operator.pointwise and not reason:
-            # Of data and initialization side by side each stays where it is.
+            # Elements that hold data and elements that hold initialization stay apart.
             data = [each for each in call.tensors if (held := reads.get(id(each))) is not None and held.is_data]
             pieces = self._pieces(data[0], target) if len(data) == 1 else []
             if pieces:
@@ -226,7 +206,7 @@ class ConstructionRecord:
         return computed(operator.name, numbers, sources if held is None else [held, *sources], place, reason)
 
     def _copy(self, operator: str, source: Tensor, target: Tensor, reads: Reads, place: Place | None) -> Values:
-        """What a tensor holds after another one was copied to it as a whole."""
+        """Content of a tensor after another one was copied to it as a whole."""
         held = reads[id(source)]
         if held is None:
             return None
@@ -237,7 +217,7 @@ class ConstructionRecord:
         return held.copy(operator, place, is_cast=is_cast)
 
     def _pieces(self, source: Tensor, target: Tensor) -> list[Write]:
-        """What a tensor holds, write by write, at the same places of another; nothing if one write made it all."""
+        """The writes to a tensor, moved to the same places of another; empty if there was one write."""
         source = plain(source)
         memory = self.find(source)
         if memory is None or len(memory.writes) < 2 or source.shape != target.shape or source.dtype != target.dtype:
@@ -259,12 +239,12 @@ def _copied(call: Call, result: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
 
 
 def _is_whole(tensor: Tensor) -> bool:
-    """Whether a tensor has all of its memory."""
+    """True if a tensor spans its whole storage."""
     return has_memory(tensor) and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
 
 
 def has_memory(tensor: Tensor) -> bool:
-    """Whether a tensor has a storage to be known by. Subclasses that handle operators themselves keep it elsewhere."""
+    """True if a tensor has a storage. Subclasses that handle operators themselves keep theirs in inner tensors."""
     return bool(_torch.has_storage(tensor)) and (type(tensor) is Tensor or not handles_operators(type(tensor)))
 
 
@@ -276,9 +256,9 @@ def plain(tensor: Tensor) -> Tensor:
 
 
 def _count_uses_when_new() -> int:
-    """What torch counts for a storage that only one tensor has, as `copy.deepcopy` and `torch.load` make it.
+    """References that torch counts for a storage of one tensor, as `copy.deepcopy` and `torch.load` make it.
 
-    It is counted where the record does: torch itself holds some references while it calls a mode.
+    Counted in the handler of a mode, as the record does: torch itself holds some references there.
     """
     counts: list[int] = []
 

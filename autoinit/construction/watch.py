@@ -1,4 +1,4 @@
-"""What watches a construction: a dispatch mode for operators, a function mode for what gets hold of raw memory."""
+"""The modes that watch a construction: for operators, and for functions that hand out addresses."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from .record import ConstructionRecord, has_memory
 
 PLAIN = (Tensor, torch.nn.Parameter)
 SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
-NUMBERS = frozenset((int, float, bool, type(None)))
-"""Types of the arguments of a fill that may be postponed."""
+NUMBERS = frozenset((int, float, bool, type(None)))  # Types of the arguments of a fill that may be postponed.
 
 
 class _Watches(threading.local):
@@ -44,25 +43,22 @@ def current_watch() -> Watch | None:
 
 
 class Watch:
-    """Records what operators do, postpones fills, and runs those of whatever is read.
+    """Records operators, postpones fills, and runs the postponed fills of each tensor that is read.
 
     Args:
-        is_here: Whether the running code belongs to the block: a mode is entered for a thread, in which other tasks
-            may run.
-        may_postpone: Whether fills may be postponed at all.
-        yields: Whether it is off while another one watches the thread, which then behaves as if it were alone.
+        is_here: Function that tells code of the block from other tasks of the thread.
+        may_postpone: Allow fills to be postponed.
+        yields: Be off while another watch is over the thread.
     """
 
-    LARGE: ClassVar[int] = 1 << 12
-    """A fill of so many elements is worth being postponed."""
+    LARGE: ClassVar[int] = 1 << 12  # Smallest number of elements of a fill that is postponed.
 
     def __init__(
         self, is_here: Callable[[], bool] = lambda: True, *, may_postpone: bool = True, yields: bool = False
     ) -> None:
         self.record = ConstructionRecord()
         self.postponed = Postponed()
-        self.users = 0
-        """How many blocks are open that it watches for."""
+        self.users = 0  # Number of open blocks that use it.
         self.may_postpone = may_postpone
         self.yields = yields
         self._is_here = is_here
@@ -82,20 +78,20 @@ class Watch:
         _let_yield()
 
     def end(self) -> None:
-        """Run what is postponed, and stop watching until `begin` is called."""
+        """Run all postponed fills, and stop watching until `begin` is called."""
         self._switch(False)
         _watches.stack = [watch for watch in _watches.stack if watch is not self]
         self.postponed.run_all()
         _let_yield()
 
     def stop_postponing(self) -> None:
-        """Run what is postponed, and postpone nothing more: code that cannot be watched is about to run."""
+        """Run all postponed fills, and postpone no more: code that cannot be watched is about to run."""
         self.may_postpone = False
         self.postponed.run_all()
 
     @contextmanager
     def aside(self) -> Iterator[Postponed]:
-        """A stretch in which nothing is recorded or postponed, and what is postponed stays so."""
+        """Context in which nothing is recorded or postponed; postponed fills stay so."""
         if not self._is_on:
             yield self.postponed
             return
@@ -112,16 +108,16 @@ class Watch:
             self._functions.put(on)
 
     def watch_functions(self) -> None:
-        """See what gets hold of addresses, which does not pass through operators, now that memory is large."""
+        """Watch functions as well, which may hand out addresses, once a large storage was made."""
         if self._is_on and self.record.has_large and self._functions is None:
             default = _torch.default_device_mode()
-            # torch looks for the default device at the bottom: while that handles a call, ours would come to lie below.
+            # torch looks for the default device at the bottom; while that handles a call, ours would be inserted below.
             if default is None or default in _torch.function_modes():
                 self._functions = FunctionMode(self._call_function)
                 self._functions.put(True)
 
     def postpone_trunc_normal(self, tensor: Tensor, mean: float, std: float, a: float, b: float) -> bool:
-        """Postpone torch's truncated normal as a whole: it reads what it has drawn, and draws again."""
+        """Postpone torch's truncated normal as a whole, because it reads its own draws."""
         if not self._is_on or not std > 0 or not a < b or not a - 2 * std <= mean <= b + 2 * std:
             return False
         with _torch.without_functions():
@@ -170,12 +166,12 @@ class Watch:
         self.flush(call.tensors)
 
     def flush(self, tensors: Iterable[Tensor]) -> None:
-        """Run the postponed fills of the memory of some tensors."""
+        """Run the postponed fills of some tensors."""
         if self.postponed:
             self.postponed.run_for({_torch.storage_id(tensor) for tensor in tensors if has_memory(tensor)})
 
     def expose(self, tensors: Iterable[Tensor]) -> None:
-        """Code that is not watched gets the address of the memory of some tensors."""
+        """Record that code which is not watched gets the addresses of some tensors."""
         tensors = list(tensors)
         with _torch.without_functions():
             self.flush(tensors)
@@ -184,15 +180,15 @@ class Watch:
                     self.record.expose(tensor)
 
     def _postpone(self, operator: Operator, args: Sequence[Any], kwargs: Mapping[str, Any], frame: Any) -> bool:
-        """Postpone a fill of memory that was made in the block, by numbers that the operator takes."""
+        """Postpone a fill of a tensor that was made in the block, if the operator accepts its numbers."""
         target: Any = args[0] if args else None
         if type(target) not in PLAIN or not (self.postponed or target.numel() >= self.LARGE):
             return False
         memory = self.record.find(target)
         if memory is None or not self._can_wait(memory, target):
             return False
-        # A small fill that draws waits behind larger ones, so that these need not be run before it.
-        is_worth_it = target.numel() >= self.LARGE or (operator.draws and self.postponed.has_draws)
+        # A small fill that draws is postponed after larger ones, so that these need not run before it.
+        is_worth_it = target.numel() >= self.LARGE or (operator.draws and bool(self.postponed.draws))
         if not memory.fills and not (operator.overwrites and is_worth_it):
             return False
         numbers = tuple(args[1:])
@@ -230,7 +226,7 @@ class Watch:
 
 
 def _let_yield() -> None:
-    """Have the watches that yield on if no other one watches the running thread, and off if one does."""
+    """Switch the watches that yield on if no other one watches the running thread, else off."""
     yielding = [watch for watch in _watches.stack if watch.yields]
     alone = len(yielding) == len(_watches.stack)
     for watch in yielding:
@@ -242,10 +238,10 @@ def _let_yield() -> None:
 def _accepts(
     operator: Operator, dtype: torch.dtype, numbers: tuple[Any, ...], named: tuple[tuple[str, Any], ...], types: object
 ) -> bool:
-    """Whether an operator takes some numbers; `types` are theirs, as `1 == 1.0 == True`."""
+    """Call an operator on an empty tensor, to see if it accepts the numbers; `types`, because `1 == 1.0 == True`."""
     try:
         with _torch.no_modes():
             operator.function(torch.empty(0, dtype=dtype, device="cpu"), *numbers, **dict(named))
-    except Exception:  # Whatever it is, the call itself raises it, at the line that made the mistake.
+    except Exception:  # Of any kind: the call itself raises it again, at the line of the mistake.
         return False
     return True

@@ -5,13 +5,13 @@ from .distributions import Constant as Constant
 from .distributions import Normal as Normal
 from .distributions import TruncNormal as TruncNormal
 from .distributions import Uniform as Uniform
+from .distributions import Vector as Vector
 from .fill import Elementwise as Elementwise
 from .fill import Fill as Fill
 from .fill import TensorSpec as TensorSpec
 from .mixtures import Blocks as Blocks
 from .mixtures import Padded as Padded
 from .mixtures import calls_function as calls_function
-from .vector import Vector as Vector
 from .whole import Custom as Custom
 from .whole import DeltaOrthogonal as DeltaOrthogonal
 from .whole import Dirac as Dirac

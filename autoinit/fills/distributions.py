@@ -1,4 +1,4 @@
-"""Constant, uniform, normal, truncated and complex normal: independent elements with a closed-form distribution."""
+"""Fills in closed form: constant, uniform, normal, truncated and complex normal, and values given one by one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from torch import Tensor
 from ..sampling import NormalTransform, Region, Run, Sampler, Transform, UniformTransform, truncated_normal
 from .fill import Elementwise, Fill, KeyOf
 
-REACH = 6.34
-"""How many standard deviations from the mean a normal value can be, with 32 bits."""
+REACH = 6.34  # Largest distance of a normal value from the mean, in standard deviations, with 32 bits.
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,51 @@ class Constant(Fill):
     def write_region(self, tensor: Tensor, region: Region, key_of: KeyOf, sampler: Sampler) -> None:
         for view, _, _ in region.blocks(tensor):
             view.fill_(self.value)
+
+
+@dataclass(frozen=True)
+class Vector(Fill):
+    """A value for each element of a tensor of one dimension.
+
+    Example:
+        >>> fill = Vector((0.0, 1.0, 0.5))
+        >>> print(fill, fill.mean)
+        Vector(0, 1, 0.5) 0.5
+        >>> print(Vector((1.0,) * 1000))
+        Vector(1, 1, 1, 1, ... 1000 values)
+    """
+
+    values: tuple[float, ...]
+
+    is_random = False
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.values) / len(self.values)
+
+    @property
+    def std(self) -> float:
+        mean = self.mean
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in self.values) / len(self.values))
+
+    @property
+    def largest(self) -> float:
+        return max(map(abs, self.values))
+
+    def cdf(self, x: Tensor) -> Tensor:
+        values = torch.tensor(self.values, dtype=torch.float64, device=x.device).sort().values
+        return torch.searchsorted(values, x.double(), right=True).double() / len(self.values)
+
+    def scaled(self, factor: float) -> Vector:
+        return Vector(tuple([value * factor for value in self.values]))
+
+    def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
+        tensor.copy_(torch.tensor(self.values, dtype=torch.float64, device="cpu"))
+
+    def __str__(self) -> str:
+        shown = [f"{value:.6g}" for value in self.values[:4]]
+        more = [f"... {len(self.values)} values"] if len(self.values) > 4 else []
+        return f"Vector({', '.join(shown + more)})"
 
 
 @dataclass(frozen=True)

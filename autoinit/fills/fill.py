@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,12 +16,12 @@ from ..fans import Fans
 from ..sampling import Key, Region, Sampler, Transform
 
 KeyOf = Callable[[int], Key]
-"""From the number of a stream to its key: a fill that needs several independent streams numbers them from 0."""
+"""Function from the number of a stream to its key; a fill numbers its independent streams from 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TensorSpec:
-    """All that an initializer may know of a parameter: no values, no module.
+    """The description of a parameter that an initializer gets: no values, no module.
 
     Args:
         shape: Logical shape.
@@ -70,17 +70,30 @@ class Fill(ABC):
         tensor.copy_(region.select(whole))
 
     def scaled(self, factor: float) -> Fill:
-        """The fill of the same tensor times a factor other than 0.
+        """The fill of the same tensor times a factor other than 0; by default one with another `gain`.
 
         Raises:
             ShapeError: The values cannot be scaled.
         """
-        raise ShapeError(f"{self} cannot be scaled. Remove 'scale', or give the initializer the number itself.")
+        if not hasattr(self, "gain"):
+            raise ShapeError(f"{self} cannot be scaled. Remove 'scale', or give the initializer the number itself.")
+        return replace(self, gain=self.gain * factor)  # type: ignore[type-var]
+
+    def __repr__(self) -> str:
+        return self._shown("")
 
     def __str__(self) -> str:
         """Like the repr, which is exact, with six digits."""
-        values = ((f.name, getattr(self, f.name)) for f in fields(self) if f.repr)  # type: ignore[arg-type]
-        shown = (f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r}" for name, value in values)
+        return self._shown(".6g")
+
+    def _shown(self, digits: str) -> str:
+        shown = []
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.repr and not (field.name == "gain" and value == field.default):
+                shown.append(
+                    f"{field.name}={value:{digits}}" if isinstance(value, float) else f"{field.name}={value!r}"
+                )
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

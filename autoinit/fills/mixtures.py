@@ -18,11 +18,9 @@ from .distributions import Constant
 from .fill import Elementwise, Fill, KeyOf
 from .whole import Custom
 
-STREAMS = 2
-"""As many as the fill that needs most; so the streams of a map do not depend on its fill."""
+STREAMS = 2  # Streams of one map, enough for any fill, so that they do not depend on the fill.
 
-INDEPENDENT = (Elementwise, Constant)
-"""Fills that draw any part of a tensor alone."""
+INDEPENDENT = (Elementwise, Constant)  # Fills that can draw any part of a tensor alone.
 
 
 class Mixture(Fill):
@@ -43,17 +41,14 @@ class Mixture(Fill):
 
     @property
     def mean(self) -> float:
-        """Expected value of an element."""
         return math.fsum(share * fill.mean for share, fill in self.weighted)
 
     @property
     def std(self) -> float:
-        """Standard deviation of an element."""
         mean = self.mean
         return math.sqrt(math.fsum(share * (fill.std**2 + (fill.mean - mean) ** 2) for share, fill in self.weighted))
 
     def cdf(self, x: Tensor) -> Tensor:
-        """P(element <= x)."""
         return torch.stack([share * fill.cdf(x) for share, fill in self.weighted]).sum(0)
 
 
@@ -63,18 +58,6 @@ class Blocks(Mixture):
 
     Map number n, counted over all parts, draws from the streams that begin at `2 * n`. A part whose elements are
     independent is drawn at once, from the streams of its first map.
-
-    Example:
-        >>> import torch
-        >>> from autoinit.fills import Eye
-        >>> from autoinit.sampling import Sampler, derive_key
-        >>> layout = Layout(axes="in,out", splits=2)
-        >>> fill, weight = Blocks(layout, layout.parts((2, 4)), (Eye(), Eye())), torch.empty(2, 4)
-        >>> fill.write(
-        ...     weight, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu"))
-        ... )
-        >>> weight.tolist()
-        [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]]
     """
 
     layout: Layout
@@ -91,7 +74,7 @@ class Blocks(Mixture):
             yield fill, view if isinstance(fill, INDEPENDENT) else view.reshape(part.shape)
 
     def _tiles(self, tensor: Tensor) -> Iterator[tuple[int, Part, Fill, Tensor]]:
-        """The views of a tensor that are written at once, each with its first map's number, its part and its fill."""
+        """The views of a tensor that are written at once: number of the first map, part, fill, view."""
         number = 0
         for part, fill in zip(self.parts, self.fills, strict=True):
             if isinstance(fill, INDEPENDENT):
@@ -113,7 +96,7 @@ class Blocks(Mixture):
         device = torch.device("meta") if is_drawn_in_parts else tensor.device
         whole = torch.empty(region.shape, dtype=tensor.dtype, device=device)
         tiles = list(self._tiles(whole))
-        # A map that has to be computed whole is, if this rank holds a part of it; the other fills are written after.
+        # Maps that are computed whole come first, if this rank holds a part of them; the other fills are written after.
         for number, part, fill, view in tiles:
             if not isinstance(fill, INDEPENDENT) and region.meets(*_corners(view)):
                 _write_map(fill, view, part, _from(number, key_of), sampler)
@@ -159,28 +142,16 @@ class Padded(Mixture):
 
     The other rows have the same values as without padding.
 
-    Args:
-        fill: Fill of the other rows.
-        rows: Indices of the rows that are zero, ascending.
-        size: Number of all rows.
-        axis: Axis of the tensor along which the rows lie; 1 if the embedding is tied to a transposed weight.
-
     Example:
-        >>> import torch
         >>> from autoinit.fills import Normal
-        >>> fill = Padded(Normal(0.0, 0.02), (3,), 4)
-        >>> print(fill)
+        >>> print(Padded(Normal(0.0, 0.02), (3,), 4))
         Normal(mean=0, std=0.02), row 3 zero
-        >>> fill.mean, round(fill.std, 4), fill.cdf(torch.tensor([0.0])).tolist()
-        (0.0, 0.0173, [0.625])
-        >>> [(str(fill), len(part)) for fill, part in fill.pieces(torch.zeros(4, 2))]
-        [('Normal(mean=0, std=0.02)', 3), ('Constant(value=0)', 1)]
     """
 
     fill: Fill
-    rows: tuple[int, ...]
-    size: int = field(repr=False)
-    axis: int = 0
+    rows: tuple[int, ...]  # Indices of the rows that are zero, ascending.
+    size: int = field(repr=False)  # Number of all rows.
+    axis: int = 0  # Axis of the rows; 1 if the embedding is tied to a transposed weight.
 
     @property
     def weighted(self) -> list[tuple[float, Any]]:
@@ -210,7 +181,7 @@ class Padded(Mixture):
 
 
 def calls_function(fill: Fill | None) -> bool:
-    """Whether a fill calls a user's function, which may read the values that are there."""
+    """True if a fill calls a user's function, which may read the old values."""
     if isinstance(fill, Padded):
         return calls_function(fill.fill)
     return isinstance(fill, Custom) or (isinstance(fill, Blocks) and any(map(calls_function, fill.fills)))

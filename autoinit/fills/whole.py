@@ -44,9 +44,6 @@ class Orthogonal(Fill):
         """The square root of the mean square of the elements, which is the same in every draw."""
         return abs(self.gain) / math.sqrt(max(self.rows, self.columns))
 
-    def scaled(self, factor: float) -> Orthogonal:
-        return replace(self, gain=self.gain * factor)
-
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         normal = normals(tensor, (self.rows, self.columns), 1.0, key_of, sampler)
         q, r = torch.linalg.qr(normal.t() if self.rows < self.columns else normal)
@@ -77,9 +74,6 @@ class DeltaOrthogonal(Fill):
         """The square root of the mean square of the elements, which is the same in every draw."""
         return self.centre.std / math.sqrt(self.positions)
 
-    def scaled(self, factor: float) -> DeltaOrthogonal:
-        return replace(self, gain=self.gain * factor)
-
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         self.centre.write(middle(tensor.zero_()), key_of, sampler)
 
@@ -100,15 +94,6 @@ class Dirac(Fill):
 
     is_random = False
 
-    def scaled(self, factor: float) -> Dirac:
-        return replace(self, gain=self.gain * factor)
-
-    def __repr__(self) -> str:
-        return f"Dirac(groups={self.groups}{'' if self.gain == 1 else f', gain={self.gain!r}'})"
-
-    def __str__(self) -> str:
-        return f"Dirac(groups={self.groups}{'' if self.gain == 1 else f', gain={self.gain:.6g}'})"
-
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         groups = tensor.zero_().view(self.groups, tensor.shape[0] // self.groups, *tensor.shape[1:])
         channels = torch.arange(min(groups.shape[1:3]), device=tensor.device)
@@ -124,17 +109,8 @@ class Eye(Fill):
 
     is_random = False
 
-    def scaled(self, factor: float) -> Eye:
-        return Eye(self.gain * factor)
-
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         tensor.zero_().diagonal().fill_(self.gain)
-
-    def __repr__(self) -> str:
-        return "Eye()" if self.gain == 1 else f"Eye(gain={self.gain!r})"
-
-    def __str__(self) -> str:
-        return "Eye()" if self.gain == 1 else f"Eye(gain={self.gain:.6g})"
 
 
 @dataclass(frozen=True)

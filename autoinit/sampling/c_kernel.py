@@ -18,8 +18,7 @@ from .draws import DTYPES, Draw, Formula, Kernel, formula_of
 from .normal_quantile import AT_SEAM, LOG_2, LOG_LEVEL, LOG_POLES, POLES, SMOOTH, TAIL_LEVEL, TAIL_POLES
 
 LIBRARY = Path(__file__).parent / "_kernel.so"
-KERNEL_VERSION = 2
-"""Version of the structures below and of their meaning; a library of another version is not used."""
+KERNEL_VERSION = 2  # Version of the structures below and of their meaning; a library of another version is not used.
 VARIANTS = ("baseline", "avx2", "avx512")
 MOST_AXES = 8
 
@@ -27,20 +26,14 @@ REQUEST = struct.Struct(f"@PPQQq{3 * MOST_AXES}qii")
 """`request` in kernel.h. Packing takes one call; setting the fields of a ctypes structure takes a dozen."""
 NO_AXES = (0,) * MOST_AXES
 
-DISTRIBUTION = struct.Struct("@PqffQffQi6f")
-"""`distribution` in kernel.h."""
+DISTRIBUTION = struct.Struct("@PqffQffQi6f")  # `distribution` in kernel.h.
 COEFFICIENTS = (AT_SEAM, *SMOOTH, *chain(*POLES), LOG_2, LOG_LEVEL, *chain(*LOG_POLES), TAIL_LEVEL, *chain(*TAIL_POLES))
 _coefficients = (ctypes.c_float * len(COEFFICIENTS))(*COEFFICIENTS)
 
 
 @dataclass(frozen=True)
 class CKernel(Kernel):
-    """The loaded library.
-
-    Args:
-        library: The loaded file.
-        variant: The instructions that it uses: "baseline", "avx2" or "avx512".
-    """
+    """The loaded library, and which of the `VARIANTS` of instructions it uses."""
 
     library: ctypes.CDLL = field(repr=False)
     variant: str

@@ -20,24 +20,16 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Draw(NamedTuple):
-    """A request to fill one tensor from a stream of random bits.
-
-    Args:
-        out: Tensor to fill.
-        key: Key of the stream.
-        transform: Function from 32 bits to a value.
-        first: Index of the first value in the stream.
-        steps: Increment of this index along each axis.
-    """
+    """A request to fill the tensor `out` from a stream of random bits."""
 
     out: Tensor
     key: Key
     transform: Transform
-    first: int
-    steps: tuple[int, ...]
+    first: int  # Index of the first value in the stream.
+    steps: tuple[int, ...]  # Increment of this index along each axis.
 
     def is_possible_on(self, device_type: str) -> bool:
-        """Whether a kernel can write to the tensor: device, dtype, storage, no overlaps."""
+        """True if a kernel can write to the tensor: device, dtype, storage, no overlaps."""
         out = self.out
         is_plain = type(out) in (Tensor, torch.nn.Parameter) and out.device.type == device_type and not out.is_neg()
         return is_plain and out.dtype in DTYPES and _is_apart(out) and _has_memory(out)
@@ -93,14 +85,14 @@ class Kernel(ABC):
 
 
 def _has_memory(tensor: Tensor) -> bool:
-    """Whether the storage is large enough for all elements: FSDP frees storages with `resize_(0)`."""
+    """True if the storage is large enough for all elements: FSDP frees storages with `resize_(0)`."""
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True)) + 1
     held = tensor.untyped_storage().nbytes() // tensor.element_size()
     return not tensor.numel() or int(tensor.storage_offset()) + reach <= held
 
 
 def _is_apart(tensor: Tensor) -> bool:
-    """Whether sizes and strides show that no two elements overlap."""
+    """True if sizes and strides show that no two elements overlap."""
     if tensor.is_contiguous():
         return True
     reach = 1

@@ -14,8 +14,7 @@ from ..errors import ConfigTypeError
 
 VERSION = 2
 """Version of the definition of the values. A release that changes a value increments it and keeps old versions."""
-BITS_VERSION = 1
-"""The first version with these bits; part of the text that is hashed into a key."""
+BITS_VERSION = 1  # The first version with these bits; part of the text that is hashed into a key.
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,7 @@ class Key:
 
 
 def derive_key(seed: int, root: int, fqn: str, stream: int = 0) -> Key:
-    """The key of one stream of one parameter; independent streams of a parameter are numbered from 0.
-
-    Example:
-        >>> derive_key(0, 0, "weight") == derive_key(0, 1, "weight")
-        False
-    """
+    """The key of one stream of one parameter; independent streams of a parameter are numbered from 0."""
     # A JSON list delimits its parts unambiguously: no (seed, fqn) can spell another pair.
     text = f'["autoinit", {BITS_VERSION}, {seed}, {root}, {encode_basestring_ascii(fqn)}, {stream}]'
     digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
@@ -48,10 +42,6 @@ def check_seed(seed: object) -> int | None:
 
     Raises:
         ConfigTypeError: anything but an integer or None.
-
-    Example:
-        >>> check_seed(3), check_seed(None)
-        (3, None)
     """
     if seed is None:
         return None

@@ -11,30 +11,19 @@ GAMMA = 0x9E3779B97F4A7C15
 FIRST_MULTIPLIER = 0xBF58476D1CE4E5B9
 SECOND_MULTIPLIER = 0x94D049BB133111EB
 
-# Of the widely used 64-bit mixer that shifts by 32 throughout.
+# The multiplier of the widely used 64-bit mixer that shifts by 32 throughout.
 MULTIPLIER = 0xD6E8FEB86659FD93
 
 MASK = (1 << 64) - 1
 
 
 def signed(word: int) -> int:
-    """The int64 with the same low 64 bits: torch has no arithmetic on uint64.
-
-    Example:
-        >>> signed(2**64 - 1), signed(5)
-        (-1, 5)
-    """
+    """The int64 with the same low 64 bits: torch has no arithmetic on uint64."""
     return ((word + (1 << 63)) & MASK) - (1 << 63)
 
 
 def scattered(numbers: Tensor) -> Tensor:
-    """The outputs of SplitMix64 from seed 0 with these numbers, in-place; number 0 gives 0.
-
-    Example:
-        >>> import torch
-        >>> scattered(torch.arange(3)).tolist()
-        [0, -2152535657050944081, 7960286522194355700]
-    """
+    """The outputs of SplitMix64 from seed 0 with these numbers, in-place; number 0 gives 0."""
     numbers.mul_(signed(GAMMA))
     for shift, multiplier in ((30, FIRST_MULTIPLIER), (27, SECOND_MULTIPLIER), (31, 1)):
         # The mask makes torch's arithmetic shift a logical one.

@@ -16,8 +16,7 @@ from torch import Tensor
 
 SEAM = 0.045499999076128006
 """Distance from 1 of the place at which the tail begins: just less than two standard deviations."""
-AT_SEAM = 2.000002384185791
-"""The quantile at the seam: upper limit of the centre, lower limit of the tail."""
+AT_SEAM = 2.000002384185791  # The quantile at the seam: upper limit of the centre, lower limit of the tail.
 
 SMOOTH = (
     1.1458989381790161,
@@ -56,13 +55,6 @@ def central_(places: Tensor) -> None:
     """Quantiles of places in [0, 1), in-place: exact up to 1 - SEAM, and AT_SEAM beyond.
 
     A place is twice the probability between the median and the quantile, as a float32.
-
-    Example:
-        >>> import torch
-        >>> places = torch.tensor([0.0, 0.5, 0.99])
-        >>> central_(places)
-        >>> places.tolist()
-        [0.0, 0.6744896769523621, 2.000002384185791]
     """
     square = places * places
     total = square * SMOOTH[-1]
@@ -77,12 +69,7 @@ def central_(places: Tensor) -> None:
 
 
 def outer(rests: Tensor) -> Tensor:
-    """Quantiles of places given by their distance from 1, as normal float32: exact below SEAM, and AT_SEAM above.
-
-    Example:
-        >>> outer(torch.tensor([0.5, 2.0**-10, 2.0**-33])).tolist()
-        [2.000002384185791, 3.2971932888031006, 6.443934917449951]
-    """
+    """Quantiles of places given by their distance from 1, as normal float32: exact below SEAM, and AT_SEAM above."""
     if rests.device.type == "mps":  # It has no float64.
         return outer(rests.cpu()).to(rests.device)
     words = rests.view(torch.int32)

@@ -19,13 +19,7 @@ def row_major(shape: Sequence[int]) -> tuple[int, ...]:
 
 
 class Run(NamedTuple):
-    """Consecutive positions along one axis.
-
-    Args:
-        start: First position in the whole tensor.
-        at: First position in the tensor that holds the region.
-        size: Number of positions.
-    """
+    """Consecutive positions along one axis, from `start` in the whole tensor, and `at` in the one with the region."""
 
     start: int
     at: int
@@ -78,13 +72,7 @@ class Region:
             whole.as_strided(view.shape, steps, first).copy_(view)
 
     def part(self, axis: int, repeats: int, start: int, size: int) -> Region:
-        """The region of one part of the whole tensor that lies in this region.
-
-        Args:
-            axis: Axis that is split into `repeats` equal pieces, of each of which the part has a range.
-            repeats: Number of those pieces.
-            start: First position of the part in each piece.
-            size: Number of positions of the part in each piece.
+        """The region of a part of the whole tensor: of `size` positions from `start` in each of `repeats` equal pieces.
 
         Example:
             >>> Region.of_ranges((6,), [[range(2, 6)]]).part(0, 2, 1, 2).runs
@@ -102,7 +90,7 @@ class Region:
         return Region(tuple(shape), tuple(runs))
 
     def meets(self, first: int, last: int) -> bool:
-        """Whether the region may hold elements between two corners, given by their row-major indices in the whole."""
+        """True if the region may hold elements between two corners, given by their row-major indices in the whole."""
         for stride, size, runs in zip(row_major(self.shape), self.shape, self.runs, strict=True):
             low, high = first // stride % size, last // stride % size
             if not any(run.start <= high and low < run.start + run.size for run in runs):
@@ -112,8 +100,7 @@ class Region:
     def blocks(self, held: Tensor) -> Iterator[tuple[Tensor, int, tuple[int, ...]]]:
         """Views that tile a tensor that holds the region.
 
-        Each comes with the row-major index of its first element in the whole tensor, and how much this index grows
-        along each axis of the view.
+        Each comes with the row-major index of its first element in the whole, and the increment along each axis.
         """
         strides = row_major(self.shape)
         for along in itertools.product(*map(progressions, self.runs)):

@@ -25,17 +25,11 @@ BLOCK = 1 << 18
 CPU_PIECE = BLOCK // 2
 ACCELERATOR_PIECE = 1 << 24
 
-SMALL = 1 << 12
-"""Below this number of values a draw costs mostly its calls, so small tensors are drawn together."""
+SMALL = 1 << 12  # Below this number of values a draw costs mostly its calls, so small tensors are drawn together.
 
 
 def kernel_on(device: torch.device) -> Kernel | None:
-    """The kernel for a device: compiled C on the CPU, Triton on CUDA, or None: torch's operators draw the same values.
-
-    Example:
-        >>> kernel_on(torch.device("meta")) is None
-        True
-    """
+    """The kernel for a device: compiled C on the CPU, Triton on CUDA; without one torch's operators draw the values."""
     if device.type == "cpu":
         return c_kernel.kernel()
     if device.type == "cuda" and torch.version.cuda and importlib.util.find_spec("triton") is not None:
@@ -46,21 +40,12 @@ def kernel_on(device: torch.device) -> Kernel | None:
 
 
 class Sampler:
-    """Draws any range of any stream on one device; its temporary memory is that of one piece.
+    """Draws any range of any stream on one device. Neither `piece` nor `use_kernel` changes a value.
 
     Args:
         device: Device of the tensors.
-        piece: Number of values drawn at a time; the values do not depend on it.
+        piece: Number of values drawn at a time, which bounds the temporary memory.
         version: Version of the definition of the values, 1 or 2.
-        use_kernel: Whether to use the kernel of the device, if there is one; the values are the same.
-
-    Example:
-        >>> import torch
-        >>> from autoinit.sampling import Sampler, derive_key
-        >>> sampler, key = Sampler(torch.device("cpu")), derive_key(0, 0, "weight")
-        >>> whole = sampler.bits(key, 0, 10).clone()
-        >>> bool((sampler.bits(key, 3, 4) == whole[3:7]).all())
-        True
     """
 
     def __init__(
@@ -76,10 +61,7 @@ class Sampler:
         self._buffers: dict[torch.dtype, Tensor] = {}
 
     def bits(self, key: Key, start: int, count: int) -> Tensor:
-        """The 32-bit values `start` to `start + count` of a stream, as int32 in a buffer that the next call reuses.
-
-        Two neighbours share one 64-bit word, the even one its low half.
-        """
+        """The 32-bit values `start` to `start + count` of a stream, as int32 in a buffer that the next call reuses."""
         return self._bits(key, start, (count,), (1,))
 
     def draw_into(self, out: Tensor, key: Key, transform: Transform) -> None:
@@ -119,8 +101,7 @@ class Sampler:
     def _left(self, draws: Sequence[Draw]) -> Iterator[Sequence[Draw]]:
         """Draw with the kernel; context for drawing the rest, with one intra-op thread on the CPU.
 
-        A draw has about fifty passes, and each pass ends with a barrier at which all threads wait for the slowest. On a
-        busy machine a value takes 100 ns with two threads and 10 ns with one.
+        Each of about fifty passes ends with a barrier, at which on a busy machine all threads wait for the slowest.
         """
         left = self._kernel.draw(draws) if self._kernel is not None else draws
         threads = torch.get_num_threads()
@@ -225,16 +206,9 @@ def slabs(
 ) -> Iterator[tuple[int, Tensor]]:
     """Views that tile a tensor in row-major order, of at most `limit` elements each, with the index of their first.
 
-    Args:
-        tensor: The tensor, of any strides.
-        limit: Largest number of elements of a view.
-        start: Index of the tensor's first element.
-        steps: How much the index grows along each axis; by default in row-major order.
+    The index of the tensor's first element is `start`, and `steps` its increment along each axis, by default row-major.
 
     Example:
-        >>> import torch
-        >>> [(start, tuple(slab.shape)) for start, slab in slabs(torch.empty(3, 4), limit=8)]
-        [(0, (2, 4)), (8, (1, 4))]
         >>> [(start, tuple(slab.shape)) for start, slab in slabs(torch.empty(2, 5), limit=3)]
         [(0, (3,)), (3, (2,)), (5, (3,)), (8, (2,))]
     """

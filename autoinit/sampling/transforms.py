@@ -7,7 +7,9 @@ and whether a kernel fuses depends on the processor and on where a slice begins.
 from __future__ import annotations
 
 import math
+import struct
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -114,10 +116,27 @@ def within(low: float, high: float) -> tuple[float, float]:
     """Half width and middle of [low, high], such that rounded values never leave the interval."""
     low, high = float32(low), float32(high)
     half, middle = float32((high - low) / 2), float32(low / 2 + high / 2)
-    while not low <= float32(middle - half) <= float32(middle + half) <= high:
-        # Where float32 is subnormal the relative step rounds to nothing.
-        half = min(float32(half * (1 - 2.0**-23)), max(half - 2.0**-149, 0.0))
-    return half, middle
+
+    def is_within(word: int) -> bool:
+        half = _float32_of(word)
+        return low <= float32(middle - half) and float32(middle + half) <= high
+
+    (start,) = struct.unpack("<I", struct.pack("<f", half))
+    if is_within(start):
+        return half, middle
+    # By definition the half width is multiplied by 1 - 2**-23, and rounded, until it fits. That may take millions of
+    # steps, so this bisects the words of all float32 numbers, which are in the order of the numbers.
+    word = bisect_right(range(start), False, key=lambda word: not is_within(word)) - 1
+    # From 1.5 times a power of two up to the next one the steps are two numbers wide, and meet even words only; from
+    # the start to its own power of two, only words of the start's parity.
+    if word >> 23 and word & 0x7FFFFF >= 0x3FFFFF:
+        word -= (word ^ (start if word >> 23 == start >> 23 else 0)) & 1
+    return _float32_of(word), middle
+
+
+def _float32_of(word: int) -> float:
+    (value,) = struct.unpack("<f", struct.pack("<I", word))
+    return float(value)
 
 
 def scale_(values: Tensor, scale: float, mean: float, low: float, high: float) -> None:

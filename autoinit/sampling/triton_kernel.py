@@ -20,8 +20,7 @@ from . import mixing, normal_quantile
 from .draws import DTYPES, Draw, Formula, Kernel, formula_of
 from .mixing import signed
 
-WORDS = 512
-"""Number of 64-bit words that one program draws, two values each."""
+WORDS = 512  # Number of 64-bit words that one program draws, two values each.
 MOST_AXES = 4
 COLUMNS = 6 + 3 * MOST_AXES
 """Columns of a job: address, offset, twist, first index, numel, first program; size, step, stride of each axis."""
@@ -112,6 +111,14 @@ def _quantiles(bits, first, step, lower, lower_rest, lower_tail, upper, upper_re
     return tl.where(is_below, -value, value)
 
 
+@triton.jit
+def _rounded(values, OUT: tl.constexpr):
+    if OUT == tl.bfloat16:  # To the nearest, ties to even, on every device and in the interpreter.
+        word = values.to(tl.uint32, bitcast=True)
+        values = ((word + 0x7FFF + ((word >> 16) & 1)) >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
+    return values.to(OUT)
+
+
 @triton.jit(do_not_specialize=["lower_tail", "upper_tail", "first"])
 def _draw(
     jobs, owners, scale, more_scale, mean, low, high, first, step, lower, lower_rest, lower_tail, upper, upper_rest,
@@ -151,10 +158,7 @@ def _draw(
     if HAS_BOUNDS:
         values = tl.where(values < low, low, values)
         values = tl.where(values > high, high, values)
-    if OUT == tl.bfloat16:  # To the nearest, ties to even, on every device and in the interpreter.
-        word = values.to(tl.uint32, bitcast=True)
-        values = ((word + 0x7FFF + ((word >> 16) & 1)) >> 16).to(tl.uint16).to(tl.bfloat16, bitcast=True)
-    tl.store(out + place, values.to(OUT), mask=(element >= 0) & (element < count))
+    tl.store(out + place, _rounded(values, OUT), mask=(element >= 0) & (element < count))
 
 
 class TritonKernel(Kernel):

@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494")
 HALF = Decimal("0.5")
-# Of the widest exponents: densities a million standard deviations out are computed, too.
+# The widest exponents, for densities a million standard deviations from the mean.
 _CONTEXT = Context(prec=50, Emin=-(10**17), Emax=10**17)
 
 
@@ -59,44 +59,25 @@ def two_tails(z: Decimal) -> Decimal:
 
 
 class Side(NamedTuple):
-    """How random bits map to places on one side of the median.
+    """The map from random bits to places on one side of the median."""
 
-    Args:
-        inner: Place of the bits next to the median, a float32.
-        rest: Distance from 1 of the place of the outermost bits, a float32.
-        below: Number of outermost bits in the tail.
-    """
-
-    inner: float = 0.0
-    rest: float = 0.0
-    below: int = 0
+    inner: float = 0.0  # Place of the bits next to the median, a float32.
+    rest: float = 0.0  # Distance from 1 of the place of the outermost bits, a float32.
+    below: int = 0  # Number of outermost bits in the tail.
 
 
 class Places(NamedTuple):
-    """How 32-bit integers map evenly to places in an interval of (-1, 1), from the median outwards.
+    """The even map from 32-bit integers to places in an interval of (-1, 1), from the median outwards."""
 
-    Args:
-        first: Least bits above the median, as a signed integer.
-        step: Distance of neighbours, a float32.
-        lower: Side below the median.
-        upper: Side above the median.
-    """
-
-    first: int = 0
-    step: float = 0.0
+    first: int = 0  # Least bits above the median, as a signed integer.
+    step: float = 0.0  # Distance of neighbours, a float32.
     lower: Side = Side()
     upper: Side = Side()
 
 
 @exactly
 def places_between(mean: float, std: float, low: float, high: float) -> Places:
-    """The places of a normal distribution truncated at two bounds, either of which may be infinite.
-
-    Example:
-        >>> places = places_between(0.0, 1.0, -math.inf, math.inf)
-        >>> places.first, places.step == 2**-31, places.upper.rest == 2**-32
-        (0, True, True)
-    """
+    """The places of a normal distribution truncated at two bounds, either of which may be infinite."""
     alpha, beta = ((Decimal(bound) - Decimal(mean)) / Decimal(std) for bound in (low, high))
     rest_low, rest_high = two_tails(-alpha), two_tails(beta)
     bottom, step = rest_low - 1, (2 - rest_high - rest_low) / 2**32
@@ -112,19 +93,12 @@ def _side(inner: Decimal, beyond: Decimal, step: Decimal) -> Side:
 
 
 class Excess(NamedTuple):
-    """Polynomial for the distance from the nearer bound, where both bounds are on one side of the mean.
+    """Polynomial for the distance from the nearer bound, where both bounds are on one side of the mean."""
 
-    Args:
-        share: Part of the probability beyond the nearer bound that lies between the two.
-        is_log: Whether the argument is `-log(1 - y * share)` instead of the share y of the interval itself.
-        largest: Largest argument.
-        coefficients: Chebyshev coefficients of the excess over the argument, between 0 and the largest.
-    """
-
-    share: float
-    is_log: bool
-    largest: float
-    coefficients: tuple[float, ...]
+    share: float  # Part of the probability beyond the nearer bound that is between the two.
+    is_log: bool  # The argument is `-log(1 - y * share)` instead of the share y of the interval itself.
+    largest: float  # Largest argument.
+    coefficients: tuple[float, ...]  # Chebyshev coefficients of the excess over the argument, from 0 to the largest.
 
 
 NODES = 16
@@ -167,7 +141,7 @@ def _excess(near: Decimal, log: Decimal) -> Decimal:
 
 
 def _cosines() -> list[Decimal]:
-    """Cosines of all multiples of pi / (2 * NODES) below 2 pi, by angle halving and recurrence."""
+    """Cosines of the multiples of pi / (2 * NODES) below 2 pi, by angle halving and recurrence."""
     first = Decimal(0)
     for _ in range((2 * NODES).bit_length() - 2):
         first = ((1 + first) / 2).sqrt()

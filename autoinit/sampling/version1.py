@@ -13,8 +13,7 @@ from torch import Tensor
 from .transforms import BoundedNormal, Transform, scale_, spread, within
 
 SQRT2 = math.sqrt(2.0)
-EDGE = 1 - 2.0**-24
-"""The largest float32 below 1: erfinv(1) is infinite, and the clamp would make a bound of it."""
+EDGE = 1 - 2.0**-24  # The largest float32 below 1: erfinv(1) is infinite, and the clamp would make a bound of it.
 
 
 class ErfinvTransform(BoundedNormal):
@@ -59,13 +58,7 @@ def inverse_between(share: Tensor, alpha: float, beta: float) -> Tensor:
 
 
 def in_version1(transform: Transform) -> Transform:
-    """The transform of version 1 for the same distribution; uniform values are the same in both.
-
-    Example:
-        >>> from autoinit.sampling import NormalTransform
-        >>> in_version1(NormalTransform(0.0, 1.0, high=2.0))
-        ErfinvTransform(mean=0.0, std=1.0, low=-inf, high=2.0)
-    """
+    """The transform of version 1 for the same distribution; uniform values are the same in both."""
     if not isinstance(transform, BoundedNormal):
         return transform
     mean, std, low, high = transform.mean, transform.std, transform.low, transform.high

@@ -4,63 +4,42 @@ from __future__ import annotations
 
 from typing import Any
 
+
+def rows(table: str) -> list[str]:
+    """The templates of a table."""
+    return [each.strip() for each in table.split("|")]
+
+
 # Factories: template, and whether the values are the same in every run.
-FACTORIES = {
-    "torch.empty({n})": True,
-    "torch.zeros({n})": True,
-    "torch.ones({n}) * 0.5": True,
-    "torch.full({n}, 0.25)": True,
-    "torch.zeros({n}).add_(0.125)": True,
-    "torch.tensor(0.375).expand({n}).clone()": True,
-    "torch.tensor([0.5, 0.25]).repeat(N * N)[: math.prod({n})].view({n})": True,
-    "torch.arange(math.prod({n})).view({n}).float() / N": True,
-    "torch.linspace(0, 1, math.prod({n})).view({n}).sin()": True,
-    "torch.eye(N)[(slice(None),) * len({n}) if len({n}) == 2 else 0]": True,
-    "torch.empty({n}).fill_(1.5)": True,
-    "torch.randn({n})": False,
-    "torch.rand({n}) * 2 - 1": False,
-    "torch.randn({n}).div_(3)": False,
-    "torch.empty({n}).normal_()": False,
-    "nn.init.uniform_(torch.empty({n}))": False,
-    "torch.normal(0.0, 1.0, {n})": False,
-    "torch.randint(0, 9, {n}).float()": False,
-    "torch.zeros({n}) + torch.randn(1)": False,
-    "torch.nn.functional.normalize(torch.randn({n}), dim=-1)": False,
-}
+FIXED_FACTORIES = rows("""
+    torch.empty({n}) | torch.zeros({n}) | torch.ones({n}) * 0.5 | torch.full({n}, 0.25) |
+    torch.zeros({n}).add_(0.125) | torch.tensor(0.375).expand({n}).clone() |
+    torch.tensor([0.5, 0.25]).repeat(N * N)[: math.prod({n})].view({n}) |
+    torch.arange(math.prod({n})).view({n}).float() / N | torch.linspace(0, 1, math.prod({n})).view({n}).sin() |
+    torch.eye(N)[(slice(None),) * len({n}) if len({n}) == 2 else 0] | torch.empty({n}).fill_(1.5)
+""")
+RANDOM_FACTORIES = rows("""
+    torch.randn({n}) | torch.rand({n}) * 2 - 1 | torch.randn({n}).div_(3) | torch.empty({n}).normal_() |
+    nn.init.uniform_(torch.empty({n})) | torch.normal(0.0, 1.0, {n}) | torch.randint(0, 9, {n}).float() |
+    torch.zeros({n}) + torch.randn(1) | torch.nn.functional.normalize(torch.randn({n}), dim=-1)
+""")
+FACTORIES = dict.fromkeys(FIXED_FACTORIES, True) | dict.fromkeys(RANDOM_FACTORIES, False)
 
 # Fills of a whole parameter.
-FIXED_FILLS = (
-    "nn.init.constant_({w}, 0.5)",
-    "nn.init.zeros_({w})",
-    "nn.init.ones_({w}.data)",
-    "{w}.data.fill_(2.5)",
-    "{w}.detach().zero_()",
-    "{w}.data.fill_(torch.tensor(0.75))",
-    "{w}.data[:] = 1.75",
-    "{w}.data.copy_(torch.ones({n}))",
-    "{w}.data.copy_(torch.arange(N))",
-    "torch.zeros({n}, out={w}.data)",
-    "torch.full({n}, 0.5, out={w}.data)",
-    "torch._foreach_zero_([{w}.data])",
-    "{w}.data.normal_(generator=torch.Generator().manual_seed(5))",
-    "nn.init.trunc_normal_({w}, generator=torch.Generator().manual_seed(3))",
-    "nn.init.uniform_({w}, generator=torch.Generator().manual_seed(6))",
-    "seen.append(seen_by_address({w}))",
-)
-RANDOM_FILLS = (
-    "nn.init.normal_({w})",
-    "nn.init.normal_({w}, 0.0, 0.02)",
-    "nn.init.uniform_({w}, -0.1, 0.1)",
-    "nn.init.trunc_normal_({w}, std=0.02)",
-    "{w}.data.normal_(0, 0.1)",
-    "{w}.data.uniform_(-1, 1)",
-    "{w}.detach().exponential_()",
-    "{w}.data.t().normal_()",
-    "{w}.data.view(-1).uniform_()",
-    "{w}.data.copy_(torch.randn({n}))",
-    "torch.randn({n}, out={w}.data)",
-    "torch.nn.init.normal_({w}.data).mul_(0.5)",
-)
+FIXED_FILLS = rows("""
+    nn.init.constant_({w}, 0.5) | nn.init.zeros_({w}) | nn.init.ones_({w}.data) | {w}.data.fill_(2.5) |
+    {w}.detach().zero_() | {w}.data.fill_(torch.tensor(0.75)) | {w}.data[:] = 1.75 | {w}.data.copy_(torch.ones({n})) |
+    {w}.data.copy_(torch.arange(N)) | torch.zeros({n}, out={w}.data) | torch.full({n}, 0.5, out={w}.data) |
+    torch._foreach_zero_([{w}.data]) | {w}.data.normal_(generator=torch.Generator().manual_seed(5)) |
+    nn.init.trunc_normal_({w}, generator=torch.Generator().manual_seed(3)) |
+    nn.init.uniform_({w}, generator=torch.Generator().manual_seed(6)) | seen.append(seen_by_address({w}))
+""")
+RANDOM_FILLS = rows("""
+    nn.init.normal_({w}) | nn.init.normal_({w}, 0.0, 0.02) | nn.init.uniform_({w}, -0.1, 0.1) |
+    nn.init.trunc_normal_({w}, std=0.02) | {w}.data.normal_(0, 0.1) | {w}.data.uniform_(-1, 1) |
+    {w}.detach().exponential_() | {w}.data.t().normal_() | {w}.data.view(-1).uniform_() |
+    {w}.data.copy_(torch.randn({n})) | torch.randn({n}, out={w}.data) | torch.nn.init.normal_({w}.data).mul_(0.5)
+""")
 MATRIX_FILLS = {
     "nn.init.xavier_uniform_({w})": False,
     "nn.init.kaiming_normal_({w})": False,
@@ -86,41 +65,25 @@ PARTS: tuple[tuple[str, Any, bool], ...] = (
 )
 
 # Writes that are computed of what is there.
-SCALES = (
-    "{w}.data.mul_(0.5)",
-    "{w}.data.add_(1.0)",
-    "{w}.data.div_(3).clamp_(-1, 1)",
-    "{w}.data *= 2",
-    "{w}.data.copy_({w}.data * 0.25)",
-    "torch.mul({w}.data, 0.5, out={w}.data)",
-    "torch._foreach_mul_([{w}.data], 0.5)",
-    "scripted_double({w}.data)",
-    "{w}.data.clamp_(min=0.0)",
-)
+SCALES = rows("""
+    {w}.data.mul_(0.5) | {w}.data.add_(1.0) | {w}.data.div_(3).clamp_(-1, 1) | {w}.data *= 2 |
+    {w}.data.copy_({w}.data * 0.25) | torch.mul({w}.data, 0.5, out={w}.data) | torch._foreach_mul_([{w}.data], 0.5) |
+    scripted_double({w}.data) | {w}.data.clamp_(min=0.0)
+""")
 
 # Data, into the parameter's own memory.
-LOADS = (
-    "{w}.data.copy_({o})",
-    "{w}.detach().copy_({o})",
-    "{w}.data[...] = {o}",
-    "{w}.data.copy_(torch.from_numpy({array}))",
-    "{w}.data.copy_(torch.tensor({array}))",
-    "{w}.data.copy_(loaded({o}))",
-    "{w}.data.copy_({o} * 2 + 1)",
-    "{w}.data.copy_(torch.cat([{o}[:4], {o}[4:]]))",
-    "self.state_dict()[{w_name!r}].copy_({o})",
-    "torch.add({o}, 1, out={w}.data)",
-    "torch._foreach_copy_([{w}.data], [{o}])",
-    "self.load_state_dict({{{w_name!r}: {o}}}, strict=False)",
-)
+LOADS = rows("""
+    {w}.data.copy_({o}) | {w}.detach().copy_({o}) | {w}.data[...] = {o} | {w}.data.copy_(torch.from_numpy({array})) |
+    {w}.data.copy_(torch.tensor({array})) | {w}.data.copy_(loaded({o})) | {w}.data.copy_({o} * 2 + 1) |
+    {w}.data.copy_(torch.cat([{o}[:4], {o}[4:]])) | self.state_dict()[{w_name!r}].copy_({o}) |
+    torch.add({o}, 1, out={w}.data) | torch._foreach_copy_([{w}.data], [{o}]) |
+    self.load_state_dict({{{w_name!r}: {o}}}, strict=False)
+""")
 # The same, computed of what was there and of data.
-TAINTED = (
-    "{w}.data.add_({o})",
-    "{w}.data.mul_({o})",
-    "{w}.data.lerp_({o}, 0.5)",
-    "torch.add({w}.data, {o}, out={w}.data)",
-    "train({w})",
-)
+TAINTED = rows("""
+    {w}.data.add_({o}) | {w}.data.mul_({o}) | {w}.data.lerp_({o}, 0.5) | torch.add({w}.data, {o}, out={w}.data) |
+    train({w})
+""")
 PART_LOADS = (
     ("{w}.data[:4] = {o}[:4]", HALF),
     ("{w}.data[0].copy_({o}[0])", ROW),
@@ -193,14 +156,11 @@ DERIVATIONS: tuple[tuple[str, Any, bool, bool], ...] = (
     ("{w}.data[0].copy_({s}.data[0])", ROW, False, False),
 )
 CONTAINERS = ("ModuleList", "Sequential", "ModuleDict")
-MEMORIES = (
-    "{w}.detach().clone()",
-    "{w}.data.clone()",
-    "{w}.detach().half()",
-    "{w}.detach().norm(dim=-1)",
-    "({w} * 3).detach()",
-    "({w}.reshape(-1) @ {v}.reshape(-1)).detach()",
-)
+TIES = ("{w} = {s}", "{w}.data = {s}.data")
+MEMORIES = rows("""
+    {w}.detach().clone() | {w}.data.clone() | {w}.detach().half() | {w}.detach().norm(dim=-1) | ({w} * 3).detach() |
+    ({w}.reshape(-1) @ {s}.reshape(-1)).detach()
+""")
 
 # Code that touches no parameter of the model.
 OTHERS = (
@@ -223,47 +183,25 @@ OTHERS = (
 )
 
 # Reads: template, and whether the result depends on every element.
-READS = {
-    "{w}.tolist()": True,
-    "{w}.detach().numpy().copy()": True,
-    "np.array({w}.detach())": True,
-    "torch.tensor({w}.detach())": True,
-    "torch.zeros(1).new_tensor({w}.detach())": True,
-    "torch.as_tensor({w}.detach(), dtype=torch.float64)": True,
-    "{w}.detach().clone()": True,
-    "copy.deepcopy({w}).detach()": True,
-    "{w}.sum().item()": True,
-    "{w}.detach().to(torch.float64)": True,
-    "{w}.detach().norm()": True,
-    "torch.stack([{w}, {w}]).detach()": True,
-    "{w}.detach().sort().values": True,
-    "torch.equal({w}, torch.zeros_like({w}))": False,
-    "bool(({w} > 0).any())": False,
-    "{w}[0].tolist()": False,
-    "float({w}[{i}])": False,
-    "{w}.reshape(-1)[1].item()": False,
-    "int({w}.nan_to_num().reshape(-1)[0] > 0)": False,
-    "torch.tensor([{w}.data[{i}], {w}.data[{i}]])": False,
-    "torch.full((3,), {w}.data[{i}])": False,
-    "torch.linspace({w}.data[{i}], 1.0, 5)": False,
-    "f'{{{w}[{i}]:.6f}}'": False,
-    "repr({w})": False,
-    "str({w}.data)": False,
-    "hash(tuple({w}.reshape(-1).nan_to_num().tolist()))": True,
-    "loaded({w}.detach())": True,
-    "loaded({owner}.state_dict())[{leaf!r}]": True,
-    "pickle.loads(pickle.dumps({w}.detach()))": True,
-    "scripted_sum({w}.detach())": True,
-    "ctypes.string_at({w}.data_ptr(), 4 * {w}.numel())": True,
-    "ctypes.string_at({w}.untyped_storage().data_ptr(), 4 * {w}.numel())": True,
-    "torch.from_dlpack({w}.detach()).clone()": True,
-    "np.from_dlpack({w}.detach()).copy()": True,
-    "memoryview({w}.detach().numpy()).tobytes()": True,
-    "bytes({w}.untyped_storage()[:64])": False,
-    "torch.func.vmap(torch.sum)({w}.detach())": True,
-    "torch._foreach_norm([{w}.detach()])[0]": True,
-    "torch.autograd.grad({w}.square().sum(), {w})[0]": True,
-    "{w}.detach().to_sparse().to_dense()": True,
-    "torch.nn.utils.parameters_to_vector([{w}]).detach()": True,
-    "in_thread({w}.detach().clone)": True,
-}
+WHOLE_READS = rows("""
+    {w}.tolist() | {w}.detach().numpy().copy() | np.array({w}.detach()) | torch.tensor({w}.detach()) |
+    torch.zeros(1).new_tensor({w}.detach()) | torch.as_tensor({w}.detach(), dtype=torch.float64) |
+    {w}.detach().clone() | copy.deepcopy({w}).detach() | {w}.sum().item() | {w}.detach().to(torch.float64) |
+    {w}.detach().norm() | torch.stack([{w}, {w}]).detach() | {w}.detach().sort().values |
+    hash(tuple({w}.reshape(-1).nan_to_num().tolist())) | loaded({w}.detach()) |
+    loaded({owner}.state_dict())[{leaf!r}] | pickle.loads(pickle.dumps({w}.detach())) | scripted_sum({w}.detach()) |
+    ctypes.string_at({w}.data_ptr(), 4 * {w}.numel()) |
+    ctypes.string_at({w}.untyped_storage().data_ptr(), 4 * {w}.numel()) | torch.from_dlpack({w}.detach()).clone() |
+    np.from_dlpack({w}.detach()).copy() | memoryview({w}.detach().numpy()).tobytes() |
+    torch.func.vmap(torch.sum)({w}.detach()) | torch._foreach_norm([{w}.detach()])[0] |
+    torch.autograd.grad({w}.square().sum(), {w})[0] | {w}.detach().to_sparse().to_dense() |
+    torch.nn.utils.parameters_to_vector([{w}]).detach() | in_thread({w}.detach().clone)
+""")
+PARTIAL_READS = rows("""
+    torch.equal({w}, torch.zeros_like({w})) | bool(({w} > 0).any()) | {w}[0].tolist() | float({w}[{i}]) |
+    {w}.reshape(-1)[1].item() | int({w}.nan_to_num().reshape(-1)[0] > 0) |
+    torch.tensor([{w}.data[{i}], {w}.data[{i}]]) | torch.full((3,), {w}.data[{i}]) |
+    torch.linspace({w}.data[{i}], 1.0, 5) | f'{{{w}[{i}]:.6f}}' | repr({w}) | str({w}.data) |
+    bytes({w}.untyped_storage()[:64])
+""")
+READS = dict.fromkeys(WHOLE_READS, True) | dict.fromkeys(PARTIAL_READS, False)

@@ -64,6 +64,11 @@ class Values:
             all_fixed = all_fixed & is_fixed
         return self.new(shape, origins, all_fixed, seen=True if seen is None else seen)
 
+    def as_data(self, numbers: Numbers) -> Numbers:
+        """Number the same values as data, which nothing has read since they were written."""
+        known = self.seen[numbers] | self.fixed[numbers]
+        return self.derived(DATA, True, numbers.shape, numbers, seen=known)
+
 
 def combined(one: Numbers, other: Numbers) -> Numbers:
     """The origin of what is computed of two values: data taints, and so does memory that was never written."""
@@ -73,12 +78,7 @@ def combined(one: Numbers, other: Numbers) -> Numbers:
 
 @dataclass(eq=False)
 class Memory:
-    """The numbers of a storage that is one tensor.
-
-    Args:
-        numbers: Number of each element's value.
-        outside: Whether the memory existed before the block.
-    """
+    """The number of each element's value in a storage that is one tensor; `outside` if it existed before the block."""
 
     numbers: Numbers
     outside: bool = False
@@ -93,7 +93,6 @@ class Slot:
 
     @property
     def numbers(self) -> Numbers:
-        """Numbers of the values that it holds."""
         return self.memory.numbers
 
 
@@ -107,11 +106,7 @@ class Buffer:
 
 @dataclass
 class World:
-    """The model that a program builds: parameters and buffers by name.
-
-    Args:
-        size: Rows and columns of each weight.
-    """
+    """The model that a program builds: parameters and buffers by name, of weights with `size` rows and columns."""
 
     size: int
     values: Values = field(default_factory=Values)
@@ -121,7 +116,6 @@ class World:
     """Layers that were built outside the block, whatever memory their parameters got since."""
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a parameter, from its name."""
         return (self.size,) if name.endswith("bias") else (self.size, self.size)
 
     def make(self, name: str, origin: object, fixed: object, *, outside: bool = False) -> None:
@@ -144,7 +138,3 @@ class World:
             numbers[region] = self.values.derived(origin, fixed, old.shape, old, seen=known)
         else:
             numbers[region] = self.values.new(old.shape, origin, fixed)
-
-    def read(self, name: str) -> None:
-        """Read all of a parameter."""
-        self.values.seen[self.slots[name].numbers] = True

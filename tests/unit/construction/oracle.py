@@ -16,20 +16,13 @@ from tests.unit.construction.programs import Rules
 
 @dataclass(frozen=True)
 class Expected:
-    """One of the results that the contracts allow for a parameter.
-
-    Args:
-        outcome: The outcome in the report; one that ends in `*` is a beginning.
-        rule: The rule whose values it has.
-        like: The parameter whose values it has.
-    """
+    """An outcome that the contracts allow for a parameter, or its beginning and `*`, and whose values it has."""
 
     outcome: str
     rule: tuple[str, str, float] | None = None
     like: str | None = None
 
     def says(self, outcome: str) -> bool:
-        """Whether a report says so."""
         return outcome.startswith(self.outcome[:-1]) if self.outcome.endswith("*") else outcome == self.outcome
 
 
@@ -37,22 +30,15 @@ def winner(names: Sequence[str], rules: Rules) -> tuple[str, str, float] | None:
     """The last rule that matches one of the names of a parameter."""
     won = None
     for rule in rules:
-        if any(
-            name == rule[0] or name.rpartition(".")[0] == rule[0] or (rule[0][0] == name[0] == "s") for name in names
-        ):
+        if any(rule[0] in (name, name.rpartition(".")[0]) or (rule[0][0] == name[0] == "s") for name in names):
             won = rule
     return won
 
 
 class Oracle:
-    """Results that the contracts allow.
+    """Results that the contracts allow for a world under rules; `order` has all names of parameters, in model order.
 
-    Args:
-        world: The model as interpreted.
-        rules: The rules.
-        order: Names of the parameters in model order, tied ones under each of their names.
-        exact: Whether the block draws as plain construction does (contract D4), so that all that no rule fills is
-            equal to it, seen or not.
+    `exact` if the block draws as plain construction does (contract D4): what no rule fills is equal to it, seen or not.
     """
 
     def __init__(self, world: World, rules: Rules, order: Sequence[str], *, exact: bool) -> None:
@@ -71,11 +57,9 @@ class Oracle:
         return torch.from_numpy(np.asarray(values.fixed[numbers] | values.seen[numbers])) | self.exact
 
     def rule(self, slot: Slot) -> tuple[str, str, float] | None:
-        """The rule for a parameter, whatever it holds."""
         return winner(self.names[slot], self.rules)
 
     def origins(self, slot: Slot) -> set[int]:
-        """The origins of the values of a parameter."""
         return set(np.unique(self.world.values.origin[slot.numbers]).tolist())
 
     def settled(self, slot: Slot) -> bool:
@@ -88,7 +72,6 @@ class Oracle:
         return any(name.split(".")[0] in self.world.outside for name in self.names[slot])
 
     def shares(self, slot: Slot) -> bool:
-        """Whether another parameter has the same memory."""
         return sum(other.memory is slot.memory for other in self.names) > 1
 
     def is_in_series(self, slot: Slot) -> bool:

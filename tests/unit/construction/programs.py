@@ -26,13 +26,7 @@ CONSTRUCTOR = ["class Net(nn.Module):", "    def __init__(self, N, outside, seen
 
 @dataclass(frozen=True, repr=False)
 class Program:
-    """A constructor, statement by statement, and rules for what it builds.
-
-    Args:
-        size: Rows and columns of each weight.
-        statements: What the constructor does.
-        rules: Initializers by layer or parameter.
-    """
+    """A constructor, statement by statement, with weights of `size` rows and columns, and rules for what it builds."""
 
     size: int
     statements: tuple[Statement, ...]
@@ -64,7 +58,6 @@ class Program:
         return f"{self.statements[-1].code(len(self.statements))}  # N = {self.size}"
 
     def interpret(self) -> World:
-        """The model as the interpreter sees it."""
         world = World(self.size)
         for number, statement in enumerate(self.statements):
             statement.interpret(world, number)
@@ -75,12 +68,7 @@ class Program:
         return Outside(self.size, self.source.count("outside."))
 
     def run(self, outside: Outside | None = None, seed: int = 3) -> Run:
-        """Build the model.
-
-        Args:
-            outside: what exists already; None makes it now.
-            seed: for torch's generator.
-        """
+        """Build the model, of what exists `outside` already, or is made now."""
         outside, seen = outside or self.outside(), []
         names = dict(NAMESPACE)
         filename = "<construction program>"
@@ -101,13 +89,7 @@ def as_dict(rule: tuple[str, str, float]) -> dict[str, Any]:
 
 @dataclass
 class Run:
-    """A model, and what its constructor saw.
-
-    Args:
-        model: What was built.
-        outside: What existed before.
-        seen: Results of reads, as they were.
-    """
+    """A model, what existed before, and the results of reads in its constructor."""
 
     model: nn.Module
     outside: Outside
@@ -124,12 +106,7 @@ class Run:
 
 
 class Outside:
-    """What exists before the block; each use gives another tensor, so that none has two owners.
-
-    Args:
-        size: Rows and columns of the matrices.
-        uses: How many tensors, arrays and layers to make.
-    """
+    """What exists before the block; each of so many uses gives another tensor, so that none has two owners."""
 
     def __init__(self, size: int, uses: int) -> None:
         draw = np.random.default_rng(size)
@@ -155,7 +132,6 @@ class Outside:
     state = property(lambda self: self._next(self.layers).state_dict())
 
     def values(self) -> list[Tensor]:
-        """All of it, as it is now."""
         parameters = [parameter.detach() for layer in self.layers for parameter in layer.parameters()]
         return [
             tensor.clone()
@@ -225,20 +201,8 @@ def seen_by_address(weight: Tensor) -> np.ndarray:
     return np.array(view)
 
 
-NAMESPACE = {
-    "seen_by_address": seen_by_address,
-    "torch": torch,
-    "nn": nn,
-    "np": np,
-    "copy": copy,
-    "math": math,
-    "pickle": pickle,
-    "ctypes": ctypes,
-    "loaded": loaded,
-    "in_thread": in_thread,
-    "train": train,
-    "share": share,
-    "Broken": Broken,
-    "scripted_double": torch.jit.script(_double),
-    "scripted_sum": torch.jit.script(_sum),
-}
+NAMESPACE = dict(
+    torch=torch, nn=nn, np=np, copy=copy, math=math, pickle=pickle, ctypes=ctypes, loaded=loaded, in_thread=in_thread,
+    train=train, share=share, Broken=Broken, seen_by_address=seen_by_address,
+    scripted_double=torch.jit.script(_double), scripted_sum=torch.jit.script(_sum),
+)  # fmt: skip

@@ -8,24 +8,10 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.unit.construction import catalogue as code
+from tests.unit.construction import statements as of
 from tests.unit.construction.memory import DATA, EITHER, INIT
 from tests.unit.construction.programs import Program
-from tests.unit.construction.relations import Copy, CopyLayer, Derive, Remember, Series, Tie
-from tests.unit.construction.statements import (
-    BIASES,
-    LAYERS,
-    WEIGHTS,
-    Build,
-    Caught,
-    InThread,
-    Load,
-    Make,
-    Other,
-    Read,
-    Replace,
-    Statement,
-    Write,
-)
+from tests.unit.construction.statements import BIASES, LAYERS, WEIGHTS, Load, Make, Read, Statement, Write
 
 
 def pairs(names: Sequence[str]) -> list[tuple[str, ...]]:
@@ -44,27 +30,27 @@ def rows(
     """A statement for each row of a table and each target."""
     table = table.items() if isinstance(table, Mapping) else table
     listed = [row if isinstance(row, tuple) else (row,) for row in table]
-    return [make(*target, *row) for row in listed for target in targets]
+    return [make(row[0], *target, *row[1:]) for row in listed for target in targets]
 
 
 def write(origin: int, *, derived: bool = False) -> Callable[..., Statement]:
     """A constructor of `Write` for rows of (template, is fixed)."""
-    return lambda target, call, fixed=True: Write(target, call, origin, fixed, derived=derived)
+    return lambda call, target, fixed=True: Write(call, target, origin, fixed, derived=derived)
 
 
 def part(origin: int) -> Callable[..., Statement]:
     """A constructor of `Write` for rows of (template, region, is fixed)."""
-    return lambda target, call, region, fixed=True: Write(target, call, origin, fixed, region)
+    return lambda call, target, region, fixed=True: Write(call, target, origin, fixed, region)
 
 
 ALL = each(WEIGHTS + BIASES)
 FIXED = rows(write(INIT), ALL, code.FIXED_FILLS)
-RANDOM = rows(lambda target, call: Write(target, call, INIT, False), ALL, code.RANDOM_FILLS)
+RANDOM = rows(lambda call, target: Write(call, target, INIT, False), ALL, code.RANDOM_FILLS)
 READS = rows(Read, ALL, code.READS)
 LOADS = rows(write(DATA), ALL, code.LOADS)
-BUILDS = rows(Build, each(LAYERS), code.BUILDS)
+BUILDS = rows(of.Build, each(LAYERS), code.BUILDS)
 CONTAINERS = [
-    (count, kind, trainable) for count in (2, 1, 3) for kind in code.CONTAINERS for trainable in (True, False)
+    (kind, count, trainable) for count in (2, 1, 3) for kind in code.CONTAINERS for trainable in (True, False)
 ]
 
 KINDS: dict[str, list[Statement]] = {
@@ -72,30 +58,30 @@ KINDS: dict[str, list[Statement]] = {
     "random fills": RANDOM,
     "fills of matrices": rows(write(INIT), each(WEIGHTS), code.MATRIX_FILLS),
     "reads": READS,
-    "copies": rows(Copy, pairs(WEIGHTS) + pairs(BIASES), code.COPIES),
-    "copies of layers": rows(CopyLayer, pairs(LAYERS), code.LAYER_COPIES),
+    "copies": rows(of.Copy, pairs(WEIGHTS) + pairs(BIASES), code.COPIES),
+    "copies of layers": rows(of.CopyLayer, pairs(LAYERS), code.LAYER_COPIES),
     "writes of a part": rows(part(INIT), ALL, code.PARTS),
     "scales": rows(write(INIT, derived=True), ALL, code.SCALES),
     "factories": rows(Make, ALL, code.FACTORIES),
     "loads": LOADS,
     "loads of a part": rows(part(DATA), ALL, code.PART_LOADS),
     "arithmetic with data, training": rows(write(DATA, derived=True), ALL, code.TAINTED),
-    "parameters replaced by data": rows(Replace, ALL, code.REPLACEMENTS),
+    "parameters replaced by data": rows(of.Replace, ALL, code.REPLACEMENTS),
     "layers loaded": rows(Load, each(LAYERS), code.LAYER_LOADS),
-    "values of another weight": rows(Derive, pairs(WEIGHTS), code.DERIVATIONS),
-    "buffers": rows(Remember, pairs(WEIGHTS), code.MEMORIES),
-    "ties": rows(Tie, pairs(WEIGHTS), [False, True]),
-    "series": rows(Series, each(LAYERS), CONTAINERS),
+    "values of another weight": rows(of.Derive, pairs(WEIGHTS), code.DERIVATIONS),
+    "buffers": rows(of.Remember, pairs(WEIGHTS), code.MEMORIES),
+    "ties": rows(of.Tie, pairs(WEIGHTS), code.TIES),
+    "series": rows(of.Series, each(LAYERS), CONTAINERS),
     "builds": BUILDS,
-    "resets": rows(lambda layer, call: Load(layer, call, origin=INIT, fixed=False), each(LAYERS), code.RESETS),
-    "draws": [Other(text) for text in code.OTHERS],
-    "exceptions": [Caught(statement) for statement in (*RANDOM, *READS, *LOADS, *BUILDS)],
-    "threads": [InThread(statement) for statement in (*FIXED, *READS)],
+    "resets": rows(lambda call, layer: Load(call, layer, origin=INIT, fixed=False), each(LAYERS), code.RESETS),
+    "draws": [Statement(text) for text in code.OTHERS],
+    "exceptions": [of.Caught(statement) for statement in (*RANDOM, *READS, *LOADS, *BUILDS)],
+    "threads": [of.InThread(statement) for statement in (*FIXED, *READS)],
     "raw writes": rows(write(EITHER), ALL, code.RAW_WRITES),
 }
 STATEMENTS = st.one_of(*map(st.sampled_from, KINDS.values()))
 # Draws that nothing defers come first: those after the layers would end all deferral.
-BEGINNING = (Make("p", "torch.randn({n})", False), Make("q", "torch.zeros({n})", True), *map(Build, LAYERS))
+BEGINNING = (Make("torch.randn({n})", "p", False), Make("torch.zeros({n})", "q", True), *BUILDS[:3])
 
 
 @st.composite

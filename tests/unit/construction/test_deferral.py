@@ -22,39 +22,37 @@ SIZE = 96
 NOTHING = dict(type="Constant", name="no_such_module", val=0.0)
 """A rule that matches nothing: a block with rules watches constructions and defers fills, one without does neither."""
 
-MODELS: dict[str, Callable[[], nn.Module]] = {}
-
 
 def watched(*, defer: bool = True) -> Block:
     """A block that defers and fills nothing."""
     return autoinit(NOTHING, unmatched="ignore", defer=defer)
 
 
-def model(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    """Enter a way to build a model into the table of those that everything is tried with."""
-    MODELS[build.__name__] = build
-    return build
-
-
 def linear() -> nn.Linear:
     return nn.Linear(SIZE, SIZE)
 
 
-@model
-def layers() -> nn.Module:
-    return nn.Sequential(
+MODELS: dict[str, Callable[[], nn.Module]] = {
+    "layers": lambda: nn.Sequential(
         linear(), nn.Conv2d(SIZE, SIZE, 3), nn.BatchNorm2d(SIZE), nn.Embedding(SIZE, SIZE), nn.LSTM(SIZE, SIZE)
-    )
+    ),
+    "copied_layers": lambda: nn.Transformer(SIZE, 4, 2, 2, 4 * SIZE),
+    "an_embedding_with_padding": lambda: nn.Sequential(
+        nn.Embedding(SIZE, SIZE, padding_idx=3), nn.EmbeddingBag(SIZE, SIZE, padding_idx=-1), linear()
+    ),
+    "computed_weights": lambda: nn.Sequential(
+        nn.utils.parametrizations.weight_norm(linear()),
+        nn.utils.parametrizations.spectral_norm(linear()),
+        nn.utils.parametrizations.orthogonal(linear()),
+        linear(),
+    ),
+}
 
 
-@model
-def copied_layers() -> nn.Module:
-    return nn.Transformer(SIZE, 4, 2, 2, 4 * SIZE)
-
-
-@model
-def an_embedding_with_padding() -> nn.Module:
-    return nn.Sequential(nn.Embedding(SIZE, SIZE, padding_idx=3), nn.EmbeddingBag(SIZE, SIZE, padding_idx=-1), linear())
+def model(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    """Enter a way to build a model into the table of those that everything is tried with."""
+    MODELS[build.__name__] = build
+    return build
 
 
 @model
@@ -100,16 +98,6 @@ def other_dtypes_and_formats() -> nn.Module:
     nn.init.normal_(whole[0].weight)
     nn.init.trunc_normal_(whole[2].weight, std=0.1)
     return whole.append(linear().half())
-
-
-@model
-def computed_weights() -> nn.Module:
-    return nn.Sequential(
-        nn.utils.parametrizations.weight_norm(linear()),
-        nn.utils.parametrizations.spectral_norm(linear()),
-        nn.utils.parametrizations.orthogonal(linear()),
-        linear(),
-    )
 
 
 @model
@@ -165,28 +153,24 @@ def compiled() -> nn.Module:
     return whole.append(linear())
 
 
-class Noting(TorchFunctionMode):
-    """Writes down what is called."""
+class Notes:
+    """Writes down what is called, or what reaches the kernels."""
 
     def __init__(self) -> None:
         super().__init__()
         self.called: list[str] = []
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def note(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         self.called.append(func.__name__)
         return func(*args, **(kwargs or {}))
 
 
-class NotingOperators(TorchDispatchMode):
-    """Writes down what reaches the kernels."""
+class Noting(Notes, TorchFunctionMode):
+    __torch_function__ = Notes.note
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.called: list[str] = []
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.called.append(str(func))
-        return func(*args, **(kwargs or {}))
+class NotingOperators(Notes, TorchDispatchMode):
+    __torch_dispatch__ = Notes.note
 
 
 @model

@@ -42,78 +42,25 @@ COMPUTED_ANOTHER_WAY = {"eigvalsh", "svdvals", "nuclear_norm", "linalg_eigvalsh"
 
 ONES, FIRST = torch.ones(SIZE, SIZE), torch.zeros(SIZE, SIZE, dtype=torch.int64)
 Guess = Callable[[Tensor], tuple[Any, ...]]
-GUESSES: tuple[Guess, ...] = (
-    lambda w: (w,),
-    lambda w: (w, 0),
-    lambda w: (w, w),
-    lambda w: (w, 0.5),
-    lambda w: ([w, w],),
-    lambda w: (w, 0, 1),
-    lambda w: (w, [0, 1]),
-    lambda w: (w, (SIZE * SIZE,)),
-    lambda w: (w, torch.float64),
-    # Not the weight three times: functions that write in place must not read what they write.
-    lambda w: (w, ONES, ONES),
-    lambda w: (w[None], ONES[None], ONES[None]),
-    lambda w: (w, ONES[None], ONES[None]),
-    lambda w: (w, 0.25, 0.75),
-    lambda w: (w, w > 0),
-    lambda w: (w, w > 0, 0.5),
-    lambda w: (w > 0, w, w),
-    lambda w: (w, 0, torch.arange(3)),
-    lambda w: (w, 0, torch.arange(3), ONES[:3]),
-    lambda w: (w, 0, torch.arange(3), 0.5),
-    lambda w: (w, 0, torch.arange(3), ONES[:3], "amax"),
-    lambda w: (w, 0, FIRST),
-    lambda w: (w, 0, FIRST, ONES),
-    lambda w: (w, 0, FIRST, ONES, "amax"),
-    lambda w: (w, (FIRST[0],), ONES[:1]),
-    lambda w: (w, FIRST[0], ONES[0]),
-    lambda w: (w, ONES > 0, ONES),
-    lambda w: (w[0], ONES, w[1]),
-    lambda w: (w, ONES, ONES[0]),
-    lambda w: (w, ONES[0], ONES[0]),
-    lambda w: (w > 0, w < 0),
-    lambda w: (w > 0,),
-    lambda w: (w[0, 0],),
-    lambda w: (w.abs(), 2),
-    lambda w: (w.abs() + 1,),
-    lambda w: (w.to(torch.complex64),),
-    lambda w: (w.view(-1, 2),),
-    lambda w: (w, 0.5, True),
-    lambda w: (w, 0.5, 0, torch.quint8),
-    lambda w: (w, (SIZE, 1), 0),
-    lambda w: (w, (1, SIZE), (SIZE, 1)),
-    lambda w: (w, (2, 3), 0.5),
-    lambda w: (w, [SIZE], ONES[0], ONES[0], 1e-5),
-    lambda w: (w, ONES[0], ONES[0], None, None, True, 0.1, 1e-5),
-    lambda w: (w, None, None, ONES[0], ONES[0], True, 0.1, 1e-5, False),
-    lambda w: (w, (SIZE, SIZE)),
-    lambda w: (w, 0, (SIZE, 1)),
-    lambda w: (w[None, None, None], 2),
-    lambda w: (w[None, None, None], w[None, None, None]),
-    lambda w: (w[None, None].expand(1, 4, SIZE, SIZE), 2),
-    lambda w: (w[None, None], ONES.expand(1, SIZE, 2, 2)[..., :2], 0, 0, False),
-    lambda w: (w, torch.arange(SIZE)),
-    lambda w: (torch.arange(SIZE), w),
-    lambda w: (w, [SIZE]),
-    lambda w: (w[0], w[1]),
-    lambda w: (w[0], w[1], w[2]),
-    lambda w: (w, w[0]),
-    lambda w: (w, w[0], w[0]),
-    lambda w: (w, w[0].abs(), w[0].abs(), w[0], w[0]),
-    lambda w: (w[None], w[None]),
-    lambda w: (w[None, None], [2, 2]),
-    lambda w: (w[None], 2),
-    lambda w: (w[None, None], w[None, None]),
-    lambda w: (w, 0, 0, 3),
-    lambda w: (w, 2, 0, 1.0),
-    lambda w: ("ij,jk->ik", w, w),
-    lambda w: (SIZE, w[0, 0]),
-    lambda w: ((3,), w[0, 0]),
-    lambda w: (w[0, 0], w[0, 1], 5),
-    lambda w: (w, w[0], 0, 1e-5),
-)
+# Arguments of which the first that fit are taken, for the weight `w`. Functions that write in place must not read what
+# they write, so the weight is not among them three times.
+ARGUMENTS = """
+    w | w, 0 | w, w | w, 0.5 | [w, w] | w, 0, 1 | w, [0, 1] | w, (SIZE * SIZE,) | w, torch.float64 | w, ONES, ONES |
+    w[None], ONES[None], ONES[None] | w, ONES[None], ONES[None] | w, 0.25, 0.75 | w, w > 0 | w, w > 0, 0.5 |
+    w > 0, w, w | w, 0, torch.arange(3) | w, 0, torch.arange(3), ONES[:3] | w, 0, torch.arange(3), 0.5 |
+    w, 0, torch.arange(3), ONES[:3], "amax" | w, 0, FIRST | w, 0, FIRST, ONES | w, 0, FIRST, ONES, "amax" |
+    w, (FIRST[0],), ONES[:1] | w, FIRST[0], ONES[0] | w, ONES > 0, ONES | w[0], ONES, w[1] | w, ONES, ONES[0] |
+    w, ONES[0], ONES[0] | w > 0, w < 0 | w > 0 | w[0, 0] | w.abs(), 2 | w.abs() + 1 | w.to(torch.complex64) |
+    w.view(-1, 2) | w, 0.5, True | w, 0.5, 0, torch.quint8 | w, (SIZE, 1), 0 | w, (1, SIZE), (SIZE, 1) |
+    w, (2, 3), 0.5 | w, [SIZE], ONES[0], ONES[0], 1e-5 | w, ONES[0], ONES[0], None, None, True, 0.1, 1e-5 |
+    w, None, None, ONES[0], ONES[0], True, 0.1, 1e-5, False | w, (SIZE, SIZE) | w, 0, (SIZE, 1) |
+    w[None, None, None], 2 | w[None, None, None], w[None, None, None] | w[None, None].expand(1, 4, SIZE, SIZE), 2 |
+    w, torch.arange(SIZE) | torch.arange(SIZE), w |
+    w, [SIZE] | w[0], w[1] | w[0], w[1], w[2] | w, w[0] | w, w[0], w[0] | w, w[0].abs(), w[0].abs(), w[0], w[0] |
+    w[None], w[None] | w[None, None], [2, 2] | w[None], 2 | w[None, None], w[None, None] | w, 0, 0, 3 | w, 2, 0, 1.0 |
+    "ij,jk->ik", w, w | SIZE, w[0, 0] | (3,), w[0, 0] | w[0, 0], w[0, 1], 5 | w, w[0], 0, 1e-5
+"""
+GUESSES: list[Guess] = [eval(f"lambda w: ({arguments},)") for arguments in ARGUMENTS.split("|")]
 
 
 class Net(nn.Module):

@@ -1,6 +1,6 @@
 """Random construction programs, run plainly and in a block.
 
-An interpreter (`memory`, `statements`, `relations`) knows each program and says, without running it, which values are
+An interpreter (`memory`, `statements`) knows each program and says, without running it, which values are
 equal, and which are initialization, data or memory that was never written; `oracle` says what the contracts make of it.
 `AUTOINIT_EXAMPLES=20000 pytest tests/unit/construction` runs as many programs of each property, and `test_breaks` shows
 that a break of what watches a construction is found.
@@ -26,8 +26,6 @@ from tests.unit.construction.strategies import BEGINNING, KINDS, programs
 
 # 300 programs by default, and as many as AUTOINIT_EXAMPLES says.
 EXAMPLES = settings(max_examples=settings.default.max_examples * (1 if "AUTOINIT_EXAMPLES" in os.environ else 5))
-# Fields of statements that hold the code.
-TEMPLATE = ("call", "value", "factory", "how", "text", "container", "data")
 RULES: Rules = (("a", "Constant", 3.0), ("b", "Normal", 0.04), ("p", "Constant", 5.0), ("s*.*", "Normal", 0.02))
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -68,9 +66,7 @@ def alone(kind: str, rules: Rules = ()) -> list[Program]:
     """A program for each template of a kind, and each size."""
     first: dict[str, Statement] = {}
     for statement in KINDS[kind]:
-        inner = getattr(statement, "inner", statement)
-        template = next((str(getattr(inner, name)) for name in TEMPLATE if hasattr(inner, name)), str(inner))
-        first.setdefault(template, statement)
+        first.setdefault(getattr(statement, "inner", statement).template, statement)
     sizes = (96,) if kind in ("exceptions", "threads") else (8, 96)
     return [Program(size, (*BEGINNING, statement), rules) for statement in first.values() for size in sizes]
 

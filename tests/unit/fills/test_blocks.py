@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -54,43 +55,35 @@ def test_a_depthwise_convolution_passes_each_channel_through() -> None:
     torch.testing.assert_close(norms, torch.ones(6))
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_a_map_draws_from_streams_of_its_own(number: int) -> None:
-    _, weight = written(dict(axes="out,in", splits=3), [Orthogonal(1.0, 4, 5)] * 3, 12, 5)
-    assert torch.equal(weight.chunk(3)[number], alone(Orthogonal(1.0, 4, 5), number, 4, 5))
-
-
-def test_the_maps_of_stacks_are_numbered_within_their_part() -> None:
+ORTHOGONAL, SMALL = Orthogonal(1.0, 6, 8), Orthogonal(1.0, 2, 3)
+SEVERAL: dict[str, tuple[Any, list[Fill], tuple[int, ...], Callable[[Tensor], Iterable[Tensor]]]] = {
+    "slices": (dict(axes="out,in", splits=3), [ORTHOGONAL] * 3, (18, 8), lambda w: w.chunk(3)),
     # Two experts with a gate and an up projection each: the gates first.
-    _, weight = written(dict(axes="expert,out,in", splits=2), [Orthogonal(1.0, 2, 3)] * 2, 2, 4, 3)
-    expected = [alone(Orthogonal(1.0, 2, 3), number, 2, 3) for number in range(4)]
-    assert torch.equal(
-        weight, torch.stack([torch.cat([expected[0], expected[2]]), torch.cat([expected[1], expected[3]])])
-    )
+    "experts": (
+        dict(axes="expert,out,in", splits=2), [SMALL] * 2, (2, 4, 3),
+        lambda w: [w[0, :2], w[1, :2], w[0, 2:], w[1, 2:]],
+    ),
+    "heads": (
+        dict(axes="out,out,in", splits=2), [ORTHOGONAL] * 2, (4, 3, 8), lambda w: [w[:2].view(6, 8), w[2:].view(6, 8)],
+    ),
+    # No view can merge the outputs.
+    "outputs apart": ("out,in,out", [ORTHOGONAL], (2, 8, 3), lambda w: [w.transpose(1, 2).reshape(6, 8)]),
+    "transposed": ("in,out,out", [ORTHOGONAL], (8, 2, 3), lambda w: [w.reshape(8, 6).T]),
+    "elements": (
+        dict(axes="out,in", splits=[2, 1], repeats=2), [Normal(0.0, 1.0), Normal(5.0, 2.0)], (6, 4),
+        lambda w: w.view(2, 3, 4).split([2, 1], 1),
+    ),
+    "dirac": ("in,out,kernel", [Dirac()], (2, 3, 3), lambda w: [w.transpose(0, 1)]),
+    "eye": (dict(axes="out,in", splits=3), [Eye()] * 3, (6, 2), lambda w: w.chunk(3)),
+}  # fmt: skip
 
 
-def test_independent_elements_are_drawn_part_by_part() -> None:
-    fills: list[Fill] = [Normal(0.0, 1.0), Normal(5.0, 2.0)]
-    _, weight = written(dict(axes="out,in", splits=[2, 1], repeats=2), fills, 6, 4)
-    halves = weight.view(2, 3, 4)
-    assert torch.equal(halves[:, :2], alone(fills[0], 0, 2, 2, 4))
-    assert torch.equal(halves[:, 2:], alone(fills[1], 1, 2, 1, 4))
-
-
-def test_several_axes_of_a_kind_are_one() -> None:
-    # (heads, head_dim, in): not even a view can merge the outputs of a slice.
-    _, weight = written(dict(axes="out,out,in", splits=2), [Orthogonal(1.0, 6, 8)] * 2, 4, 3, 8)
-    for number, part in enumerate(weight.chunk(2)):
-        assert torch.equal(part.reshape(6, 8), alone(Orthogonal(1.0, 6, 8), number, 6, 8))
-    transposed = written("in,out,out", [Orthogonal(1.0, 6, 8)], 8, 2, 3)[1]
-    assert torch.equal(transposed.reshape(8, 6).T, alone(Orthogonal(1.0, 6, 8), 0, 6, 8))
-
-
-def test_whole_tensor_fills_in_the_right_direction() -> None:
-    _, weight = written("in,out,kernel", [Dirac()], 2, 3, 3)
-    assert torch.equal(weight.transpose(0, 1), nn.init.dirac_(torch.empty(3, 2, 3)))
-    _, weight = written(dict(axes="out,in", splits=3), [Eye()] * 3, 6, 2)
-    assert torch.equal(weight, torch.eye(2).repeat(3, 1))
+@pytest.mark.parametrize("case", SEVERAL)
+def test_each_map_is_as_if_it_were_alone_with_its_number(case: str) -> None:
+    fan, fills, shape, maps_of = SEVERAL[case]
+    _, weight = written(fan, fills, *shape)
+    for number, found in enumerate(maps_of(weight)):
+        assert torch.equal(found, alone(fills[min(number, len(fills) - 1)], number, *found.shape))
 
 
 def test_moments_are_those_of_the_mixture() -> None:

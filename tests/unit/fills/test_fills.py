@@ -10,6 +10,7 @@ import copy
 import math
 import pickle
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import FrozenInstanceError
 
 import mpmath
@@ -21,23 +22,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor, nn
 
+from autoinit import ShapeError, fills, initialize
 from autoinit.fans import torch_fans
-from autoinit.fills import (
-    ComplexNormal,
-    Constant,
-    Custom,
-    Dirac,
-    Elementwise,
-    Eye,
-    Fill,
-    Normal,
-    Orthogonal,
-    Padded,
-    Sparse,
-    TensorSpec,
-    TruncNormal,
-    Uniform,
-)
+from autoinit.fills import Constant, Custom, Dirac, Elementwise, Eye, Fill, Normal, Orthogonal
 from autoinit.sampling import Key, Region, Sampler, derive_key
 from tests.closed_form import pvalues
 from tests.unit.sampling.test_normal_quantile import TRUNCATED, exact_share
@@ -67,23 +54,24 @@ def halve_(tensor: Tensor) -> None:
 
 FILLS = [
     Constant(1 / 3),
-    Uniform(-0.25, 0.5),
+    fills.Uniform(-0.25, 0.5),
     Normal(0.0, 2**0.5),
-    TruncNormal(0.0, 1e-7, -INF, 2.0),
+    fills.TruncNormal(0.0, 1e-7, -INF, 2.0),
     Eye(),
     Dirac(2),
     Custom(halve_, {}),
     Custom(torch.nn.init.constant_, {"val": 0.1}),
     Orthogonal(1.5, 8, 6),
-    Sparse(0.25, 0.01, 8),
-    ComplexNormal(0.0, 1.0),
-    Padded(Normal(0.0, 0.02), (1, 3), 8),
+    fills.Sparse(0.25, 0.01, 8),
+    fills.ComplexNormal(0.0, 1.0),
+    fills.Padded(Normal(0.0, 0.02), (1, 3), 8),
+    fills.Vector((0.0, -1.0, 0.5, 3.0, 4.0, 5.0, 6.0, 1 / 7)),
 ]
 
 
 def empty_for(fill: Fill) -> Tensor:
-    shape = (8, 6, 1) if isinstance(fill, Dirac) else (8, 6)
-    return torch.full(shape, 7.0, dtype=torch.complex64 if isinstance(fill, ComplexNormal) else torch.float32)
+    shape = {Dirac: (8, 6, 1), fills.Vector: (8,)}.get(type(fill), (8, 6))
+    return torch.full(shape, 7.0, dtype=torch.complex64 if isinstance(fill, fills.ComplexNormal) else torch.float32)
 
 
 every_fill = pytest.mark.parametrize("fill", FILLS, ids=str)
@@ -100,11 +88,11 @@ def test_fills_are_values(fill: Fill) -> None:
     with pytest.raises(FrozenInstanceError):
         setattr(fill, next(iter(fill.__dataclass_fields__), "anything"), 1)
     if fill in FILLS[:6]:
-        assert eval(repr(fill), {**globals(), "inf": INF}) == fill
+        assert eval(repr(fill), {**vars(fills), "inf": INF}) == fill
 
 
 def test_cached_moments_are_no_part_of_a_fill() -> None:
-    used, fresh = TruncNormal(0.0, 1.0, 0.0, 1.0), TruncNormal(0.0, 1.0, 0.0, 1.0)
+    used, fresh = fills.TruncNormal(0.0, 1.0, 0.0, 1.0), fills.TruncNormal(0.0, 1.0, 0.0, 1.0)
     assert used.std > 0
     assert used == fresh and hash(used) == hash(fresh)
     assert repr(used) == repr(fresh) == "TruncNormal(loc=0.0, scale=1.0, low=0.0, high=1.0)"
@@ -124,12 +112,15 @@ def test_a_fill_prints_with_six_digits() -> None:
         "Sparse(sparsity=0.25, scale=0.01)",
         "ComplexNormal(mean=0, std=1)",
         "Normal(mean=0, std=0.02), rows 1, 3 zero",
+        "Vector(0, -1, 0.5, 3, ... 8 values)",
     ]
 
 
 def test_a_spec_counts_elements() -> None:
-    assert [TensorSpec(shape=shape).numel for shape in ((2, 3, 4), (), (2, 0))] == [24, 1, 0]
-    assert TensorSpec(shape=(2, 3), fans=torch_fans((2, 3))) == TensorSpec(shape=(2, 3), fans=torch_fans((2, 3)))
+    assert [fills.TensorSpec(shape=shape).numel for shape in ((2, 3, 4), (), (2, 0))] == [24, 1, 0]
+    assert fills.TensorSpec(shape=(2, 3), fans=torch_fans((2, 3))) == fills.TensorSpec(
+        shape=(2, 3), fans=torch_fans((2, 3))
+    )
 
 
 # Closed forms
@@ -155,7 +146,7 @@ def exact_moments(loc: float, scale: float, low: float, high: float) -> tuple[mp
 def test_moments_and_cdf_of_truncated_normals(case: tuple[float, ...]) -> None:
     loc, scale, low, high = map(float, case)
     mean, std = exact_moments(*case)
-    fill = TruncNormal(loc, scale, low, high)
+    fill = fills.TruncNormal(loc, scale, low, high)
     assert abs(fill.mean - mean) < 1e-8 * std
     assert abs(fill.std / std - 1) < 1e-9
     x = fill.mean + fill.std * torch.linspace(-3, 3, 61, dtype=torch.float64)
@@ -169,14 +160,14 @@ def test_moments_and_cdf_of_truncated_normals(case: tuple[float, ...]) -> None:
 def test_a_cdf_is_precise_in_both_tails() -> None:
     x = torch.tensor([-30.0, -10.0, -5.0], dtype=torch.float64)
     expected = torch.from_numpy(stats.norm.cdf(x.numpy()))
-    torch.testing.assert_close(TruncNormal(0.0, 1.0, -INF, 40.0).cdf(x), expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(fills.TruncNormal(0.0, 1.0, -INF, 40.0).cdf(x), expected, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize(
     ("fill", "ideal"),
     [
-        (Uniform(-0.5, 2.0), stats.uniform(-0.5, 2.5)),
-        (Uniform(1e-3, 1.1e-3), stats.uniform(1e-3, 1e-4)),
+        (fills.Uniform(-0.5, 2.0), stats.uniform(-0.5, 2.5)),
+        (fills.Uniform(1e-3, 1.1e-3), stats.uniform(1e-3, 1e-4)),
         (Normal(0.3, 0.02), stats.norm(0.3, 0.02)),
         (Normal(-5.0, 100.0), stats.norm(-5, 100)),
     ],
@@ -204,11 +195,11 @@ def elementwise(take) -> Elementwise | Constant:
     low = loc + scale * take(st.floats(-60, 60))
     high = low + scale * take(st.floats(1e-4, 60))
     truncated = [
-        TruncNormal(loc, scale, low, high),
-        TruncNormal(loc, scale, low, INF),
-        TruncNormal(loc, scale, -INF, high),
+        fills.TruncNormal(loc, scale, low, high),
+        fills.TruncNormal(loc, scale, low, INF),
+        fills.TruncNormal(loc, scale, -INF, high),
     ]
-    return take(st.sampled_from([Uniform(low, high), Normal(loc, scale), Constant(loc), *truncated]))
+    return take(st.sampled_from([fills.Uniform(low, high), Normal(loc, scale), Constant(loc), *truncated]))
 
 
 @given(fill=elementwise())
@@ -230,16 +221,16 @@ def test_a_cdf_rises_from_zero_to_one(fill: Elementwise) -> None:
 @pytest.mark.parametrize(
     "fill",
     [
-        Uniform(-0.25, 0.5),
+        fills.Uniform(-0.25, 0.5),
         Normal(0.1, 0.02),
-        TruncNormal(0.0, 0.02, -0.04, 0.04),
-        TruncNormal(0.0, 1.0, 0.0, INF),
-        TruncNormal(0.0, 1.0, 1.5, INF),
-        TruncNormal(5.0, 0.1, 0.0, 4.9),
-        TruncNormal(0.0, 1.0, 8.0, INF),
-        TruncNormal(0.0, 1.0, -41.0, -40.0),
-        TruncNormal(0.0, 1.0, 0.1, 0.11),
-        TruncNormal(2.0, 0.5, 3.5, 3.8),
+        fills.TruncNormal(0.0, 0.02, -0.04, 0.04),
+        fills.TruncNormal(0.0, 1.0, 0.0, INF),
+        fills.TruncNormal(0.0, 1.0, 1.5, INF),
+        fills.TruncNormal(5.0, 0.1, 0.0, 4.9),
+        fills.TruncNormal(0.0, 1.0, 8.0, INF),
+        fills.TruncNormal(0.0, 1.0, -41.0, -40.0),
+        fills.TruncNormal(0.0, 1.0, 0.1, 0.11),
+        fills.TruncNormal(2.0, 0.5, 3.5, 3.8),
     ],
     ids=str,
 )
@@ -361,14 +352,14 @@ def test_eye_is_that_of_torch(rows: int, columns: int, dtype: torch.dtype) -> No
 
 @given(sparsity=st.floats(0, 1), rows=st.integers(1, 30), columns=st.integers(1, 10), dtype=st.sampled_from(DTYPES))
 def test_each_column_has_exactly_its_zeros(sparsity: float, rows: int, columns: int, dtype: torch.dtype) -> None:
-    fill = Sparse(sparsity, 1.0, rows)
+    fill = fills.Sparse(sparsity, 1.0, rows)
     zeros = (written(fill, rows, columns, dtype=dtype) == 0).sum(0).tolist()
     theirs = torch.nn.init.sparse_(torch.empty(rows, columns), sparsity, generator=torch.Generator().manual_seed(1))
     assert zeros == (theirs == 0).sum(0).tolist() == [fill.zeros_per_column] * columns
 
 
 def test_sparse_is_normal_elsewhere_and_its_zeros_are_anywhere() -> None:
-    fill = Sparse(0.25, 0.5, 40)
+    fill = fills.Sparse(0.25, 0.5, 40)
     values = written(fill, 40, 3000)
     where = values == 0
     assert len({tuple(column.tolist()) for column in where.T}) > 2990
@@ -382,8 +373,8 @@ def test_sparse_is_normal_elsewhere_and_its_zeros_are_anywhere() -> None:
 
 
 def test_sparse_of_nothing() -> None:
-    assert written(Sparse(0.5, 1.0, 0), 0, 3).shape == (0, 3)
-    assert Sparse(0.5, 1.0, 0).std == 0
+    assert written(fills.Sparse(0.5, 1.0, 0), 0, 3).shape == (0, 3)
+    assert fills.Sparse(0.5, 1.0, 0).std == 0
 
 
 # Custom
@@ -413,19 +404,6 @@ def test_a_function_leaves_no_trace_in_global_generators(monkeypatch: pytest.Mon
     assert np.array_equal(np.random.get_state()[1], of_numpy)
 
 
-def test_a_function_that_raises_leaves_all_as_it_was() -> None:
-    def half_way(tensor: Tensor) -> None:
-        tensor[0] = torch.randn(4)
-        raise KeyError("no more")
-
-    tensor = torch.ones(3, 4)
-    before = torch.get_rng_state()
-    with pytest.raises(KeyError, match="no more"):
-        Custom(half_way, {}).write(tensor, keys_of("w"), Sampler(CPU))
-    assert torch.equal(tensor, torch.ones(3, 4))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_a_function_gets_the_tensor_itself() -> None:
     tensor, seen = torch.full((2, 3), 4.0).t(), []
     Custom(lambda given: seen.append(given) or halve_(given), {}).write(tensor, keys_of("w"), Sampler(CPU))
@@ -434,24 +412,50 @@ def test_a_function_gets_the_tensor_itself() -> None:
     assert tensor.tolist() == [[2.0, 2.0]] * 3
 
 
-@pytest.mark.parametrize("like", [torch.ones(2, 3), torch.ones(2, 3, dtype=torch.float64)], ids=["float32", "float64"])
-def test_a_function_that_assigns_to_data_leaves_the_memory_and_dtype(like: Tensor) -> None:
-    def replace(tensor: Tensor) -> None:
-        tensor.data = like * 3
+def fails_half_way(tensor: Tensor) -> None:
+    tensor[0] = torch.randn(3)
+    raise KeyError("size")
 
-    tensor = nn.Parameter(torch.zeros(2, 3))
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (None, 0.0),
+        (torch.full((2, 3), 3.0), 3.0),
+        (torch.full((2, 3), 3.0, dtype=torch.float64), 3.0),
+        (torch.ones(5, 7), 0.0),
+    ],
+    ids=["fails", "assigns to data", "of another dtype", "of another shape"],
+)
+def test_a_function_leaves_memory_dtype_and_generators_and_values_if_it_fails(
+    data: Tensor | None, expected: float
+) -> None:
+    function = fails_half_way if data is None else lambda tensor: setattr(tensor, "data", data)
+    tensor, state = nn.Parameter(torch.zeros(2, 3)), torch.get_rng_state()
     place = tensor.data_ptr()
-    with torch.no_grad():
-        Custom(replace, {}).write(tensor, keys_of("w"), Sampler(CPU))
-    assert tensor.data_ptr() == place and tensor.dtype == torch.float32 and tensor.tolist() == [[3.0] * 3] * 2
+    with torch.no_grad(), nullcontext() if expected else pytest.raises((KeyError, RuntimeError), match="size"):
+        Custom(function, {}).write(tensor, keys_of("w"), Sampler(CPU))
+    assert tensor.data_ptr() == place and tensor.dtype == torch.float32
+    assert tensor.tolist() == [[expected] * 3] * 2 and torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_function_that_assigns_data_of_another_shape_leaves_all_as_it_was() -> None:
-    def replace(tensor: Tensor) -> None:
-        tensor.data = torch.ones(5, 7)
+# Vector
 
-    tensor = nn.Parameter(torch.zeros(2, 3))
-    place = tensor.data_ptr()
-    with torch.no_grad(), pytest.raises(RuntimeError, match="size"):
-        Custom(replace, {}).write(tensor, keys_of("w"), Sampler(CPU))
-    assert tensor.data_ptr() == place and tensor.tolist() == [[0.0] * 3] * 2
+
+@given(
+    values=st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=9),
+    dtype=st.sampled_from([torch.float64, torch.bfloat16]),
+)
+def test_values_one_by_one(values: list[float], dtype: torch.dtype) -> None:
+    fill = fills.Vector(tuple(values))
+    assert torch.equal(written(fill, len(values), dtype=dtype), torch.tensor(values, dtype=torch.float64).to(dtype))
+    assert (fill.mean, fill.std) == pytest.approx((np.mean(values), np.std(values)), rel=1e-9, abs=1e-9)
+    points = torch.tensor([*values, 0.5], dtype=torch.float64)
+    assert fill.cdf(points).tolist() == [sum(value <= x for value in values) / len(values) for x in points.tolist()]
+    assert fill.scaled(-2).values == tuple(-2 * value for value in values)
+
+
+def test_a_value_beyond_the_dtype() -> None:
+    layer = nn.Linear(2, 2, dtype=torch.float16)
+    with pytest.raises(ShapeError, match="reaches 70000, and the largest float16 is 65504"):
+        initialize(layer, dict(type="Constant", val=[0, 7e4], layer="Linear", params="bias"))

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from autoinit import autoinit, initialize
 from autoinit.checkpoints import open_checkpoint
-from autoinit.construction import Watch
+from autoinit.construction import current_watches
+from autoinit.construction.memory import Fill
 from autoinit.sampling import Sampler, Transform
 from tests.checkpoint_files import FORMATS, Save, assert_same, values
 from tests.checkpoint_files import state as contents
@@ -77,8 +78,6 @@ def test_a_block_that_does_nothing_is_not_noticed(name: str) -> None:
 
 def test_constructors_fill_nothing_that_the_config_fills(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    from autoinit.construction.memory import Fill
-
     whole = Fill.apply
     monkeypatch.setattr(Fill, "apply", lambda fill, storage: (done.append(fill.operator.name), whole(fill, storage))[1])
     with CUDA, autoinit(dict(type="Normal", layer="Linear", std=0.02, bias=0.0), seed=0):
@@ -125,16 +124,10 @@ def test_cpu_and_gpu_side_by_side() -> None:
 
 
 def test_on_a_stream_of_the_users_nothing_waits() -> None:
-    with CUDA, watched() as block, torch.cuda.stream(torch.cuda.Stream()):
+    with CUDA, watched(), torch.cuda.stream(torch.cuda.Stream()):
         nn.Linear(SIZE, SIZE)
-        assert not any(watch.postponed for watch in watches(block))
+        assert not any(watch.postponed for watch in current_watches())
     torch.cuda.synchronize()
-
-
-def watches(_: object) -> list[Watch]:
-    from autoinit.construction.watch import current_watches
-
-    return list(current_watches())
 
 
 def test_in_a_graph_that_is_captured() -> None:

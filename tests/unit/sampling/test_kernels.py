@@ -23,19 +23,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoinit import AutoInitWarning
-from autoinit.sampling import (
-    Kernel,
-    NormalTransform,
-    Region,
-    Sampler,
-    Transform,
-    UniformTransform,
-    c_kernel,
-    derive_key,
-    truncated_normal,
-)
-from autoinit.sampling.c_kernel import CKernel, kernel
+from autoinit import AutoInitWarning, sampling
+from autoinit.sampling import NormalTransform, Sampler, Transform, UniformTransform, derive_key, truncated_normal
+from autoinit.sampling.c_kernel import VARIANTS, CKernel, kernel
 from autoinit.sampling.draws import Draw
 from autoinit.sampling.regions import row_major
 from autoinit.sampling.sampler import BLOCK
@@ -47,13 +37,12 @@ CPU = torch.device("cpu")
 KEY = derive_key(5, 1, "weight")
 ROOT = Path(__file__).parents[3]
 
-KERNELS: dict[str, Kernel] = {}
+KERNELS: dict[str, sampling.Kernel] = {}
 DEVICES = {"triton": CPU}
 
 found = kernel()
 if found is not None:
-    KERNELS |= {name: CKernel(found.library, name) for name in c_kernel.VARIANTS[: found.library.autoinit_variants()]}
-VARIANTS = [*KERNELS.values()]
+    KERNELS |= {name: CKernel(found.library, name) for name in VARIANTS[: found.library.autoinit_variants()]}
 needs_kernel = pytest.mark.skipif(found is None, reason="no kernel was built: there is no C compiler")
 
 IS_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -123,9 +112,9 @@ def test_any_range(transform: Transform, name: str, first: int, count: int) -> N
 
 @every_kernel
 @given(region=regions(), transform=transforms, dtype=st.sampled_from(DTYPES), turned=st.booleans())
-@example(Region.of_ranges((5, 7), [[range(5)], [range(1, 4)]]), TRANSFORMS[3], torch.float32, False)
+@example(sampling.Region.of_ranges((5, 7), [[range(5)], [range(1, 4)]]), TRANSFORMS[3], torch.float32, False)
 def test_any_region_in_any_layout(
-    name: str, region: Region, transform: Transform, dtype: torch.dtype, turned: bool
+    name: str, region: sampling.Region, transform: Transform, dtype: torch.dtype, turned: bool
 ) -> None:
     right, out = (empty_for(region, dtype, turned, device) for device in (CPU, DEVICES.get(name, CPU)))
     Sampler(CPU, use_kernel=False).draw_region(right, KEY, transform, region)
@@ -194,21 +183,21 @@ def test_the_c_kernel_leaves_other_devices() -> None:
 
 
 @needs_kernel
-def test_the_numbers_of_half_precision_that_have_few_digits() -> None:
-    for dtype in (torch.float16, torch.bfloat16):
-        for std in (1e-9, 1e-7, 1e-5, 30_000.0):
-            out, right = torch.empty(10_000, dtype=dtype), torch.empty(10_000, dtype=dtype)
-            Sampler(CPU).draw_into(out, KEY, NormalTransform(0.0, std))
-            assert same_bits(out, by_operators(right, NormalTransform(0.0, std)))
+@pytest.mark.parametrize("dtype", DTYPES[1:], ids=str)
+def test_the_numbers_of_half_precision_that_have_few_digits(dtype: torch.dtype) -> None:
+    for std in (1e-9, 1e-7, 1e-5, 30_000.0):
+        out, right = torch.empty(10_000, dtype=dtype), torch.empty(10_000, dtype=dtype)
+        Sampler(CPU).draw_into(out, KEY, NormalTransform(0.0, std))
+        assert same_bits(out, by_operators(right, NormalTransform(0.0, std)))
 
 
 @needs_kernel
 def test_elements_more_than_two_gib_apart() -> None:
     whole = torch.empty(2**31 + 64, dtype=torch.bfloat16)  # Memory that is not touched is not taken.
     view, right = whole.as_strided((3, 50), (2**30, 1)), torch.empty(3, 50, dtype=torch.bfloat16)
-    for variant in VARIANTS:
+    for name in set(VARIANTS) & {*KERNELS}:
         view.zero_()
-        assert variant.draw([Draw(view, KEY, TRANSFORMS[3], 0, (50, 1))]) == []
+        assert KERNELS[name].draw([Draw(view, KEY, TRANSFORMS[3], 0, (50, 1))]) == []
         assert same_bits(view, by_operators(right, TRANSFORMS[3]))
 
 
@@ -267,7 +256,7 @@ assert same and os.waitpid(child, 0)[1] == 0
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "_kernel.so"
-    monkeypatch.setattr(c_kernel, "LIBRARY", path)
+    monkeypatch.setattr(sampling.c_kernel, "LIBRARY", path)
     kernel.cache_clear()
     yield path
     kernel.cache_clear()

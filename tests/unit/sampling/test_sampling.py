@@ -13,33 +13,23 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from autoinit.errors import ConfigTypeError
-from autoinit.sampling import (
-    VERSION,
-    Key,
-    NormalTransform,
-    Sampler,
-    TailTransform,
-    Transform,
-    UniformTransform,
-    check_seed,
-    derive_key,
-    fresh_seed,
-    truncated_normal,
-)
+from autoinit import ConfigTypeError, sampling
+from autoinit.sampling import Key, NormalTransform, Sampler, Transform, UniformTransform, derive_key, truncated_normal
 from autoinit.sampling.keys import BITS_VERSION
 from autoinit.sampling.mixing import GAMMA, MULTIPLIER, scattered, scattered_number, signed
 from autoinit.sampling.sampler import BLOCK, CPU_PIECE, slabs
+from autoinit.sampling.transforms import within
 from autoinit.sampling.truncation import float32
 from tests.processes import Interpreter
 
 CPU = torch.device("cpu")
 KEY = derive_key(0, 0, "layer1.0.conv1.weight")
 INF = math.inf
+DTYPES = [torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64]
 MASK = (1 << 64) - 1
 
 TRANSFORMS = [
@@ -113,20 +103,15 @@ def test_bits_are_those_of_the_definition(key: Key, start: int, count: int) -> N
 def test_the_table_is_the_published_splitmix64() -> None:
     # The first outputs for seed 1234567, as in the test vectors of its many other implementations.
     numbers = [signed(1234567 * pow(GAMMA, -1, 1 << 64) + number) for number in range(1, 6)]
-    expected = [
-        6457827717110365317,
-        3203168211198807973,
-        9817491932198370423,
-        4593380528125082431,
-        16408922859458223821,
-    ]
+    expected = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431]
+    expected.append(16408922859458223821)
     assert [word & MASK for word in scattered(torch.tensor(numbers)).tolist()] == expected
     assert [scattered_number(number) for number in numbers] == expected
 
 
 def test_the_definition_has_not_changed() -> None:
     # A number that changes here changes every value that users have: raise VERSION, keep the old ones.
-    assert (VERSION, BITS_VERSION) == (2, 1)
+    assert (sampling.VERSION, BITS_VERSION) == (2, 1)
     assert Key(3472011270063918362, 7356821435982006733) == KEY
     assert derive_key(-5, 3, "ü.weight", 2) == Key(11979428042695225693, 174872577626257201)
     assert Sampler(CPU).bits(KEY, 0, 4).tolist() == [650031058, -1915159662, 1111045657, -955532803]
@@ -183,7 +168,7 @@ def test_a_slice_is_the_slice_of_the_whole_in_pieces_of_any_size(
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
 @pytest.mark.usefixtures("threads")
 def test_the_number_of_threads_changes_nothing(transform: Transform) -> None:
-    counts = [1, 3 * CPU_PIECE + 12345, 1000] if not isinstance(transform, TailTransform) else [100_001]
+    counts = [1, 3 * CPU_PIECE + 12345, 1000] if not isinstance(transform, sampling.TailTransform) else [100_001]
     bits = Sampler(CPU).bits(KEY, 0, max(counts)).clone()
     torch.set_num_threads(1)
     alone = transformed(transform, bits)
@@ -210,59 +195,30 @@ def test_the_number_of_threads_is_put_back_after_an_error() -> None:
 
 
 @st.composite
-def layouts(take) -> Tensor:
-    """An empty tensor of some shape, with some order of axes in memory, steps and an offset."""
+def layouts(take, dtype: torch.dtype) -> Tensor:
+    """A tensor of NaN with some shape, some order of axes in memory, and steps between elements."""
     shape = take(st.lists(st.integers(0, 5), max_size=4))
     order = take(st.permutations(range(len(shape))))
     steps = take(st.lists(st.integers(1, 3), min_size=len(shape), max_size=len(shape)))
-    storage = torch.full([shape[axis] * steps[axis] for axis in order], math.nan)
+    storage = torch.full([shape[axis] * steps[axis] for axis in order], math.nan, dtype=dtype)
     back = sorted(range(len(order)), key=order.__getitem__)
     return storage.permute(back)[tuple(slice(None, None, step) for step in steps)]
 
 
-@given(transform=transforms, tensor=layouts(), piece=st.integers(1, 40))
-def test_the_layout_in_memory_changes_nothing(transform: Transform, tensor: Tensor, piece: int) -> None:
-    strides = tensor.stride()
-    Sampler(CPU, piece).draw_into(tensor, KEY, transform)
-    assert tensor.stride() == strides
-    assert torch.equal(tensor.flatten(), draw(transform, tensor.numel()))
-
-
-@pytest.mark.parametrize("use_kernel", [True, False])
-def test_only_the_elements_of_a_view_are_written(use_kernel: bool) -> None:
-    storage = torch.zeros(6, 8)
-    Sampler(CPU, use_kernel=use_kernel).draw_into(storage[1:5:2, 2:7:3], KEY, UniformTransform(1.0, 2.0))
-    assert (storage != 0).nonzero().tolist() == [[1, 2], [1, 5], [3, 2], [3, 5]]
-
-
-@pytest.mark.parametrize(
-    "dtype", [torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64], ids=str
-)
-@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
-def test_other_dtypes_are_float32_rounded_once(dtype: torch.dtype, transform: Transform) -> None:
-    out = torch.empty(40, 70, dtype=dtype)
-    Sampler(CPU, 999).draw_into(out, KEY, transform)
-    expected = draw(transform, 2800).view(40, 70).to(dtype)
-    assert torch.equal(out.view(torch.uint8), expected.view(torch.uint8))
-
-
-@given(
-    transform=transforms,
-    tensors=st.lists(layouts(), max_size=8),
-    dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float64]),
-    piece=st.integers(1, 400),
-    use_kernel=st.booleans(),
-)
-def test_small_tensors_drawn_together_are_as_if_drawn_alone(
-    transform: Transform, tensors: list[Tensor], dtype: torch.dtype, piece: int, use_kernel: bool
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@given(transform=transforms, data=st.data(), piece=st.integers(1, 400), use_kernel=st.booleans())
+def test_neither_layout_nor_dtype_nor_other_tensors_change_values(
+    dtype: torch.dtype, transform: Transform, data: st.DataObject, piece: int, use_kernel: bool
 ) -> None:
-    names = [derive_key(0, 0, str(index)) for index in range(len(tensors))]
-    together = [tensor.to(dtype) for tensor in tensors]
-    alone = [tensor.clone() for tensor in together]
-    Sampler(CPU, piece, use_kernel=use_kernel).draw_each(together, names, [transform] * len(names))
-    for tensor, key in zip(alone, names, strict=True):
-        Sampler(CPU).draw_into(tensor, key, transform)
-    assert all(map(torch.equal, together, alone))
+    tensors = data.draw(st.lists(layouts(dtype), min_size=1, max_size=8))
+    keys, strides = [derive_key(0, 0, str(index)) for index in range(len(tensors))], [each.stride() for each in tensors]
+    Sampler(CPU, piece, use_kernel=use_kernel).draw_each(tensors, keys, [transform] * len(keys))
+    for tensor, key, stride in zip(tensors, keys, strides, strict=True):
+        expected = draw(transform, tensor.numel(), key).to(dtype)  # Rounded once, from float32.
+        found = tensor.clone(memory_format=torch.contiguous_format).view(-1)
+        assert torch.equal(found.view(torch.uint8), expected.view(torch.uint8))
+        memory = tensor.as_strided((tensor.untyped_storage().nbytes() // dtype.itemsize,), (1,), 0)
+        assert tensor.stride() == stride and memory.float().isnan().logical_not().sum() == tensor.numel()
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
@@ -298,7 +254,7 @@ def test_a_key_is_the_hash_of_a_json_list(seed: int, root: int, fqn: str, stream
 
 @pytest.mark.parametrize("seed", [7, -1, 2**70, np.int64(7), np.uint8(7), torch.tensor(7)], ids=repr)
 def test_any_integer_is_a_seed(seed: object) -> None:
-    checked = check_seed(seed)
+    checked = sampling.check_seed(seed)
     assert type(checked) is int
     assert checked == seed
 
@@ -308,19 +264,19 @@ def test_any_integer_is_a_seed(seed: object) -> None:
 )
 def test_nothing_else_is(seed: object) -> None:
     with pytest.raises(ConfigTypeError, match=r"^seed=.* must be an integer or None\.$") as caught:
-        check_seed(seed)
+        sampling.check_seed(seed)
     assert caught.value.origin == "seed"
-    assert check_seed(None) is None
+    assert sampling.check_seed(None) is None
 
 
 def test_a_fresh_seed_is_from_the_default_generator_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(7)
-    first, second = fresh_seed(), fresh_seed()
+    first, second = sampling.fresh_seed(), sampling.fresh_seed()
     torch.manual_seed(7)
     # There is no process group, so that any collective would raise.
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     with torch.device("meta"):
-        assert fresh_seed() == first != second
+        assert sampling.fresh_seed() == first != second
     assert 0 <= first < 1 << 63
 
 
@@ -366,11 +322,46 @@ def test_uniform_values_never_leave_the_interval_and_reach_its_ends(interval: tu
     assert high - top <= slack
 
 
-def test_intervals_between_tenths() -> None:
-    # In one of 35 of these the values of the plain formula would leave the interval by rounding.
-    for low, high in itertools.combinations([tenths / 10 for tenths in range(-20, 21)], 2):
-        bottom, top = ends(UniformTransform(low, high))
-        assert float32(low) <= bottom < top <= float32(high)
+def by_steps(low: float, high: float) -> tuple[float, float] | None:
+    """Half width and middle as they are defined, step by step; None if it takes many steps."""
+    low, high = float32(low), float32(high)
+    half, middle = float32((high - low) / 2), float32(low / 2 + high / 2)
+    for _ in range(5_000):
+        if low <= float32(middle - half) <= float32(middle + half) <= high:
+            return half, middle
+        half = min(float32(half * (1 - 2.0**-23)), max(half - 2.0**-149, 0.0))
+    return None
+
+
+def nth(number: float, steps: int) -> float:
+    """The float32 so many numbers further from 0."""
+    return float((np.float32(number).view(np.int32) + np.int32(steps)).view(np.float32))
+
+
+@st.composite
+def intervals_at_powers_of_two(take) -> tuple[float, float]:
+    """Intervals whose half width is near a power of two, or in the middle of two: there the steps change."""
+    exponent = take(st.integers(-149, 100))
+    near = nth(2.0**exponent, take(st.integers(-min(3, max(exponent + 149, 0)), 3)))
+    width = int(2 ** take(st.integers(0, 21)) * take(st.sampled_from([1, 1.25, 1.5]))) + take(st.integers(0, 5))
+    far = take(st.sampled_from([nth(near, width), -near, -near * 2.0**-20, near * 2.0**-9]))
+    low, high = sorted((near, far))
+    return take(st.sampled_from([(low, high), (-high, -low)]))
+
+
+@settings(max_examples=20 * settings.default.max_examples)
+@given(interval=intervals() | intervals_at_powers_of_two())
+@example((1.0, nth(1.0, 2**20 + 1)))
+@example((-70368752566272.0, -43980460916736.0))
+@example((2.3014298196358778e-38, 3.537924093908689e-38))
+def test_half_widths_are_those_found_step_by_step(interval: tuple[float, float]) -> None:
+    expected = by_steps(*interval)
+    if expected is not None:
+        assert within(*interval) == expected
+
+
+def test_half_widths_millions_of_steps_away_are_found_at_once() -> None:
+    assert within(1.0, 1.0 + 2.0**-23) == (2.0**-25, 1.0)  # As the steps found it, in four seconds.
 
 
 def test_a_subnormal_step_keeps_the_distribution_uniform() -> None:
@@ -413,12 +404,8 @@ def test_drawing_needs_the_memory_of_a_piece(interpreter: Interpreter) -> None:
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
 def test_no_temporary_is_larger_than_a_piece(transform: Transform) -> None:
     largest = SimpleNamespace(numel=0)
-    targets = [
-        [torch.empty(8_200)],
-        [torch.empty(100, 82).t()],
-        [torch.empty(8_200, dtype=torch.bfloat16)],
-        [torch.empty(7) for _ in range(3000)],
-    ]
+    alone = (torch.empty(8_200), torch.empty(100, 82).t(), torch.empty(8_200, dtype=torch.bfloat16))
+    targets = [*([out] for out in alone), [torch.empty(7) for _ in range(3000)]]
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):
