@@ -39,11 +39,7 @@ _FOREIGN = (
 
 
 def read_contents(source: Source, key: str | None) -> Contents:
-    """Read names, shapes and dtypes; `key` is where in the file the state dict is, None for the usual place.
-
-    Raises:
-        CheckpointError: The file cannot be read, or holds no tensors there.
-    """
+    """Read names, shapes and dtypes; `key` is where in the file the state dict is, None for the usual place."""
     with _explained(source):
         return read_safetensors(source, key) if is_safetensors(source) else read_torch(source, key)
 
@@ -60,20 +56,19 @@ def check_whole(source: Source) -> None:
 
 
 def read_tensors(wanted: Iterable[StoredTensor], key: str | None) -> Iterator[Tensor]:
-    """Read the values of tensors, in their order; a file whose tensors have no extents is read once and kept.
+    """Read the values of tensors, in their order; a file without their positions is read whole, once.
 
-    Raises:
-        CheckpointError: They cannot be read, or a file is not what it was when it was opened.
+    CheckpointError if they cannot be read, or a file is not what it was when it was opened.
     """
     for _, group in groupby(wanted, key=lambda stored: stored.source.path):
         whole: dict[str, Tensor] = {}
         left = 0
         for stored in group:
             source = stored.source
-            if stored.extent is not None:
+            if stored.start is not None:
                 source.require_unchanged()
                 with _explained(source):
-                    tensor = stored.map(stored.extent)
+                    tensor = stored.map(stored.start)
             else:
                 if left <= 0:
                     source.require_unchanged()
@@ -94,11 +89,7 @@ def is_index(source: Source) -> bool:
 
 
 def read_index(source: Source) -> dict[str, str]:
-    """The name of the shard that each tensor is in.
-
-    Raises:
-        CheckpointError: It is not an index, it is damaged, or it names a file that is not right beside it.
-    """
+    """The name of the shard that each tensor is in; an index must name files right beside it."""
     if source.size() > _LARGEST_INDEX:
         raise source.error("holds JSON, and too much of it for an index", "give a file of weights, or an index")
     try:

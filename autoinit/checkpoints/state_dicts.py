@@ -16,8 +16,7 @@ _NOTHING = object()
 def state_in(content: object, key: str | None, source: Source) -> Mapping[Any, object]:
     """The mapping from names to tensors at a key, which may have dots; without one at a usual place, or the only one.
 
-    Raises:
-        CheckpointError: No mapping holds tensors by name, or, without a `key`, several do.
+    CheckpointError if no mapping holds tensors by name, or, without a `key`, several do.
     """
     # The first two are the original's.
     places = (_below(content, "state_dict"), content, _below(content, "model")) if key is None else ()

@@ -1,4 +1,4 @@
-"""One tensor of a file: its shape and dtype now, its values when they are asked for."""
+"""What a file holds: its tensors, without their values, and the metadata of its modules."""
 
 from __future__ import annotations
 
@@ -14,39 +14,28 @@ from .source import Source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Extent:
-    """Where the values of a tensor are in a file.
-
-    Args:
-        start: First byte of its storage in the file.
-        nbytes: Size of its storage, which other tensors may share.
-        offset: First element of the tensor in its storage.
-        stride: Strides, in elements.
-    """
-
-    start: int
-    nbytes: int
-    offset: int
-    stride: tuple[int, ...]
-
-    @classmethod
-    def of(cls, tensor: Tensor, start: int) -> Extent:
-        """The extent of a meta tensor whose storage begins at a byte of the file."""
-        nbytes, offset = tensor.untyped_storage().nbytes(), int(tensor.storage_offset())
-        return cls(start=start, nbytes=nbytes, offset=offset, stride=tensor.stride())
-
-
-@dataclass(frozen=True, kw_only=True)
 class StoredTensor:
-    """A tensor of a file, without its values; `extent` is None if only the file's own reader can make them."""
+    """A tensor of a file, without its values."""
 
     source: Source
     name: str
     shape: torch.Size
     dtype: torch.dtype
-    extent: Extent | None
+    start: int | None = None  # First byte of its storage in the file; None if only torch can read its values.
+    nbytes: int = 0  # Size of its storage, which other tensors may share.
+    offset: int = 0  # Its first element in its storage.
+    stride: tuple[int, ...] = ()
 
-    def map(self, extent: Extent) -> Tensor:
+    @classmethod
+    def of(cls, source: Source, name: str, tensor: Tensor, start: int | None) -> StoredTensor:
+        """Describe a tensor whose storage begins at the byte `start` of the file."""
+        known: dict[str, Any] = dict(source=source, name=name, shape=tensor.shape, dtype=tensor.dtype)
+        if start is not None:
+            nbytes, offset = tensor.untyped_storage().nbytes(), int(tensor.storage_offset())
+            known.update(start=start, nbytes=nbytes, offset=offset, stride=tensor.stride())
+        return cls(**known)
+
+    def map(self, start: int) -> Tensor:
         """A tensor whose values are read from the file when they are looked at, and freed with the tensor.
 
         Each call maps only the storage of one tensor. The pages of a mapping count as memory of the process from when
@@ -55,13 +44,12 @@ class StoredTensor:
         """
         if 0 in self.shape:
             return torch.empty(self.shape, dtype=self.dtype, device="cpu")
-        before = extent.start % mmap.ALLOCATIONGRANULARITY
-        length, page = before + extent.nbytes, extent.start - before
+        before = start % mmap.ALLOCATIONGRANULARITY
         with open(self.source.path, "rb") as file:
             # A copy is private: writing to the tensor does not write to the file.
-            mapping = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=page)
-        storage = torch.frombuffer(mapping, dtype=torch.uint8, count=extent.nbytes, offset=before).untyped_storage()
-        return torch.empty(0, dtype=self.dtype, device="cpu").set_(storage, extent.offset, self.shape, extent.stride)
+            mapping = mmap.mmap(file.fileno(), before + self.nbytes, access=mmap.ACCESS_COPY, offset=start - before)
+        storage = torch.frombuffer(mapping, dtype=torch.uint8, count=self.nbytes, offset=before).untyped_storage()
+        return torch.empty(0, dtype=self.dtype, device="cpu").set_(storage, self.offset, self.shape, self.stride)
 
 
 class Contents(NamedTuple):

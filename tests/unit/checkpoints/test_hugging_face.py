@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save
 
 from autoinit.checkpoints.hugging_face import HubFile
-from autoinit.checkpoints.location import Location
 from autoinit.checkpoints.location_schemes import follow
+from autoinit.checkpoints.source import Location
 from tests.checkpoint_files import error
 from tests.processes import Interpreter
 

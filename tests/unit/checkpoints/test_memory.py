@@ -86,7 +86,7 @@ def test_values_do_not_pile_up(
         monkeypatch.setattr(torch_format, "READS_OFFSETS", False)
     save(big_state, path)
     checkpoint = open_checkpoint(path)
-    assert all((stored.extent is not None) is has_offsets for stored in checkpoint.stored.values())
+    assert all((stored.start is not None) is has_offsets for stored in checkpoint.stored.values())
     with memory_grows_by_less_than(limit):
         for i, (_, tensor) in enumerate(checkpoint.tensors(big_state)):
             assert float(tensor.sum()) == i * (1 << 20)

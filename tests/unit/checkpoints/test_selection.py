@@ -15,8 +15,8 @@ from torch import nn
 
 from autoinit import ConfigError, ConfigTypeError, initialize
 from autoinit.checkpoints import open_checkpoint
-from autoinit.checkpoints.location import Location
 from autoinit.checkpoints.selection import Selection
+from autoinit.checkpoints.source import Location
 from autoinit.errors import CheckpointError
 from autoinit.initializers import Pretrained
 from tests.checkpoint_files import PICKLED, Save, assert_same, error, save_safetensors, save_zip, state, values

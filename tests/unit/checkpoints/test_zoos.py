@@ -16,9 +16,8 @@ from autoinit import AutoInitWarning, CheckpointError, register_checkpoints
 from autoinit.checkpoints import open_checkpoint, zoos
 from autoinit.checkpoints.downloads import WebFile
 from autoinit.checkpoints.hugging_face import HubFile
-from autoinit.checkpoints.location import Location
 from autoinit.checkpoints.location_schemes import follow
-from autoinit.checkpoints.source import LocalFile
+from autoinit.checkpoints.source import LocalFile, Location
 from tests.checkpoint_files import error, meaning, save_zip, state
 from tests.processes import Interpreter
 from tests.zoo.operators import torchvision_operators
@@ -129,7 +128,7 @@ def test_without_mmengine(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_tables_are_read_without_importing_mmengine(interpreter: Interpreter) -> None:
     code = (
-        "import sys; from autoinit.checkpoints.location import Location;"
+        "import sys; from autoinit.checkpoints.source import Location;"
         "from autoinit.checkpoints.location_schemes import follow; print(follow(Location(text='mmcls://vgg16'))[0].url);"
         "assert not {'mmengine', 'timm', 'torchvision', 'huggingface_hub'} & set(sys.modules)"
     )
