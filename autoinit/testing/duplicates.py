@@ -20,12 +20,7 @@ MULTIPLE = 0.99  # Correlation over 256 values that shows a multiple; chance rea
 
 
 def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
-    """FQN and text for each parameter that repeats random values, in model order.
-
-    Raises:
-        MatchError: a glob of `ignore` fits no parameter.
-        StateError: a parameter is on the meta device.
-    """
+    """FQN and text for each parameter that repeats random values, in model order."""
     parameters, name = parameters_of(module, None, Policy())
     fqns = [fqn for parameter in parameters for fqn in (parameter.entry.fqn, *parameter.entry.aliases)]
     ignored = selected("ignore", ignore, fqns, name)
@@ -45,9 +40,8 @@ def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
             texts[fqn].append(finding.text)
         elif abs(finding.statistic) > MULTIPLE:
             texts[fqn].append(f"{finding.text}: the same draws on another scale")
-    for parameter in parameters:
-        fqn = parameter.entry.fqn
-        yield from ((fqn, f"{fqn} ({parameter.entry.layer}): {text}") for text in texts.get(fqn, ()))
+    for entry in (parameter.entry for parameter in parameters):
+        yield from ((entry.fqn, f"{entry.fqn} ({entry.layer}): {text}") for text in texts.get(entry.fqn, ()))
 
 
 def _varied(values: Tensor) -> Tensor:

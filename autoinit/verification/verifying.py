@@ -13,9 +13,8 @@ from ..errors import ConfigError
 from ..fills import Blocks, Elementwise, Padded
 from ..initializers.initializer import real
 from ..planning import Fan, Policy, Unmatched
-from .elementwise_tests import ENOUGH, VARIANCE
 from .failures import ORDER, Failure
-from .fill_tests import audit, findings_of
+from .fill_tests import ENOUGH, VARIANCE, audit, findings_of
 from .likely_mistakes import looks_like
 from .parameters import Asked, Parameter, parameters_of
 from .pvalues import power, quantile

@@ -12,7 +12,7 @@ from scipy import stats
 
 from autoinit.fills import Elementwise, Normal, TruncNormal, Uniform
 from autoinit.sampling import Sampler, derive_key
-from autoinit.verification.elementwise_tests import elementwise
+from autoinit.verification.fill_tests import elementwise
 from autoinit.verification.pvalues import of_direction, of_mean
 from autoinit.verification.repeated_values import HEAD, Head, copies, repeats
 from autoinit.verification.rounded import rounded
