@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import nearest
+from .contents import Contents, StoredTensor
 from .location_schemes import Place, follow
 from .reading import is_index, read_contents, read_index, read_tensors
 from .selection import Pairs, Selection
 from .source import Location, Source
-from .stored_tensors import Contents, StoredTensor
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -24,12 +24,8 @@ from ..errors import CheckpointError
 from .reading import check_whole
 from .source import Location, Source, remembered_sha256, sha256_of
 
-SWITCH = "AUTOINIT_PROGRESS"
-"""Set to 0 in the environment, no progress bar is shown."""
-
-SECONDS = 30.0
-"""Timeout of each wait for the server."""
-
+SWITCH = "AUTOINIT_PROGRESS"  # Set to 0 in the environment, no progress bar is shown.
+SECONDS = 30.0  # Timeout of each wait for the server.
 _ELSEWHERE = "download it in another way, and give its path"
 _PAGE = (
     "open the address in a browser to see; if it is a page about the file, give the address of the file itself "

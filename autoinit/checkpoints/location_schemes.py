@@ -23,8 +23,7 @@ Resolver = Callable[[str, Location], str | Place | tuple[str, str]]
 """From the text after `://` to a place, or to another location, alone or with the prefix of the part that is meant."""
 
 _SCHEME = re.compile(r"([A-Za-z][\w+.:-]+)://")
-_LONGEST = 16
-"""Steps from a name to a file; a function that gives a new name each time would go on for ever."""
+_LONGEST = 16  # Steps from a name to a file; a function that gives a new name each time would go on for ever.
 
 
 def register_checkpoints(scheme: str, table: Table, *, force: bool = False) -> None:

@@ -13,16 +13,13 @@ from itertools import groupby
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .contents import Contents, StoredTensor, state_in, tensors_in
 from .safetensors_format import is_safetensors, looks_like_safetensors, read_safetensors
 from .source import Source
-from .state_dicts import state_in, tensors_in
-from .stored_tensors import Contents, StoredTensor
 from .torch_format import ZIP_MAGIC, is_mapped, load_values, pickle_protocol, read_pickle, read_torch
 
-_MAPPED_AT_ONCE = 64 << 20
-"""Of a file that is mapped whole, so many bytes are read before it is mapped anew, which frees them."""
-_LARGEST_INDEX = 64 << 20
-"""In bytes: some 100 for each tensor."""
+_MAPPED_AT_ONCE = 64 << 20  # Bytes to read of a file that is mapped whole, before it is mapped anew to free them.
+_LARGEST_INDEX = 64 << 20  # Bytes: some 100 for each tensor.
 _LONGEST_NAME = 256
 _OLD_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 _SAVE_TENSORS = (

@@ -7,8 +7,8 @@ import json
 
 import torch
 
+from .contents import Contents, StoredTensor
 from .source import Source
-from .stored_tensors import Contents, StoredTensor
 
 _DTYPES = {
     "F64": "float64",

@@ -16,14 +16,12 @@ import torch
 from torch import Tensor
 
 from .._torch import READS_OFFSETS, offset_in_checkpoint
+from .contents import Contents, StoredTensor, state_in, tensors_in, versions_in
 from .source import Source
-from .state_dicts import state_in, tensors_in, versions_in
-from .stored_tensors import Contents, StoredTensor
 
 ZIP_MAGIC = b"PK\x03\x04"
-_UNPACKED = 1 << 30
-_RATIO = 100
-"""An archive that unpacks to more than both, bytes and times its own size, holds no weights but a bomb."""
+# An archive that unpacks to more than both, bytes and times its own size, holds no weights but a bomb.
+_UNPACKED, _RATIO = 1 << 30, 100
 
 
 def read_torch(source: Source, key: str | None) -> Contents:

@@ -9,8 +9,7 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pytest
@@ -23,7 +22,7 @@ from autoinit.checkpoints.source import Location
 from tests.checkpoint_files import error
 from tests.processes import Interpreter
 
-from .http_server import Act, Handler, Server, running_server, serve, status
+from .http_server import Act, Server, running_server, serve, status
 
 # The library reads where the hub is when it is imported, so each of these is a process of its own. It opens what it is
 # told to, and says what it found or what was wrong.
@@ -97,12 +96,8 @@ def refuse(code: int, why: str, **headers: str) -> Act:
     return status(code, X_Error_Code=why, **headers)
 
 
-def hub(handler: Handler) -> None:
-    """Answer as the hub does when its library downloads a file or lists a repository."""
-    response(handler.path)(handler)
-
-
 def response(path: str) -> Act:
+    """What the hub answers when its library downloads a file or lists a repository."""
     found = re.match(r"(?:/api/models)?/([^/]+/[^/]+)/(resolve|refs|tree)(?:/([^/?]+))?(?:/([^?]+))?", path)
     repo, what, revision, name = found.groups("") if found else ("", "", "", "")
     repository = REPOSITORIES.get(repo)
@@ -125,8 +120,7 @@ def response(path: str) -> Act:
     return serve(data, X_Repo_Commit=commit(files), ETag=f'"{hashlib.sha256(data).hexdigest()}"')
 
 
-@dataclass
-class Client:
+class Client(NamedTuple):
     """Opens locations in a process that knows no other hub."""
 
     server: Server
@@ -159,7 +153,7 @@ class Client:
 @pytest.fixture
 def client(tmp_path: pathlib.Path, interpreter: Interpreter) -> Iterator[Client]:
     with running_server() as server:
-        server.otherwise = hub
+        server.otherwise = lambda handler: response(handler.path)(handler)
         yield Client(server, tmp_path / "home", interpreter)
 
 
@@ -269,16 +263,12 @@ def test_what_does_not_exist(client: Client) -> None:
     assert "`hf auth login` or set HF_TOKEN" in repo
     assert "a file that 'org/plain' does not have: 'model.safetensor': give one that it has" in file
     assert "it has 'model.safetensors', 'sub/folder/net.pth'. Did you mean 'model.safetensors'?" in file
-    assert "a revision that 'org/plain' does not have: 'v1.O'" in revision
-    assert revision.endswith("Did you mean 'v1.0'?")
+    assert "a revision that 'org/plain' does not have: 'v1.O'" in revision and revision.endswith("mean 'v1.0'?")
     assert "no weights of a usual name (model.safetensors, " in unusual
     assert unusual.endswith("name the file; it has 'weights/net.bin'")
     assert "is in a gated repository: accept its terms at https://huggingface.co/org/gated" in gated
     assert "is no name of a repository (HFValidationError: " in bad
     assert "a revision that 'org/plain' does not have" in unknown_commit
-
-
-def test_what_is_wrong_with_a_file(client: Client) -> None:
     broken, digest = client.texts("hf://org/broken", ("hf://org/plain", {"sha256": "0" * 8}))
     assert "holds an HTML or XML page" in broken
     assert "is not what it should be: sha256='00000000' was asked for" in digest

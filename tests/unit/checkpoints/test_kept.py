@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pathlib
 from contextlib import nullcontext
 from typing import Any
@@ -10,8 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-import autoinit
-from autoinit import AutoInitWarning, Report, initialize
+from autoinit import AutoInitWarning, autoinit, initialize
+from tests.checkpoint_files import assert_same
 from tests.checkpoint_models import Renaming, filled, load
 
 # Rules all of whose matches are kept are warned of; here most are.
@@ -20,8 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.* fills nothing")
 
 def test_what_must_stay_stays_beside_what_a_module_loads(path: pathlib.Path) -> None:
     model = Renaming()
-    content = {**filled(model, 1.0), "scale": torch.ones(4, dtype=torch.int32)}
-    torch.save(content, path)
+    torch.save({**filled(model, 1.0), "scale": torch.ones(4, dtype=torch.int32)}, path)
     with pytest.warns(AutoInitWarning, match=r"2 loaded; 1 of another dtype \(scale\)"):
         report = initialize(model, load(path))
     assert (model.fc.weight == 1).all() and (model.scale == 0).all()
@@ -30,7 +30,7 @@ def test_what_must_stay_stays_beside_what_a_module_loads(path: pathlib.Path) -> 
 
 def test_weights_that_were_loaded_in_the_block_stay(path: pathlib.Path) -> None:
     torch.save(filled(nn.Sequential(Renaming()), 1.0), path)
-    with autoinit.autoinit(load(path)) as run:
+    with autoinit(load(path)) as run:
         model = nn.Sequential(Renaming())
         model[0].fc.load_state_dict(filled(nn.Linear(2, 2), 9.0))
     assert run.report["0.fc.weight"].outcome.startswith("kept: data")
@@ -47,8 +47,8 @@ class NormWithCode(nn.BatchNorm1d):
 @pytest.mark.parametrize("inner", [False, True])
 def test_buffers_that_were_loaded_in_the_block_stay(cls: type[nn.Module], inner: bool, path: pathlib.Path) -> None:
     torch.save(filled(nn.Sequential(nn.Linear(2, 2), cls(2)), 1.0), path)
-    with autoinit.autoinit(load(path)) as run:
-        with autoinit.autoinit([]) if inner else nullcontext():
+    with autoinit(load(path)) as run:
+        with autoinit([]) if inner else nullcontext():
             model = nn.Sequential(nn.Linear(2, 2), cls(2))
             model[1].load_state_dict(filled(cls(2), 9.0))
     assert all((tensor == 9).all() for tensor in model[1].state_dict().values())
@@ -56,9 +56,7 @@ def test_buffers_that_were_loaded_in_the_block_stay(cls: type[nn.Module], inner:
     assert run.report["1.weight"].outcome.startswith("kept: data")
     (done,) = run.report.loads
     assert done.keys == ("0.weight", "0.bias") and set(done.kept) == {f"1.{name}" for name in cls(2).state_dict()}
-    assert str(done).endswith(
-        "2 loaded, 0 missing, 0 unexpected, 0 of another shape, 0 of another dtype, 5 kept as they are"
-    )
+    assert str(done).endswith("0 of another shape, 0 of another dtype, 5 kept as they are")
     assert run.report.to_dict()["loads"][0]["kept"] == list(done.kept)
 
 
@@ -66,33 +64,27 @@ def test_buffers_that_were_loaded_in_the_block_stay(cls: type[nn.Module], inner:
 def test_buffers_of_a_module_from_outside_stay(cls: type[nn.Module], path: pathlib.Path) -> None:
     torch.save(filled(nn.Sequential(nn.Linear(2, 2), cls(2)), 5.0), path)
     outside = cls(2)
-    before = {name: tensor.clone() for name, tensor in outside.state_dict().items()}
-    with autoinit.autoinit(load(path)):
+    before = copy.deepcopy(outside.state_dict())
+    with autoinit(load(path)):
         model = nn.Sequential(nn.Linear(2, 2), outside)
     assert (model[0].weight == 5).all()
-    for name, tensor in outside.state_dict().items():
-        assert torch.equal(tensor, before[name]), name
+    assert_same(outside.state_dict(), before)
 
 
 def test_of_two_checkpoints_the_outer_one_wins_with_its_buffers(path: pathlib.Path) -> None:
     other = path.with_name("other.pth")
     for number, at in enumerate((path, other)):
         torch.save(filled(nn.Sequential(nn.BatchNorm1d(2)), float(number)), at)
-    with autoinit.autoinit(load(path)):
-        with autoinit.autoinit(load(other)):
+    with autoinit(load(path)):
+        with autoinit(load(other)):
             model = nn.Sequential(nn.BatchNorm1d(2))
     assert all((tensor == 0).all() for tensor in model.state_dict().values())
 
 
 def test_an_outer_block_knows_what_an_inner_one_has_loaded(path: pathlib.Path) -> None:
     torch.save(filled(nn.Sequential(Renaming(), nn.Linear(1, 1)), 1.0), path)
-
-    def build() -> tuple[nn.Module, Report]:
-        with autoinit.autoinit(dict(type="Constant", val=3, layer="Linear", params="*")) as outer:
-            with autoinit.autoinit(load(path)):
-                model = nn.Sequential(Renaming(), nn.Linear(1, 1))
-        return model, outer.report
-
-    model, report = build()
+    with autoinit(dict(type="Constant", val=3, layer="Linear", params="*")) as outer:
+        with autoinit(load(path)):
+            model = nn.Sequential(Renaming(), nn.Linear(1, 1))
     assert all((param == 1).all() for param in model.parameters())
-    assert report["0.fc.weight"].outcome == "kept: filled by an inner block"
+    assert outer.report["0.fc.weight"].outcome == "kept: filled by an inner block"

@@ -18,17 +18,7 @@ from torch import Tensor
 
 from autoinit.checkpoints import open_checkpoint
 from autoinit.checkpoints.torch_format import placeholders
-from tests.checkpoint_files import (
-    PICKLED,
-    Save,
-    assert_same,
-    error,
-    rezip,
-    save_old,
-    save_zip,
-    state,
-    values,
-)
+from tests.checkpoint_files import PICKLED, Save, assert_same, error, rezip, save_old, save_zip, state, values
 from tests.processes import Interpreter
 
 
@@ -73,11 +63,8 @@ def test_openmmlab_saved_by_the_runner_or_with_numpy_1(
 
 def test_openmmlab_needs_no_mmengine(path: pathlib.Path, openmmlab: dict[str, Any], interpreter: Interpreter) -> None:
     save_zip(openmmlab, path)
-    code = (
-        "import sys; from autoinit.checkpoints import open_checkpoint; open_checkpoint(sys.argv[1]);"
-        "assert not {'mmengine', 'safetensors'} & set(sys.modules)"
-    )
-    interpreter.check(code, str(path))
+    code = "import sys; from autoinit.checkpoints import open_checkpoint; open_checkpoint(sys.argv[1]);"
+    interpreter.check(f"{code} assert not {{'mmengine', 'safetensors'}} & set(sys.modules)", str(path))
 
 
 def test_openmmlab_from_many_threads(path: pathlib.Path, openmmlab: dict[str, Any]) -> None:
@@ -93,10 +80,9 @@ def test_openmmlab_from_many_threads(path: pathlib.Path, openmmlab: dict[str, An
             failures.append(e)
 
     threads = [threading.Thread(target=read) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for act in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            act(thread)
     assert failures == []
 
 

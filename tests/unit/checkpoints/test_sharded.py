@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from autoinit import initialize
 from autoinit.checkpoints import open_checkpoint
 from tests.checkpoint_files import Save, assert_same, digest, error, save_old, save_safetensors, save_zip, state, values
 
@@ -67,25 +66,9 @@ def test_only_what_is_needed_is_opened(save: Save, suffix: str, tmp_path: pathli
         if "-00002-" not in path.name and not path.name.endswith(".json"):
             path.unlink()
     # The second of three shards has the second and the fifth tensor.
-    assert list(open_checkpoint(tmp_path, prefix="head", revise_keys=(("^head.empty", "x"),)).shapes) == ["fc.weight"]
-
-
-def test_renames_and_prefix(tmp_path: pathlib.Path) -> None:
-    shard(tmp_path)
-    checkpoint = open_checkpoint(tmp_path, revise_keys=(("^backbone$|^backbone(?=[.])", "body"),), prefix="body")
-    expected = {"conv.weight": "backbone.conv.weight", "conv.bias": "backbone.conv.bias", "scale": "backbone.scale"}
-    assert_same(values(checkpoint), {new: state()[old] for new, old in expected.items()})
-    assert "has nothing under the prefix 'bakbone'" in str(error(tmp_path, prefix="bakbone"))
-
-
-def test_into_a_model(tmp_path: pathlib.Path) -> None:
-    model, other = (nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)) for _ in range(2))
-    shards = {key: f"{number % 2}.bin" for number, key in enumerate(model.state_dict())}
-    for shard in ("0.bin", "1.bin"):
-        torch.save({key: model.state_dict()[key].clone() for key in shards if shards[key] == shard}, tmp_path / shard)
-    (tmp_path / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": shards}))
-    initialize(other, dict(type="Pretrained", checkpoint=str(tmp_path), strict=True))
-    assert_same(other.state_dict(), model.state_dict())
+    checkpoint = open_checkpoint(tmp_path, prefix="body", revise_keys=(("^head.empty", "x"), ("^head", "body")))
+    assert_same(values(checkpoint), {"fc.weight": state()["head.fc.weight"]})
+    assert "has nothing under the prefix 'had'" in str(error(tmp_path, prefix="had"))
 
 
 def test_a_folder_prefers_safetensors(tmp_path: pathlib.Path) -> None:
@@ -98,14 +81,14 @@ def test_a_folder_prefers_safetensors(tmp_path: pathlib.Path) -> None:
     assert_same(values(open_checkpoint(folder)), state())
 
 
-# What is wrong
-
-
-def test_a_missing_shard(tmp_path: pathlib.Path) -> None:
-    index = shard(tmp_path)
-    (tmp_path / "model-00002-of-00003.safetensors").unlink()
+def test_a_shard_that_is_missing_or_lacks_a_tensor_of_the_index(tmp_path: pathlib.Path) -> None:
+    index, second = shard(tmp_path), "model-00002-of-00003.safetensors"
+    rewrite(index, extra=second)
+    says = f"(its shard '{second}') has no tensor 'extra', which the index says is in it"
+    assert says in str(error(index))
+    (tmp_path / second).unlink()
     text = str(error(index))
-    assert f"checkpoint '{index}' (its shard 'model-00002-of-00003.safetensors') does not exist" in text
+    assert f"checkpoint '{index}' (its shard '{second}') does not exist" in text
     assert text.endswith("get it from where its index is from, and put it beside that")
 
 
@@ -115,15 +98,7 @@ def test_a_damaged_shard(save: Save, suffix: str, tmp_path: pathlib.Path) -> Non
     (path,) = tmp_path.glob("*-00002-*")
     path.write_bytes(path.read_bytes()[:-8])
     text = str(error(index))
-    assert f"(its shard {path.name!r}) is" in text
-    assert "truncated" in text
-
-
-def test_a_shard_that_lacks_what_the_index_says(tmp_path: pathlib.Path) -> None:
-    index = shard(tmp_path)
-    rewrite(index, extra="model-00002-of-00003.safetensors")
-    text = str(error(index))
-    assert "(its shard 'model-00002-of-00003.safetensors') has no tensor 'extra', which the index says is in it" in text
+    assert f"(its shard {path.name!r}) is" in text and "truncated" in text
 
 
 @pytest.mark.parametrize(
@@ -177,9 +152,6 @@ def test_a_shard_that_changes(tmp_path: pathlib.Path) -> None:
     next(checkpoint.tensors(["backbone.conv.weight"]))
     with pytest.raises(Exception, match=r"shard 'model-00002-of-00003.safetensors'\) has changed since it was opened"):
         next(checkpoint.tensors(["backbone.conv.bias"]))
-
-
-# From a server
 
 
 def test_shards_are_fetched_as_they_are_needed(server: Server, tmp_path: pathlib.Path) -> None:

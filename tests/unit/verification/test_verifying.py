@@ -117,14 +117,9 @@ def test_untested_parameters_have_a_reason() -> None:
     def mine(tensor: torch.Tensor) -> None:
         tensor.fill_(3)
 
-    model = nn.ModuleDict(
-        dict(own=Own(), free=nn.Linear(4, 4), mine=nn.Bilinear(2, 2, 2), lazy=nn.LazyLinear(3), number=nn.PReLU())
-    )
-    cfg = [
-        dict(type="Normal", layer="Own", params="weight"),
-        dict(type=mine, layer="Bilinear"),
-        dict(type="Normal", layer="LazyLinear"),
-    ]
+    layers = dict(own=Own(), free=nn.Linear(4, 4), mine=nn.Bilinear(2, 2, 2), lazy=nn.LazyLinear(3), number=nn.PReLU())
+    model = nn.ModuleDict(layers)
+    cfg = [dict(type="Normal", layer=["Own", "LazyLinear"]), dict(type=mine, layer="Bilinear")]
     untested = verify(model, plan(model, cfg, own_init="run")).untested
     assert untested["own.weight"] == "its module's own init_weights"
     assert untested["free.weight"] == untested["number.weight"] == "no rule"
@@ -163,8 +158,7 @@ def test_every_dtype_has_its_own_distribution(scheme: dict[str, Any], dtype: tor
         scheme = {**scheme, "mean": 96}  # 100 is half way between two of its floats, and so are many float32 draws.
     cfg = {**scheme, "layer": "Linear"}
     verdict = verify(filled(nn.Linear(200, 200).to(dtype), cfg=cfg, seed=1), cfg)
-    assert verdict.ok, verdict.failures
-    assert not verdict.untested
+    assert verdict.ok and not verdict.untested, verdict.failures
 
 
 def test_values_of_the_wrong_precision_are_seen() -> None:
@@ -185,15 +179,10 @@ def test_values_of_the_wrong_precision_are_seen() -> None:
         (nn.Linear(64, 32), dict(type="Eye")),
         (nn.Conv2d(8, 8, 3), dict(type="Dirac")),
         (nn.Linear(64, 32, dtype=torch.complex64), dict(type="Normal", std=2)),
-        *(
-            (nn.MultiheadAttention(32, 4), dict(scheme, params="in_proj_weight"))
-            for scheme in (
-                dict(type="Orthogonal"),
-                dict(type="LeCun"),
-                dict(type="Eye"),
-                dict(type="Sparse", sparsity=0.5),
-            )
-        ),
+        (nn.MultiheadAttention(32, 4), dict(type="Orthogonal", params="in_proj_weight")),
+        (nn.MultiheadAttention(32, 4), dict(type="LeCun", params="in_proj_weight")),
+        (nn.MultiheadAttention(32, 4), dict(type="Eye", params="in_proj_weight")),
+        (nn.MultiheadAttention(32, 4), dict(type="Sparse", sparsity=0.5, params="in_proj_weight")),
         (nn.LSTM(16, 16), dict(type="VarianceScaling", params="weight*")),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else type(value).__name__,
