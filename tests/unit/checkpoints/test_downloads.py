@@ -74,14 +74,6 @@ def refused(url: str, tmp_path: pathlib.Path, **options: str) -> str:
     return text
 
 
-def test_fetched_once_and_then_never_asked_for(server: Server, weights: bytes, tmp_path: pathlib.Path) -> None:
-    url = server.on("/models/net.pth", serve(weights))
-    assert_whole(open_checkpoint(url), weights)
-    assert_whole(open_checkpoint(url), weights)
-    assert server.requests == ["/models/net.pth"]
-    assert cached(tmp_path) == ["net.pth"]
-
-
 CODES = (301, 302, 303, 307, *([308] if sys.version_info >= (3, 11) else []))  # urllib of Python 3.10 has no 308.
 REDIRECTS = [lambda _, code=code: redirect("/real.pth", code) for code in CODES]
 
@@ -156,31 +148,26 @@ def test_a_digest_of_a_local_file(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     assert "cannot be read (Input/output error)" in str(error(path, sha256="0" * 64))
 
 
-def test_the_bar_is_for_terminals(server: Server, weights: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    def shown(stderr: io.StringIO, name: str) -> str:
-        monkeypatch.setattr(sys, "stderr", stderr)
-        open_checkpoint(server.on(name, serve(weights)))
-        return stderr.getvalue()
-
-    monkeypatch.delenv("AUTOINIT_PROGRESS", raising=False)
-    assert "1.2/1.2 MB" in shown(Terminal(), "/a.pth")
-    assert shown(io.StringIO(), "/b.pth") == ""
-    monkeypatch.setenv("AUTOINIT_PROGRESS", "0")
-    assert shown(Terminal(), "/c.pth") == ""
+@pytest.mark.parametrize(("terminal", "switch", "shown"), [(True, "", True), (False, "", False), (True, "0", False)])
+def test_the_bar_is_for_terminals(
+    server: Server, weights: bytes, monkeypatch: pytest.MonkeyPatch, terminal: bool, switch: str, shown: bool
+) -> None:
+    stderr = io.StringIO()
+    stderr.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setenv("AUTOINIT_PROGRESS", switch)
+    open_checkpoint(server.on("/a.pth", serve(weights)))
+    assert "1.2/1.2 MB" in stderr.getvalue() if shown else stderr.getvalue() == ""
 
 
-def test_addresses_are_told_apart_by_more_than_their_last_name(server: Server) -> None:
+def test_each_address_is_fetched_once(server: Server, tmp_path: pathlib.Path) -> None:
     paths = ("/a/net.pth", "/b/net.pth", "/download?file=net.pth&v=1", "/download?file=net.pth&v=2")
     for path in paths[:3]:
         server.on(path.partition("?")[0], serve(saved(1.0)), serve(saved(2.0)))
     urls = [server.root + path for path in paths]
-    for _ in range(2):
+    for _ in range(2):  # The second time nothing is asked for.
         assert [value_of(url) for url in urls] == [1.0, 1.0, 1.0, 2.0]
-    assert server.requests == [*paths]
+    assert server.requests == [*paths] and cached(tmp_path) == ["download"] * 2 + ["net.pth"] * 2
 
 
 def test_what_torch_hub_has_is_used(server: Server, hub: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,9 +278,8 @@ def fetching(url: str) -> subprocess.Popen[str]:
 
 
 def start(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
+    process.stdin.write("go\n")  # type: ignore[union-attr]
+    process.stdin.flush()  # type: ignore[union-attr]
 
 
 def test_two_processes_fetch_one_file_once(server: Server) -> None:
@@ -305,9 +291,7 @@ def test_two_processes_fetch_one_file_once(server: Server) -> None:
 
     url = server.on("/net.pth", slowly)
     processes = [fetching(url) for _ in range(3)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 3  # type: ignore[union-attr]
     for process in processes:
         start(process)
     threading.Timer(1.5, server.gate.set).start()
@@ -319,12 +303,10 @@ def test_threads_fetch_one_file_once(server: Server) -> None:
     url = server.on("/net.pth", serve(saved(1.0, size=100_000)))
     found: list[float] = []
     threads = [threading.Thread(target=lambda: found.append(value_of(url))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [1.0] * 8
-    assert len(server.requests) == 1
+    for act in (threading.Thread.start, threading.Thread.join):
+        for thread in threads:
+            act(thread)
+    assert found == [1.0] * 8 and len(server.requests) == 1
 
 
 def test_a_process_that_is_killed_holds_up_nobody(server: Server, tmp_path: pathlib.Path) -> None:
