@@ -1,4 +1,4 @@
-"""What a file holds: the state dict in a pickled object, and its tensors without their values."""
+"""The tensors of a checkpoint file, without their values, and the state dict in a pickled object."""
 
 from __future__ import annotations
 

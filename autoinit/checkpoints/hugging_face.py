@@ -85,7 +85,7 @@ class HubFile:
         raise missing[0]
 
     def _reason(self, hub: Any, error: Exception) -> tuple[str, str]:
-        """What an error of the library means, and its remedy."""
+        """Explanation and remedy for an error of the library."""
         errors = hub.errors
         if isinstance(error, errors.GatedRepoError):
             remedy = f"accept its terms at https://huggingface.co/{self.repo}, then `hf auth login`"

@@ -18,7 +18,7 @@ from .source import LocalFile, Location
 Written = str | os.PathLike[str]
 Table = Mapping[str, Written] | Callable[[str], Written]
 Place = LocalFile | WebFile | HubFile
-"""Where a location leads: it fetches one file, and knows the files beside it."""
+"""The end of a location: fetches one file, and knows the files beside it."""
 Resolver = Callable[[str, Location], str | Place | tuple[str, str]]
 """From the text after `://` to a place, or to another location, alone or with the prefix of the part that is meant."""
 

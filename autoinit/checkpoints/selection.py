@@ -1,4 +1,4 @@
-"""Which tensors of a file a checkpoint has, and under which names, as mmengine chooses them."""
+"""Select and rename the tensors of a checkpoint file, as mmengine does."""
 
 from __future__ import annotations
 

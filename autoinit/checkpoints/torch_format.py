@@ -25,7 +25,7 @@ _UNPACKED, _RATIO = 1 << 30, 100
 
 
 def read_torch(source: Source, key: str | None) -> Contents:
-    """Read names, shapes and dtypes of the state dict at `key`, and values only if the file's format leaves no choice.
+    """Read names, shapes and dtypes of the state dict at `key`; values only if the format allows nothing else.
 
     A file that is truncated, damaged, foreign or hostile raises anything.
     """
@@ -85,8 +85,8 @@ def pickle_protocol(source: Source) -> int | None:
 
 
 def _starts(tensors: Mapping[str, Tensor], path: str) -> dict[str, int]:
-    """Where in a zip file the storages begin of those tensors that can be mapped from it."""
-    sizes = {}  # Of the records, by the byte where their contents begin.
+    """First byte in a zip file of each storage that can be mapped from it, by the name of its tensor."""
+    sizes = {}  # Sizes of the records, by their first byte.
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
         for record in archive.infolist():
             # The header before the contents ends with a name and extra fields, of these lengths.
@@ -152,7 +152,7 @@ def _load_safely(load: Callable[[], Any]) -> Any:
     try:
         return load()
     except pickle.UnpicklingError:
-        pass  # What was read so far is freed before it is read again.
+        pass  # Leaving the handler frees what was read before it is read again.
     with placeholders():
         return load()
 

@@ -57,7 +57,7 @@ class Bounds:
         object.__setattr__(self, "ignore", patterns)
 
     def ignores(self, fqn: str) -> bool:
-        """Whether a module or parameter, or something that it is part of, is held to nothing."""
+        """Whether a module or parameter, or one of its parents, is exempt from the bounds."""
         above = list(accumulate(fqn.split("."), "{}.{}".format))
         return any(fqn_pattern(pattern)(name) for pattern in self.ignore for name in above)
 

@@ -1,4 +1,4 @@
-"""Whether a tensor holds what one fill writes; and without a fill, whether it holds plausible values at all."""
+"""Tests of a tensor against the fill that it should hold; without a fill, of whether its values are plausible."""
 
 from __future__ import annotations
 
@@ -21,17 +21,14 @@ VARIANCE = 3.0  # Weight of the variance test: half of the false alarms of a par
 CAREFUL = 8  # Slack over the usual size of an error.
 BLUR = 0.1  # Largest error of the usual size, relative to the standard deviation.
 FEWEST = 64  # Values from which on outliers are looked for.
-# An outlier is so many robust standard deviations from the median. This has no false-alarm rate: no network is
-# initialized with such heavy tails unless a rule asks for them.
+# Robust standard deviations between the median and an outlier. No false-alarm rate: without a rule that asks for it, no
+# network is initialized with such heavy tails.
 FAR = 50.0
 TOO_MANY = 0.01  # A share of subnormal values that no scheme and no training leaves.
 
 
 def findings_of(tensor: Tensor, fill: Fill, slack: float = 0.0) -> Iterator[Finding]:
-    """The tests of a tensor, with a relative error of at most `slack`, against the one fill that it should hold.
-
-    A function of the user's has none.
-    """
+    """Test a tensor, with a relative error of at most `slack`, against its fill; a user's function has no tests."""
     if isinstance(fill, Constant):
         yield from constant(tensor, fill, slack)
     elif isinstance(fill, Elementwise):
@@ -119,7 +116,7 @@ def sparse(tensor: Tensor, fill: Sparse) -> Iterator[Finding]:
 
 
 def audit(tensor: Tensor) -> Iterator[Finding]:
-    """What is implausible in any weight: NaN, infinities, memory that was never written, and outliers."""
+    """Find implausible values: NaN, infinities, memory that was never written, and outliers."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     if not tensor.is_floating_point() or not tensor.numel():
@@ -200,7 +197,7 @@ def _variance(summary: Summary, law: Rounded) -> Finding:
 
 def _shape(sample: Tensor, law: Rounded) -> Finding:
     values, count = ascending(sample), sample.numel()
-    # Of equal values, the last has the largest distance above the distribution and the first below it.
+    # Among equal values, the last is farthest above the distribution and the first farthest below it.
     after = torch.arange(1, count + 1, dtype=torch.float64, device="cpu") / count
     below, up_to = law.around(values)
     distances = torch.maximum(after - up_to, below - after + 1 / count)

@@ -17,7 +17,7 @@ from ..planning import KEPT, OWN, Entry, Plan, PlanContext, Policy, Report, Repo
 from .verdict import Finding
 
 Asked = Plan | Report | Config
-"""What a model should hold; None if nothing is known."""
+"""The expected values of a model; None if nothing is known."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -115,7 +115,7 @@ def of_mean(mean: float, count: int, nodes: Tensor, weights: Tensor) -> float:
 
 
 def _saddlepoint(mean: float, nodes: Tensor, weights: Tensor) -> tuple[float, float, float]:
-    """Where the derivative of the cumulant generating function is the mean; the function and its curvature there."""
+    """The point where the cumulant generating function has the slope `mean`; its value and curvature there."""
     tilt, low, high = 0.0, -math.inf, math.inf
     cumulant, curvature = 0.0, 1.0
     for _ in range(STEPS):

@@ -84,16 +84,7 @@ REPOSITORIES: Mapping[str, Repository] = {
 
 
 def commit(files: Mapping[str, bytes]) -> str:
-    """A commit's hash."""
     return hashlib.sha1(repr(files).encode()).hexdigest()
-
-
-def send(content: object) -> Act:
-    return serve(json.dumps(content).encode())
-
-
-def refuse(code: int, why: str, **headers: str) -> Act:
-    return status(code, X_Error_Code=why, **headers)
 
 
 def response(path: str) -> Act:
@@ -102,20 +93,21 @@ def response(path: str) -> Act:
     repo, what, revision, name = found.groups("") if found else ("", "", "", "")
     repository = REPOSITORIES.get(repo)
     if repository is None:
-        return refuse(401, "RepoNotFound")
+        return status(401, X_Error_Code="RepoNotFound")
     if repo == "org/gated":
-        return refuse(403, "GatedRepo")
+        return status(403, X_Error_Code="GatedRepo")
     if what == "refs":
         refs = [{"name": name, "ref": name, "targetCommit": commit(files)} for name, files in repository.items()]
-        return send({"branches": refs[:2], "tags": refs[2:], "converts": []})
+        return serve(json.dumps({"branches": refs[:2], "tags": refs[2:], "converts": []}).encode())
     revisions = {**repository, **{commit(files): files for files in repository.values()}}
     files = revisions.get(unquote(revision) or "main")
     if files is None:
-        return refuse(404, "RevisionNotFound")
+        return status(404, X_Error_Code="RevisionNotFound")
     if what == "tree":
-        return send([{"type": "file", "path": each, "size": len(files[each]), "oid": "0" * 40} for each in files])
+        listed = [{"type": "file", "path": each, "size": len(files[each]), "oid": "0" * 40} for each in files]
+        return serve(json.dumps(listed).encode())
     if unquote(name) not in files:
-        return refuse(404, "EntryNotFound", X_Repo_Commit=commit(files))
+        return status(404, X_Error_Code="EntryNotFound", X_Repo_Commit=commit(files))
     data = files[unquote(name)]
     return serve(data, X_Repo_Commit=commit(files), ETag=f'"{hashlib.sha256(data).hexdigest()}"')
 
@@ -129,20 +121,11 @@ class Client(NamedTuple):
 
     def open(self, *locations: Any, before: str = "", **environment: str) -> list[dict[str, Any]]:
         cases = [case if isinstance(case, tuple) else (case, {}) for case in locations]
-        printed = self.interpreter.check(
-            f"{before}\n{OPEN}",
-            text=json.dumps(cases),
-            env={
-                **{name: value for name, value in os.environ.items() if not name.startswith("HF_")},
-                "HF_ENDPOINT": self.server.root,
-                "HF_HOME": str(self.home),
-                "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-                "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
-                "no_proxy": "127.0.0.1",
-                **environment,
-            },
-        )
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        disabled = {f"HF_HUB_DISABLE_{name}": "1" for name in ("PROGRESS_BARS", "TELEMETRY", "IMPLICIT_TOKEN")}
+        hub = {"HF_ENDPOINT": self.server.root, "HF_HOME": str(self.home), "no_proxy": "127.0.0.1"}
+        env = {**kept, **disabled, **hub, **environment}
+        printed = self.interpreter.check(f"{before}\n{OPEN}", text=json.dumps(cases), env=env)
         results: list[dict[str, Any]] = json.loads(printed.splitlines()[-1])
         return results
 
@@ -237,9 +220,8 @@ def test_the_cache_of_the_hub_is_used_offline(client: Client) -> None:
 
 def test_a_hub_that_cannot_be_reached(client: Client) -> None:
     client.open("hf://org/bin")
-    results = client.open(
-        "hf://org/bin", "hf://org/plain/model.safetensors", before=IMPATIENT, HF_ENDPOINT="http://127.0.0.1:9"
-    )
+    locations = ("hf://org/bin", "hf://org/plain/model.safetensors")
+    results = client.open(*locations, before=IMPATIENT, HF_ENDPOINT="http://127.0.0.1:9")
     assert results[0]["found"] == {"w": 4.0}
     assert "the hub cannot be reached: check the network, HF_ENDPOINT and HF_HUB_OFFLINE" in results[1]["error"]
 
@@ -277,9 +259,8 @@ def test_what_does_not_exist(client: Client) -> None:
 def test_a_hub_that_is_busy(client: Client) -> None:
     for path in ("api/models/org/plain/tree/main", "api/models/org/plain/refs", "org/bin/resolve/main/model.bin"):
         client.server.on(f"/{path}", status(500))
-    file, revision, busy = client.texts(
-        "hf://org/plain/model.safetensor", "hf://org/plain@v1.O", "hf://org/bin/model.bin", before=IMPATIENT
-    )
+    locations = ("hf://org/plain/model.safetensor", "hf://org/plain@v1.O", "hf://org/bin/model.bin")
+    file, revision, busy = client.texts(*locations, before=IMPATIENT)
     # Without a list of what exists the errors say less.
     assert file.endswith("a file that 'org/plain' does not have: 'model.safetensor': give one that it has")
     assert revision.endswith("'v1.O': give one of its branches, tags or commits")

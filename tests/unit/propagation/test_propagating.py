@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from autoinit import Bounds, ConfigTypeError, InputError, Propagation, StateError, initialize, propagate
 from tests.batches import batch, measured
+from tests.models import Calls
 
 WIDTH, DEPTH = 1024, 10
 # The squared length of the signal after a ReLU layer of n units is a product of independent factors, each with a mean
@@ -40,19 +41,6 @@ kinds = Propagation.flags_by_fqn
 
 def values(found: Propagation, name: str, layer: str = "Linear") -> list[float]:
     return [getattr(signal, name) for signal in found.values() if signal.layer == layer]
-
-
-class Calls(nn.Module):
-    """Layers of four features, called as a function says."""
-
-    def __init__(self, forward: Callable[[Any, Tensor], object], *names: str) -> None:
-        super().__init__()
-        for name in names:
-            setattr(self, name, nn.Linear(4, 4))
-        self.given = forward
-
-    def forward(self, x: Tensor) -> object:
-        return self.given(self, x)
 
 
 def test_kaiming_keeps_signal_and_gradient_through_a_deep_stack_of_relus() -> None:
@@ -209,8 +197,7 @@ def test_a_gain_can_be_held_to_bounds() -> None:
 
 
 def test_a_module_that_is_called_several_times_counts_once_with_all_its_values() -> None:
-    model = Calls(lambda net, x: net.layer(net.layer(x)), "layer")
-    model.layer = nn.Linear(3, 3, bias=False)
+    model = Calls(lambda net, x: net.layer(net.layer(x)), layer=nn.Linear(3, 3, bias=False))
     nn.init.orthogonal_(model.layer.weight, gain=2)
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     found = propagate(model, x)["layer"]
@@ -332,9 +319,8 @@ def test_outputs_may_come_in_any_wrapping(wrap: Callable[[Tensor], object]) -> N
     def found(wrap: Callable[[Tensor], object]) -> Propagation:
         inner = Calls(lambda net, x: wrap(x @ net.weight))
         inner.weight = nn.Parameter(torch.eye(3) * 2)
-        model = Calls(lambda net, x: net.inner(x))
-        model.inner = inner
-        return propagate(model, torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+        inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+        return propagate(Calls(lambda net, x: net.inner(x), inner=inner), inputs)
 
     assert found(wrap)["inner"].gain == pytest.approx(2)
     assert found(wrap)["inner"].gradient == pytest.approx(1)

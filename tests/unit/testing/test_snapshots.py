@@ -80,20 +80,16 @@ def test_a_report_adds_outcomes_and_no_seed() -> None:
     assert outline(run.report) == outline(report)
 
 
-class Own(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(2, 2)
-
+class Own(nn.Sequential):
     def init_weights(self) -> None:
-        nn.init.ones_(self.fc.weight)
+        nn.init.ones_(self[0].weight)
 
 
 def test_a_modules_own_init_weights_is_named() -> None:
-    decided = plan(nn.Sequential(Own()), own_init="run")
-    weight = "0.fc.weight | 2 x 2 | float32"
+    model, weight = Own(nn.Linear(2, 2)), "0.weight | 2 x 2 | float32"
+    decided = plan(model, own_init="run")
     assert lines(decided)[0] == f"{weight} | then Own.init_weights()"
-    assert lines(decided.apply(nn.Sequential(Own())))[0] == f"{weight} | own init_weights | by its module"
+    assert lines(decided.apply(model))[0] == f"{weight} | own init_weights | by its module"
 
 
 def test_loaded_weights(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import autoinit
 from autoinit import AutoInitError, ConfigError, MatchError, StateError, VerificationError, initialize, plan, verify
 from autoinit.verification import pvalues
 from tests.closed_form import bitwise_equal
+from tests.models import Around
 from tests.verdicts.detection import CASES, FAMILIES, power
 from tests.verdicts.faults import FAULTS
 from tests.verdicts.right_models import false_alarms
@@ -76,10 +77,9 @@ def test_configs_files_plans_and_reports_give_the_same_verdict(how: str, tmp_pat
     assert verify(model, what).ok
     with torch.no_grad():
         model[1].weight.mul_(2)
-    verdict = verify(model, what)
-    assert {failure.fqn for failure in verdict.failures} == {"1.weight"}
-    assert verdict.failures[0].origin == ("init.yaml: init_cfg" if how == "file" else "init_cfg")
-    assert "off by +1" in verdict.failures[0].message
+    failures = verify(model, what).failures
+    assert {failure.fqn for failure in failures} == {"1.weight"} and "off by +1" in failures[0].message
+    assert failures[0].origin == ("init.yaml: init_cfg" if how == "file" else "init_cfg")
 
 
 def test_nothing_of_the_model_or_the_generators_changes() -> None:
@@ -106,18 +106,15 @@ def test_an_audit_needs_no_config() -> None:
 
 
 def test_untested_parameters_have_a_reason() -> None:
-    class Own(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(4, 4))
-
+    class Own(Around):
         def init_weights(self) -> None:
             nn.init.ones_(self.weight)
 
     def mine(tensor: torch.Tensor) -> None:
         tensor.fill_(3)
 
-    layers = dict(own=Own(), free=nn.Linear(4, 4), mine=nn.Bilinear(2, 2, 2), lazy=nn.LazyLinear(3), number=nn.PReLU())
+    own = Own(weight=torch.zeros(4, 4))
+    layers = dict(own=own, free=nn.Linear(4, 4), mine=nn.Bilinear(2, 2, 2), lazy=nn.LazyLinear(3), number=nn.PReLU())
     model = nn.ModuleDict(layers)
     cfg = [dict(type="Normal", layer=["Own", "LazyLinear"]), dict(type=mine, layer="Bilinear")]
     untested = verify(model, plan(model, cfg, own_init="run")).untested
@@ -260,7 +257,7 @@ def test_a_copy_fails_under_the_later_name_only() -> None:
 
 
 def test_scaled_copies_are_found_by_correlation() -> None:
-    model = filled(nn.Linear(32, 32, bias=False), nn.Linear(32, 32, bias=False))
+    model = filled(*(nn.Linear(32, 32, bias=False) for _ in range(2)))
     with torch.no_grad():
         model[1].weight.copy_(model[1].weight * 0.8 + model[0].weight * 0.6)
     [failure] = verify(model, NORMAL).failures
@@ -316,9 +313,7 @@ def test_other_models_and_models_without_memory_are_refused() -> None:
 
 def test_an_empty_model_is_right() -> None:
     assert verify(nn.Sequential(), None).ok
-    model = nn.Module()
-    model.weight = nn.Parameter(torch.empty(0, 3))
-    assert verify(model, dict(type="Normal", params="weight", name="")).ok
+    assert verify(Around(weight=torch.empty(0, 3)), dict(type="Normal", params="weight", name="")).ok
 
 
 def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
