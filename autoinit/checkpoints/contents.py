@@ -63,10 +63,7 @@ class Contents(NamedTuple):
 
 
 def state_in(content: object, key: str | None, source: Source) -> Mapping[Any, object]:
-    """The mapping from names to tensors at a key, which may have dots; without one at a usual place, or the only one.
-
-    CheckpointError if no mapping holds tensors by name, or, without a `key`, several do.
-    """
+    """The mapping from names to tensors at a key, which may have dots; without one, at a usual or the only place."""
     # The first two are the original's.
     places = (_below(content, "state_dict"), content, _below(content, "model")) if key is None else ()
     for state in places if key is None else (_below(content, key),):

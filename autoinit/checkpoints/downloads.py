@@ -83,10 +83,7 @@ def _download(url: str, location: Location, sha256: str | None) -> Path:
 
 
 def named_digest(name: str) -> str | None:
-    """The beginning of the digest that a file's name ends with, as torch.hub and OpenMMLab write it, or None.
-
-    Eight digits may as well be a date, and are not taken for a digest.
-    """
+    """The digest, or its beginning, that a file's name ends with; not one of decimal digits, which may be a date."""
     found = [digest for digest in re.findall(r"-([0-9a-f]{8,64})\.", name) if not digest.isdigit()]
     return found[-1] if found else None
 

@@ -73,10 +73,7 @@ def register_checkpoints(scheme: str, table: Table, *, force: bool = False) -> N
 
 
 def follow(location: Location) -> tuple[Place, str | None]:
-    """Follow a location to its end: the place of the file, and the prefix of the part that is meant; None for all.
-
-    CheckpointError if a scheme or a name is unknown, or the names lead in a circle.
-    """
+    """Follow a location to its end: the place of the file, and the prefix of the part that is meant; None for all."""
     text, part = location.text, None
     seen = [text]
     while (match := _SCHEME.match(text)) is not None:

@@ -53,10 +53,7 @@ def check_whole(source: Source) -> None:
 
 
 def read_tensors(wanted: Iterable[StoredTensor], key: str | None) -> Iterator[Tensor]:
-    """Read the values of tensors, in their order; a file without their positions is read whole, once.
-
-    CheckpointError if they cannot be read, or a file is not what it was when it was opened.
-    """
+    """Read the values of tensors, in their order; a file without their positions is read whole, once."""
     for _, group in groupby(wanted, key=lambda stored: stored.source.path):
         whole: dict[str, Tensor] = {}
         left = 0

@@ -21,13 +21,6 @@ class Selection:
 
     `revise_keys` are pairs of a regular expression and its replacement, applied to each name in turn. None stands for
     `(r"^module\.", "")`, which takes off what DataParallel adds; but not beside a prefix, as in mmengine.
-
-    Example:
-        >>> Selection().names(["module.fc.weight"], Location(text="a.pth"))
-        {'fc.weight': 'module.fc.weight'}
-        >>> selection = Selection(revise_keys=((r"^encoder\.", "backbone."),), prefix="backbone.")
-        >>> selection.names(["encoder.fc.weight", "head.weight"], Location(text="a.pth"))
-        {'fc.weight': 'encoder.fc.weight'}
     """
 
     part: str | None = None  # Prefix that the location's scheme stands for, with its dot; None for all.
@@ -35,10 +28,7 @@ class Selection:
     prefix: str | None = None  # Prefix of the revised names to take, with its dot; None for all.
 
     def names(self, names: Iterable[str], location: Location) -> dict[str, str]:
-        """The names of the checkpoint, each with the file's name for it.
-
-        CheckpointError if two names become one, or nothing is under the prefix.
-        """
+        """The names of the checkpoint, each with the file's name for it."""
         part = _under(self.part, {name: name for name in names})
         if not part:
             what = f"has nothing under {self.part!r}, the part that its scheme stands for"

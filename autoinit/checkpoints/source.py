@@ -23,14 +23,7 @@ USUAL_NAMES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """A path, URL or name as the user wrote it; makes every error about the checkpoint.
-
-    Example:
-        >>> location = Location(text="torchvision://resnet50", origin="init_cfg[0]")
-        >>> location.means("https://x.org/r.pth").error("is empty", "download it again")
-        CheckpointError("init_cfg[0]: checkpoint 'torchvision://resnet50' (https://x.org/r.pth) is empty: \
-download it again")
-    """
+    """A path, URL or name as the user wrote it; makes every error about the checkpoint."""
 
     text: str
     origin: str | None = field(default=None, compare=False)  # Where it was written, e.g. `init_cfg[0]`.

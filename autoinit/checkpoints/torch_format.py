@@ -25,10 +25,7 @@ _UNPACKED, _RATIO = 1 << 30, 100
 
 
 def read_torch(source: Source, key: str | None) -> Contents:
-    """Read names, shapes and dtypes of the state dict at `key`; values only if the format allows nothing else.
-
-    A file that is truncated, damaged, foreign or hostile raises anything.
-    """
+    """Read names, shapes and dtypes of the state dict at `key`; a damaged, foreign or hostile file raises anything."""
     state = state_in(read_pickle(source), key, source)
     without_values = {name: tensor for name, tensor in tensors_in(state).items() if tensor.is_meta}
     starts: dict[str, int] = {}

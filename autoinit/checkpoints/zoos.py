@@ -25,8 +25,7 @@ _OLD_NAMES = {
 def resolve_torchvision(name: str, location: Location) -> str:
     """URL of a model's weights, from its name alone or with the weights' name: `resnet50`, `resnet50.imagenet1k_v2`.
 
-    The name alone means the first weights that were published for the model. They are what it meant before
-    torchvision 0.13, when there were no others, and what it means to mmengine.
+    The name alone means the first weights that were published, as in torchvision before 0.13 and in mmengine.
     """
     models = _models_of("torchvision", location, "pip install torchvision, in the version for your torch")
     model, _, tag = name.lower().partition(".")

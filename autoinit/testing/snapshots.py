@@ -120,12 +120,7 @@ def _decided(what: object, cfg: Config) -> Plan | Report:
 
 
 def file_name(name: str) -> str:
-    """The file of a snapshot, under a name that every file system takes.
-
-    Example:
-        >>> file_name("TestNet.test_plan[a/b]-small")
-        'TestNet.test_plan[a%2Fb]-small.txt'
-    """
+    """The name of a snapshot's file, such as `TestNet.test_plan[a%2Fb]-small.txt`, that every file system takes."""
     safe = quote(name, safe="[]=,+ ")
     if len(safe) > LONGEST:
         safe = f"{safe[: LONGEST - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
