@@ -12,12 +12,7 @@ from functools import lru_cache
 
 from ..errors import CheckpointError, nearest
 
-USUAL_NAMES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+USUAL_NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of a folder's checkpoint, on a disk or on the Hugging Face hub; the first that exists is taken."""
 
 

@@ -26,12 +26,7 @@ DEFAULT = Bounds()
 
 
 def propagate(
-    model: nn.Module,
-    inputs: object = None,
-    *,
-    backward: bool = True,
-    seed: int = 0,
-    bounds: Bounds = DEFAULT,
+    model: nn.Module, inputs: object = None, *, backward: bool = True, seed: int = 0, bounds: Bounds = DEFAULT
 ) -> Propagation:
     """Send a batch through a model and back, and measure the signal at every module.
 

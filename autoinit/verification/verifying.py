@@ -24,12 +24,7 @@ from .verdict import Checked, Finding, Verdict, rejected
 
 
 def verify(
-    module: nn.Module,
-    what: Asked = None,
-    *,
-    alpha: float = 1e-3,
-    unmatched: Unmatched = "auto",
-    fan: Fan = "auto",
+    module: nn.Module, what: Asked = None, *, alpha: float = 1e-3, unmatched: Unmatched = "auto", fan: Fan = "auto"
 ) -> Verdict:
     """Decide whether a model's weights are what was asked for, however they were initialized.
 

@@ -28,8 +28,6 @@ from tests.checkpoint_files import (
     state,
 )
 
-# Paths
-
 
 def test_missing_names_the_nearest_file(tmp_path: pathlib.Path) -> None:
     for name in ("resnet50.pth", "vgg16.pth"):
@@ -94,9 +92,6 @@ def test_unreadable(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None
         text = str(error(path))
     assert "cannot be read (Permission denied)" in text
     assert "null" in str(error("a\0b"))
-
-
-# Contents
 
 
 @pytest.mark.parametrize(
@@ -197,9 +192,6 @@ def test_unknown_keys(path: pathlib.Path) -> None:
     checkpoint = open_checkpoint(path, prefix="backbone", origin="here")
     with pytest.raises(CheckpointError, match=r"\Ahere: .*no tensor 'conv.wieght'.*Did you mean 'conv.weight'"):
         checkpoint.tensors(["scale", "conv.wieght"])
-
-
-# Changes
 
 
 def test_a_file_that_goes_while_it_is_read(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
