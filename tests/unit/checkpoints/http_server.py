@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import http.server
-import pathlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
-CERTIFICATE = pathlib.Path(__file__).parents[2] / "data" / "localhost.pem"
+CERTIFICATE = Path(__file__).parents[2] / "data" / "localhost.pem"
 
 Handler = http.server.BaseHTTPRequestHandler
 Act = Callable[[Handler], None]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import pathlib
 import pickle
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from tests.checkpoint_files import FORMATS, PICKLED, Save, assert_same, error, r
 
 
 @FORMATS
-def test_shapes_and_values(save: Save, path: pathlib.Path) -> None:
+def test_shapes_and_values(save: Save, path: Path) -> None:
     state = files.state()
     save(state, path)
     checkpoint = open_checkpoint(path)
@@ -37,7 +37,7 @@ def test_shapes_and_values(save: Save, path: pathlib.Path) -> None:
 
 
 @PICKLED
-def test_what_is_no_tensor_is_ignored(save: Save, path: pathlib.Path) -> None:
+def test_what_is_no_tensor_is_ignored(save: Save, path: Path) -> None:
     extra = {"a._extra_state": {"x": 1}, "a.counter": 7, 3: torch.ones(1), "a.none": None, "a.b": b"bytes"}
     save({"a.weight": torch.ones(2), **extra, "a.meta": torch.empty(2, device="meta")}, path)
     assert dict(open_checkpoint(path).shapes) == {"a.weight": torch.Size([2])}
@@ -47,7 +47,7 @@ def test_what_is_no_tensor_is_ignored(save: Save, path: pathlib.Path) -> None:
 
 @PICKLED
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")  # torch's own, when it reads such a file
-def test_odd_tensors_in_a_file(save: Save, path: pathlib.Path) -> None:
+def test_odd_tensors_in_a_file(save: Save, path: Path) -> None:
     base = torch.arange(8.0)
     tied = torch.nn.Parameter(torch.ones(3))
     content = {
@@ -78,7 +78,7 @@ def dense(tensor: Tensor) -> Tensor:
     return (tensor.to_dense() if tensor.is_sparse else tensor).resolve_conj().resolve_neg()
 
 
-def test_a_file_of_a_machine_with_the_other_byte_order(path: pathlib.Path) -> None:
+def test_a_file_of_a_machine_with_the_other_byte_order(path: Path) -> None:
     save_zip({"w": torch.tensor([1, 256], dtype=torch.int32)}, path)
     other = b"big" if sys.byteorder == "little" else b"little"
     rezip(path, lambda name, data: other if name.endswith("byteorder") else data)
@@ -87,13 +87,13 @@ def test_a_file_of_a_machine_with_the_other_byte_order(path: pathlib.Path) -> No
     assert "is truncated or damaged" in str(error(path))
 
 
-def test_safetensors_by_suffix_and_by_content(tmp_path: pathlib.Path) -> None:
+def test_safetensors_by_suffix_and_by_content(tmp_path: Path) -> None:
     for name in ("a.safetensors", "a.SafeTensors", "a.bin", "a"):
         save_safetensors({"w": torch.ones(2, 3)}, tmp_path / name)
         assert dict(open_checkpoint(str(tmp_path / name)).shapes) == {"w": torch.Size([2, 3])}
 
 
-def test_home_is_expanded_and_the_location_kept(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_is_expanded_and_the_location_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_zip(files.state(), path)
     monkeypatch.setenv("HOME", str(path.parent))
     monkeypatch.setenv("USERPROFILE", str(path.parent))
@@ -106,7 +106,7 @@ def test_home_is_expanded_and_the_location_kept(path: pathlib.Path, monkeypatch:
             assert_same(values(checkpoint), files.state())
 
 
-def test_checkpoints_are_values(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_checkpoints_are_values(path: Path, tmp_path: Path) -> None:
     for each in (path, tmp_path / "other.pth"):
         save_zip(files.state(), each)
     checkpoint = open_checkpoint(path, prefix="backbone", origin="here")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import pathlib
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +35,7 @@ COMPLEX = [torch.complex64, torch.complex128]
 
 
 @pytest.mark.parametrize("dtype", [*FLOATING, *INTEGER, *COMPLEX])
-def test_numbers_of_one_kind_are_cast_and_others_do_not_fit(dtype: torch.dtype, path: pathlib.Path) -> None:
+def test_numbers_of_one_kind_are_cast_and_others_do_not_fit(dtype: torch.dtype, path: Path) -> None:
     names = ("floating", "halved", "complex", "integer", "boolean")
     torch.save({name: torch.ones(2).to(dtype) for name in names}, path)
     model = Mixed()
@@ -56,7 +56,7 @@ def test_numbers_of_one_kind_are_cast_and_others_do_not_fit(dtype: torch.dtype, 
 
 
 @pytest.mark.filterwarnings("ignore:TypedStorage is deprecated:UserWarning")  # torch's own, when it reads such a file
-def test_weights_of_integers_do_not_fit(path: pathlib.Path) -> None:
+def test_weights_of_integers_do_not_fit(path: Path) -> None:
     layer = nn.Linear(2, 1)
     before = layer.weight.clone()
     quantized = torch.quantize_per_tensor(torch.ones(1, 2), 0.1, 0, torch.qint8)
@@ -73,7 +73,7 @@ def test_weights_of_integers_do_not_fit(path: pathlib.Path) -> None:
 
 
 @SAVES
-def test_all_kinds_of_counts(save: Callable[..., None], path: pathlib.Path) -> None:
+def test_all_kinds_of_counts(save: Callable[..., None], path: Path) -> None:
     content = {"0.weight": torch.ones(4, 3), "0.bias": torch.ones(5), "extra.weight": torch.ones(1)}
     save(content | {"1.weight": torch.ones(2, 4, dtype=torch.int32)}, path)
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
@@ -86,7 +86,7 @@ def test_all_kinds_of_counts(save: Callable[..., None], path: pathlib.Path) -> N
     assert report["1.weight"].origin == "init_cfg[1]"
 
 
-def test_files_of_long_ago(path: pathlib.Path) -> None:
+def test_files_of_long_ago(path: Path) -> None:
     """Without scalars, and from before batches were counted."""
     model = Around(scale=torch.zeros(()))
     torch.save({"scale": torch.tensor([3.0])}, path)
@@ -99,7 +99,7 @@ def test_files_of_long_ago(path: pathlib.Path) -> None:
     assert (model[1].running_mean == 2).all()
 
 
-def test_what_has_two_names_is_there_under_either(path: pathlib.Path) -> None:
+def test_what_has_two_names_is_there_under_either(path: Path) -> None:
     for name in ("0.weight", "1.weight"):
         torch.save({name: torch.full((2, 2), 3.0)}, path)
         model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
@@ -113,7 +113,7 @@ def test_what_has_two_names_is_there_under_either(path: pathlib.Path) -> None:
 
 
 @SAVES
-def test_lazy_parameters_get_their_shape_from_the_checkpoint(save: Callable[..., None], path: pathlib.Path) -> None:
+def test_lazy_parameters_get_their_shape_from_the_checkpoint(save: Callable[..., None], path: Path) -> None:
     save(filled(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), 2.0), path)
     model = nn.Sequential(nn.LazyLinear(4), nn.LazyBatchNorm1d())
     decided = plan(model, load(path, strict=True))
@@ -127,7 +127,7 @@ def test_lazy_parameters_get_their_shape_from_the_checkpoint(save: Callable[...,
     assert (model(torch.ones(2, 3)) == model(torch.ones(2, 3))).all()
 
 
-def test_elements_that_share_memory_are_found_out_while_planning(path: pathlib.Path) -> None:
+def test_elements_that_share_memory_are_found_out_while_planning(path: Path) -> None:
     model = nn.Linear(2, 3)
     model.bias = nn.Parameter(torch.zeros(1).expand(3))
     torch.save({"weight": torch.ones(3, 2), "bias": torch.ones(3)}, path)
@@ -138,7 +138,7 @@ def test_elements_that_share_memory_are_found_out_while_planning(path: pathlib.P
     assert torch.equal(model.weight, before)
 
 
-def test_identity_strides_and_version_are_as_after_a_copy(path: pathlib.Path) -> None:
+def test_identity_strides_and_version_are_as_after_a_copy(path: Path) -> None:
     model = nn.Sequential(nn.Conv2d(2, 2, 3).to(memory_format=torch.channels_last), nn.Linear(2, 2))
     model[1].weight.requires_grad_(False)
     torch.save(filled(model, 1.0), path)
@@ -152,8 +152,8 @@ def test_identity_strides_and_version_are_as_after_a_copy(path: pathlib.Path) ->
 
 @pytest.mark.parametrize("model", [lambda: nn.Linear(3, 2), lambda: WithHook()])
 @pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
-def test_sparse_values_are_loaded_into_what_is_not_sparse(
-    model: Callable[[], nn.Module], layout: torch.layout, path: pathlib.Path
+def test_sparse_values_are_loaded_into_dense_ones(
+    model: Callable[[], nn.Module], layout: torch.layout, path: Path
 ) -> None:
     weight = torch.tensor([[0.0, 2.0, 0.0], [3.0, 0.0, 0.0]])
     torch.save({"weight": weight.to_sparse(layout=layout), "bias": torch.ones(2)}, path)
@@ -172,7 +172,7 @@ class WithHook(nn.Linear):
         super()._load_from_state_dict(dict(state_dict), *args)  # type: ignore[no-untyped-call]
 
 
-def test_what_must_stay_stays_beside_what_a_module_loads(path: pathlib.Path) -> None:
+def test_what_must_stay_stays_beside_what_a_module_loads(path: Path) -> None:
     model = Renaming()
     torch.save({**filled(model, 1.0), "scale": torch.ones(4, dtype=torch.int32)}, path)
     with pytest.warns(AutoInitWarning, match=r"2 loaded; 1 of another dtype \(scale\)"):
@@ -181,7 +181,7 @@ def test_what_must_stay_stays_beside_what_a_module_loads(path: pathlib.Path) -> 
     assert report["scale"].outcome == "kept"
 
 
-def test_weights_that_were_loaded_in_the_block_stay(path: pathlib.Path) -> None:
+def test_weights_that_were_loaded_in_the_block_stay(path: Path) -> None:
     torch.save(filled(nn.Sequential(Renaming()), 1.0), path)
     with autoinit(load(path)) as run:
         model = nn.Sequential(Renaming())
@@ -198,7 +198,7 @@ class NormWithCode(nn.BatchNorm1d):
 
 @pytest.mark.parametrize("cls", [nn.BatchNorm1d, NormWithCode])
 @pytest.mark.parametrize("inner", [False, True])
-def test_buffers_that_were_loaded_in_the_block_stay(cls: type[nn.Module], inner: bool, path: pathlib.Path) -> None:
+def test_buffers_that_were_loaded_in_the_block_stay(cls: type[nn.Module], inner: bool, path: Path) -> None:
     torch.save(filled(nn.Sequential(nn.Linear(2, 2), cls(2)), 1.0), path)
     with autoinit(load(path)) as run:
         with autoinit([]) if inner else nullcontext():
@@ -214,7 +214,7 @@ def test_buffers_that_were_loaded_in_the_block_stay(cls: type[nn.Module], inner:
 
 
 @pytest.mark.parametrize("cls", [nn.BatchNorm1d, NormWithCode])
-def test_buffers_of_a_module_from_outside_stay(cls: type[nn.Module], path: pathlib.Path) -> None:
+def test_buffers_of_a_module_from_outside_stay(cls: type[nn.Module], path: Path) -> None:
     torch.save(filled(nn.Sequential(nn.Linear(2, 2), cls(2)), 5.0), path)
     outside = cls(2)
     before = copy.deepcopy(outside.state_dict())
@@ -224,7 +224,7 @@ def test_buffers_of_a_module_from_outside_stay(cls: type[nn.Module], path: pathl
     assert_same(outside.state_dict(), before)
 
 
-def test_of_two_checkpoints_the_outer_one_wins_with_its_buffers(path: pathlib.Path) -> None:
+def test_of_two_checkpoints_the_outer_one_wins_with_its_buffers(path: Path) -> None:
     other = path.with_name("other.pth")
     for number, at in enumerate((path, other)):
         torch.save(filled(nn.Sequential(nn.BatchNorm1d(2)), float(number)), at)
@@ -234,7 +234,7 @@ def test_of_two_checkpoints_the_outer_one_wins_with_its_buffers(path: pathlib.Pa
     assert all((tensor == 0).all() for tensor in model.state_dict().values())
 
 
-def test_an_outer_block_knows_what_an_inner_one_has_loaded(path: pathlib.Path) -> None:
+def test_an_outer_block_knows_what_an_inner_one_has_loaded(path: Path) -> None:
     torch.save(filled(nn.Sequential(Renaming(), nn.Linear(1, 1)), 1.0), path)
     with autoinit(dict(type="Constant", val=3, layer="Linear", params="*")) as outer:
         with autoinit(load(path)):

@@ -6,9 +6,9 @@ import hashlib
 import io
 import json
 import os
-import pathlib
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -116,7 +116,7 @@ class Client(NamedTuple):
     """Opens locations in a process that knows no other hub."""
 
     server: Server
-    home: pathlib.Path
+    home: Path
     interpreter: Interpreter
 
     def open(self, *locations: Any, before: str = "", **environment: str) -> list[dict[str, Any]]:
@@ -134,7 +134,7 @@ class Client(NamedTuple):
 
 
 @pytest.fixture
-def client(tmp_path: pathlib.Path, interpreter: Interpreter) -> Iterator[Client]:
+def client(tmp_path: Path, interpreter: Interpreter) -> Iterator[Client]:
     with running_server() as server:
         server.otherwise = lambda handler: response(handler.path)(handler)
         yield Client(server, tmp_path / "home", interpreter)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pathlib
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,7 +28,7 @@ def old_state(prefix: str = "", value: float = 1.0) -> dict[str, Tensor]:
 
 
 @SAVES
-def test_old_names_are_loaded_as_load_state_dict_would(save: Callable[..., None], path: pathlib.Path) -> None:
+def test_old_names_are_loaded_as_load_state_dict_would(save: Callable[..., None], path: Path) -> None:
     model = nn.Sequential(nn.Linear(1, 1), Renaming())
     content = {"0.weight": torch.full((1, 1), 5.0), "0.bias": torch.full((1,), 5.0), **old_state("1.")}
     save({**content, "1.odd": torch.ones(1)}, path)
@@ -47,7 +47,7 @@ def test_old_names_are_loaded_as_load_state_dict_would(save: Callable[..., None]
     assert_same(model.state_dict(), reference.state_dict())
 
 
-def test_versions_are_passed_on(path: pathlib.Path) -> None:
+def test_versions_are_passed_on(path: Path) -> None:
     torch.save(nn.Sequential(Renaming()).state_dict(), path)
     content = torch.load(path, weights_only=True)
     content.update(old_state("0."))  # what a new file has under an old name is none of the module's
@@ -60,7 +60,7 @@ def test_versions_are_passed_on(path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("build", [lambda: nn.Linear(2, 2), Renaming], ids=["plain", "with code"])
-def test_a_state_dict_that_was_assigned_and_saved_is_copied(build: Callable[[], nn.Module], path: pathlib.Path) -> None:
+def test_a_state_dict_that_was_assigned_and_saved_is_copied(build: Callable[[], nn.Module], path: Path) -> None:
     content = build().state_dict()
     build().load_state_dict(content, assign=True)
     assert content._metadata[""]["assign_to_params_buffers"], "torch leaves that in it"  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ class Hooked(nn.Module):
             state_dict[f"{prefix}inner.weight"] = state_dict.pop(f"{prefix}old.weight").t()
 
 
-def test_hooks_see_all_of_their_modules_names_once(path: pathlib.Path) -> None:
+def test_hooks_see_all_of_their_modules_names_once(path: Path) -> None:
     model = nn.ModuleDict({"a": Hooked(), "b": nn.Linear(2, 2)})
     names = ("a.old.weight", "a.inner.bias", "a.other", "b.weight", "b.bias")
     content = {name: torch.arange(4.0).reshape(2, 2) if "weight" in name else torch.ones(2) for name in names}
@@ -101,7 +101,7 @@ def test_hooks_see_all_of_their_modules_names_once(path: pathlib.Path) -> None:
     assert model["a"].told == [([], ["a.other"])]
 
 
-def test_hooks_that_run_after_a_load_run_once_children_first(path: pathlib.Path) -> None:
+def test_hooks_that_run_after_a_load_run_once_children_first(path: Path) -> None:
     order: list[str] = []
     model = nn.Sequential(nn.Sequential(nn.Linear(1, 1)), nn.BatchNorm1d(1))
     for name, module in model.named_modules():
@@ -114,7 +114,7 @@ def test_hooks_that_run_after_a_load_run_once_children_first(path: pathlib.Path)
     assert order.index("0.0") < order.index("0") < order.index("")
 
 
-def test_a_hook_that_needs_values(path: pathlib.Path) -> None:
+def test_a_hook_that_needs_values(path: Path) -> None:
     def sort(state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
         if state_dict[f"{prefix}inner.weight"].sum().item() > 3:
             state_dict[f"{prefix}inner.weight"] = torch.tensor(sorted(state_dict[f"{prefix}inner.weight"].tolist()))
@@ -127,7 +127,7 @@ def test_a_hook_that_needs_values(path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("defer", [True, False])
-def test_code_that_fails_in_a_block_leaves_what_the_constructors_wrote(defer: bool, path: pathlib.Path) -> None:
+def test_code_that_fails_in_a_block_leaves_what_the_constructors_wrote(defer: bool, path: Path) -> None:
     def build() -> nn.Module:
         return nn.Sequential(nn.Linear(128, 128), nn.Conv1d(1, 1, 1), Hooked(fail), nn.Linear(128, 128))
 
@@ -148,7 +148,7 @@ def test_code_that_fails_in_a_block_leaves_what_the_constructors_wrote(defer: bo
             assert torch.equal(found, param)
 
 
-def test_what_code_leaves_out_is_filled_by_its_rule(path: pathlib.Path) -> None:
+def test_what_code_leaves_out_is_filled_by_its_rule(path: Path) -> None:
     def drop(state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
         del state_dict[f"{prefix}inner.weight"]
 
@@ -165,7 +165,7 @@ def test_what_code_leaves_out_is_filled_by_its_rule(path: pathlib.Path) -> None:
     assert run.report.loads[0].keys == ("inner.bias",)
 
 
-def test_an_override_wins_over_what_code_loads(path: pathlib.Path) -> None:
+def test_an_override_wins_over_what_code_loads(path: Path) -> None:
     torch.save(filled(nn.Sequential(Hooked(), Hooked()), 1.0), path)
     model = nn.Sequential(Hooked(), Hooked())
     kept = model[1].inner.weight.detach().clone()
@@ -177,7 +177,7 @@ def test_an_override_wins_over_what_code_loads(path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("content", [{"x": 1}, {"inner.weight": 3}], ids=["another name", "another shape"])
 @pytest.mark.parametrize("strict", [False, True])
-def test_what_fits_is_judged_when_code_has_run(content: dict[str, int], strict: bool, path: pathlib.Path) -> None:
+def test_what_fits_is_judged_when_code_has_run(content: dict[str, int], strict: bool, path: Path) -> None:
     torch.save({name: torch.ones(size, size) for name, size in content.items()}, path)
     model = Hooked()
     before = model.inner.weight.detach().clone()
@@ -187,7 +187,7 @@ def test_what_fits_is_judged_when_code_has_run(content: dict[str, int], strict: 
     assert torch.equal(model.inner.weight, before)
 
 
-def test_a_plan_is_applied_to_another_model(path: pathlib.Path) -> None:
+def test_a_plan_is_applied_to_another_model(path: Path) -> None:
     torch.save(old_state(), path)
     with torch.device("meta"):
         decided = plan(Renaming(), load(path))
@@ -213,7 +213,7 @@ class Replacing(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def test_code_may_replace_tensors(path: pathlib.Path) -> None:
+def test_code_may_replace_tensors(path: Path) -> None:
     torch.save(filled(nn.Sequential(nn.Sequential(Replacing(5))), 3.0), path)
     model = nn.Sequential(nn.Sequential(Replacing()))
     report = initialize(model, load(path, strict=True))
@@ -232,7 +232,7 @@ class Assigning(Around):
         self.weight = nn.Parameter(state_dict[f"{prefix}weight"].clone())
 
 
-def test_a_new_parameter_is_the_models_from_then_on(path: pathlib.Path) -> None:
+def test_a_new_parameter_is_the_models_from_then_on(path: Path) -> None:
     torch.save({"weight": torch.full((2,), 3.0)}, path)
     with autoinit(dict(type="Constant", val=7, params="weight")) as outer:
         with autoinit(load(path, strict=True)) as inner:
@@ -242,7 +242,7 @@ def test_a_new_parameter_is_the_models_from_then_on(path: pathlib.Path) -> None:
     assert outer.report["weight"].outcome == "kept: filled by an inner block"
 
 
-def test_a_tensor_that_the_code_has_no_values_for_is_missing(path: pathlib.Path) -> None:
+def test_a_tensor_that_the_code_has_no_values_for_is_missing(path: Path) -> None:
     class Reset(Replacing):
         def _load_from_state_dict(self, *args: Any) -> None:
             super()._load_from_state_dict(*args)
@@ -253,7 +253,7 @@ def test_a_tensor_that_the_code_has_no_values_for_is_missing(path: pathlib.Path)
         initialize(Reset(), load(path))
 
 
-def test_what_must_stay_stays_in_its_place(path: pathlib.Path) -> None:
+def test_what_must_stay_stays_in_its_place(path: Path) -> None:
     torch.save(filled(Replacing(), 3.0), path)
     with autoinit(load(path)) as run:
         model = Replacing()
@@ -296,9 +296,7 @@ def fail(*_: Any) -> None:
         (Careless, "Careless: OSError: half way"),
     ],
 )
-def test_after_an_error_the_tensors_are_those_that_were_there(
-    build: Callable[[], nn.Module], says: str, path: pathlib.Path
-) -> None:
+def test_after_an_error_the_tensors_are_those_of_before(build: Callable[[], nn.Module], says: str, path: Path) -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), build(), nn.Conv1d(1, 1, 1))
     content = {name: tensor for name, tensor in filled(model, 1.0).items() if name[0] != "3"}
     torch.save(content | ({"2.fc.weight": torch.ones(2, 2, dtype=torch.int64)} if build is Careless else {}), path)
@@ -314,7 +312,7 @@ def test_after_an_error_the_tensors_are_those_that_were_there(
 
 
 @pytest.mark.parametrize("defer", [True, False])
-def test_code_that_fails_in_the_second_model_leaves_the_first_as_it_was(defer: bool, path: pathlib.Path) -> None:
+def test_code_that_fails_in_the_second_model_leaves_the_first_as_it_was(defer: bool, path: Path) -> None:
     torch.save(filled(Failing(), 3.0), path)
     torch.manual_seed(0)
     plain = nn.Linear(2, 2)
@@ -332,7 +330,7 @@ def test_code_that_fails_in_the_second_model_leaves_the_first_as_it_was(defer: b
     ids=["checkpoint", "parallel", "compile"],
 )
 @pytest.mark.compiles
-def test_wrappers_inside_a_model(wrap: Callable[[nn.Module], nn.Module], path: pathlib.Path) -> None:
+def test_wrappers_inside_a_model(wrap: Callable[[nn.Module], nn.Module], path: Path) -> None:
     def build() -> nn.Sequential:
         return nn.Sequential(nn.Linear(2, 2), nn.Sequential(Renaming(), nn.BatchNorm1d(2)))
 
@@ -347,7 +345,7 @@ def test_wrappers_inside_a_model(wrap: Callable[[nn.Module], nn.Module], path: p
     assert {name for name in report.loads[0].keys if "_" not in name} == set(report)
 
 
-def test_a_wrapper_below_a_module_with_a_hook(path: pathlib.Path) -> None:
+def test_a_wrapper_below_a_module_with_a_hook(path: Path) -> None:
     model = nn.Sequential(Hooked(), nn.Linear(2, 2))
     model[0].inner = nn.Sequential(nn.Linear(2, 2))
     content = filled(model, 1.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +12,7 @@ from autoinit.checkpoints import location_schemes, open_checkpoint
 from tests.checkpoint_files import error, meaning, save_zip, state
 
 
-def test_a_table_of_ones_own(tmp_path: pathlib.Path) -> None:
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
     save_zip(state(), tmp_path / "toy.pth")
     table = {"toy": tmp_path / "toy.pth", "again": "lab://toy", "vgg": "mmcls://vgg16"}
     register_checkpoints("lab", table)
@@ -26,7 +26,7 @@ def test_a_table_of_ones_own(tmp_path: pathlib.Path) -> None:
     assert "is not known: the table of lab:// has no 'tooy'" in text and text.endswith("Did you mean 'toy'?")
 
 
-def test_a_function_of_ones_own(tmp_path: pathlib.Path) -> None:
+def test_a_function_of_ones_own(tmp_path: Path) -> None:
     save_zip(state(), tmp_path / "toy.pth")
     register_checkpoints("s3", lambda rest: tmp_path / rest.rpartition("/")[2])
     assert set(open_checkpoint("s3://bucket/key/toy.pth").shapes) == set(state())

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import pathlib
 import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ from tests.checkpoint_files import (
 )
 
 
-def test_missing_names_the_nearest_file(tmp_path: pathlib.Path) -> None:
+def test_missing_names_the_nearest_file(tmp_path: Path) -> None:
     for name in ("resnet50.pth", "vgg16.pth"):
         (tmp_path / name).write_bytes(b"x")
     text = str(error(tmp_path / "resnet5O.pth"))
@@ -43,7 +43,7 @@ def test_missing_names_the_nearest_file(tmp_path: pathlib.Path) -> None:
     assert caught.value.origin is None and isinstance(caught.value, RuntimeError)
 
 
-def test_a_folder_names_a_checkpoint_in_it(tmp_path: pathlib.Path) -> None:
+def test_a_folder_names_a_checkpoint_in_it(tmp_path: Path) -> None:
     assert "is a directory: give the path of a file" in str(error(tmp_path))
     for name in ("readme.md", "a.pth", "b.pth", "a.index.json", "b.index.json"):
         (tmp_path / name).write_bytes(b"x")
@@ -51,7 +51,7 @@ def test_a_folder_names_a_checkpoint_in_it(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_a_folder_stands_for_its_checkpoint_of_a_usual_name(tmp_path: pathlib.Path, name: str) -> None:
+def test_a_folder_stands_for_its_checkpoint_of_a_usual_name(tmp_path: Path, name: str) -> None:
     save_zip(state(), tmp_path / "optimizer.bin")
     (save_safetensors if name.endswith("tensors") else save_zip)(state(), tmp_path / name)
     assert set(open_checkpoint(tmp_path).shapes) == set(state())
@@ -59,7 +59,7 @@ def test_a_folder_stands_for_its_checkpoint_of_a_usual_name(tmp_path: pathlib.Pa
     assert f"checkpoint '{tmp_path}' (its {name!r}) is neither" in str(error(tmp_path))
 
 
-def test_an_empty_path_is_not_the_current_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_path_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_safetensors(state(), tmp_path / "model.safetensors")
     monkeypatch.chdir(tmp_path)
     register_checkpoints("nothing", {"here": ""})
@@ -68,7 +68,7 @@ def test_an_empty_path_is_not_the_current_folder(tmp_path: pathlib.Path, monkeyp
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
-def test_a_pipe_is_not_waited_for(tmp_path: pathlib.Path) -> None:
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "is not a regular file" in str(error(tmp_path / "pipe"))
 
@@ -85,7 +85,7 @@ def raising(exception: Exception) -> Any:
     return fail
 
 
-def test_unreadable(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path.write_bytes(b"x")
     with monkeypatch.context() as patch:
         patch.setattr("builtins.open", raising(PermissionError(13, "Permission denied")))
@@ -112,7 +112,7 @@ def test_unreadable(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 @pytest.mark.parametrize("name", ["toy.pth", "toy.safetensors", "toy"])
-def test_foreign_content(content: bytes, says: str, name: str, tmp_path: pathlib.Path) -> None:
+def test_foreign_content(content: bytes, says: str, name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     if name.endswith(".safetensors") and content.startswith(b"PK"):
         says = "rename it to .pth"
@@ -120,7 +120,7 @@ def test_foreign_content(content: bytes, says: str, name: str, tmp_path: pathlib
 
 
 @FORMATS
-def test_truncated_anywhere(save: Save, path: pathlib.Path) -> None:
+def test_truncated_anywhere(save: Save, path: Path) -> None:
     save(state(), path)
     whole = path.read_bytes()
     lengths = [*range(1, len(whole), 41), *range(len(whole) - 9, len(whole))]
@@ -133,13 +133,13 @@ def test_truncated_anywhere(save: Save, path: pathlib.Path) -> None:
     assert len(open_checkpoint(path).shapes) == len(state())
 
 
-def test_an_old_file_without_its_last_byte(path: pathlib.Path) -> None:
+def test_an_old_file_without_its_last_byte(path: Path) -> None:
     save_old({"state_dict": {"a": torch.ones(2)}, "z": {"state": [torch.ones(500), torch.ones(500)]}}, path)
     path.write_bytes(path.read_bytes()[:-1])
     assert "is truncated, it should have" in str(error(path))
 
 
-def test_archives_that_are_no_checkpoints(path: pathlib.Path) -> None:
+def test_archives_that_are_no_checkpoints(path: Path) -> None:
     pickled = {"toy/data.pkl": b"\x80\x02}.", "toy/constants.pkl": b"\x80\x02)."}
     for records, says in (({"word/document.xml": b"<w/>"}, "but not one of torch.save"), (pickled, "TorchScript")):
         with zipfile.ZipFile(path, "w") as archive:
@@ -153,14 +153,14 @@ def test_archives_that_are_no_checkpoints(path: pathlib.Path) -> None:
 
 @PICKLED
 @pytest.mark.parametrize("content", [{}, {"state_dict": {}}, [torch.ones(1)], torch.ones(1), {"a": 1}, 3, None])
-def test_no_tensors(save: Save, content: object, path: pathlib.Path) -> None:
+def test_no_tensors(save: Save, content: object, path: Path) -> None:
     save(content, path)
     assert "holds no tensors by name" in str(error(path))
     save_safetensors({}, path)
     assert "holds no tensors" in str(error(path))
 
 
-def test_a_prefix_that_selects_nothing(path: pathlib.Path) -> None:
+def test_a_prefix_that_selects_nothing(path: Path) -> None:
     save_zip(state(), path)
     text = str(error(path, prefix="backbon"))
     assert "has nothing under the prefix 'backbon'" in text
@@ -179,7 +179,7 @@ def test_a_prefix_that_selects_nothing(path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:9999", "meta", 3, {"cuda:0": "cpu"}, lambda storage, _: storage])
-def test_a_device_that_is_not_there(device: Any, path: pathlib.Path) -> None:
+def test_a_device_that_is_not_there(device: Any, path: Path) -> None:
     save_zip(state(), path)
     text = str(error(path, map_location=device))
     assert text.endswith("give a device that is there, such as 'cpu'")
@@ -187,14 +187,14 @@ def test_a_device_that_is_not_there(device: Any, path: pathlib.Path) -> None:
     assert ("has a map_location that is no device" in text) is not isinstance(device, str)
 
 
-def test_unknown_keys(path: pathlib.Path) -> None:
+def test_unknown_keys(path: Path) -> None:
     save_zip(state(), path)
     checkpoint = open_checkpoint(path, prefix="backbone", origin="here")
     with pytest.raises(CheckpointError, match=r"\Ahere: .*no tensor 'conv.wieght'.*Did you mean 'conv.weight'"):
         checkpoint.tensors(["scale", "conv.wieght"])
 
 
-def test_a_file_that_goes_while_it_is_read(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_goes_while_it_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def lose(*_: object, **__: object) -> None:
         path.unlink()
         raise OSError("lost")
@@ -205,7 +205,7 @@ def test_a_file_that_goes_while_it_is_read(path: pathlib.Path, monkeypatch: pyte
 
 
 @FORMATS
-def test_a_file_that_has_changed(save: Save, path: pathlib.Path) -> None:
+def test_a_file_that_has_changed(save: Save, path: Path) -> None:
     save(state(), path)
     checkpoint = open_checkpoint(path, origin="here")
     other, zeros = path.with_name("other"), {name: torch.zeros_like(tensor) for name, tensor in state().items()}
@@ -225,7 +225,7 @@ def test_a_file_that_has_changed(save: Save, path: pathlib.Path) -> None:
 
 
 @FORMATS
-def test_a_file_that_is_cut_off_while_it_is_read(save: Save, path: pathlib.Path) -> None:
+def test_a_file_that_is_cut_off_while_it_is_read(save: Save, path: Path) -> None:
     save(state(), path)
     tensors = open_checkpoint(path).tensors(["backbone.scale", "head.fc.weight", "backbone.conv.bias"])
     next(tensors)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import pathlib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +29,7 @@ BACKBONE = {name for name in NAMES if name.startswith("backbone.")}
 
 
 @pytest.fixture(autouse=True)
-def path(path: pathlib.Path) -> pathlib.Path:
+def path(path: Path) -> Path:
     torch.save({name: torch.full_like(tensor, 7) for name, tensor in Net().state_dict().items()}, path)
     return path
 
@@ -55,7 +55,7 @@ def loaded(model: nn.Module) -> set[str]:
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "",
 )
-def test_only_what_is_selected_is_loaded(path: pathlib.Path, keys: dict[str, Any], names: set[str]) -> None:
+def test_only_what_is_selected_is_loaded(path: Path, keys: dict[str, Any], names: set[str]) -> None:
     model = filled_with(3.0, Net())
     decided = plan(model, load(path, **keys))
     report = initialize(model, load(path, **keys), seed=0)
@@ -67,7 +67,7 @@ def test_only_what_is_selected_is_loaded(path: pathlib.Path, keys: dict[str, Any
     assert loaded(built) == names
 
 
-def test_others_follow_their_rules_and_a_selected_name_may_be_missing(path: pathlib.Path) -> None:
+def test_others_follow_their_rules_and_a_selected_name_may_be_missing(path: Path) -> None:
     content = torch.load(path)
     del content["head.bias"]
     torch.save(content, path)
@@ -92,7 +92,7 @@ def test_others_follow_their_rules_and_a_selected_name_may_be_missing(path: path
     ],
     ids=str,
 )
-def test_a_selection_of_nothing_is_an_error(path: pathlib.Path, keys: dict[str, Any], text: str) -> None:
+def test_a_selection_of_nothing_is_an_error(path: Path, keys: dict[str, Any], text: str) -> None:
     model = filled_with(3.0, Net())
     with pytest.raises(MatchError, match=text):
         initialize(model, load(path, **keys))
@@ -100,7 +100,7 @@ def test_a_selection_of_nothing_is_an_error(path: pathlib.Path, keys: dict[str, 
     assert not loaded(model)
 
 
-def test_names_of_the_checkpoint_alone_and_layers_select_nothing(path: pathlib.Path) -> None:
+def test_names_of_the_checkpoint_alone_and_layers_select_nothing(path: Path) -> None:
     torch.save({"extra.weight": torch.ones(2), "head.weight": torch.ones(2, 2)}, path)
     with pytest.raises(MatchError, match=r"\(name='extra'\) matches no module of Net"):
         plan(Net(), load(path, name="extra"))
@@ -108,7 +108,7 @@ def test_names_of_the_checkpoint_alone_and_layers_select_nothing(path: pathlib.P
         plan(Net(), load(path, layer="Linear"))
 
 
-def test_the_name_in_an_override_is_its_target(path: pathlib.Path) -> None:
+def test_the_name_in_an_override_is_its_target(path: Path) -> None:
     torch.save({"weight": torch.full((2, 2), 7.0), "bias": torch.full((2,), 7.0)}, path)
     override = dict(type="Pretrained", checkpoint=str(path), name="head", params="weight")
     model = filled_with(3.0, Net())
@@ -116,7 +116,7 @@ def test_the_name_in_an_override_is_its_target(path: pathlib.Path) -> None:
     assert loaded(model) == {"head.weight"}
 
 
-def test_loading_code_gets_all_and_what_is_not_selected_stays(path: pathlib.Path) -> None:
+def test_loading_code_gets_all_and_what_is_not_selected_stays(path: Path) -> None:
     model = filled_with(3.0, nn.Sequential(nn.Linear(1, 1), Renaming()))
     content = filled_with(7.0, nn.Sequential(nn.Linear(1, 1), Renaming())).state_dict()
     torch.save(content, path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pathlib
 import pickle
 import re
 import subprocess
@@ -13,6 +12,7 @@ import threading
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,7 +47,7 @@ def save_raw(protocol: int) -> Save:
     return lambda content, path: path.write_bytes(pickle.dumps(content, protocol=protocol))
 
 
-def save_zip_4(content: object, path: pathlib.Path) -> None:
+def save_zip_4(content: object, path: Path) -> None:
     torch.save(content, path, pickle_protocol=4)
 
 
@@ -58,9 +58,7 @@ NAMED = [save_zip, save_old, save_raw(2)]
 @pytest.mark.parametrize("save", [*NAMED, save_zip_4, *map(save_raw, (0, 1, 3, 4, 5))])
 @pytest.mark.parametrize("function", [os.system, exec, subprocess.check_call], ids=["system", "exec", "call"])
 @pytest.mark.parametrize("where", ["top", "weight", "beside"])
-def test_hostile_pickles_are_refused_and_not_run(
-    save: Save, function: Callable[..., object], where: str, tmp_path: pathlib.Path
-) -> None:
+def test_hostile_pickles_are_not_run(save: Save, function: Callable[..., object], where: str, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
     code = f"open({str(marker)!r}, 'w').close()" if function is exec else f"touch {marker}"
     args: tuple[object, ...] = (["touch", str(marker)],) if function is subprocess.check_call else (code,)
@@ -79,7 +77,7 @@ def test_hostile_pickles_are_refused_and_not_run(
 
 
 def test_the_hostile_pickle_would_have_run_and_the_environment_cannot_unlock_it(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     torch.save(Runs(os.system, f"touch {tmp_path / 'ran'}"), tmp_path / "toy.pth")
@@ -90,7 +88,7 @@ def test_the_hostile_pickle_would_have_run_and_the_environment_cannot_unlock_it(
 
 
 @PICKLED
-def test_what_is_read_past_is_not_run(save: Save, path: pathlib.Path) -> None:
+def test_what_is_read_past_is_not_run(save: Save, path: Path) -> None:
     # `getattr` is on the list, because OpenMMLab's files name it; what it is asked for does not happen.
     save({"a": torch.ones(2), "log": [Runs(getattr, Trap(), "sprung")]}, path)
     with torch.serialization.safe_globals([getattr, Trap]), pytest.raises(ZeroDivisionError):
@@ -100,16 +98,14 @@ def test_what_is_read_past_is_not_run(save: Save, path: pathlib.Path) -> None:
 
 
 @PICKLED
-def test_a_pickled_model_is_refused(save: Save, path: pathlib.Path) -> None:
+def test_a_pickled_model_is_refused(save: Save, path: Path) -> None:
     save(torch.nn.Linear(2, 2), path)
     text = str(error(path))
     assert "torch.nn.modules.linear.Linear" in text and "torch.save(model.state_dict(), path)" in text
 
 
 @pytest.mark.parametrize("overlap", [False, True], ids=["deflated", "overlapping"])
-def test_an_archive_that_unpacks_to_far_more_than_it_is(
-    overlap: bool, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_archive_that_unpacks_to_far_more(overlap: bool, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_format, "_UNPACKED", 1 << 20)
     save_zip({"a": torch.zeros(1 << 20)}, path)
     assert open_checkpoint(path).shapes["a"] == (1 << 20,)
@@ -139,7 +135,7 @@ def openmmlab(mmengine: Any) -> dict[str, Any]:
 
 
 @PICKLED
-def test_openmmlab(save: Save, path: pathlib.Path, openmmlab: dict[str, Any], mmengine: Any) -> None:
+def test_openmmlab(save: Save, path: Path, openmmlab: dict[str, Any], mmengine: Any) -> None:
     save(openmmlab, path)
     with pytest.raises(pickle.UnpicklingError, match=r"HistoryBuffer|getattr|numpy|Namespace"):
         torch.load(path, weights_only=True)
@@ -153,22 +149,20 @@ def test_openmmlab(save: Save, path: pathlib.Path, openmmlab: dict[str, Any], mm
     assert buffer._statistics_methods == methods
 
 
-def test_openmmlab_saved_by_the_runner_or_with_numpy_1(
-    path: pathlib.Path, openmmlab: dict[str, Any], mmengine: Any
-) -> None:
+def test_openmmlab_saved_by_the_runner_or_with_numpy_1(path: Path, openmmlab: dict[str, Any], mmengine: Any) -> None:
     mmengine.runner.checkpoint.save_checkpoint(openmmlab, str(path))
     assert_same(values(open_checkpoint(path)), state())
     rezip(path, lambda name, data: data.replace(b"numpy._core.multiarray", b"numpy.core.multiarray"))
     assert_same(values(open_checkpoint(path)), state())
 
 
-def test_openmmlab_needs_no_mmengine(path: pathlib.Path, openmmlab: dict[str, Any], interpreter: Interpreter) -> None:
+def test_openmmlab_needs_no_mmengine(path: Path, openmmlab: dict[str, Any], interpreter: Interpreter) -> None:
     save_zip(openmmlab, path)
     code = "import sys; from autoinit.checkpoints import open_checkpoint; open_checkpoint(sys.argv[1]);"
     interpreter.check(f"{code} assert not {{'mmengine', 'safetensors'}} & set(sys.modules)", str(path))
 
 
-def test_openmmlab_from_many_threads(path: pathlib.Path, openmmlab: dict[str, Any]) -> None:
+def test_openmmlab_from_many_threads(path: Path, openmmlab: dict[str, Any]) -> None:
     save_zip(openmmlab, path)
     expected = state()  # seeds torch's generator, which the threads share
     failures: list[Exception] = []
@@ -211,12 +205,10 @@ NAMES = st.lists(st.sampled_from(["module", "backbone", "head", "a", "b"]), min_
     wrapped=st.booleans(),
     save=st.sampled_from([save_zip, save_old]),
 )
-def test_the_same_keys_as_mmengine(
-    mmengine: Any, names: list[str], prefix: str | None, wrapped: bool, save: Save
-) -> None:
+def test_the_keys_of_mmengine(mmengine: Any, names: list[str], prefix: str | None, wrapped: bool, save: Save) -> None:
     content: Any = {name: torch.full((i + 1,), float(i)) for i, name in enumerate(names)}
     with tempfile.TemporaryDirectory() as folder:
-        path = pathlib.Path(folder, "toy.pth")
+        path = Path(folder, "toy.pth")
         save({"state_dict": content} if wrapped else content, path)
         expected = chosen_by_mmengine(mmengine.runner.checkpoint, path, prefix)
         if expected is None:
@@ -225,7 +217,7 @@ def test_the_same_keys_as_mmengine(
             assert_same(values(open_checkpoint(path, prefix=prefix)), expected)
 
 
-def chosen_by_mmengine(module: Any, path: pathlib.Path, prefix: str | None) -> dict[str, Tensor] | None:
+def chosen_by_mmengine(module: Any, path: Path, prefix: str | None) -> dict[str, Tensor] | None:
     if prefix is not None:
         try:
             return dict(module._load_checkpoint_with_prefix(prefix, str(path)))

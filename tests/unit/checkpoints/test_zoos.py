@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import pathlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +22,7 @@ from tests.checkpoint_files import error, meaning, save_zip, state
 from tests.processes import Interpreter
 from tests.zoo.operators import torchvision_operators
 
-DATA = pathlib.Path(__file__).parents[2] / "data" / "real_init_cfgs.json"
+DATA = Path(__file__).parents[2] / "data" / "real_init_cfgs.json"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -65,7 +65,7 @@ def test_old_names_of_openmmlab(mmengine: Any) -> None:
         assert found == table[new] if new in table else f"no {new!r}" in found
 
 
-def test_mmcls_means_the_backbone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, mmengine: Any) -> None:
+def test_mmcls_means_the_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mmengine: Any) -> None:
     theirs = mmengine.runner.checkpoint.get_mmcls_models()
     assert {name: meaning(f"mmcls://{name}") for name in theirs} == theirs
     torch.save({"state_dict": {"backbone.a.w": torch.ones(1), "head.w": torch.ones(2)}}, tmp_path / "toy.pth")
@@ -78,7 +78,7 @@ def test_mmcls_means_the_backbone(tmp_path: pathlib.Path, monkeypatch: pytest.Mo
     assert "has nothing under 'backbone.', the part that its scheme stands for" in str(error("mmcls://headless"))
 
 
-def test_the_users_own_table(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_users_own_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MMENGINE_HOME", str(tmp_path))
     (tmp_path / "open_mmlab.json").write_text('{"mine": "weights/mine.pth", "theirs": "https://x.org/a.pth"}')
     (tmp_path / "weights").mkdir()
@@ -202,7 +202,7 @@ def test_timm_without_a_tag_and_without_the_hub(monkeypatch: pytest.MonkeyPatch)
     assert isinstance(place, HubFile), "published nowhere else"
 
 
-def test_a_timm_model_in_a_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timm_model_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from timm import models
 
     cfg = models.get_pretrained_cfg("resnet50")
