@@ -17,8 +17,8 @@ from torch import Tensor
 
 from autoinit.checkpoints import Checkpoint, open_checkpoint
 from autoinit.checkpoints.downloads import WebFile
-from autoinit.checkpoints.location import Location
 from autoinit.checkpoints.location_schemes import follow
+from autoinit.checkpoints.source import Location
 from autoinit.errors import CheckpointError
 
 Save = Callable[[Any, pathlib.Path], None]

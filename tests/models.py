@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -37,6 +37,16 @@ class Around(nn.Module):
             self.add_module(name, child)
         for name, value in attributes.items():
             setattr(self, name, nn.Parameter(value) if isinstance(value, Tensor) else value)
+
+
+class Calls(Around):
+    """Children that a function calls: linear layers of four features by name, and others as they are given."""
+
+    def __init__(self, function: Callable[[Any, Tensor], object], *names: str, **children: nn.Module) -> None:
+        super().__init__({**{name: nn.Linear(4, 4) for name in names}, **children}, function=function)
+
+    def forward(self, x: Tensor) -> object:
+        return self.function(self, x)
 
 
 class EqualizedLr:

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import nearest
-from .location import Location
+from .contents import Contents, StoredTensor
 from .location_schemes import Place, follow
 from .reading import is_index, read_contents, read_index, read_tensors
 from .selection import Pairs, Selection
-from .source import Source
-from .stored_tensors import Contents, StoredTensor
+from .source import Location, Source
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -25,22 +24,14 @@ class Checkpoint:
     """Names, shapes and dtypes of the selected tensors of a file or a set of shards.
 
     Made by `open_checkpoint`. Holds no values and no open file; equal if location, key and selection are.
-
-    Args:
-        place: What the user wrote.
-        key: Where in the file the state dict is; None for the usual place.
-        selection: Which of the file's names are taken.
-        stored: The tensors by name; not to be changed.
-        versions: Metadata of each module (its version), by the module's name.
-        device: Device that tensors are read to.
     """
 
     place: Location
-    key: str | None
+    key: str | None  # Where in the file the state dict is; None for the usual place.
     selection: Selection
-    stored: Mapping[str, StoredTensor] = field(compare=False)
-    versions: Mapping[str, dict[str, Any]] = field(compare=False)
-    device: torch.device = field(compare=False)
+    stored: Mapping[str, StoredTensor] = field(compare=False)  # By name; not to be changed.
+    versions: Mapping[str, dict[str, Any]] = field(compare=False)  # Metadata of each module, by the module's name.
+    device: torch.device = field(compare=False)  # Tensors are read to it.
 
     @property
     def location(self) -> str:
@@ -67,13 +58,10 @@ class Checkpoint:
         return f"Checkpoint({self.location!r}{prefix}, {len(self.stored)} tensors)"
 
     def tensors(self, keys: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
-        """Read some tensors, one at a time, each once: drop one before taking the next to save memory.
+        """Read the tensors of some names of `shapes`, one at a time: drop one before taking the next to save memory.
 
         A file of the format before PyTorch 1.6, or one that was compressed, is read whole; of others, only what is
         asked for.
-
-        Args:
-            keys: Names from `shapes`.
 
         Raises:
             CheckpointError: A name is not in `shapes`, or a file is not what it was when it was opened.
@@ -119,13 +107,14 @@ def open_checkpoint(
         {'fc.weight': torch.Size([2, 3])}
         fc.weight tensor(6.)
     """
-    written = Location.of(location, origin)
+    written = Location(text=os.fspath(location) if isinstance(location, os.PathLike) else location, origin=origin)
+    if not isinstance(written.text, str):
+        raise written.error("is not a path", "give a path, a URL or a name as a string")
     device = _device(map_location, written)
     if isinstance(prefix, str):
         prefix = prefix if prefix.endswith(".") else f"{prefix}."
     elif prefix is not None:
-        what = f"has a prefix that is no string: {prefix!r}"
-        raise written.error(what, "give a name such as 'backbone', or none")
+        raise written.error(f"has a prefix that is no string: {prefix!r}", "give a name such as 'backbone', or none")
     place, part = follow(written)
     sha256 = sha256.lower() if sha256 else None
     source = place.fetch(written, sha256)

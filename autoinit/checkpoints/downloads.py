@@ -21,16 +21,11 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 import torch
 
 from ..errors import CheckpointError
-from .location import Location
 from .reading import check_whole
-from .source import Source, remembered_sha256, sha256_of
+from .source import Location, Source, remembered_sha256, sha256_of
 
-SWITCH = "AUTOINIT_PROGRESS"
-"""Set to 0 in the environment, no progress bar is shown."""
-
-SECONDS = 30.0
-"""Timeout of each wait for the server."""
-
+SWITCH = "AUTOINIT_PROGRESS"  # Set to 0 in the environment, no progress bar is shown.
+SECONDS = 30.0  # Timeout of each wait for the server.
 _ELSEWHERE = "download it in another way, and give its path"
 _PAGE = (
     "open the address in a browser to see; if it is a page about the file, give the address of the file itself "
@@ -47,9 +42,13 @@ class WebFile:
     url: str
 
     def fetch(self, location: Location, sha256: str | None) -> Source:
-        """The file on this machine; errors are about `location`."""
+        """The file on this machine, without a request if the cache has it; errors are about `location`.
+
+        If it cannot be fetched or kept, or is not a whole checkpoint that has the digest which the user or its name
+        gives, what was in the cache before is intact.
+        """
         location = location.means(self.url)
-        path = download(self.url, location, sha256)
+        path = str(_download(self.url, location, sha256))
         return Source(location=location, path=path, again=f"remove {path!r}, and it is downloaded again")
 
     def sibling(self, name: str, path: str) -> WebFile:
@@ -57,13 +56,7 @@ class WebFile:
         return WebFile(url=urljoin(self.url, quote(name)))
 
 
-def download(url: str, location: Location, sha256: str | None) -> str:
-    """The path of a file with the contents of a URL; without a request if the cache has it.
-
-    Raises:
-        CheckpointError: The file cannot be fetched or kept, or is not a whole checkpoint that has the digest which the
-            user or its name gives. What was in the cache before is intact.
-    """
+def _download(url: str, location: Location, sha256: str | None) -> Path:
     from filelock import FileLock
 
     # Replace characters that some system does not allow in file names.
@@ -76,7 +69,7 @@ def download(url: str, location: Location, sha256: str | None) -> str:
     # Files of torch.hub and mmengine go by the name alone, which any URL may end with: only the digest tells.
     for known in (file, *([hub / name] if named_digest(name) else [])):
         if _is_usable(known, wanted, location):
-            return str(known)
+            return known
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{file}.lock"):
@@ -86,14 +79,11 @@ def download(url: str, location: Location, sha256: str | None) -> str:
     except (OSError, NotImplementedError) as e:  # The latter where a file system has no locks.
         what = f"cannot be kept in {str(file.parent)!r} ({getattr(e, 'strerror', None) or e})"
         raise location.error(what, "set TORCH_HOME to a folder that can be written to and has room") from e
-    return str(file)
+    return file
 
 
 def named_digest(name: str) -> str | None:
-    """The beginning of the digest that a file's name ends with, as torch.hub and OpenMMLab write it, or None.
-
-    Eight digits may as well be a date, and are not taken for a digest.
-    """
+    """The digest, or its beginning, that a file's name ends with; not one of decimal digits, which may be a date."""
     found = [digest for digest in re.findall(r"-([0-9a-f]{8,64})\.", name) if not digest.isdigit()]
     return found[-1] if found else None
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote
 
 from ..errors import nearest
-from .location import Location
-from .source import USUAL_NAMES, Source
+from .source import USUAL_NAMES, Location, Source
 
 _WRITTEN = re.compile(
     r"(?:models/(?=[^/]+/))?(?P<repo>[^/@]+/[^/@]+)"
@@ -23,17 +23,11 @@ _FORM = "write hf://org/repo, hf://org/repo/file or hf://org/repo/file@revision"
 
 @dataclass(frozen=True, kw_only=True)
 class HubFile:
-    """A file in a Hugging Face model repository.
+    """A file in a Hugging Face model repository."""
 
-    Args:
-        repo: Organization or user, and repository name.
-        file: Path in the repository; None for the first usual checkpoint name that exists.
-        revision: Branch, tag or commit; None for the main branch.
-    """
-
-    repo: str
-    file: str | None
-    revision: str | None
+    repo: str  # Organization or user, and repository name.
+    file: str | None  # Path in the repository; None for the first usual checkpoint name that exists.
+    revision: str | None  # Branch, tag or commit; None for the main branch.
 
     @classmethod
     def parse(cls, rest: str, location: Location) -> HubFile:
@@ -59,7 +53,7 @@ class HubFile:
             raise location.error("needs huggingface_hub", 'pip install "torch-autoinit[hub]"') from e
         try:
             path = self._download(hub)
-        except Exception as e:  # of the library, of the HTTP client that it uses, or of the file system
+        except Exception as e:  # Its HTTP client, which its version decides, has exceptions of its own.
             raise location.error(*self._reason(hub, e)) from e
         again = f"remove {path!r} and the file that it is a link to, and it is downloaded again"
         source = Source(location=location, path=path, again=again)
@@ -74,8 +68,12 @@ class HubFile:
 
     def _download(self, hub: Any) -> str:
         """Path of the file in the hub's cache, or of the first usual name that exists."""
+
+        def is_missing(name: str) -> bool:
+            return not isinstance(hub.try_to_load_from_cache(self.repo, name, revision=self.revision), str)
+
         # Cached files first, so that offline no other is waited for.
-        names = [self.file] if self.file is not None else sorted(USUAL_NAMES, key=lambda name: not self._has(hub, name))
+        names = [self.file] if self.file is not None else sorted(USUAL_NAMES, key=is_missing)
         missing: list[Exception] = []
         for name in names:
             # Offline, the error says that the file is not here; then the others are looked for in the cache alone.
@@ -86,11 +84,8 @@ class HubFile:
                 missing.append(e)
         raise missing[0]
 
-    def _has(self, hub: Any, name: str) -> bool:
-        return isinstance(hub.try_to_load_from_cache(self.repo, name, revision=self.revision), str)
-
     def _reason(self, hub: Any, error: Exception) -> tuple[str, str]:
-        """What an error of the library means, and its remedy."""
+        """Explanation and remedy for an error of the library."""
         errors = hub.errors
         if isinstance(error, errors.GatedRepoError):
             remedy = f"accept its terms at https://huggingface.co/{self.repo}, then `hf auth login`"
@@ -99,18 +94,21 @@ class HubFile:
             what = f"is in a repository that the hub does not have, or does not show to you: {self.repo!r}"
             return what, "check the name; if it is private, `hf auth login` or set HF_TOKEN"
         if isinstance(error, errors.RevisionNotFoundError):
-            refs = _or_nothing(lambda: hub.HfApi().list_repo_refs(self.repo))
-            known = [ref.name for ref in (*refs.branches, *refs.tags)] if refs else []
+            known: list[str] = []
+            with suppress(Exception):  # An error is being explained: without the list it says less.
+                refs = hub.HfApi().list_repo_refs(self.repo)
+                known = [ref.name for ref in (*refs.branches, *refs.tags)]
             what = f"is of a revision that {self.repo!r} does not have: {self.revision!r}"
-            guess = nearest(self.revision or "", known)
-            return what, f"give one of its branches, tags or commits.{guess}".removesuffix(".")
+            remedy = f"give one of its branches, tags or commits.{nearest(self.revision or '', known)}"
+            return what, remedy.removesuffix(".")
         if isinstance(error, errors.LocalEntryNotFoundError):
             what = "is not in the hub's cache, and the hub cannot be reached"
             return what, "check the network, HF_ENDPOINT and HF_HUB_OFFLINE"
         if isinstance(error, errors.EntryNotFoundError):
-            return self._reason_for_missing(
-                _or_nothing(lambda: hub.HfApi().list_repo_files(self.repo, revision=self.revision)) or []
-            )
+            listed: list[str] = []
+            with suppress(Exception):  # As above.
+                listed = hub.HfApi().list_repo_files(self.repo, revision=self.revision)
+            return self._reason_for_missing(listed)
         said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")
         if isinstance(error, errors.HFValidationError):
             return f"is no name of a repository ({said})", _FORM
@@ -125,10 +123,3 @@ class HubFile:
             return what, f"name the file{shown}"
         what = f"names a file that {self.repo!r} does not have: {self.file!r}"
         return what, f"give one that it has{shown}.{nearest(self.file, files)}".removesuffix(".")
-
-
-def _or_nothing(ask: Callable[[], Any]) -> Any:
-    try:
-        return ask()
-    except Exception:  # An error is being explained: without the list it says less, but it says it.
-        return None

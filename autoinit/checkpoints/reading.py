@@ -13,16 +13,13 @@ from itertools import groupby
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .contents import Contents, StoredTensor, state_in, tensors_in
 from .safetensors_format import is_safetensors, looks_like_safetensors, read_safetensors
 from .source import Source
-from .state_dicts import state_in, tensors_in
-from .stored_tensors import Contents, StoredTensor
 from .torch_format import ZIP_MAGIC, is_mapped, load_values, pickle_protocol, read_pickle, read_torch
 
-_MAPPED_AT_ONCE = 64 << 20
-"""Of a file that is mapped whole, so many bytes are read before it is mapped anew, which frees them."""
-_LARGEST_INDEX = 64 << 20
-"""In bytes: some 100 for each tensor."""
+_MAPPED_AT_ONCE = 64 << 20  # Bytes to read of a file that is mapped whole, before it is mapped anew to free them.
+_LARGEST_INDEX = 64 << 20  # Bytes: some 100 for each tensor.
 _LONGEST_NAME = 256
 _OLD_MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 _SAVE_TENSORS = (
@@ -39,11 +36,7 @@ _FOREIGN = (
 
 
 def read_contents(source: Source, key: str | None) -> Contents:
-    """Read names, shapes and dtypes; `key` is where in the file the state dict is, None for the usual place.
-
-    Raises:
-        CheckpointError: The file cannot be read, or holds no tensors there.
-    """
+    """Read names, shapes and dtypes; `key` is where in the file the state dict is, None for the usual place."""
     with _explained(source):
         return read_safetensors(source, key) if is_safetensors(source) else read_torch(source, key)
 
@@ -60,20 +53,16 @@ def check_whole(source: Source) -> None:
 
 
 def read_tensors(wanted: Iterable[StoredTensor], key: str | None) -> Iterator[Tensor]:
-    """Read the values of tensors, in their order; a file whose tensors have no extents is read once and kept.
-
-    Raises:
-        CheckpointError: They cannot be read, or a file is not what it was when it was opened.
-    """
+    """Read the values of tensors, in their order; a file without their positions is read whole, once."""
     for _, group in groupby(wanted, key=lambda stored: stored.source.path):
         whole: dict[str, Tensor] = {}
         left = 0
         for stored in group:
             source = stored.source
-            if stored.extent is not None:
+            if stored.start is not None:
                 source.require_unchanged()
                 with _explained(source):
-                    tensor = stored.map(stored.extent)
+                    tensor = stored.map(stored.start)
             else:
                 if left <= 0:
                     source.require_unchanged()
@@ -94,11 +83,7 @@ def is_index(source: Source) -> bool:
 
 
 def read_index(source: Source) -> dict[str, str]:
-    """The name of the shard that each tensor is in.
-
-    Raises:
-        CheckpointError: It is not an index, it is damaged, or it names a file that is not right beside it.
-    """
+    """The name of the shard that each tensor is in; an index must name files right beside it."""
     if source.size() > _LARGEST_INDEX:
         raise source.error("holds JSON, and too much of it for an index", "give a file of weights, or an index")
     try:

@@ -7,8 +7,8 @@ import json
 
 import torch
 
+from .contents import Contents, StoredTensor
 from .source import Source
-from .stored_tensors import Contents, Extent, StoredTensor
 
 _DTYPES = {
     "F64": "float64",
@@ -45,13 +45,7 @@ def is_safetensors(source: Source) -> bool:
 
 
 def read_safetensors(source: Source, key: str | None) -> Contents:
-    """Read the header of a safetensors file; values stay in the file.
-
-    Raises:
-        CheckpointError: The file holds no tensors, or one of a dtype that torch does not have; or a `key` was given,
-            and the format has no parts.
-        Exception: Any error of the library for a file that is truncated or damaged.
-    """
+    """Read the header of a safetensors file; values stay in the file. A damaged one raises anything."""
     from safetensors import safe_open
 
     if key is not None:
@@ -74,6 +68,5 @@ def read_safetensors(source: Source, key: str | None) -> Contents:
             what = f"holds {name!r} of dtype {header[name]['dtype']}, which torch {torch.__version__} does not have"
             raise source.error(what, "convert it to another dtype, or update torch")
         tensor = torch.empty(header[name]["shape"], dtype=dtype, device="meta")
-        extent = Extent.of(tensor, 8 + length + header[name]["data_offsets"][0])
-        tensors[name] = StoredTensor(source=source, name=name, shape=tensor.shape, dtype=dtype, extent=extent)
+        tensors[name] = StoredTensor.of(source, name, tensor, 8 + length + header[name]["data_offsets"][0])
     return Contents(tensors, {})

@@ -1,4 +1,4 @@
-"""Which tensors of a file a checkpoint has, and under which names, as mmengine chooses them."""
+"""Select and rename the tensors of a checkpoint file, as mmengine does."""
 
 from __future__ import annotations
 
@@ -9,42 +9,26 @@ from itertools import accumulate
 from typing import TypeVar
 
 from ..errors import nearest
-from .location import Location
+from .source import Location
 
 Pairs = tuple[tuple[str, str], ...]
 T = TypeVar("T")
-
-_SHOWN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     r"""The tensors that are taken from a file: of the part that a zoo means, renamed, those under a prefix.
 
-    Args:
-        part: Prefix that the location's scheme stands for, with its dot; None for all.
-        revise_keys: Pairs of a regular expression and its replacement, applied to each name in turn. None stands for
-            `(r"^module\.", "")`, which takes off what DataParallel adds; but not beside a prefix, as in mmengine.
-        prefix: Prefix of the revised names to take, with its dot; None for all.
-
-    Example:
-        >>> Selection().names(["module.fc.weight"], Location(text="a.pth"))
-        {'fc.weight': 'module.fc.weight'}
-        >>> selection = Selection(revise_keys=((r"^encoder\.", "backbone."),), prefix="backbone.")
-        >>> selection.names(["encoder.fc.weight", "head.weight"], Location(text="a.pth"))
-        {'fc.weight': 'encoder.fc.weight'}
+    `revise_keys` are pairs of a regular expression and its replacement, applied to each name in turn. None stands for
+    `(r"^module\.", "")`, which takes off what DataParallel adds; but not beside a prefix, as in mmengine.
     """
 
-    part: str | None = None
+    part: str | None = None  # Prefix that the location's scheme stands for, with its dot; None for all.
     revise_keys: Pairs | None = None
-    prefix: str | None = None
+    prefix: str | None = None  # Prefix of the revised names to take, with its dot; None for all.
 
     def names(self, names: Iterable[str], location: Location) -> dict[str, str]:
-        """The names of the checkpoint, each with the file's name for it.
-
-        Raises:
-            CheckpointError: Two names become one, or nothing is under the prefix.
-        """
+        """The names of the checkpoint, each with the file's name for it."""
         part = _under(self.part, {name: name for name in names})
         if not part:
             what = f"has nothing under {self.part!r}, the part that its scheme stands for"
@@ -59,7 +43,7 @@ class Selection:
         selected = _under(self.prefix, revised)
         if not selected:
             wanted = (self.prefix or "").removesuffix(".")
-            raise location.error(f"has nothing under the prefix {wanted!r}", hint_for_prefix(wanted, revised))
+            raise location.error(f"has nothing under the prefix {wanted!r}", _remedy(wanted, revised))
         return selected
 
     def modules(self, about: Mapping[str, T]) -> dict[str, T]:
@@ -77,7 +61,7 @@ class Selection:
         return name
 
 
-def hint_for_prefix(wanted: str, keys: Iterable[str]) -> str:
+def _remedy(wanted: str, keys: Iterable[str]) -> str:
     """The remedy for a prefix that selects nothing."""
     paths = dict.fromkeys(path for key in keys for path in accumulate(key.split(".")[:-1], "{}.{}".format))
     tops = [path for path in paths if "." not in path]
@@ -85,7 +69,7 @@ def hint_for_prefix(wanted: str, keys: Iterable[str]) -> str:
         return "give none: its names have no dots"
     deeper = [path for path in paths if path.endswith(f".{wanted}")]
     guess = f" Did you mean {min(deeper, key=len)!r}?" if deeper else nearest(wanted, tops)
-    shown = ", ".join(map(repr, tops[:_SHOWN])) + (", ..." if len(tops) > _SHOWN else "")
+    shown = ", ".join(map(repr, tops[:8])) + (", ..." if len(tops) > 8 else "")
     return f"give one that it has: {shown}.{guess}".removesuffix(".")
 
 

@@ -1,43 +1,56 @@
-"""A local file that holds a checkpoint or a shard of one."""
+"""A checkpoint's location as the user wrote it, and the local file that it leads to."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ..errors import CheckpointError, nearest
-from .location import Location
 
-USUAL_NAMES = (
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-)
+USUAL_NAMES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 """Names of a folder's checkpoint, on a disk or on the Hugging Face hub; the first that exists is taken."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """A regular file that can be read and is not empty; CheckpointError if it is anything else.
+class Location:
+    """A path, URL or name as the user wrote it; makes every error about the checkpoint."""
 
-    Args:
-        location: The location it was found at, for errors.
-        path: Absolute path, so that a later `chdir` changes nothing.
-        again: Remedy for a damaged file.
-        absent: Remedy for a missing file; None suggests a similar name in its folder.
-        stamp: Size, modification time and inode, which differ when a file was written again.
-    """
+    text: str
+    origin: str | None = field(default=None, compare=False)  # Where it was written, e.g. `init_cfg[0]`.
+    meaning: str | None = field(default=None, compare=False)  # The URL or shard that an error is about.
+
+    def means(self, meaning: str) -> Location:
+        """The same location, whose errors also show `meaning`."""
+        return replace(self, meaning=None if meaning == self.text else meaning)
+
+    def error(self, what: str, remedy: str) -> CheckpointError:
+        """An error that says where, what, and the remedy."""
+        where = f"{self.origin}: " if self.origin else ""
+        means = f" ({self.meaning})" if self.meaning else ""
+        return CheckpointError(f"{where}checkpoint {self.text!r}{means} {what}: {remedy}", origin=self.origin)
+
+    def unknown(self, name: str, known: Iterable[str], whose: str) -> CheckpointError:
+        """The error for a name that a table does not have."""
+        names = sorted(known)
+        shown = nearest(name, names) or f" It has {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}."
+        remedy = f"give a name that it has.{shown}".removesuffix(".")
+        return self.error(f"is not known: {whose} has no {name!r}", remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A regular file that can be read and is not empty; CheckpointError if it is anything else."""
 
     location: Location
-    path: str
-    again: str = "download or copy it again"
-    absent: str | None = None
-    stamp: tuple[int, int, int] = field(init=False)
+    path: str  # Absolute, so that a later `chdir` changes nothing.
+    again: str = "download or copy it again"  # Remedy for a damaged file.
+    absent: str | None = None  # Remedy for a missing file; None suggests a similar name in its folder.
+    stamp: tuple[int, int, int] = field(init=False)  # Size, time and inode: they tell whether it was written again.
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "stamp", self.check())
@@ -63,7 +76,10 @@ class Source:
         try:
             found = os.stat(self.path)
             if stat.S_ISDIR(found.st_mode):
-                raise self.error("is a directory", f"give the path of a file{_example_in(self.path)}")
+                suffixes = (".pth", ".pt", ".bin", ".safetensors", ".index.json")
+                files = [name for name in _listing(self.path) if name.endswith(suffixes)]
+                example = f" in it, e.g. {files[0]!r}" if files else ""
+                raise self.error("is a directory", f"give the path of a file{example}")
             if not stat.S_ISREG(found.st_mode):
                 raise self.error("is not a regular file", "give the path of a file")
             head = self.head()
@@ -97,6 +113,35 @@ class Source:
             raise self.error(what, "give the digest of this file, or the path of the other one")
 
 
+@dataclass(frozen=True, kw_only=True)
+class LocalFile:
+    """A path where `~` is expanded, or a folder, which means the checkpoint in it."""
+
+    path: str
+    is_shard: bool = False  # Whether an index names it.
+
+    def fetch(self, location: Location, sha256: str | None) -> Source:
+        """The file on this machine; errors are about `location`."""
+        if not self.path:  # which would mean the current folder
+            raise location.error("names no file", "give a path, a URL or a name")
+        path = os.path.abspath(os.path.expanduser(self.path))
+        if os.path.isdir(path):
+            inside = _listing(path)
+            usual = [name for name in USUAL_NAMES if name in inside]
+            indexes = [name for name in inside if name.endswith(".index.json")]
+            if usual or len(indexes) == 1:
+                name = (usual or indexes)[0]
+                location, path = location.means(f"its {name!r}"), os.path.join(path, name)
+        absent = "get it from where its index is from, and put it beside that" if self.is_shard else None
+        source = Source(location=location, path=path, absent=absent)
+        source.require_digest(sha256)
+        return source
+
+    def sibling(self, name: str, path: str) -> LocalFile:
+        """The file `name` in the folder of `path`, the local copy of this one."""
+        return LocalFile(path=os.path.join(os.path.dirname(path), name), is_shard=True)
+
+
 def sha256_of(path: str) -> str:
     """SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
@@ -117,47 +162,8 @@ def _remembered(path: str, size: int, mtime_ns: int) -> str:
     return sha256_of(path)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalFile:
-    """A path where `~` is expanded, or a folder, which means the checkpoint in it; `is_shard`: an index names it."""
-
-    path: str
-    is_shard: bool = False
-
-    def fetch(self, location: Location, sha256: str | None) -> Source:
-        """The file on this machine; errors are about `location`."""
-        if not self.path:  # which would mean the current folder
-            raise location.error("names no file", "give a path, a URL or a name")
-        path = os.path.abspath(os.path.expanduser(self.path))
-        name = _checkpoint_in(path) if os.path.isdir(path) else None
-        if name is not None:
-            location, path = location.means(f"its {name!r}"), os.path.join(path, name)
-        absent = "get it from where its index is from, and put it beside that" if self.is_shard else None
-        source = Source(location=location, path=path, absent=absent)
-        source.require_digest(sha256)
-        return source
-
-    def sibling(self, name: str, path: str) -> LocalFile:
-        """The file `name` in the folder of `path`, the local copy of this one."""
-        return LocalFile(path=os.path.join(os.path.dirname(path), name), is_shard=True)
-
-
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino
-
-
-def _checkpoint_in(folder: str) -> str | None:
-    """The name of a folder's checkpoint: a usual one, or that of the only index; None if neither exists."""
-    inside = _listing(folder)
-    usual = [name for name in USUAL_NAMES if name in inside]
-    indexes = [name for name in inside if name.endswith(".index.json")]
-    return usual[0] if usual else indexes[0] if len(indexes) == 1 else None
-
-
-def _example_in(folder: str) -> str:
-    suffixes = (".pth", ".pt", ".bin", ".safetensors", ".index.json")
-    files = [name for name in _listing(folder) if name.endswith(suffixes)]
-    return f" in it, e.g. {files[0]!r}" if files else ""
 
 
 def _remedy_for_missing(path: str) -> str:

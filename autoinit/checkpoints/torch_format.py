@@ -16,36 +16,28 @@ import torch
 from torch import Tensor
 
 from .._torch import READS_OFFSETS, offset_in_checkpoint
+from .contents import Contents, StoredTensor, state_in, tensors_in, versions_in
 from .source import Source
-from .state_dicts import state_in, tensors_in, versions_in
-from .stored_tensors import Contents, Extent, StoredTensor
 
 ZIP_MAGIC = b"PK\x03\x04"
-_UNPACKED = 1 << 30
-_RATIO = 100
-"""An archive that unpacks to more than both, bytes and times its own size, holds no weights but a bomb."""
+# An archive that unpacks to more than both, bytes and times its own size, holds no weights but a bomb.
+_UNPACKED, _RATIO = 1 << 30, 100
 
 
 def read_torch(source: Source, key: str | None) -> Contents:
-    """Read names, shapes and dtypes of the state dict at `key`, and values only if the file's format leaves no choice.
-
-    Raises:
-        CheckpointError: The file is an archive of another kind, or holds no tensors there.
-        Exception: Any error of torch for a file that is truncated, damaged, foreign or hostile.
-    """
+    """Read names, shapes and dtypes of the state dict at `key`; a damaged, foreign or hostile file raises anything."""
     state = state_in(read_pickle(source), key, source)
     without_values = {name: tensor for name, tensor in tensors_in(state).items() if tensor.is_meta}
-    extents: dict[str, Extent] = {}
+    starts: dict[str, int] = {}
     if without_values and is_zip(source):
-        sizes = _record_sizes(source.path)
-        extents = {name: extent for name, tensor in without_values.items() if (extent := _extent(tensor, sizes))}
-        if len(extents) < len(without_values):
+        starts = _starts(without_values, source.path)
+        if len(starts) < len(without_values):
             # Sparse, conjugated, saved without values, or in an archive that another program has written.
             state = state_in(load_values(source), key, source)
     tensors = {
-        name: StoredTensor(source=source, name=name, shape=tensor.shape, dtype=tensor.dtype, extent=extents.get(name))
+        name: StoredTensor.of(source, name, tensor, starts.get(name))
         for name, tensor in tensors_in(state).items()
-        if not tensor.is_nested and (name in extents or not tensor.is_meta)
+        if not tensor.is_nested and (name in starts or not tensor.is_meta)
     }
     if not tensors:
         raise source.error("holds no tensors by name", "give the path of a file that holds a state_dict")
@@ -89,25 +81,23 @@ def pickle_protocol(source: Source) -> int | None:
     return start[1] if start[:1] == pickle.PROTO and len(start) == 2 else None
 
 
-def _extent(tensor: Tensor, record_sizes: Mapping[int, int]) -> Extent | None:
-    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_conj() or tensor.is_neg():
-        return None
-    storage = tensor.untyped_storage()
-    # torch computes it from how it would have written the archive itself.
-    start = offset_in_checkpoint(storage)
-    return Extent.of(tensor, start) if record_sizes.get(start, -1) >= storage.nbytes() else None
-
-
-def _record_sizes(path: str) -> dict[int, int]:
-    """Sizes of the records of a zip file, by the byte where their contents begin."""
+def _starts(tensors: Mapping[str, Tensor], path: str) -> dict[str, int]:
+    """First byte in a zip file of each storage that can be mapped from it, by the name of its tensor."""
+    sizes = {}  # Sizes of the records, by their first byte.
     with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-        sizes = {}
         for record in archive.infolist():
             # The header before the contents ends with a name and extra fields, of these lengths.
             file.seek(record.header_offset + 26)
-            name, extra = struct.unpack("<HH", file.read(4))
-            sizes[record.header_offset + 30 + name + extra] = record.file_size
-    return sizes
+            name_length, extra = struct.unpack("<HH", file.read(4))
+            sizes[record.header_offset + 30 + name_length + extra] = record.file_size
+    found = {}
+    for name, tensor in tensors.items():
+        if tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_conj() or tensor.is_neg()):
+            # torch computes it from how it would have written the archive itself.
+            start = offset_in_checkpoint(tensor.untyped_storage())
+            if sizes.get(start, -1) >= tensor.untyped_storage().nbytes():
+                found[name] = start
+    return found
 
 
 def _is_stored_plainly(source: Source) -> bool:
@@ -159,7 +149,7 @@ def _load_safely(load: Callable[[], Any]) -> Any:
     try:
         return load()
     except pickle.UnpicklingError:
-        pass  # What was read so far is freed before it is read again.
+        pass  # Leaving the handler frees what was read before it is read again.
     with placeholders():
         return load()
 
@@ -170,8 +160,7 @@ class _Placeholder:
     def __init__(self, *ignored: object) -> None:
         pass
 
-    def __setstate__(self, ignored: object) -> None:
-        pass
+    __setstate__ = __init__
 
 
 _HARMLESS = (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import warn
-from .location import Location
+from .source import Location
 
 _OLD_NAMES = {
     "inception_v3_google": "inception_v3",
@@ -25,8 +25,7 @@ _OLD_NAMES = {
 def resolve_torchvision(name: str, location: Location) -> str:
     """URL of a model's weights, from its name alone or with the weights' name: `resnet50`, `resnet50.imagenet1k_v2`.
 
-    The name alone means the first weights that were published for the model. They are what it meant before
-    torchvision 0.13, when there were no others, and what it means to mmengine.
+    The name alone means the first weights that were published, as in torchvision before 0.13 and in mmengine.
     """
     models = _models_of("torchvision", location, "pip install torchvision, in the version for your torch")
     model, _, tag = name.lower().partition(".")
@@ -55,8 +54,7 @@ def resolve_modelzoo(name: str, location: Location) -> str:
 def resolve_timm(name: str, location: Location) -> str:
     """Location of a timm model's weights, from its name alone or with a tag: `resnet50`, `resnet50.a1_in1k`.
 
-    The file is timm's own on the Hugging Face hub, if the library for that is installed; otherwise the one that was
-    published first. So it is in timm itself.
+    As in timm, that is its file on the Hugging Face hub, or, without the library for that, the one published first.
     """
     models = _models_of("timm", location, "pip install timm")
     try:

@@ -1,7 +1,7 @@
 """The signal through a model, forward and backward: where it vanishes, explodes or dies."""
 
-from .bounds import Bounds as Bounds
 from .propagating import propagate as propagate
 from .results import Propagation as Propagation
+from .signals import Bounds as Bounds
 from .signals import Flag as Flag
 from .signals import Signal as Signal

@@ -17,7 +17,7 @@ LAST: tuple[type[nn.Module], ...] = (
     *(nn.Linear, nn.Bilinear, nn.Embedding, nn.EmbeddingBag),
     *(nn.LayerNorm, nn.RMSNorm, nn.RNNBase, nn.MultiheadAttention),
 )
-IMAGE = 4  # An unknown module's output of so many axes or more is an image: batch, channels, height, width.
+IMAGE = 4  # Number of axes from which on an unknown module's output is an image: batch, channels, height, width.
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:
@@ -146,6 +146,6 @@ def dead_units(output: Tensor, axis: int) -> tuple[int, int]:
 
 
 def any_varies(value: object) -> bool:
-    """Whether a tensor of a value, of any dtype, has two different values; or whether there is none at all."""
+    """Whether any tensor of a value has two different elements; also True if there is no tensor at all."""
     measured = [tensor for tensor in tensors_in(value) if tensor.layout == torch.strided and tensor.numel()]
     return not measured or any(bool((tensor != tensor.reshape(-1)[0]).any()) for tensor in measured)

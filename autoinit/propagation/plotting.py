@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..figures import NAMED, new_figure
-from .bounds import Bounds, Range
-from .signals import Signal
+from .signals import Bounds, Range, Signal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,11 +22,7 @@ def draw(
     title: str,
     path: str | os.PathLike[str],
 ) -> None:
-    """Write the plot to a file, without changing the backend of the program.
-
-    Raises:
-        StateError: matplotlib is not installed.
-    """
+    """Write the plot to a file, without changing the backend of the program."""
     rows = list(signals.values())
     kinds = [set(flagged.get(fqn, ())) for fqn in signals]
     with new_figure(path, len(rows), 7.0) as figure:

@@ -16,21 +16,17 @@ from ..errors import ConfigTypeError, InputError, StateError
 from ..layers import is_lazy
 from ..planning import joined, unwrapped, walk
 from ..sampling import check_seed
-from .bounds import DEFAULT, Bounds
 from .forward_hooks import Watch
 from .measures import carries_signal, moments, shapes_in, tensors_in
 from .results import Propagation
-from .signals import flags_of
+from .signals import Bounds, flags_of
 from .state import seeded, unchanged, uncompiled
+
+DEFAULT = Bounds()
 
 
 def propagate(
-    model: nn.Module,
-    inputs: object = None,
-    *,
-    backward: bool = True,
-    seed: int = 0,
-    bounds: Bounds = DEFAULT,
+    model: nn.Module, inputs: object = None, *, backward: bool = True, seed: int = 0, bounds: Bounds = DEFAULT
 ) -> Propagation:
     """Send a batch through a model and back, and measure the signal at every module.
 
@@ -101,11 +97,7 @@ def propagate(
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Each parameter once, by its first FQN.
-
-    Raises:
-        StateError: one is lazy or on the meta device.
-    """
+    """Each parameter once, by its first FQN; StateError if one is lazy or on the meta device."""
     found: dict[nn.Parameter, str] = {}
     for fqn, module, _ in walk(model):
         for name, param in module._parameters.items():
@@ -113,15 +105,11 @@ def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
                 found.setdefault(param, joined(fqn, name))
     for param, fqn in found.items():
         if is_lazy(param):
-            raise StateError(
-                f"{fqn} is lazy and has no shape yet. Call the model once before calling propagate().", fqn=fqn
-            )
+            text = f"{fqn} is lazy and has no shape yet. Call the model once before calling propagate()."
+            raise StateError(text, fqn=fqn)
         if param.is_meta:
-            raise StateError(
-                f"{fqn} is on the meta device and has no values. Propagate a model with memory, for example after "
-                "to_empty(device=...) and initialize.",
-                fqn=fqn,
-            )
+            text = f"{fqn} is on the meta device and has no values. Propagate a model with memory, for example after "
+            raise StateError(f"{text}to_empty(device=...) and initialize.", fqn=fqn)
     return {fqn: param for param, fqn in found.items()}
 
 

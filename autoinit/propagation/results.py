@@ -10,9 +10,8 @@ from typing import Any
 
 from ..errors import PropagationError
 from ..tables import LONG, Result, Table, listed
-from .bounds import Bounds
 from .plotting import draw
-from .signals import Flag, Signal
+from .signals import Bounds, Flag, Signal
 
 MEASURED = ("mean", "std", "gain", "dead", "gradient", "norm")
 """Columns of numbers that differ between all modules."""

@@ -7,11 +7,4 @@ from .snapshots import Snapshots as Snapshots
 from .snapshots import assert_snapshot as assert_snapshot
 from .snapshots import outline as outline
 
-__all__ = [
-    "Snapshots",
-    "assert_initialized",
-    "assert_no_duplicates",
-    "assert_same_init",
-    "assert_snapshot",
-    "outline",
-]
+__all__ = ["Snapshots", "assert_initialized", "assert_no_duplicates", "assert_same_init", "assert_snapshot", "outline"]

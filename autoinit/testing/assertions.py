@@ -14,9 +14,8 @@ from ..sampling import check_seed
 from ..tables import listed
 from ..verification import Verdict, verify
 from ..verification.parameters import Asked
-from .differences import differences, tensors_of
 from .duplicates import duplicates
-from .rebuilding import Factory, build, causes, changes
+from .rebuilding import Factory, build, causes, changes, differences, tensors_of
 
 
 def assert_initialized(

@@ -13,41 +13,34 @@ from ..verification.parameters import parameters_of
 from ..verification.repeated_values import HEAD, Head, bits_of, copies, head_of, repeats
 
 FEWEST = 8  # Fewer values show no order and no disorder.
-SHARE = 1 / 8  # Of 256 random values at least so many differ from each other, even in 8 bits.
+SHARE = 1 / 8  # Smallest share of distinct values among 256 random ones, even in 8 bits.
 DISORDER = 1.3  # Largest distance of von Neumann's ratio from 2 for independent neighbours.
 CORNER = 1 << 12  # Number of values in which order is looked for.
 MULTIPLE = 0.99  # Correlation over 256 values that shows a multiple; chance reaches it once in 10^200.
 
 
 def duplicates(module: nn.Module, ignore: object) -> Iterator[tuple[str, str]]:
-    """FQN and text for each parameter that repeats random values, in model order.
-
-    Raises:
-        MatchError: a glob of `ignore` fits no parameter.
-        StateError: a parameter is on the meta device.
-    """
+    """FQN and text for each parameter that repeats random values, in model order."""
     parameters, name = parameters_of(module, None, Policy())
     fqns = [fqn for parameter in parameters for fqn in (parameter.entry.fqn, *parameter.entry.aliases)]
     ignored = selected("ignore", ignore, fqns, name)
     heads: dict[str, Head] = {}
-    texts: dict[str, list[str]] = {}
+    texts: dict[str, list[str]] = {parameter.entry.fqn: [] for parameter in parameters}
     for parameter in parameters:
         fqn = parameter.entry.fqn
-        if not parameter.has_values or fqn in ignored:
-            continue
-        stored, texts[fqn] = parameter.values(), []
-        values, bits = _varied(stored), bits_of(stored)
-        if is_disordered(values):
-            heads[fqn] = Head(values=head_of(values), bits=bits, numel=stored.numel())
-            texts[fqn] += [finding.text for finding in repeats(values, bits)]
-    for fqn, finding in copies(heads, center=True) if heads else ():
+        if parameter.has_values and fqn not in ignored:
+            stored = parameter.values()
+            values, bits = _varied(stored), bits_of(stored)
+            if is_disordered(values):
+                heads[fqn] = Head(values=head_of(values), bits=bits, numel=stored.numel())
+                texts[fqn] += [finding.text for finding in repeats(values, bits)]
+    for fqn, finding in copies(heads, center=True):
         if finding.test == "copies":
             texts[fqn].append(finding.text)
         elif abs(finding.statistic) > MULTIPLE:
             texts[fqn].append(f"{finding.text}: the same draws on another scale")
-    for parameter in parameters:
-        fqn = parameter.entry.fqn
-        yield from ((fqn, f"{fqn} ({parameter.entry.layer}): {text}") for text in texts.get(fqn, ()))
+    for entry in (parameter.entry for parameter in parameters):
+        yield from ((entry.fqn, f"{entry.fqn} ({entry.layer}): {text}") for text in texts[entry.fqn])
 
 
 def _varied(values: Tensor) -> Tensor:

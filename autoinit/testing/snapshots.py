@@ -99,10 +99,8 @@ class Snapshots:
         text = outline(_decided(what, cfg))
         file = file_name(self.test if name is None else f"{self.test}-{name}")
         if file in self._taken:
-            raise StateError(
-                f"{self.test} compares two models with the snapshot {file}. Tell them apart: "
-                "init_snapshot(..., name=...)."
-            )
+            why = f"{self.test} compares two models with the snapshot {file}."
+            raise StateError(f"{why} Tell them apart: init_snapshot(..., name=...).")
         self._taken.add(file)
         assert_snapshot(text, self.folder / file, update=self.update)
 
@@ -120,12 +118,7 @@ def _decided(what: object, cfg: Config) -> Plan | Report:
 
 
 def file_name(name: str) -> str:
-    """The file of a snapshot, under a name that every file system takes.
-
-    Example:
-        >>> file_name("TestNet.test_plan[a/b]-small")
-        'TestNet.test_plan[a%2Fb]-small.txt'
-    """
+    """The name of a snapshot's file, such as `TestNet.test_plan[a%2Fb]-small.txt`, that every file system takes."""
     safe = quote(name, safe="[]=,+ ")
     if len(safe) > LONGEST:
         safe = f"{safe[: LONGEST - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
@@ -155,18 +148,14 @@ def assert_snapshot(text: str, path: Path, *, update: bool = False) -> None:
         os.replace(partial, path)  # At once: another process may be reading it.
         return
     if was is None:
-        raise VerificationError(
-            f"There is no snapshot of how {now[1]} is initialized ({place}). Write it with {UPDATE}, read it, and "
-            "keep it under version control."
-        )
-    if was[:1] != now[:1]:
-        raise VerificationError(
-            f"{place} begins with {was[0] if was else ''!r}, and this version of autoinit writes format {FORMAT}. "
-            f"Write it anew with {UPDATE}, from the version of your model that it was made of."
-        )
-    lines = list(difflib.unified_diff(was, now, "was", "is", lineterm="", n=2))
-    more = [f"... and {len(lines) - SHOWN} more lines"] if len(lines) > SHOWN else []
-    difference = "\n".join(lines[:SHOWN] + more)
-    raise VerificationError(
-        f"{now[1]} is not initialized as {place} says:\n{difference}\nIf that is meant, write it with {UPDATE}."
-    )
+        why = f"There is no snapshot of how {now[1]} is initialized ({place}). "
+        remedy = f"Write it with {UPDATE}, read it, and keep it under version control."
+    elif was[:1] != now[:1]:
+        why = f"{place} begins with {was[0] if was else ''!r}, and this version of autoinit writes format {FORMAT}. "
+        remedy = f"Write it anew with {UPDATE}, from the version of your model that it was made of."
+    else:
+        lines = list(difflib.unified_diff(was, now, "was", "is", lineterm="", n=2))
+        lines[SHOWN:] = [f"... and {len(lines) - SHOWN} more lines"] if len(lines) > SHOWN else []
+        why = "\n".join([f"{now[1]} is not initialized as {place} says:", *lines, ""])
+        remedy = f"If that is meant, write it with {UPDATE}."
+    raise VerificationError(f"{why}{remedy}")

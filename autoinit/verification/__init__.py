@@ -1,4 +1,4 @@
-"""Whether weights are what was asked for: tests with a stated false-alarm rate."""
+"""Tests of weights against what was asked for, with a stated false-alarm rate."""
 
 from .failures import Cause as Cause
 from .failures import Failure as Failure

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from operator import itemgetter
 
 from ..tables import folded_names
 
-NAMED = 3
-"""Names in the text on a cause."""
+NAMED = 3  # Names in the text on a cause.
 ORDER = {"variance": 1, "mean": 2, "shape": 3, "range": 4}
 """Order of failures that are impossible by chance, the most telling first: a NaN, a copy, then a wrong std."""
 
@@ -65,25 +64,18 @@ class Cause:
         tests: The other tests that some of them fail.
 
     Example:
-        >>> failures = [
-        ...     Failure(
-        ...         fqn=f"layers.{index}.weight",
-        ...         layer="Conv2d",
-        ...         test="variance",
-        ...         hint="mode were 'fan_out'",
-        ...         origin="init_cfg[0]",
-        ...         asked="Normal(mean=0, std=0.1)",
-        ...         statistic=0.0,
-        ...         effect=-0.5 + index / 100,
-        ...         power=1.0,
-        ...         pvalue=0.0,
-        ...         message="",
-        ...     )
-        ...     for index in range(9)
-        ... ]
-        >>> print(causes(failures)[0])  # doctest: +NORMALIZE_WHITESPACE
-        9 parameters of Conv2d look as if mode were 'fan_out': layers.{0..8}.weight: std off by -50 % to -42 %
-        (variance, impossible by chance). init_cfg[0] asks for Normal(mean=0, std=0.1).
+        >>> from torch import nn
+        >>> from autoinit import initialize, verify
+        >>> model, cfg = (
+        ...     nn.ModuleList(nn.Linear(64, 32) for _ in range(9)),
+        ...     dict(type="Kaiming", layer="Linear"),
+        ... )
+        >>> _ = initialize(model, cfg, seed=0)
+        >>> print(
+        ...     verify(model, dict(cfg, mode="fan_in")).causes[0]
+        ... )  # doctest: +NORMALIZE_WHITESPACE
+        9 parameters of Linear look as if mode were 'fan_out': {0..8}.weight: std off by +37.5 % to +42.6 %
+        (variance, p at most 5.5e-115). init_cfg asks for Normal(mean=0, std=0.176777). Also: shape, range.
     """
 
     failures: tuple[Failure, ...]
@@ -108,31 +100,32 @@ class Cause:
         alike = sum(failure.hint == self.hint for failure in self.failures)
         some = "" if alike == len(self.failures) else f", of which {alike}"
         look = f"look as if {self.hint}" if self.hint else f"fail the test of {first.test}"
+        names = folded_names(failure.fqn for failure in self.failures)
+        shown = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if len(names) > NAMED else "")
+        likeliest = max(failure.pvalue for failure in self.failures)
+        chance = f"p at most {likeliest:.2g}" if likeliest else "impossible by chance"
+        where = "" if all(failure.asked == first.asked for failure in self.failures) else f" in {first.fqn}"
+        asked = f" {first.origin} asks for {first.asked}{where}." if first.asked else ""
         return (
-            f"{len(self.failures)} parameters of {layers}{some} {look}: {_names(self.failures)}: {self._deviation()} "
-            f"({first.test}, {_chance(self.failures)}).{_asked(self.failures)}{also}"
+            f"{len(self.failures)} parameters of {layers}{some} {look}: {shown}: {self._deviation()} "
+            f"({first.test}, {chance}).{asked}{also}"
         )
 
     def __repr__(self) -> str:
         return f"Cause({self})"
 
     def _deviation(self) -> str:
-        """What was found in all of them; where that is more than a number, what was found in the first."""
         first, effects = self.failures[0], sorted(failure.effect for failure in self.failures)
+        ends = effects[0], effects[-1]
         if first.test == "variance":
-            return f"std off by {_range([f'{100 * effect:+.3g} %' for effect in effects])}"
+            return f"std off by {' to '.join(dict.fromkeys(f'{100 * effect:+.3g} %' for effect in ends))}"
         if first.test == "mean":
-            return f"mean off by {_range([f'{effect:+.3g}' for effect in effects])} std"
+            return f"mean off by {' to '.join(dict.fromkeys(f'{effect:+.3g}' for effect in ends))} std"
         return f"in {first.fqn}, {first.found}"
 
 
 def causes(failures: Iterable[Failure], order: Iterable[str] = ()) -> tuple[Cause, ...]:
-    """Failures by their cause, in the order of the first failure of each; every parameter is in one of them.
-
-    Args:
-        failures: All failures.
-        order: FQNs in the order in which a cause shows its parameters.
-    """
+    """Failures by cause, in the order of the first failure of each; a cause shows its parameters in `order`."""
     by_parameter: dict[str, list[Failure]] = {}
     for failure in failures:
         by_parameter.setdefault(failure.fqn, []).append(failure)
@@ -167,27 +160,3 @@ def _joined(groups: dict[tuple[str, ...], list[Failure]]) -> Iterable[list[Failu
         group += alike
         unexplained[:] = [failure for failure in unexplained if failure not in alike]
     return filter(None, groups.values())
-
-
-def _names(failures: Iterable[Failure]) -> str:
-    names = folded_names(failure.fqn for failure in failures)
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
-
-
-def _chance(failures: Iterable[Failure]) -> str:
-    """How probable the likeliest of them is."""
-    largest = max(failure.pvalue for failure in failures)
-    return f"p at most {largest:.2g}" if largest else "impossible by chance"
-
-
-def _asked(failures: Sequence[Failure]) -> str:
-    first = failures[0]
-    if not first.asked:
-        return ""
-    where = "" if all(failure.asked == first.asked for failure in failures) else f" in {first.fqn}"
-    return f" {first.origin} asks for {first.asked}{where}."
-
-
-def _range(texts: Sequence[str]) -> str:
-    return " to ".join(dict.fromkeys((texts[0], texts[-1])))

@@ -16,8 +16,7 @@ from ..initializers import Initializer
 from ..initializers.needs import needs_of
 from ..initializers.variance import TRUNCATED_STD
 from ..planning import Entry
-from .elementwise_tests import ENOUGH
-from .fill_tests import findings_of
+from .fill_tests import ENOUGH, findings_of
 from .summary import spread_sample
 
 LIKELY = 0.01  # A fill fits if no test of the values against it has a smaller p-value.

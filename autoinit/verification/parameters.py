@@ -17,7 +17,7 @@ from ..planning import KEPT, OWN, Entry, Plan, PlanContext, Policy, Report, Repo
 from .verdict import Finding
 
 Asked = Plan | Report | Config
-"""What a model should hold; None if nothing is known."""
+"""The expected values of a model; None if nothing is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,20 +62,14 @@ class Parameter:
 
 
 def parameters_of(module: nn.Module, what: Asked, policy: Policy) -> tuple[Sequence[Parameter], str]:
-    """The class name of a model, after all of its parameters, tied ones once.
-
-    Raises:
-        AutoInitError: `plan` raises it; or the plan or report is of another model.
-        StateError: a parameter is on the meta device.
-    """
+    """All parameters of a model, tied ones once; and its class name. StateError if one is on the meta device."""
     if isinstance(what, Report):
         what = Plan(model=what.model, entries=what.entries)
     if isinstance(what, Plan):
         made, targets = what, bind_targets(what, module)
     else:
-        made, planner = decide(
-            module, [parse_config(what)], policy, PlanContext(rules_only=True) if what is None else None
-        )
+        context = PlanContext(rules_only=True) if what is None else None
+        made, planner = decide(module, [parse_config(what)], policy, context)
         targets = targets_of(planner, made)
     for fqn in made:
         if targets.params[fqn].is_meta and not is_lazy(targets.params[fqn]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from functools import cache
 from statistics import NormalDist
@@ -17,23 +18,16 @@ NEAR = 0.02  # Standard errors from the center within which the saddlepoint form
 
 
 @cache
-def _scipy() -> tuple[Any, Any]:
-    """`scipy.special` and `scipy.stats.kstwo`.
-
-    Raises:
-        StateError: scipy is not installed.
-    """
+def _scipy(part: str) -> Any:
     try:
-        from scipy import special
-        from scipy.stats import kstwo
+        return importlib.import_module(f"scipy.{part}")
     except ImportError as error:
         raise StateError('Verification needs scipy: pip install "torch-autoinit[verify]".') from error
-    return special, kstwo
 
 
 def ascending(values: Tensor) -> Tensor:
     """Sorted values on the CPU. numpy takes a tenth of torch's time."""
-    _scipy()  # It needs numpy, so numpy is there too; or the error says what to install.
+    _scipy("stats")  # It needs numpy, so numpy is there too; or the error says what to install.
     import numpy
 
     return torch.from_numpy(numpy.sort(values.cpu().numpy()))
@@ -46,20 +40,18 @@ def two_sided(upper: float, lower: float) -> float:
 
 def of_chi_square(total: float, freedom: float) -> float:
     """The two-sided p-value of a chi-square statistic."""
-    special, _ = _scipy()
+    special = _scipy("special")
     return two_sided(float(special.chdtrc(freedom, total)), float(special.chdtr(freedom, total)))
 
 
 def of_count(count: int, expected: float) -> float:
     """The probability of at least `count` rare events, by Poisson: the binomial tail of that mean is lighter."""
-    special, _ = _scipy()
-    return float(special.pdtrc(count - 1, expected)) if count else 1.0
+    return float(_scipy("special").pdtrc(count - 1, expected)) if count else 1.0
 
 
 def of_distance(distance: float, count: int) -> float:
     """The p-value of the two-sided Kolmogorov-Smirnov distance, exact at any number of values."""
-    _, kstwo = _scipy()
-    return float(kstwo.sf(distance, count))
+    return float(_scipy("stats").kstwo.sf(distance, count))
 
 
 def of_direction(cosine: float, dimensions: int) -> float:
@@ -69,8 +61,7 @@ def of_direction(cosine: float, dimensions: int) -> float:
     """
     if dimensions < 2:
         return 1.0
-    special, _ = _scipy()
-    return float(special.betainc((dimensions - 1) / 2, 0.5, max(1 - cosine**2, 0.0)))
+    return float(_scipy("special").betainc((dimensions - 1) / 2, 0.5, max(1 - cosine**2, 0.0)))
 
 
 def quantile(tail: float) -> float:
@@ -93,17 +84,11 @@ def power(pvalue: float, level: float) -> float:
 
 
 def of_mean(mean: float, count: int, nodes: Tensor, weights: Tensor) -> float:
-    """The two-sided p-value of the mean of `count` values of a discrete distribution.
+    """The two-sided p-value of the mean of `count` values of a distribution: ascending nodes in float64, with weights.
 
     Source:
         Lugannani, Rice (1980), "Saddle point approximation for the distribution of the sum of independent random
         variables". The relative error is of the order of 1 / count, at any distance.
-
-    Args:
-        mean: The observed mean.
-        count: Number of values.
-        nodes: Values of the distribution in float64, ascending.
-        weights: Their probabilities.
     """
     low, high = float(nodes[0]), float(nodes[-1])
     margin = 1e-9 * max(abs(low), abs(high))
@@ -130,7 +115,7 @@ def of_mean(mean: float, count: int, nodes: Tensor, weights: Tensor) -> float:
 
 
 def _saddlepoint(mean: float, nodes: Tensor, weights: Tensor) -> tuple[float, float, float]:
-    """Where the derivative of the cumulant generating function is the mean; the function and its curvature there."""
+    """The point where the cumulant generating function has the slope `mean`; its value and curvature there."""
     tilt, low, high = 0.0, -math.inf, math.inf
     cumulant, curvature = 0.0, 1.0
     for _ in range(STEPS):

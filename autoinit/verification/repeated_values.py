@@ -15,11 +15,11 @@ from .pvalues import of_direction
 from .rounded import rounded
 from .verdict import Finding, impossible
 
-HEAD = 256  # Parameters are compared by so many values, the first of each.
-ROWS = 2048  # So many parameters are compared with all others at a time.
-PROBES = 32  # So many values of two slices are compared before all others.
+HEAD = 256  # Number of first values by which parameters are compared.
+ROWS = 2048  # Number of parameters that are compared with all others at a time.
+PROBES = 32  # Number of values of two slices that are compared before all others.
 SMALL = 1 << 16  # A smaller tensor is copied faster than its probes are looked up one by one.
-ENOUGH_BITS = 64  # Values with so many random bits do not agree by chance, in any model.
+ENOUGH_BITS = 64  # Random bits from which on values never agree by chance, in any model.
 
 
 def repeats(tensor: Tensor, bits: float) -> Iterator[Finding]:
@@ -74,7 +74,7 @@ class Head:
 
     values: Tensor  # At most `HEAD`, in float64 on the CPU.
     bits: float  # Random bits of one value; see `repeats`.
-    numel: int  # Of the whole parameter.
+    numel: int  # Number of values of the whole parameter.
 
 
 def head_of(tensor: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def head_of(tensor: Tensor) -> Tensor:
 
 
 def bits_of(tensor: Tensor, fill: Fill | None = None) -> float:
-    """Random bits of one value of a fill; at least so many of one that was drawn in the tensor's dtype without it."""
+    """Random bits of one value of a fill; without a fill, a lower bound for values drawn in the tensor's dtype."""
     if isinstance(fill, Elementwise):
         return rounded(fill, tensor.dtype).bits
     if fill is None or isinstance(fill, Orthogonal):

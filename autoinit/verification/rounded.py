@@ -53,19 +53,7 @@ class Rounded:
 
 @lru_cache(maxsize=256)
 def rounded(fill: Elementwise, dtype: torch.dtype) -> Rounded:
-    """The distribution of one element of a fill, as stored in a dtype.
-
-    Example:
-        >>> from autoinit.fills import Uniform
-        >>> round(rounded(Normal(0.0, 1.0), torch.float32).kurtosis, 6)
-        3.0
-        >>> eight_bits = rounded(Uniform(0.0, 1.0), torch.float8_e4m3fn)
-        >>> below, up_to = eight_bits.around(
-        ...     torch.tensor([0.5])
-        ... )  # 0.46875, 0.5 and 0.5625 are neighbours.
-        >>> below.item(), up_to.item()
-        (0.484375, 0.53125)
-    """
+    """The distribution of one element of a fill, as stored in a dtype."""
     points = shares = _points(fill, dtype)
     mean, std, bits = fill.mean, fill.std, 20.0
     if points.numel():

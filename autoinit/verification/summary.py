@@ -1,4 +1,4 @@
-"""What one pass over a tensor finds, and samples from all over it."""
+"""Counts, sums and extremes of a tensor in one pass, and samples from all over it."""
 
 from __future__ import annotations
 

@@ -14,8 +14,7 @@ from .failures import Cause, Failure, causes, in_order
 
 RANGES = ("tests", "detectable std error", "p")
 """Columns of numbers, of which a folded table shows the lowest and the highest."""
-SHOWN = 3
-"""Causes in the line of totals."""
+SHOWN = 3  # Causes in the line of totals.
 
 
 @dataclass(frozen=True, kw_only=True)

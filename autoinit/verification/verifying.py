@@ -13,9 +13,8 @@ from ..errors import ConfigError
 from ..fills import Blocks, Elementwise, Padded
 from ..initializers.initializer import real
 from ..planning import Fan, Policy, Unmatched
-from .elementwise_tests import ENOUGH, VARIANCE
 from .failures import ORDER, Failure
-from .fill_tests import audit, findings_of
+from .fill_tests import ENOUGH, VARIANCE, audit, findings_of
 from .likely_mistakes import looks_like
 from .parameters import Asked, Parameter, parameters_of
 from .pvalues import power, quantile
@@ -25,12 +24,7 @@ from .verdict import Checked, Finding, Verdict, rejected
 
 
 def verify(
-    module: nn.Module,
-    what: Asked = None,
-    *,
-    alpha: float = 1e-3,
-    unmatched: Unmatched = "auto",
-    fan: Fan = "auto",
+    module: nn.Module, what: Asked = None, *, alpha: float = 1e-3, unmatched: Unmatched = "auto", fan: Fan = "auto"
 ) -> Verdict:
     """Decide whether a model's weights are what was asked for, however they were initialized.
 

@@ -12,12 +12,12 @@ import pytest
 
 FOLDERS = {
     "planning": "applying initializers parametrized interception/test_block.py checkpoints/test_fits.py"
-    " checkpoints/test_kept.py checkpoints/test_loading.py compat/test_mmengine.py ../contracts ../errors",
+    " checkpoints/test_loading.py compat/test_mmengine.py ../contracts ../errors",
     "fills": "initializers applying/test_tensors.py applying/test_functional.py",
     "fans": "fills/test_blocks.py initializers ../zoo/test_fans.py",
     "sampling": "fills/test_fills.py applying/test_sharded.py applying/test_applying.py",
     "interception": "construction parametrized test_patches.py applying/test_applying.py applying/test_lazy.py"
-    " planning/test_own_initialization.py checkpoints/test_kept.py ../contracts ../test_field_notes.py",
+    " planning/test_own.py checkpoints/test_fits.py ../contracts ../test_field_notes.py",
     "verification": "testing/test_assertions.py",
     "propagation": "",
     "testing": "",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import http.server
-import pathlib
 import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
-CERTIFICATE = pathlib.Path(__file__).parents[2] / "data" / "localhost.pem"
+CERTIFICATE = Path(__file__).parents[2] / "data" / "localhost.pem"
 
 Handler = http.server.BaseHTTPRequestHandler
 Act = Callable[[Handler], None]
@@ -19,19 +19,12 @@ Act = Callable[[Handler], None]
 
 @dataclass
 class Server:
-    """What a test says to a server and learns from it.
+    """What a test says to a server and learns from it."""
 
-    Args:
-        root: Its address, without a slash at the end.
-        acts: By path; each request takes the first, and the last is taken again and again.
-        requests: Paths, in order.
-        otherwise: What happens at every other path.
-    """
-
-    root: str
-    acts: dict[str, list[Act]] = field(default_factory=dict)
-    requests: list[str] = field(default_factory=list)
-    otherwise: Act = field(default_factory=lambda: status(404))
+    root: str  # Its address, without a slash at the end.
+    acts: dict[str, list[Act]] = field(default_factory=dict)  # Each request takes the first; the last is taken again.
+    requests: list[str] = field(default_factory=list)  # Paths, in order.
+    otherwise: Act = field(default_factory=lambda: status(404))  # What happens at every other path.
     gate: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -1,8 +1,9 @@
-"""The numbers that are kept of a tensor."""
+"""The numbers that are kept of a tensor, and the bounds of a signal."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from autoinit import propagate
+from autoinit import Bounds, ConfigError, ConfigTypeError, propagate
 from autoinit.propagation.measures import Moments, any_varies, dead_units, moments, unit_axis
 
 VALUES = st.lists(st.floats(-1e3, 1e3, width=32), max_size=20)
@@ -101,3 +102,30 @@ def test_something_varies_if_one_tensor_does() -> None:
     assert not any_varies([torch.ones(2), torch.zeros(3)])
     assert any_varies([torch.tensor([math.nan, math.nan])])
     assert any_varies([torch.empty(0)])
+
+
+EMPTY = "holds nothing: it must be 0 <= smallest < largest."
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        (dict(std=1.0), ConfigTypeError, "Bounds.std=1.0 must be a pair: the smallest and the largest."),
+        (dict(std=("a", 2)), ConfigTypeError, "Bounds.std=('a', 2) must be a number, not str."),
+        (dict(gradient=(2, 1)), ConfigError, f"Bounds.gradient=(2, 1) {EMPTY}"),
+        (dict(gain=(-1, 1)), ConfigError, f"Bounds.gain=(-1, 1) {EMPTY}"),
+        (dict(std=(math.nan, 1)), ConfigError, f"Bounds.std=(nan, 1) {EMPTY}"),
+        (dict(dead=50), ConfigError, "Bounds.dead=50 must be a share, between 0 and 1."),
+        (dict(ignore="re:("), ConfigError, "'re:(' is not a regular expression: "),
+    ],
+)
+def test_empty_bounds_are_refused(options: dict[str, Any], error: type[Exception], text: str) -> None:
+    with pytest.raises(error) as caught:
+        Bounds(**options)
+    assert str(caught.value).startswith(text)
+
+
+def test_an_ignored_module_covers_its_children_and_parameters() -> None:
+    bounds = Bounds(ignore=("blocks.*.gate", "head"))
+    assert bounds.ignores("blocks.3.gate") and bounds.ignores("blocks.3.gate.weight") and bounds.ignores("head.fc")
+    assert not bounds.ignores("blocks.3") and not bounds.ignores("header") and not bounds.ignores("")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from autoinit import Bounds, ConfigTypeError, InputError, Propagation, StateError, initialize, propagate
 from tests.batches import batch, measured
+from tests.models import Calls
 
 WIDTH, DEPTH = 1024, 10
 # The squared length of the signal after a ReLU layer of n units is a product of independent factors, each with a mean
@@ -30,33 +31,16 @@ def deep(*between: Callable[[], nn.Module], width: int = WIDTH, depth: int = DEP
     return nn.Sequential(*(part() for _ in range(depth) for part in (lambda: nn.Linear(width, width), *between)))
 
 
-def run(model: nn.Module, cfg: Any, seed: int = 0, **options: Any) -> Propagation:
-    initialize(model, cfg, seed=seed)
-    return measured(model, seed=seed, **options)
+def run(model: nn.Module, cfg: Any, **options: Any) -> Propagation:
+    initialize(model, cfg, seed=0)
+    return measured(model, seed=0, **options)
 
 
-def kinds(found: Propagation) -> dict[str, list[str]]:
-    return found.flags_by_fqn()
+kinds = Propagation.flags_by_fqn
 
 
 def values(found: Propagation, name: str, layer: str = "Linear") -> list[float]:
     return [getattr(signal, name) for signal in found.values() if signal.layer == layer]
-
-
-class Calls(nn.Module):
-    """Layers of four features, called as a function says."""
-
-    def __init__(self, forward: Callable[[Any, Tensor], object], *names: str) -> None:
-        super().__init__()
-        for name in names:
-            setattr(self, name, nn.Linear(4, 4))
-        self.given = forward
-
-    def forward(self, x: Tensor) -> object:
-        return self.given(self, x)
-
-
-# Theory.
 
 
 def test_kaiming_keeps_signal_and_gradient_through_a_deep_stack_of_relus() -> None:
@@ -111,9 +95,6 @@ def test_the_mode_decides_which_way_the_signal_keeps_its_size(mode: str, gains: 
     assert found["0"].gradient == pytest.approx(0.5 if mode == "fan_in" else 1.0, rel=0.25)
 
 
-# Flags.
-
-
 @pytest.mark.parametrize(("scale", "kind", "at"), [(0.1, "vanishing", 8), (10.0, "exploding", 2), (1.0, "", 0)])
 def test_a_std_that_is_ten_times_off_is_flagged(scale: float, kind: str, at: int) -> None:
     found = run(deep(nn.ReLU, width=256), dict(type="Normal", layer="Linear", std=scale * math.sqrt(2 / 256)))
@@ -136,27 +117,18 @@ def test_units_that_a_bias_kills_or_saturates_are_dead() -> None:
     initialize(model, KAIMING, seed=0)
     nn.init.constant_(model[2].bias[:60], -100)
     found = measured(model, size=64)
-    assert found["3"].dead == pytest.approx(60 / 64)
-    assert found["1"].dead == 0
+    assert found["3"].dead == pytest.approx(60 / 64) and found["1"].dead == 0
     assert kinds(found) == {"3": ["dead"]}
     text = "3 (ReLU): 0.938 of its units have one value over the whole batch, more than 0.75 (dead)."
     assert found.flags[0].message == text
     assert found.gradients["2.weight"] != 0
     nn.init.constant_(model[0].bias, 100)
     assert measured(nn.Sequential(model[0], nn.Tanh()), size=64)["1"].dead == 1
-
-
-def test_all_dead_units_leave_no_gradient() -> None:
-    model = nn.Sequential(nn.Linear(32, 16), nn.ReLU(), nn.Linear(16, 2))
-    initialize(model, KAIMING, seed=0)
+    # All dead, they leave no gradient.
     nn.init.constant_(model[0].bias, -100)
-    found = measured(model)
-    assert kinds(found) == {
-        "1": ["vanishing", "dead"],
-        "0": ["vanishing gradient", "zero gradient"],
-        "2": ["zero gradient"],
-    }
-    assert found.gradients["0.weight"] == 0
+    found = measured(nn.Sequential(model[0], nn.ReLU(), model[4]))
+    flags = {"1": ["vanishing", "dead"], "0": ["vanishing gradient", "zero gradient"], "2": ["zero gradient"]}
+    assert kinds(found) == flags and found.gradients["0.weight"] == 0
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -177,11 +149,7 @@ def test_a_value_that_is_not_finite_is_flagged_where_it_arises(value: float) -> 
 def test_a_value_that_arises_between_modules_is_flagged_where_it_is_first_seen() -> None:
     model = Calls(lambda net, x: net.three(net.two(net.one(x) / 0)), "one", "two", "three")
     (flag,) = (flag for flag in measured(model, backward=False).flags if flag.kind == "nonfinite")
-    assert flag.fqn == "two"
-    assert "and so was its input, which no module before it made" in flag.message
-
-
-def test_a_gradient_that_is_not_finite_is_flagged() -> None:
+    assert flag.fqn == "two" and "and so was its input, which no module before it made" in flag.message
     found = measured(Calls(lambda net, x: (net.one(x) * 0).sqrt(), "one"))
     assert math.isnan(found.gradients["one.weight"] or 0)
     assert "nonfinite gradient" in kinds(found)["one"]
@@ -198,24 +166,24 @@ def test_a_parameter_without_a_gradient_is_flagged_unless_its_module_is_not_call
     assert measured(model, bounds=Bounds(zero_gradient=False)).ok
 
 
-def test_a_frozen_parameter_has_no_gradient_and_no_flag() -> None:
+def test_frozen_parameters_have_no_gradient_and_no_flag_and_without_backward_none_has() -> None:
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[0].requires_grad_(False)
     found = measured(model)
     assert list(found.gradients) == ["1.weight", "1.bias"]
-    assert found["0"].gradient is None
-    assert found.ok
+    assert found["0"].gradient is None and found.ok
     assert measured(model.requires_grad_(False)).gradients == {}
+    found = measured(model.requires_grad_(True), backward=False)
+    assert found.gradients == {}
+    assert found["1"].gradient is None and found["1"].gradient_norm is None and found["1"].std is not None
 
 
 def test_a_branch_that_starts_closed_is_flagged_once_and_can_be_ignored() -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8), nn.Tanh())
     nn.init.zeros_(model[1].weight)
     nn.init.zeros_(model[1].bias)
-    found = measured(model)
-    # Modules after it have no signal to lose.
-    assert kinds(found)["1"] == ["vanishing", "dead"]
-    assert "2" not in kinds(found)
+    found = kinds(measured(model))
+    assert found["1"] == ["vanishing", "dead"] and "2" not in found, "modules after it have no signal to lose"
     assert measured(model, bounds=Bounds(ignore=("1", "0"))).ok
 
 
@@ -228,18 +196,8 @@ def test_a_gain_can_be_held_to_bounds() -> None:
     assert re.fullmatch(r"1 \(Linear\): gain (3|3\.0\d|2\.9\d), more than 2 \(exploding\)\.", found.flags[0].message)
 
 
-# Calls.
-
-
-def test_without_backward_there_are_no_gradients() -> None:
-    found = measured(nn.Linear(4, 4), backward=False)
-    assert found.gradients == {}
-    assert found[""].gradient is None and found[""].gradient_norm is None and found[""].std is not None
-
-
 def test_a_module_that_is_called_several_times_counts_once_with_all_its_values() -> None:
-    model = Calls(lambda net, x: net.layer(net.layer(x)), "layer")
-    model.layer = nn.Linear(3, 3, bias=False)
+    model = Calls(lambda net, x: net.layer(net.layer(x)), layer=nn.Linear(3, 3, bias=False))
     nn.init.orthogonal_(model.layer.weight, gain=2)
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     found = propagate(model, x)["layer"]
@@ -266,8 +224,7 @@ def test_a_shared_module_and_a_tied_parameter_have_their_first_name() -> None:
 def test_dropout_and_everything_else_is_the_same_for_the_same_seed(backward: bool) -> None:
     model = nn.Sequential(nn.Linear(16, 64), nn.Dropout(0.5), nn.Linear(64, 4))
     one, other = (measured(model, seed=3, backward=backward) for _ in range(2))
-    assert one == other
-    assert measured(model, seed=4, backward=backward) != one
+    assert one == other != measured(model, seed=4, backward=backward)
 
 
 def test_the_model_keeps_its_mode() -> None:
@@ -290,8 +247,6 @@ def test_the_default_device_does_not_matter() -> None:
     with torch.device("meta"):
         assert propagate(model, inputs) == expected
 
-
-# Inputs and outputs.
 
 X, SCALE = torch.ones(2, 3), torch.tensor(2.0)
 
@@ -364,9 +319,8 @@ def test_outputs_may_come_in_any_wrapping(wrap: Callable[[Tensor], object]) -> N
     def found(wrap: Callable[[Tensor], object]) -> Propagation:
         inner = Calls(lambda net, x: wrap(x @ net.weight))
         inner.weight = nn.Parameter(torch.eye(3) * 2)
-        model = Calls(lambda net, x: net.inner(x))
-        model.inner = inner
-        return propagate(model, torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
+        inputs = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+        return propagate(Calls(lambda net, x: net.inner(x), inner=inner), inputs)
 
     assert found(wrap)["inner"].gain == pytest.approx(2)
     assert found(wrap)["inner"].gradient == pytest.approx(1)
@@ -390,6 +344,10 @@ class Anything(nn.Module):
 
 NEEDS = "propagate needs inputs. Pass them: a tensor, a tuple of arguments, or a dict by name, as in propagate(model,"
 SIGNATURE = "(x: 'Tensor', scale: 'Tensor', *, shift: 'float' = 0.0) -> 'Tensor'"
+FIELDS = "Bounds(...), of: std, gain, gradient, dead, zero_gradient, ignore."
+CALL = "Call the model once before calling propagate()."
+FILL = "Propagate a model with memory, for example after to_empty(device=...) and initialize."
+NOTHING = "forward called no module that could be watched."
 USES = Calls(lambda net, x: x @ net.layer.weight, "layer")
 
 
@@ -400,31 +358,10 @@ USES = Calls(lambda net, x: x @ net.layer.weight, "layer")
         (Optional(), {}, InputError, f"Optional.forward(ids=None, mask=None): {NEEDS} dict(ids=...))."),
         (Anything(), {}, InputError, f"Anything.forward(*inputs): {NEEDS} (..., ...))."),
         (3, {}, ConfigTypeError, "propagate(): 3 is a int, not a torch.nn.Module."),
-        (
-            nn.Linear(2, 2),
-            dict(bounds={"std": 1}),
-            ConfigTypeError,
-            "bounds={'std': 1} must be a Bounds(...), of: std, gain, gradient, dead, zero_gradient, ignore.",
-        ),
-        (
-            nn.Sequential(nn.LazyLinear(2)),
-            {},
-            StateError,
-            "0.weight is lazy and has no shape yet. Call the model once before calling propagate().",
-        ),
-        (
-            nn.Linear(2, 2, device="meta"),
-            {},
-            StateError,
-            "weight is on the meta device and has no values. Propagate a model with memory, for example after "
-            "to_empty(device=...) and initialize.",
-        ),
-        (
-            nn.Sequential(USES),
-            dict(inputs=torch.ones(2, 4)),
-            InputError,
-            "Sequential: forward called no module that could be watched.",
-        ),
+        (nn.Linear(2, 2), dict(bounds={"std": 1}), ConfigTypeError, f"bounds={{'std': 1}} must be a {FIELDS}"),
+        (nn.Sequential(nn.LazyLinear(2)), {}, StateError, f"0.weight is lazy and has no shape yet. {CALL}"),
+        (nn.Linear(2, 2, device="meta"), {}, StateError, f"weight is on the meta device and has no values. {FILL}"),
+        (nn.Sequential(USES), dict(inputs=torch.ones(2, 4)), InputError, f"Sequential: {NOTHING}"),
     ],
 )
 def test_errors_name_the_remedy(model: Any, options: dict[str, Any], error: type[Exception], text: str) -> None:

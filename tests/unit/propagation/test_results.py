@@ -41,10 +41,8 @@ def test_it_is_a_mapping_in_the_order_of_calls() -> None:
             return self.last(self.first(x))
 
     found = measured(Backwards())
-    assert list(found) == ["first", "last"]
-    assert len(found) == 2
-    assert "middle" not in found
-    assert found["first"].layer == "Linear"
+    assert list(found) == ["first", "last"] and len(found) == 2
+    assert "middle" not in found and found["first"].layer == "Linear"
     assert list(found.gradients) == ["last.weight", "last.bias", "first.weight", "first.bias"]
 
 
@@ -100,17 +98,10 @@ def test_json_holds_everything_and_no_number_that_is_none_in_json() -> None:
     assert read["bounds"]["gain"] == [0.0, None] and read["bounds"]["ignore"] == ["head"]
 
 
-@pytest.mark.parametrize("suffix", ["svg", "png"])
-def test_a_picture_is_written(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"signal.{suffix}"
-    for target in (path, str(path)):
-        broken().plot(target)
-        assert path.stat().st_size > 5_000
-        path.unlink()
-
-
 def test_the_picture_shows_every_module_both_directions_and_the_flags(tmp_path: Path) -> None:
     path, found = tmp_path / "signal.svg", broken()
+    found.plot(str(path.with_suffix(".png")))
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     found.plot(path)
     text = path.read_text()
     for expected in ("std of the output", "root mean square of the gradient", "norm of the parameters", found.caption):
@@ -157,11 +148,7 @@ def test_a_long_table_is_folded_and_begins_with_what_is_flagged() -> None:
         model[15].weight.zero_()  # type: ignore[union-attr, operator]
     found = measured(model, backward=False)
     table = found.table()
-    assert [row[:2] for row in table.rows] == [
-        ("15", "Linear"),
-        ("{0..14}.0", "Linear"),
-        ("{0..14}.1", "Tanh"),
-    ]
+    assert [row[:2] for row in table.rows] == [("15", "Linear"), ("{0..14}.0", "Linear"), ("{0..14}.1", "Tanh")]
     stds = [found[f"{index}.0"].std or 0.0 for index in range(15)]
     assert table.rows[0][-2].startswith("vanishing") and not table.rows[1][-2]
     assert table.rows[1][table.columns.index("std")] == f"{min(stds):.3g} .. {max(stds):.3g}"

@@ -131,12 +131,8 @@ def test_snapshots_are_beside_the_test_under_its_name(suite: pytest.Pytester) ->
     assert not (suite.path / "__init_snapshots__").exists()
     run(suite, SNAPSHOTS, "--autoinit-update").assert_outcomes(passed=3)
     folder = suite.path / "__init_snapshots__" / "test_model"
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "TestNet.test_plan-head.txt",
-        "TestNet.test_plan.txt",
-        "test_std[0.02].txt",
-        "test_std[0.5].txt",
-    ]
+    names = {"TestNet.test_plan-head.txt", "TestNet.test_plan.txt", "test_std[0.02].txt", "test_std[0.5].txt"}
+    assert {path.name for path in folder.iterdir()} == names
     assert "Normal(mean=0, std=0.5) | " in (folder / "test_std[0.5].txt").read_text()
     changed = SNAPSHOTS.replace("(model, CFG)", "(model, CFG + [dict(type='Xavier', name='1')])")
     result = run(suite, changed)
@@ -207,11 +203,8 @@ MARKS = {
 
 
 def test_a_bad_mark_is_an_error_that_names_the_test(suite: pytest.Pytester) -> None:
-    tests = [
-        f"    @pytest.mark.{mark}\n    def test_{at}(model, assert_initialized):\n        pass\n"
-        for at, mark in enumerate(MARKS)
-    ]
-    result = run(suite, "\n".join(("", *tests)))
+    test = "\n    @pytest.mark.{}\n    def test_{}(model, assert_initialized):\n        pass\n"
+    result = run(suite, "".join(test.format(mark, at) for at, mark in enumerate(MARKS)))
     result.assert_outcomes(errors=len(MARKS))
     expected = [f"@pytest.mark.init_alpha of test_{at}: {text}" for at, text in enumerate(MARKS.values())]
     result.stdout.fnmatch_lines(expected)

@@ -12,7 +12,7 @@ from scipy import stats
 
 from autoinit.fills import Elementwise, Normal, TruncNormal, Uniform
 from autoinit.sampling import Sampler, derive_key
-from autoinit.verification.elementwise_tests import elementwise
+from autoinit.verification.fill_tests import elementwise
 from autoinit.verification.pvalues import of_direction, of_mean
 from autoinit.verification.repeated_values import HEAD, Head, copies, repeats
 from autoinit.verification.rounded import rounded
@@ -72,9 +72,7 @@ def test_the_saddlepoint_at_the_ends() -> None:
 
 @pytest.mark.parametrize("fill", FILLS, ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, *HALF], ids=str)
-def test_rounded_distributions_have_the_moments_and_shares_of_drawn_values(
-    fill: Elementwise, dtype: torch.dtype
-) -> None:
+def test_rounded_distributions_have_the_moments_and_shares_of_draws(fill: Elementwise, dtype: torch.dtype) -> None:
     # Five standard errors each, of 100 comparisons: one is farther out with a probability of 6e-5; the seed is fixed.
     law, count = rounded(fill, dtype), 200_000
     values = drawn(fill, (count,), 1, dtype).double()

@@ -17,6 +17,7 @@ import autoinit
 from autoinit import AutoInitError, ConfigError, MatchError, StateError, VerificationError, initialize, plan, verify
 from autoinit.verification import pvalues
 from tests.closed_form import bitwise_equal
+from tests.models import Around
 from tests.verdicts.detection import CASES, FAMILIES, power
 from tests.verdicts.faults import FAULTS
 from tests.verdicts.right_models import false_alarms
@@ -76,10 +77,9 @@ def test_configs_files_plans_and_reports_give_the_same_verdict(how: str, tmp_pat
     assert verify(model, what).ok
     with torch.no_grad():
         model[1].weight.mul_(2)
-    verdict = verify(model, what)
-    assert {failure.fqn for failure in verdict.failures} == {"1.weight"}
-    assert verdict.failures[0].origin == ("init.yaml: init_cfg" if how == "file" else "init_cfg")
-    assert "off by +1" in verdict.failures[0].message
+    failures = verify(model, what).failures
+    assert {failure.fqn for failure in failures} == {"1.weight"} and "off by +1" in failures[0].message
+    assert failures[0].origin == ("init.yaml: init_cfg" if how == "file" else "init_cfg")
 
 
 def test_nothing_of_the_model_or_the_generators_changes() -> None:
@@ -106,25 +106,17 @@ def test_an_audit_needs_no_config() -> None:
 
 
 def test_untested_parameters_have_a_reason() -> None:
-    class Own(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.weight = nn.Parameter(torch.zeros(4, 4))
-
+    class Own(Around):
         def init_weights(self) -> None:
             nn.init.ones_(self.weight)
 
     def mine(tensor: torch.Tensor) -> None:
         tensor.fill_(3)
 
-    model = nn.ModuleDict(
-        dict(own=Own(), free=nn.Linear(4, 4), mine=nn.Bilinear(2, 2, 2), lazy=nn.LazyLinear(3), number=nn.PReLU())
-    )
-    cfg = [
-        dict(type="Normal", layer="Own", params="weight"),
-        dict(type=mine, layer="Bilinear"),
-        dict(type="Normal", layer="LazyLinear"),
-    ]
+    own = Own(weight=torch.zeros(4, 4))
+    layers = dict(own=own, free=nn.Linear(4, 4), mine=nn.Bilinear(2, 2, 2), lazy=nn.LazyLinear(3), number=nn.PReLU())
+    model = nn.ModuleDict(layers)
+    cfg = [dict(type="Normal", layer=["Own", "LazyLinear"]), dict(type=mine, layer="Bilinear")]
     untested = verify(model, plan(model, cfg, own_init="run")).untested
     assert untested["own.weight"] == "its module's own init_weights"
     assert untested["free.weight"] == untested["number.weight"] == "no rule"
@@ -163,8 +155,7 @@ def test_every_dtype_has_its_own_distribution(scheme: dict[str, Any], dtype: tor
         scheme = {**scheme, "mean": 96}  # 100 is half way between two of its floats, and so are many float32 draws.
     cfg = {**scheme, "layer": "Linear"}
     verdict = verify(filled(nn.Linear(200, 200).to(dtype), cfg=cfg, seed=1), cfg)
-    assert verdict.ok, verdict.failures
-    assert not verdict.untested
+    assert verdict.ok and not verdict.untested, verdict.failures
 
 
 def test_values_of_the_wrong_precision_are_seen() -> None:
@@ -185,15 +176,10 @@ def test_values_of_the_wrong_precision_are_seen() -> None:
         (nn.Linear(64, 32), dict(type="Eye")),
         (nn.Conv2d(8, 8, 3), dict(type="Dirac")),
         (nn.Linear(64, 32, dtype=torch.complex64), dict(type="Normal", std=2)),
-        *(
-            (nn.MultiheadAttention(32, 4), dict(scheme, params="in_proj_weight"))
-            for scheme in (
-                dict(type="Orthogonal"),
-                dict(type="LeCun"),
-                dict(type="Eye"),
-                dict(type="Sparse", sparsity=0.5),
-            )
-        ),
+        (nn.MultiheadAttention(32, 4), dict(type="Orthogonal", params="in_proj_weight")),
+        (nn.MultiheadAttention(32, 4), dict(type="LeCun", params="in_proj_weight")),
+        (nn.MultiheadAttention(32, 4), dict(type="Eye", params="in_proj_weight")),
+        (nn.MultiheadAttention(32, 4), dict(type="Sparse", sparsity=0.5, params="in_proj_weight")),
         (nn.LSTM(16, 16), dict(type="VarianceScaling", params="weight*")),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else type(value).__name__,
@@ -271,7 +257,7 @@ def test_a_copy_fails_under_the_later_name_only() -> None:
 
 
 def test_scaled_copies_are_found_by_correlation() -> None:
-    model = filled(nn.Linear(32, 32, bias=False), nn.Linear(32, 32, bias=False))
+    model = filled(*(nn.Linear(32, 32, bias=False) for _ in range(2)))
     with torch.no_grad():
         model[1].weight.copy_(model[1].weight * 0.8 + model[0].weight * 0.6)
     [failure] = verify(model, NORMAL).failures
@@ -327,9 +313,7 @@ def test_other_models_and_models_without_memory_are_refused() -> None:
 
 def test_an_empty_model_is_right() -> None:
     assert verify(nn.Sequential(), None).ok
-    model = nn.Module()
-    model.weight = nn.Parameter(torch.empty(0, 3))
-    assert verify(model, dict(type="Normal", params="weight", name="")).ok
+    assert verify(Around(weight=torch.empty(0, 3)), dict(type="Normal", params="weight", name="")).ok
 
 
 def test_without_scipy_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
