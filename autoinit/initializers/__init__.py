@@ -10,8 +10,8 @@ from .callables import ModuleFunction as ModuleFunction
 from .callables import Scheme as Scheme
 from .defaults import Default as Default
 from .expression import Expression as Expression
+from .given_numbers import number as number
 from .initializer import Initializer as Initializer
-from .initializer import number as number
 from .matrices import DeltaOrthogonal as DeltaOrthogonal
 from .matrices import Dirac as Dirac
 from .matrices import Eye as Eye

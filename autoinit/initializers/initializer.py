@@ -1,21 +1,18 @@
-"""The base class of initializers, and the kinds of their hyper-parameters."""
+"""The base class of initializers, and what their numbers need to know of a parameter."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
 from ..errors import ConfigError, ConfigTypeError, nearest
 from ..fills import Fill, TensorSpec
 from .expression import Expression
-from .given_numbers import Limits
-from .given_numbers import real as real
+from .given_numbers import UNRESOLVED
 
 Reads = Literal["layer", "torch", "nothing"]
-UNRESOLVED = (Expression, tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,48 +55,6 @@ def shown(name: str, value: object) -> str:
     return f"{name}={value}" if isinstance(value, Expression) else f"{name}={value!r}"
 
 
-def number(
-    default: Any = ...,
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    finite: bool = True,
-    drawn: bool = True,
-) -> Any:
-    """A field of an initializer: a real number, stored as a float.
-
-    It may also be an expression, or a list of numbers for the maps of a fused weight. `fill` sees the numbers that
-    these come to.
-
-    Args:
-        default: Default value; without one the field is required. If it is None, the field may be None.
-        low: Smallest value.
-        high: Largest value.
-        finite: Whether infinity is refused.
-        drawn: Whether values are drawn with it, which is done in float32.
-
-    Example:
-        >>> @dataclass(frozen=True, kw_only=True)
-        ... class Flat(Initializer):
-        ...     width: float = number(1.0, low=0)
-        ...
-        ...     def fill(self, spec: TensorSpec) -> Fill:
-        ...         return fills.Uniform(-self.width, self.width)
-        >>> from autoinit import fills, plan
-        >>> from torch import nn
-        >>> plan(nn.Linear(4, 2), dict(type=Flat, width="1/fan_in", layer="Linear"))["weight"].fill
-        Uniform(low=-0.25, high=0.25)
-    """
-    limits = Limits(low=low, high=high, finite=finite, drawn=drawn)
-
-    def check(scheme: object, name: str) -> None:
-        given = getattr(scheme, name)
-        if given is not None or default is not None:
-            object.__setattr__(scheme, name, limits.read(given, f"{type(scheme).__name__}: {name}={given!r}"))
-
-    return field(default=MISSING if default is ... else default, metadata={"check": check, "number": True})
-
-
 def choice(
     default: str, choices: Sequence[str], problem: str = "is unknown", hint: Callable[[str], str] = lambda value: ""
 ) -> Any:
@@ -116,3 +71,65 @@ def choice(
             )
 
     return field(default=default, metadata={"check": check})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What the numbers of an initializer need to know of a parameter.
+
+    Args:
+        fields: The fields with expressions or lists, and with initializers that have such fields.
+        names: The names that expressions read.
+        lists: Whether there is a list of numbers.
+        convention: How axes are read: as the initializer `reads`; by the layer if there are lists, or expressions with
+            fans in an initializer that otherwise ignores axes.
+        fans: Whether values depend on fans.
+    """
+
+    fields: tuple[str, ...]
+    names: frozenset[str]
+    lists: bool
+    convention: Reads
+    fans: bool
+
+    @property
+    def list_around(self) -> bool:
+        """Whether they depend on the list of modules around a parameter."""
+        return not self.names.isdisjoint(("layer", "depth"))
+
+    @property
+    def maps(self) -> bool:
+        """Whether they depend on the maps in a parameter."""
+        return self.lists or not self.names.isdisjoint(("fan_in", "fan_out"))
+
+
+def needs_of(scheme: Initializer) -> Needs:
+    """What the numbers of an initializer need; kept with the initializer.
+
+    Example:
+        >>> from autoinit.initializers import Normal
+        >>> needs = needs_of(Normal(std="1/sqrt(fan_in)"))
+        >>> needs.fields, needs.names, needs.convention
+        (('std',), frozenset({'fan_in'}), 'layer')
+    """
+    kept: Needs | None = vars(scheme).get("_needs")
+    if kept is not None:
+        return kept
+    unresolved, names, lists = [], set[str](), False
+    for each in fields(scheme):
+        value: Any = getattr(scheme, each.name)
+        inner = needs_of(value) if isinstance(value, Initializer) else None
+        if inner is not None and inner.fields:
+            names, lists = names | inner.names, lists or inner.lists
+        elif "number" in each.metadata and isinstance(value, UNRESOLVED):
+            items = value if isinstance(value, tuple) else (value,)
+            names = names.union(*(item.names for item in items if isinstance(item, Expression)))
+            lists = lists or isinstance(value, tuple)
+        else:
+            continue
+        unresolved.append(each.name)
+    fans = scheme.reads != "nothing" or not names.isdisjoint(("fan_in", "fan_out"))
+    convention: Reads = "layer" if lists or (fans and scheme.reads == "nothing") else scheme.reads
+    found = Needs(fields=tuple(unresolved), names=frozenset(names), lists=lists, convention=convention, fans=fans)
+    object.__setattr__(scheme, "_needs", found)
+    return found

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError, ConfigTypeError, ShapeError
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, number
+from .given_numbers import number
+from .initializer import Initializer
 from .registry import register_initializer
 
 

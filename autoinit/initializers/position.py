@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..errors import ShapeError
+from ..errors import ConfigError, ShapeError
 from ..fans import Fans, Layout
+from .basic import Constant
 from .expression import Expression
 from .given_numbers import Given, described
+from .initializer import Initializer, needs_of, shown
+from .scaled import unscaled
 
 NO_LIST = (
     "no list of like modules is around it: 'layer' and 'depth' count the numbered children of one container with the "
@@ -66,16 +69,37 @@ class MapNumbers:
 
     shape: tuple[int, ...]
     fans: Fans | None
-    position: Position = NOWHERE
-    at: int = 0
-    count: int = 1
+    position: Position
+    at: int
+    count: int
 
-    def value(self, given: Given, label: str) -> float:
-        """The number that is meant for this map.
+    def put_into(self, scheme: Initializer) -> Initializer:
+        """The initializer with the numbers of this map in place of expressions and lists.
+
+        The list of a `Constant` with as many numbers as the parameter has elements stays a list.
 
         Raises:
-            ShapeError: A list of another length; an expression that has no value here.
+            ShapeError: There is no such number, or it is out of the limits.
         """
+        found: dict[str, object] = {}
+        written = []
+        for name in needs_of(scheme).fields:
+            value = getattr(scheme, name)
+            if isinstance(value, Initializer):
+                found[name] = self.put_into(value)
+                continue
+            written.append(shown(name, value))
+            label = f"{type(scheme).__name__}: {written[-1]}"
+            if isinstance(scheme, Constant) and is_vector(scheme, self.shape):
+                found[name] = tuple([self._value(item, label) for item in value])
+            else:
+                found[name] = self._value(value, label)
+        try:
+            return replace(scheme, **found)
+        except ConfigError as error:
+            raise ShapeError(f"{error} It comes from {', '.join(written)}.") from error
+
+    def _value(self, given: Given, label: str) -> float:
         if isinstance(given, tuple):
             if len(given) != self.count:
                 raise ShapeError(self._wrong_count(given, label))
@@ -113,3 +137,9 @@ class MapNumbers:
         return (
             f"{label} has {numbers}; a parameter of shape {self.shape} with {maps} needs {self.count}{vector}.{remedy}"
         )
+
+
+def is_vector(scheme: Initializer, shape: tuple[int, ...]) -> bool:
+    """Whether a list in a `Constant` has a value for each element of a tensor of this shape."""
+    constant = unscaled(scheme)
+    return isinstance(constant, Constant) and isinstance(constant.val, tuple) and shape == (len(constant.val),)

@@ -10,9 +10,8 @@ import torch
 from ..errors import ShapeError
 from ..fans import Fans, Layout, Part, bias_parts, torch_fans
 from ..fills import Blocks, Constant, Elementwise, Fill, TensorSpec
-from .initializer import Initializer
-from .needs import is_vector, needs_of, with_numbers
-from .position import NOWHERE, MapNumbers, Position
+from .initializer import Initializer, needs_of
+from .position import NOWHERE, MapNumbers, Position, is_vector
 
 WAY_OUT = "Narrow the rule with name= or params= to leave it out, or write a rule of type 'Keep' for it."
 
@@ -57,13 +56,20 @@ def resolve(
         >>> found.fill, found.fans[0].fan_in
         (Normal(mean=0.0, std=0.05), 400)
     """
-    layout, parts = _parts(scheme, shape, layout, position)
+    needs = needs_of(scheme)
+    layout, parts = _parts(shape, layout, position)
+    if needs.lists and is_vector(scheme, shape):
+        layout, parts = None, tuple([replace(part, shape=shape) for part in parts[:1]])
     maps = [(part.shape, part.fans) for part in parts] if parts else [(shape, torch_fans(shape))]
-    fans = tuple(dict.fromkeys(each for _, each in maps if each is not None)) if needs_of(scheme).fans else ()
+    fans = tuple(dict.fromkeys(each for _, each in maps if each is not None)) if needs.fans else ()
     fills = []
     for at, (size, each) in enumerate(maps):
-        numbers = MapNumbers(shape=shape, fans=each, position=position, at=at, count=len(maps))
-        fill = with_numbers(scheme, numbers).fill(TensorSpec(shape=size, dtype=dtype, fans=each))
+        if needs.fields:
+            numbers = MapNumbers(shape=shape, fans=each, position=position, at=at, count=len(maps))
+            resolved = numbers.put_into(scheme)
+        else:
+            resolved = scheme
+        fill = resolved.fill(TensorSpec(shape=size, dtype=dtype, fans=each))
         if fill is None:
             return Resolved(fill=None, fans=fans)
         _check_dtype(fill, dtype)
@@ -75,17 +81,11 @@ def resolve(
     return Resolved(fill=Blocks(layout, parts, tuple(fills)), fans=fans)
 
 
-def _parts(
-    scheme: Initializer, shape: tuple[int, ...], layout: Layout | None, position: Position
-) -> tuple[Layout | None, tuple[Part, ...]]:
+def _parts(shape: tuple[int, ...], layout: Layout | None, position: Position) -> tuple[Layout | None, tuple[Part, ...]]:
     """The maps that a tensor holds, and its layout if it is not read as one map."""
     if position.beside is not None and position.beside.shape is not None:
-        layout, parts = bias_parts(shape, position.beside.shape, position.beside.layout)
-    else:
-        parts = layout.parts(shape) if layout is not None else ()
-    if is_vector(scheme, shape):
-        return None, tuple([replace(part, shape=shape) for part in parts[:1]])
-    return layout, parts
+        return bias_parts(shape, position.beside.shape, position.beside.layout)
+    return layout, layout.parts(shape) if layout is not None else ()
 
 
 def _check_dtype(fill: Fill, dtype: torch.dtype) -> None:

@@ -11,7 +11,8 @@ from ..fills import Fill, TensorSpec
 from ..sampling.truncation import float32
 from .basic import Keep
 from .callables import Function
-from .initializer import Initializer, number, shown
+from .given_numbers import number
+from .initializer import Initializer, shown
 
 
 @dataclass(frozen=True, kw_only=True)

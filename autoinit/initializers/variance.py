@@ -12,7 +12,8 @@ from .. import fills
 from ..errors import ShapeError
 from ..fans import Fans
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, choice, number
+from .given_numbers import number
+from .initializer import Initializer, choice
 from .other_names import NO_GAIN, folded
 from .registry import register_initializer
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..fans import Layout, weight_names
 from ..initializers import Initializer
-from ..initializers.needs import needs_of
+from ..initializers.initializer import needs_of
 from ..initializers.position import NOWHERE, Beside, Position
 from ..layers import class_name
 from .records import Record

@@ -13,7 +13,7 @@ from ..fans import Fans, Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Default, Initializer, Resolved, resolve
 from ..initializers.defaults import default_of
-from ..initializers.needs import needs_of
+from ..initializers.initializer import needs_of
 from ..initializers.position import Position
 from ..initializers.scaled import unscaled, with_default
 from ..layers import class_name

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import ConfigError, ConfigTypeError
 from ..globs import fqn_pattern
-from ..initializers.initializer import real
+from ..initializers.given_numbers import real
 
 Range = tuple[float, float]
 
