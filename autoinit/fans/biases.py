@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .fan_in_out import torch_fans
-from .layout import REST, ROLES, Layout, Part
+from .layout import REST, ROLES, Layout, Part, torch_fans
 
 
 def weight_names(bias: str) -> tuple[str, ...]:

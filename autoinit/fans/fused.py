@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from types import CodeType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -77,24 +77,24 @@ def inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
 
 def _by_numbers(path: str, kind: Fused, module: nn.Module) -> Iterator[tuple[str, Layout]]:
     """The layers of a kind whose outputs are as many as the module's numbers say."""
-    numbers = {name: 0 if name == "out" else _number(module, name) for name in _arguments(kind)}
+    code = _compiled(kind)
+    numbers = {name: 0 if name == "out" else _number(module, name) for name in code.co_names}
     if None in numbers.values():
         return
     for fqn, layer in _layers_at(module, path):
         whole = _whole(layer)
         if whole is None:
             continue
-        if "out" in numbers:
-            numbers["out"] = whole.outputs
-        parts, often = kind.sizes(**numbers)
+        parts, often = eval(code, {"__builtins__": {}}, numbers | {"out": whole.outputs})
         sizes, repeats = tuple(int(size) for size in parts), int(often)
         if sum(sizes) * repeats == whole.outputs and min(*sizes, repeats) > 0:
             yield f"{fqn}.weight", whole.split(sizes, repeats, kind.parts)
 
 
 @cache
-def _arguments(kind: Fused) -> tuple[str, ...]:
-    return tuple(inspect.signature(kind.sizes).parameters)
+def _compiled(kind: Fused) -> CodeType:
+    """The code of the sizes and repeats in the table, which are no input of a user."""
+    return compile(f"({kind.sizes}), ({kind.repeats})", kind.paths, "eval")
 
 
 def _number(module: nn.Module, name: str) -> float | None:
