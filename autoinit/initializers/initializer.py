@@ -75,22 +75,17 @@ def choice(
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What the numbers of an initializer need to know of a parameter.
-
-    Args:
-        fields: The fields with expressions or lists, and with initializers that have such fields.
-        names: The names that expressions read.
-        lists: Whether there is a list of numbers.
-        convention: How axes are read: as the initializer `reads`; by the layer if there are lists, or expressions with
-            fans in an initializer that otherwise ignores axes.
-        fans: Whether values depend on fans.
-    """
+    """What the numbers of an initializer need to know of a parameter."""
 
     fields: tuple[str, ...]
+    """The fields with expressions or lists, or with an initializer that has such fields."""
     names: frozenset[str]
+    """The names that expressions read."""
     lists: bool
     convention: Reads
+    """How axes are read: by the layer if there are lists, or fans in an initializer that otherwise ignores axes."""
     fans: bool
+    """Whether values depend on fans."""
 
     @property
     def list_around(self) -> bool:

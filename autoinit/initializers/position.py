@@ -24,13 +24,7 @@ NO_FANS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """The weight beside a bias.
-
-    Args:
-        name: Its name in the module that has both.
-        shape: Its shape; None while it is lazy.
-        layout: How its axes are read; None for torch's reading.
-    """
+    """The weight beside a bias; it has no shape while it is lazy, and no layout if its axes are read as torch does."""
 
     name: str
     shape: tuple[int, ...] | None
@@ -57,15 +51,7 @@ NOWHERE = Position()
 
 @dataclass(frozen=True, kw_only=True)
 class MapNumbers:
-    """The numbers of one map in a parameter.
-
-    Args:
-        shape: Shape of the whole parameter.
-        fans: Fans of the map.
-        position: Position of the parameter.
-        at: Index of the map among those of the parameter.
-        count: Number of maps.
-    """
+    """The numbers of map `at` among the `count` maps of a parameter; `shape` is that of the whole parameter."""
 
     shape: tuple[int, ...]
     fans: Fans | None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import ShapeError
-from ..fans import Fans, Layout, Part, bias_parts, torch_fans
+from ..fans import Fans, Layout, bias_parts, torch_fans
 from ..fills import Blocks, Constant, Elementwise, Fill, TensorSpec
 from .initializer import Initializer, needs_of
 from .position import NOWHERE, MapNumbers, Position, is_vector
@@ -57,19 +57,22 @@ def resolve(
         (Normal(mean=0.0, std=0.05), 400)
     """
     needs = needs_of(scheme)
-    layout, parts = _parts(shape, layout, position)
+    beside = position.beside
+    if beside is not None and beside.shape is not None:
+        layout, parts = bias_parts(shape, beside.shape, beside.layout)
+    else:
+        parts = layout.parts(shape) if layout is not None else ()
     if needs.lists and is_vector(scheme, shape):
         layout, parts = None, tuple([replace(part, shape=shape) for part in parts[:1]])
     maps = [(part.shape, part.fans) for part in parts] if parts else [(shape, torch_fans(shape))]
     fans = tuple(dict.fromkeys(each for _, each in maps if each is not None)) if needs.fans else ()
     fills = []
     for at, (size, each) in enumerate(maps):
+        numbered = scheme
         if needs.fields:
             numbers = MapNumbers(shape=shape, fans=each, position=position, at=at, count=len(maps))
-            resolved = numbers.put_into(scheme)
-        else:
-            resolved = scheme
-        fill = resolved.fill(TensorSpec(shape=size, dtype=dtype, fans=each))
+            numbered = numbers.put_into(scheme)
+        fill = numbered.fill(TensorSpec(shape=size, dtype=dtype, fans=each))
         if fill is None:
             return Resolved(fill=None, fans=fans)
         _check_dtype(fill, dtype)
@@ -79,13 +82,6 @@ def resolve(
     if layout is None or is_one or (layout.is_plain and maps[0][0] == shape):
         return Resolved(fill=first, fans=fans)
     return Resolved(fill=Blocks(layout, parts, tuple(fills)), fans=fans)
-
-
-def _parts(shape: tuple[int, ...], layout: Layout | None, position: Position) -> tuple[Layout | None, tuple[Part, ...]]:
-    """The maps that a tensor holds, and its layout if it is not read as one map."""
-    if position.beside is not None and position.beside.shape is not None:
-        return bias_parts(shape, position.beside.shape, position.beside.layout)
-    return layout, layout.parts(shape) if layout is not None else ()
 
 
 def _check_dtype(fill: Fill, dtype: torch.dtype) -> None:
