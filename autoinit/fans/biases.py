@@ -28,21 +28,11 @@ def bias_parts(
 
     Raises:
         ShapeError: The maps of the weight do not divide the bias.
-
-    Example:
-        >>> gates = Layout(axes="out,in", splits=4)
-        >>> layout, parts = bias_parts((12,), (12, 5), gates)
-        >>> len(parts), parts[1].start, parts[1].shape, parts[1].fans.fan_in
-        (4, 3, (3,), 5)
     """
-    if layout is None:
-        fans = torch_fans(weight)
-        if fans is None:
-            return None, ()
-        return None, (Part(start=0, size=0, shape=tuple(shape), copies=1, fans=fans),)
-    of_weight = layout.parts(weight)
-    if len(of_weight) == 1:
-        return None, (Part(start=0, size=0, shape=tuple(shape), copies=1, fans=of_weight[0].fans),)
+    of_weight = layout.parts(weight) if layout is not None else ()
+    if layout is None or len(of_weight) == 1:
+        fans = of_weight[0].fans if of_weight else torch_fans(weight)
+        return None, () if fans is None else (Part(start=0, size=0, shape=tuple(shape), copies=1, fans=fans),)
     words = [word for word in layout.axes.split(",") if word != REST and ROLES[word] in ("stack", "out")]
     found = Layout(axes=",".join(words), splits=layout.splits, repeats=layout.repeats, label=layout.label)
     of_bias = zip(found.parts(shape), of_weight, strict=True)

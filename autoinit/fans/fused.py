@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from types import CodeType
@@ -31,9 +31,8 @@ _FUSED: dict[str, list[tuple[str, Fused]]] = {}
 for _row in FUSED:
     for _path in _row.paths.split():
         _FUSED.setdefault(_path.partition(".")[0], []).append((_path, _row))
-
 _EQUAL = {
-    layer: (readers.split(), count, parts) for layers, readers, count, parts in EQUAL_PARTS for layer in layers.split()
+    name: (readers.split(), count, parts) for names, readers, count, parts in EQUAL_PARTS for name in names.split()
 }
 
 
@@ -43,11 +42,6 @@ class Whole(NamedTuple):
     layout: Layout
     inputs: int
     outputs: int
-
-    def split(self, sizes: Sequence[int], repeats: int, parts: str) -> Layout:
-        """The layout of the same layer as several maps."""
-        splits = len(sizes) if len(set(sizes)) == 1 else tuple(sizes)
-        return replace(self.layout, splits=splits, repeats=repeats, label=parts)
 
 
 def inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
@@ -71,7 +65,7 @@ def inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
         readers, count, parts = _EQUAL[name]
         whole = _whole(children[name])
         if whole is not None and whole.outputs in (count * _inputs(children.get(reader)) for reader in readers):
-            found.setdefault(f"{name}.weight", whole.split((1,) * count, 1, parts))
+            found.setdefault(f"{name}.weight", replace(whole.layout, splits=count, label=parts))
     return found
 
 
@@ -88,7 +82,8 @@ def _by_numbers(path: str, kind: Fused, module: nn.Module) -> Iterator[tuple[str
         parts, often = eval(code, {"__builtins__": {}}, numbers | {"out": whole.outputs})
         sizes, repeats = tuple(int(size) for size in parts), int(often)
         if sum(sizes) * repeats == whole.outputs and min(*sizes, repeats) > 0:
-            yield f"{fqn}.weight", whole.split(sizes, repeats, kind.parts)
+            splits = len(sizes) if len(set(sizes)) == 1 else sizes
+            yield f"{fqn}.weight", replace(whole.layout, splits=splits, repeats=repeats, label=kind.parts)
 
 
 @cache

@@ -152,13 +152,7 @@ def real(value: object, label: str) -> float:
 
 
 def plain_number(value: Any) -> object:
-    """Python's number for a `Decimal`, a NumPy scalar, or a tensor or array without dimensions; else the value itself.
-
-    Example:
-        >>> import torch
-        >>> plain_number(Decimal("0.5")), plain_number(torch.tensor(2)), plain_number("0.5")
-        (0.5, 2, '0.5')
-    """
+    """Python's number for a `Decimal`, a NumPy scalar, or a tensor or array without dimensions; else the value."""
     with suppress(Exception):  # A signaling NaN, or a tensor on the meta device.
         if isinstance(value, Decimal):
             return float(value)

@@ -99,14 +99,7 @@ class Needs:
 
 
 def needs_of(scheme: Initializer) -> Needs:
-    """What the numbers of an initializer need; kept with the initializer.
-
-    Example:
-        >>> from autoinit.initializers import Normal
-        >>> needs = needs_of(Normal(std="1/sqrt(fan_in)"))
-        >>> needs.fields, needs.names, needs.convention
-        (('std',), frozenset({'fan_in'}), 'layer')
-    """
+    """What the numbers of an initializer need; kept with the initializer."""
     kept: Needs | None = vars(scheme).get("_needs")
     if kept is not None:
         return kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -38,9 +37,8 @@ def _gain_hint(activation: str) -> str:
 class _ByFan(Initializer):
     """Zero mean, std gain / sqrt(fan), and the distribution of a field of that name, if there is one."""
 
-    @abstractmethod
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        """`gain` and `fan`."""
+        return 1.0, fans.fan_in
 
     def fill(self, spec: TensorSpec) -> Fill:
         if spec.fans is None:
@@ -99,9 +97,6 @@ class LeCun(_ByFan):
 
     distribution: str = choice("truncated_normal", ("truncated_normal", "normal", "uniform"))
 
-    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        return 1.0, fans.fan_in
-
 
 @register_initializer("Xavier")
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +147,3 @@ class Caffe2Xavier(_ByFan):
     """Uniform with variance `1 / fan_in`: Caffe2's `XavierFill`, Kaiming with a=1."""
 
     reads = "torch"
-
-    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        return 1.0, fans.fan_in
