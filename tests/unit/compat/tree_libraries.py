@@ -11,8 +11,7 @@ from torch import nn
 
 from tests.models import SubLinear, SubSubLinear, filled_with
 
-from .random_configs import AS_CLASS
-from .random_trees import Again, Branch, Config, Description, Leaf, Tree, child_names
+from .random_trees import AS_CLASS, Again, Branch, Config, Description, Leaf, Tree, child_names
 
 SENTINEL = 9.0
 
