@@ -14,18 +14,6 @@ from autoinit.compat import mmengine as compat
 from .modules import LINEAR, Block, PlainOwnInit, constant, linear, silence, weight
 
 
-def test_a_grandchild_is_a_layer_too() -> None:
-    class Child(nn.Linear):
-        pass
-
-    class Grandchild(Child):
-        pass
-
-    block = Block(Grandchild(2, 2), init_cfg=LINEAR)
-    block.init_weights()
-    assert weight(block.c0) == 1
-
-
 def test_plain_containers_do_not_stop_the_recursion() -> None:
     def tree(names: Any) -> nn.Module:
         inner = names.Sequential(linear(), init_cfg=constant(2, layer="Linear"))

@@ -38,8 +38,7 @@ def test_a_second_call_warns_and_changes_nothing() -> None:
     block.c0.weight.data.fill_(3)
     with pytest.warns(AutoInitWarning, match="init_weights of Block has been called more than once") as caught:
         block.init_weights()
-    assert caught[0].filename == __file__
-    assert weight(block.c0) == 3
+    assert caught[0].filename == __file__ and weight(block.c0) == 3
 
 
 @pytest.mark.parametrize("opt_out", ["is_init", "attribute"])
@@ -79,13 +78,11 @@ def test_random_values_differ_between_modules_that_draw_for_themselves() -> None
         def init_weights(self) -> None:
             compat.normal_init(self.c0)
 
-    block = Block(Drawing(linear()), Drawing(linear()))
-    torch.manual_seed(0)
-    block.init_weights()
+    block, again = (Block(Drawing(linear()), Drawing(linear())) for _ in range(2))
+    for model in (block, again):
+        torch.manual_seed(0)
+        model.init_weights()
     assert not torch.equal(block.c0.c0.weight, block.c1.c0.weight)
-    again = Block(Drawing(linear()), Drawing(linear()))
-    torch.manual_seed(0)
-    again.init_weights()
     assert torch.equal(block.c1.c0.weight, again.c1.c0.weight)
 
 
@@ -111,7 +108,11 @@ def test_one_line_a_model_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == ["Block: 4 own init_weights"]
 
 
-def test_errors_change_nothing() -> None:
+def test_errors_change_nothing_and_say_whose() -> None:
+    class Failing(Block):
+        def init_weights(self) -> None:
+            raise KeyError("norm")
+
     block = Block(linear(), nn.LayerNorm(2), init_cfg=[LINEAR, dict(type="Kaiming", layer=["Linear", "LayerNorm"])])
     with pytest.raises(ShapeError, match=r"Block\.init_cfg\[1\].*c1\.weight"):
         block.init_weights()
@@ -120,13 +121,6 @@ def test_errors_change_nothing() -> None:
     with pytest.raises(ConfigError, match=r"c0\.init_cfg: no 'type'"):
         broken.init_weights()
     assert weight(broken.c0.c0) == 9
-
-
-def test_an_error_of_an_own_init_weights_says_whose() -> None:
-    class Failing(Block):
-        def init_weights(self) -> None:
-            raise KeyError("norm")
-
     with pytest.raises(ApplyError, match=r"c1: Failing\.init_weights\(\) failed: KeyError") as caught:
         Block(linear(), Failing()).init_weights()
     assert isinstance(caught.value.__cause__, KeyError)

@@ -52,12 +52,9 @@ def test_a_registered_initializer(spelling: Any) -> None:
     unchanged = copy.deepcopy(cfg)
     for initialize in (autoinit.initialize, compat.initialize):
         initialize(model, cfg)
-        assert [layer.weight.tolist() for layer in (model[0], model[1][0], model[2])] == [
-            stairs(2),
-            stairs(2),
-            stairs(1),
-        ]
-        assert [bias(layer) for layer in (model[0], model[1][0], model[2])] == [5, 5, 0]
+        layers = (model[0], model[1][0], model[2])
+        assert [layer.weight.tolist() for layer in layers] == [stairs(2), stairs(2), stairs(1)]
+        assert [bias(layer) for layer in layers] == [5, 5, 0]
         assert model[3].weight.item() == before
     assert cfg == unchanged
 
@@ -78,19 +75,16 @@ def test_a_plan_with_an_initializer_of_modules_can_be_applied_twice() -> None:
     assert (weight(model[0]), model[1].weight.tolist()) == (9, stairs(1))
 
 
-def test_a_subclass_of_a_scheme_of_ours() -> None:
-    class DoubledInit(ConstantInit):
-        def __init__(self, half: float, **kwargs: Any) -> None:
-            super().__init__(2 * half, **kwargs)
+class DoubledInit(ConstantInit):
+    def __init__(self, half: float, **kwargs: Any) -> None:
+        super().__init__(2 * half, **kwargs)
 
-    layer = linear()
-    autoinit.initialize(layer, dict(type=DoubledInit, half=3, layer="Linear"))
+
+def test_subclasses_and_objects_as_types() -> None:
+    autoinit.initialize(layer := linear(), dict(type=DoubledInit, half=3, layer="Linear"))
     assert weight(layer) == 6
-
-
-def test_an_object_as_type_is_given_back_as_it_was() -> None:
     initializer = ConstantInit(val=8, layer="Linear")
-    autoinit.initialize(layer := linear(), dict(type=initializer))
+    autoinit.initialize(layer, dict(type=initializer))
     model = nn.Sequential(nn.Conv2d(1, 1, 1), linear())
     autoinit.initialize(model, dict(LINEAR, override=dict(type=initializer, name="0")))
     assert (weight(layer), weight(model[0]), initializer.wholemodule) == (8, 8, False)
