@@ -151,12 +151,6 @@ def own_layout(module: nn.Module, name: str) -> Layout | None:
 
     Raises:
         ShapeError: the convention failed.
-
-    Example:
-        >>> own_layout(nn.Conv2d(8, 8, 3, groups=8), "weight").groups
-        8
-        >>> own_layout(nn.Linear(2, 2), "weight") is None
-        True
     """
     cls: type = type(module)
     entry = _of_parameter(cls, name)

@@ -51,10 +51,6 @@ def default_of(module: nn.Module, name: str) -> Initializer | None:
 
     Raises:
         ShapeError: The layer has no such method.
-
-    Example:
-        >>> default_of(nn.LayerNorm(4), "weight"), default_of(nn.Linear(4, 1), "bias")
-        (Constant(val=1.0), Uniform(a=-0.5, b=0.5))
     """
     method = reset_method(module)
     layer = type(module).__name__

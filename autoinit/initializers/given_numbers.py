@@ -136,12 +136,7 @@ def described(label: str, text: str, error: Exception) -> str:
 
 
 def real(value: object, label: str) -> float:
-    """A number as a float.
-
-    Raises:
-        ConfigTypeError: not a number, or a bool.
-        ConfigError: an integer beyond any float.
-    """
+    """A number as a float; an error that begins with `label` if it is a bool, no number, or beyond any float."""
     value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from ..errors import ConfigError, ConfigTypeError, nearest
+from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
 from ..fills import Fill, TensorSpec
 from .expression import Expression
 from .given_numbers import UNRESOLVED
@@ -46,6 +46,14 @@ class Initializer(ABC):
     def __str__(self) -> str:
         changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
         return f"{type(self).__name__}({', '.join(shown(name, getattr(self, name)) for name in changed)})"
+
+
+def unfit(scheme: Initializer, spec: TensorSpec, needed: str, has: object) -> ShapeError:
+    """The error for a tensor whose shape the scheme is not for."""
+    return ShapeError(
+        f"{type(scheme).__name__} needs {needed}, and shape {spec.shape} has {has}: "
+        "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
+    )
 
 
 def shown(name: str, value: object) -> str:

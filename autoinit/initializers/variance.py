@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from .. import fills
-from ..errors import ShapeError
 from ..fans import Fans
 from ..fills import Fill, TensorSpec
 from .given_numbers import number
-from .initializer import Initializer, choice
+from .initializer import Initializer, choice, unfit
 from .other_names import NO_GAIN, folded
 from .registry import register_initializer
 
@@ -42,10 +41,7 @@ class _ByFan(Initializer):
 
     def fill(self, spec: TensorSpec) -> Fill:
         if spec.fans is None:
-            raise ShapeError(
-                f"{type(self).__name__} needs fan_in and fan_out, and shape {spec.shape} has none: "
-                "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
-            )
+            raise unfit(self, spec, "fan_in and fan_out", "none")
         gain, fan = self._gain_and_fan(spec.fans)
         if not (gain and fan):  # A tensor without elements has a fan of zero.
             return fills.Constant(0.0)
