@@ -81,7 +81,7 @@ def _by_numbers(path: str, kind: Fused, module: nn.Module) -> Iterator[tuple[str
             continue
         parts, often = eval(code, {"__builtins__": {}}, numbers | {"out": whole.outputs})
         sizes, repeats = tuple(int(size) for size in parts), int(often)
-        if sum(sizes) * repeats == whole.outputs and min(*sizes, repeats) > 0:
+        if sizes and sum(sizes) * repeats == whole.outputs and min(*sizes, repeats) > 0:
             splits = len(sizes) if len(set(sizes)) == 1 else sizes
             yield f"{fqn}.weight", replace(whole.layout, splits=splits, repeats=repeats, label=kind.parts)
 
