@@ -28,7 +28,7 @@ METHODS = ("reset_parameters", "_reset_parameters")
 @register_initializer("Default")
 @dataclass(frozen=True, kw_only=True)
 class Default(Initializer):
-    """What the layer's own `reset_parameters()` gives: what torch's constructor does, from autoinit's seed.
+    """The initialization of the layer's own `reset_parameters()`, as in torch's constructor, from autoinit's seed.
 
     Torch's layers have a closed form, so that values are the same on every device and shard and `verify` tests them.
     The method of other layers is called, with torch's generators seeded from the layer's key.
@@ -47,7 +47,7 @@ class Default(Initializer):
 
 
 def default_of(module: nn.Module, name: str) -> Initializer | None:
-    """What a layer's constructor gives to one of its parameters; None if only a method of the layer knows.
+    """The initialization of a parameter by its layer's constructor; None if only a method of the layer knows it.
 
     Raises:
         ShapeError: The layer has no such method.

@@ -59,7 +59,7 @@ def number(
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a number may be: the arguments of `number`."""
+    """The limits of a number: the arguments of `number`."""
 
     low: float
     high: float

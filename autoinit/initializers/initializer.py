@@ -1,4 +1,4 @@
-"""The base class of initializers, and what their numbers need to know of a parameter."""
+"""The base class of initializers, and the facts about a parameter that their numbers depend on."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def choice(
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What the numbers of an initializer need to know of a parameter."""
+    """The facts about a parameter that the numbers of an initializer depend on."""
 
     fields: tuple[str, ...]
     """The fields with expressions or lists, or with an initializer that has such fields."""
@@ -107,7 +107,7 @@ class Needs:
 
 
 def needs_of(scheme: Initializer) -> Needs:
-    """What the numbers of an initializer need; kept with the initializer."""
+    """The facts that the numbers of an initializer depend on; kept with the initializer."""
     kept: Needs | None = vars(scheme).get("_needs")
     if kept is not None:
         return kept

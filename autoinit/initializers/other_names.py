@@ -57,7 +57,7 @@ def folded(name: str) -> str:
 
 
 def other_name_hint(name: str) -> str:
-    """What to write instead of a name that another library, a paper or torch has for an initializer; or nothing.
+    """The keys to write instead of a name of torch, another library or a paper, as a sentence; empty if unknown.
 
     Example:
         >>> other_name_hint("xavier_uniform_")

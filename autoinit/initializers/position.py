@@ -1,4 +1,4 @@
-"""What the numbers of an initializer may depend on: where a parameter is in its model, and the map that is filled."""
+"""The position of a parameter in its model, and the numbers of one map in it: expressions depend on both."""
 
 from __future__ import annotations
 

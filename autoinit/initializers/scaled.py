@@ -17,7 +17,7 @@ from .initializer import Initializer, shown
 
 @dataclass(frozen=True, kw_only=True)
 class Scaled(Initializer):
-    """What another initializer gives, times a factor: the key `scale` of a rule.
+    """The values of another initializer, times a factor: the key `scale` of a rule.
 
     Args:
         of: The other initializer.

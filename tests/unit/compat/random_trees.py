@@ -177,7 +177,7 @@ def overridable_names(kind: str, count: int) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Kinds:
-    """What a tree may be made of."""
+    """The parts of a tree."""
 
     branches: tuple[str, ...]
     leaves: tuple[str, ...] = LEAVES

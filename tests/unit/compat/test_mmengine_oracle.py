@@ -83,7 +83,7 @@ def values(model: nn.Module) -> dict[str, list[float]]:
 
 
 def kinds(model: nn.Module) -> dict[str, str | float]:
-    """Of each parameter whether it was left alone, the constant that it was set to, or that it is random."""
+    """By parameter: the constant that it was set to, `untouched` or `random`."""
     found: dict[str, str | float] = {}
     for name, param in model.named_parameters():
         distinct = set(param.flatten().tolist())

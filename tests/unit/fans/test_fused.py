@@ -79,7 +79,7 @@ ONE_KV_HEAD = dict(head_dim=16, num_key_value_heads=1, config=SimpleNamespace(nu
         (KV_B, NOPE | dict(v_head_dim=4), {"kv_b_proj.weight": Layout(splits=(8, 4), repeats=4)}),
         *((KV_B, NOPE | wrong, {}) for wrong in (dict(v_head_dim=5), dict(v_head_dim=None), {})),
         ({"kv_a_proj_with_mqa": nn.Linear(8, 16)}, dict(kv_lora_rank=16, qk_rope_head_dim=0), {}),
-        # What the numbers say comes before what is read off the next layer.
+        # Numbers of the module come before the shape of the next layer.
         (attention(), dict(q_dim=48, kv_dim=24), {"qkv.weight": Layout(splits=(48, 24, 24))}),
     ],
 )

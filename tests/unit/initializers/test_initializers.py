@@ -162,7 +162,7 @@ def test_arguments_and_defaults_are_those_of_mmengine(name: str) -> None:
     given = {key: ours[key].default for key in wanted}
     assert given == wanted
     extra = set(ours) - set(wanted)
-    # What we add has a default that does as the original does.
+    # Arguments that the original has not do nothing by default.
     assert extra == ({"strict", "key", "revise_keys", "sha256"} if name == "Pretrained" else {"cut"} & extra)
     assert all(ours[key].default is not required for key in extra)
 
@@ -284,7 +284,7 @@ EXAMPLES = {"Constant": dict(val=1), "Sparse": dict(sparsity=0.5)}
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 def test_tensors_without_elements(cls: type[Initializer], shape: tuple[int, ...]) -> None:
     scheme = cls(**EXAMPLES.get(cls.__name__, {}))
-    # Of `Default` a layer says what a tensor gets, and no shape does.
+    # `Default` is given by a layer, not by a shape.
     dimensions = {"Eye": (2,), "Sparse": (2,), "Dirac": (3, 4, 5), "DeltaOrthogonal": (3, 4, 5), "Default": ()}.get(
         cls.__name__, (2, 3, 4)
     )
@@ -300,7 +300,7 @@ def test_tensors_without_elements(cls: type[Initializer], shape: tuple[int, ...]
     assert tensor.shape == shape
 
 
-# What a scheme is
+# Schemes are values
 
 
 SCHEMES = {

@@ -55,7 +55,7 @@ def parametrized(part: type[nn.Module]) -> Wrap:
     return lambda module: parametrize.register_parametrization(module, "weight", part())
 
 
-# What they make of a value: nothing, or a multiple of it.
+# Parametrizations that keep a value, and those that keep it up to a factor.
 EXACT: dict[str, Wrap] = {
     "weight_norm": parametrizations.weight_norm,
     "weight_norm over all": lambda module: parametrizations.weight_norm(module, dim=None),
@@ -154,7 +154,7 @@ def test_an_orthogonal_weight_is_the_one_that_was_drawn(wrap: Wrap, rows: int, c
     initialize(plain, dict(type="Orthogonal", layer="Linear"), seed=3)
     torch.testing.assert_close(module.weight, plain.weight, atol=2e-6, rtol=0)
     assert report["weight"].gets == "Orthogonal(gain=1) through orthogonal"
-    if rows == columns:  # What is not orthogonal is made so.
+    if rows == columns:  # Other values are made orthogonal.
         initialize(module, dict(type="Normal", layer="Linear"), seed=3)
         torch.testing.assert_close(module.weight @ module.weight.T, torch.eye(rows), atol=1e-5, rtol=0)
 
@@ -276,7 +276,7 @@ def test_stored_tensors_get_what_a_rule_gives_them_by_name() -> None:
     weight, magnitude = dict(type="Normal", layer="Linear"), dict(type="Constant", params="weight_g", val=2)
     initialize(module, [weight, magnitude], seed=1)
     torch.testing.assert_close(used(module).norm(dim=1), torch.full((8,), 2.0))
-    # What comes later wins.
+    # The later rule wins.
     report = initialize(module, [magnitude, weight], seed=1)
     assert report.entries["weight_g"].outcome == "kept: set through weight"
     assert not torch.allclose(used(module).norm(dim=1), torch.full((8,), 2.0), atol=0.01)
