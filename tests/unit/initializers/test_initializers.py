@@ -40,26 +40,28 @@ def spec(*shape: int, dtype: torch.dtype = torch.float32) -> TensorSpec:
     return TensorSpec(shape=shape, dtype=dtype, fans=torch_fans(shape))
 
 
+def drawn(fill: Fill, *shape: int) -> Tensor:
+    tensor = torch.full(shape, math.nan)
+    fill.write(tensor, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu")))
+    return tensor
+
+
 shapes = st.lists(st.integers(1, 12), min_size=2, max_size=5)
 
 
 # The formulas of torch.nn.init
 
 
-def recorded(call: Callable[[], object]) -> tuple[str, float, float]:
-    """The name and arguments of the one random fill that some code asks a tensor for."""
+def asked_of_torch(function: Callable[..., Tensor], shape: list[int], **arguments: object) -> tuple[str, float, float]:
+    """The name and arguments of the one random fill that a function of torch asks a tensor for."""
     calls: list[tuple[str, float, float]] = []
     with (
         mock.patch.object(Tensor, "normal_", lambda self, mean, std, **_: calls.append(("normal", mean, std))),
         mock.patch.object(Tensor, "uniform_", lambda self, low, high, **_: calls.append(("uniform", low, high))),
     ):
-        call()
+        function(torch.empty(shape, device="meta"), **arguments)
     [only] = calls
     return only
-
-
-def asked_of_torch(function: Callable[..., Tensor], shape: list[int], **arguments: object) -> tuple[str, float, float]:
-    return recorded(lambda: function(torch.empty(shape, device="meta"), **arguments))
 
 
 def asked_of(fill: Fill) -> tuple[str, float, float]:
@@ -190,13 +192,8 @@ def test_a_delta_orthogonal_convolution_preserves_norms() -> None:
         conv.weight[0, 0, 0, 0] = 1
     assert not verify(conv, report).ok
     [even] = plan(nn.Conv1d(2, 4, 4, bias=False), dict(type="DeltaOrthogonal", layer="Conv1d")).values()
-    tensor = torch.empty(4, 2, 4)
-    even.fill.write(tensor, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu")))
-    assert tensor.any(0).any(0).tolist() == [False, True, False, False]
-
-
-def test_each_group_of_a_delta_orthogonal_convolution_is_one() -> None:
-    conv = nn.Conv2d(6, 6, 3, groups=3, bias=False)
+    assert drawn(even.fill, 4, 2, 4).any(0).any(0).tolist() == [False, True, False, False]
+    conv = nn.Conv2d(6, 6, 3, groups=3, bias=False)  # Each group is a convolution of its own.
     initialize(conv, dict(type="DeltaOrthogonal", layer="Conv2d"), seed=0)
     for group in conv.weight.detach()[:, :, 1, 1].chunk(3):
         torch.testing.assert_close(group @ group.T, torch.eye(2), atol=1e-5, rtol=0)
@@ -214,44 +211,32 @@ def test_the_identity_times_a_gain() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheme", "value"),
+    ("scheme", "fill"),
     [
-        (schemes.Normal(mean=0.3, std=0), 0.3),
-        (schemes.Uniform(a=0.5, b=0.5), 0.5),
-        (schemes.TruncNormal(mean=1, std=0), 1.0),
-        (schemes.TruncNormal(mean=1, std=0, cut=2), 1.0),
-        (schemes.TruncNormal(mean=3, std=0), 2.0),
-        (schemes.TruncNormal(mean=-3, std=0), -2.0),
-        (schemes.TruncNormal(a=0.5, b=0.5), 0.5),
-        (schemes.Xavier(gain=0), 0.0),
-        (schemes.VarianceScaling(scale=0), 0.0),
-        (schemes.TruncNormal(std=1e-300, a=1, b=2), 1.0),
-        (schemes.TruncNormal(std=1e-160, a=-INF, b=-2), -2.0),
-        (schemes.TruncNormal(std=5e-324, a=1, b=2), 1.0),
-        (schemes.TruncNormal(mean=1e30), 2.0),
-        (schemes.Constant(val=INF), INF),
-        (schemes.Constant(val=1e300), None),
+        (schemes.Normal(mean=0.3, std=0), fills.Constant(0.3)),
+        (schemes.Uniform(a=0.5, b=0.5), fills.Constant(0.5)),
+        (schemes.TruncNormal(mean=1, std=0), fills.Constant(1.0)),
+        (schemes.TruncNormal(mean=1, std=0, cut=2), fills.Constant(1.0)),
+        (schemes.TruncNormal(mean=3, std=0), fills.Constant(2.0)),
+        (schemes.TruncNormal(mean=-3, std=0), fills.Constant(-2.0)),
+        (schemes.TruncNormal(a=0.5, b=0.5), fills.Constant(0.5)),
+        (schemes.Xavier(gain=0), fills.Constant(0.0)),
+        (schemes.VarianceScaling(scale=0), fills.Constant(0.0)),
+        (schemes.TruncNormal(std=1e-300, a=1, b=2), fills.Constant(1.0)),
+        (schemes.TruncNormal(std=1e-160, a=-INF, b=-2), fills.Constant(-2.0)),
+        (schemes.TruncNormal(std=5e-324, a=1, b=2), fills.Constant(1.0)),
+        (schemes.TruncNormal(mean=1e30), fills.Constant(2.0)),
+        (schemes.Constant(val=INF), fills.Constant(INF)),
+        (schemes.Constant(val=1e300), fills.Constant(1e300)),
+        # Over an interval in which it is flat a truncated normal is uniform.
+        (schemes.TruncNormal(std=3e38, a=-1, b=1), fills.Uniform(-1.0, 1.0)),
+        (schemes.TruncNormal(std=1, a=0, b=1e-30), fills.Uniform(0.0, 1e-30)),
+        (schemes.TruncNormal(std=1, a=0.5, b=0.5 + 1e-12), fills.Uniform(0.5, 0.5 + 1e-12)),
     ],
     ids=str,
 )
-def test_distributions_without_width_are_constants(scheme: Initializer, value: float | None) -> None:
-    if value is None:
-        assert scheme.fill(spec(3, 4, dtype=torch.float64)) == fills.Constant(1e300)
-    else:
-        assert scheme.fill(spec(3, 4)) == fills.Constant(value)
-
-
-@pytest.mark.parametrize(
-    "scheme",
-    [
-        schemes.TruncNormal(std=3e38, a=-1, b=1),
-        schemes.TruncNormal(std=1, a=0, b=1e-30),
-        schemes.TruncNormal(std=1, a=0.5, b=0.5 + 1e-12),
-    ],
-    ids=str,
-)
-def test_a_truncated_normal_over_an_interval_in_which_it_is_flat_is_uniform(scheme: schemes.TruncNormal) -> None:
-    assert scheme.fill(spec(3, 4)) == fills.Uniform(scheme.a, scheme.b)
+def test_degenerate_distributions(scheme: Initializer, fill: Fill) -> None:
+    assert scheme.fill(spec(3, 4)) == fill
 
 
 @given(
@@ -263,8 +248,7 @@ def test_a_truncated_normal_over_an_interval_in_which_it_is_flat_is_uniform(sche
 def test_every_truncated_normal_can_be_drawn(mean: float, std: float, a: float, b: float) -> None:
     a, b = min(a, b), max(a, b)
     fill = schemes.TruncNormal(mean=mean, std=std, a=a, b=b).fill(spec(20))
-    values = torch.full((20,), math.nan)
-    fill.write(values, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu")))
+    values = drawn(fill, 20)
     assert not values.isnan().any()
     assert np.float32(a) <= values.min() <= values.max() <= np.float32(b)
     assert not math.isnan(fill.mean + fill.std)
@@ -292,12 +276,8 @@ def test_tensors_without_elements(cls: type[Initializer], shape: tuple[int, ...]
         with pytest.raises(ShapeError):
             scheme.fill(spec(*shape))
         return
-    tensor, fill = torch.empty(shape), scheme.fill(spec(*shape))
-    if fill is None:
-        assert cls is schemes.Keep
-        return
-    fill.write(tensor, lambda stream: derive_key(0, 0, "w", stream), Sampler(torch.device("cpu")))
-    assert tensor.shape == shape
+    fill = scheme.fill(spec(*shape))
+    assert cls is schemes.Keep if fill is None else drawn(fill, *shape).shape == shape
 
 
 # Schemes are values
