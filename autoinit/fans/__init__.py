@@ -2,8 +2,6 @@
 
 from . import library_layers as library_layers
 from . import torch_layers as torch_layers
-from .biases import bias_parts as bias_parts
-from .biases import weight_names as weight_names
 from .conventions import Reading as Reading
 from .conventions import as_layout as as_layout
 from .conventions import own_layout as own_layout

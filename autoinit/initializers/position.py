@@ -31,6 +31,17 @@ class Beside:
     layout: Layout | None
 
 
+def weight_names(bias: str) -> tuple[str, ...]:
+    """The names that the weight beside a bias may have.
+
+    Example:
+        >>> weight_names("bias_ih_l0"), weight_names("down_proj_bias"), weight_names("weight")
+        (('weight_ih_l0',), ('down_proj_weight', 'down_proj'), ())
+    """
+    found = (bias.replace("bias", "weight"), bias.removesuffix("_bias"))
+    return tuple(name for name in dict.fromkeys(found) if name != bias)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Position:
     """Where a parameter is in its model.

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import ShapeError
-from ..fans import Fans, Layout, bias_parts, torch_fans
+from ..fans import Fans, Layout, Part, torch_fans
+from ..fans.layout import REST, ROLES
 from ..fills import Blocks, Constant, Elementwise, Fill, TensorSpec
 from .initializer import Initializer, needs_of
 from .position import NOWHERE, MapNumbers, Position, is_vector
@@ -59,7 +60,7 @@ def resolve(
     needs = needs_of(scheme)
     beside = position.beside
     if beside is not None and beside.shape is not None:
-        layout, parts = bias_parts(shape, beside.shape, beside.layout)
+        layout, parts = _bias_parts(shape, beside.shape, beside.layout)
     else:
         parts = layout.parts(shape) if layout is not None else ()
     if needs.lists and is_vector(scheme, shape):
@@ -82,6 +83,23 @@ def resolve(
     if layout is None or is_one or (layout.is_plain and maps[0][0] == shape):
         return Resolved(fill=first, fans=fans)
     return Resolved(fill=Blocks(layout, parts, tuple(fills)), fans=fans)
+
+
+def _bias_parts(
+    shape: tuple[int, ...], weight: tuple[int, ...], layout: Layout | None
+) -> tuple[Layout | None, tuple[Part, ...]]:
+    """The maps in a bias of a shape, with the fans of those in the weight beside it; a layout if there are several.
+
+    None, and no maps, if the weight has no fans.
+    """
+    of_weight = layout.parts(weight) if layout is not None else ()
+    if layout is None or len(of_weight) == 1:
+        fans = of_weight[0].fans if of_weight else torch_fans(weight)
+        return None, () if fans is None else (Part(start=0, size=0, shape=shape, copies=1, fans=fans),)
+    words = [word for word in layout.axes.split(",") if word != REST and ROLES[word] in ("stack", "out")]
+    found = Layout(axes=",".join(words), splits=layout.splits, repeats=layout.repeats, label=layout.label)
+    of_bias = zip(found.parts(shape), of_weight, strict=True)
+    return found, tuple([replace(part, shape=part.shape[:1], fans=other.fans) for part, other in of_bias])
 
 
 def _check_dtype(fill: Fill, dtype: torch.dtype) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
-from ..fans import Layout, weight_names
+from ..fans import Layout
 from ..initializers import Initializer
 from ..initializers.initializer import needs_of
-from ..initializers.position import NOWHERE, Beside, Position
+from ..initializers.position import NOWHERE, Beside, Position, weight_names
 from ..layers import class_name
 from .records import Record
 from .tree import unwrapped
