@@ -133,19 +133,6 @@ CONTAINERS = ("Sequential", "ModuleList", "ModuleDict")
 
 
 @dataclass(frozen=True)
-class Leaf:
-    kind: str
-    bias: bool
-
-
-@dataclass(frozen=True)
-class Again:
-    """The n-th leaf so far, once more."""
-
-    number: int
-
-
-@dataclass(frozen=True)
 class Branch:
     kind: str
     children: tuple[Description, ...]
@@ -155,7 +142,8 @@ class Branch:
     value: float = 0.0
 
 
-Description = Leaf | Again | Branch
+Description = Branch | tuple[str, bool] | int
+"""A branch; a leaf (kind, whether it has a bias); or the number of an earlier leaf, which is here once more."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +183,9 @@ def branches(draw: st.DrawFn, kind: str, depth: int, kinds: Kinds, values: Itera
         if choice < 4 and depth < 3:
             children.append(draw(branches(draw(st.sampled_from(inner)), depth + 1, kinds, values)))
         elif choice > 6 and kinds.shared:
-            children.append(Again(draw(st.integers(0, 5))))
+            children.append(draw(st.integers(0, 5)))
         else:
-            children.append(draw(st.builds(Leaf, st.sampled_from(kinds.leaves), st.booleans())))
+            children.append(draw(st.tuples(st.sampled_from(kinds.leaves), st.booleans())))
     carries = kind not in ("Plain", "Head")
     names = overridable_names(kind, len(children))
     empty = st.sampled_from((None, {}, []))
