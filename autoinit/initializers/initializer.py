@@ -45,7 +45,7 @@ class Initializer(ABC):
 
     def __str__(self) -> str:
         changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        return f"{type(self).__name__}({', '.join(shown(name, getattr(self, name)) for name in changed)})"
+        return f"{type(self).__name__}({', '.join(f'{name}={shown(getattr(self, name))}' for name in changed)})"
 
 
 def unfit(scheme: Initializer, spec: TensorSpec, needed: str, has: object) -> ShapeError:
@@ -56,11 +56,11 @@ def unfit(scheme: Initializer, spec: TensorSpec, needed: str, has: object) -> Sh
     )
 
 
-def shown(name: str, value: object) -> str:
-    """A field of an initializer as it would be written."""
+def shown(value: object) -> str:
+    """The value of a field as it would be written."""
     if isinstance(value, tuple) and any(isinstance(item, Expression) for item in value):
-        return f"{name}=({', '.join(map(str, value))})"
-    return f"{name}={value}" if isinstance(value, Expression) else f"{name}={value!r}"
+        return f"({', '.join(map(str, value))})"
+    return str(value) if isinstance(value, Expression) else repr(value)
 
 
 def choice(

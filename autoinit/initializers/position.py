@@ -85,7 +85,7 @@ class MapNumbers:
             if isinstance(value, Initializer):
                 found[name] = self.put_into(value)
                 continue
-            written.append(shown(name, value))
+            written.append(f"{name}={shown(value)}")
             label = f"{type(scheme).__name__}: {written[-1]}"
             if isinstance(scheme, Constant) and is_vector(scheme, self.shape):
                 found[name] = tuple([self._value(item, label) for item in value])

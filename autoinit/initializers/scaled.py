@@ -57,7 +57,7 @@ class Scaled(Initializer):
         return found
 
     def __str__(self) -> str:
-        return f"{self.of} * {shown('scale', self.scale).removeprefix('scale=')}"
+        return f"{self.of} * {shown(self.scale)}"
 
 
 def _overflows(given: Fill, found: Fill, name: str) -> bool:
