@@ -18,7 +18,7 @@ from .fans import Reading, as_layout
 from .globs import check_ndim, fits_ndim, fqn_pattern, is_full, param_pattern
 from .initializers import Constant, Default, Initializer, Keep, ModuleFunction, Pretrained, Scheme
 from .initializers.given_numbers import plain_number
-from .initializers.needs import needs_of
+from .initializers.initializer import needs_of
 
 
 class Unset(Enum):

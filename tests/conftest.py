@@ -55,6 +55,7 @@ def registered_for_one_test() -> Iterator[None]:
             table.clear()
             table.update(known)
             conventions._of_class.cache_clear()
+            conventions._of_parameter.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -2,14 +2,12 @@
 
 from . import library_layers as library_layers
 from . import torch_layers as torch_layers
-from .biases import bias_parts as bias_parts
-from .biases import weight_names as weight_names
 from .conventions import Reading as Reading
 from .conventions import as_layout as as_layout
 from .conventions import own_layout as own_layout
 from .conventions import register_fan as register_fan
-from .fan_in_out import Fans as Fans
-from .fan_in_out import torch_fans as torch_fans
 from .fused import inner_layouts as inner_layouts
+from .layout import Fans as Fans
 from .layout import Layout as Layout
 from .layout import Part as Part
+from .layout import torch_fans as torch_fans

@@ -6,13 +6,12 @@ import fnmatch
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import nn
 
 from ..errors import AutoInitError, ConfigError, ConfigTypeError, ShapeError, nearest
 from ..layers import is_layer, lineage
-from .experts import stacked_layout
 from .layout import Layout
 
 Reading = Layout | Mapping[str, Any] | str
@@ -23,7 +22,31 @@ Convention = Callable[[Any], Reading | None]
 
 F = TypeVar("F", bound=Convention)
 
-_REGISTRY: dict[tuple[str | type, str], Layout | Convention] = {}
+
+class Registered(NamedTuple):
+    """One entry of the registry."""
+
+    layer: str | type
+    params: str
+    fan: Layout | Convention
+
+    def layout(self, module: nn.Module) -> Layout | None:
+        """The layout by this convention of a parameter of the module; None for torch's."""
+        name = self.layer if isinstance(self.layer, str) else self.layer.__qualname__
+        try:
+            read = self.fan(module) if callable(self.fan) else self.fan
+            layout = None if read is None else as_layout(read)
+        except AutoInitError as error:
+            raise ShapeError(f"the fan convention of {name!r} is wrong: {error}") from error
+        except Exception as error:  # A user's function may raise anything.
+            raise ShapeError(
+                f"the fan convention of {name!r} failed on a {type(module).__name__}: {type(error).__name__}: {error}. "
+                "Register another with autoinit.register_fan, or write fan='torch' in the rule."
+            ) from error
+        return layout if layout is None or layout.label else replace(layout, label=name.rpartition(".")[2])
+
+
+_REGISTRY: dict[tuple[str | type, str], Registered] = {}
 """By layer and glob over parameter names; what was registered last is at the end."""
 
 
@@ -89,8 +112,9 @@ def register_fan(layer: str | type, fan: Reading | None = None, *, params: str =
 
     def enter(fan: Layout | Convention) -> None:
         _REGISTRY.pop((layer, params), None)
-        _REGISTRY[layer, params] = fan
+        _REGISTRY[layer, params] = Registered(layer, params, fan)
         _of_class.cache_clear()
+        _of_parameter.cache_clear()
 
     def decorate(function: F) -> F:
         if not callable(function):
@@ -108,13 +132,18 @@ def register_fan(layer: str | type, fan: Reading | None = None, *, params: str =
 
 
 @lru_cache(maxsize=8192)
-def _of_class(cls: type) -> tuple[tuple[tuple[str | type, str], Layout | Convention], ...]:
+def _of_class(cls: type) -> tuple[Registered, ...]:
     """The entries of the registry for a class: the most specific layer first, and of one layer the latest."""
-    bases = lineage(cls)
-    found = [entry for entry in reversed(_REGISTRY.items()) if is_layer(cls, entry[0][0])]
+    bases = (*lineage(cls), nn.Module)
+    found = [entry for entry in reversed(_REGISTRY.values()) if is_layer(cls, entry.layer)]
     return tuple(
-        sorted(found, key=lambda entry: max(at for at, base in enumerate(bases) if is_layer(base, entry[0][0])))
+        sorted(found, key=lambda entry: max(at for at, base in enumerate(bases) if is_layer(base, entry.layer)))
     )
+
+
+@lru_cache(maxsize=8192)
+def _of_parameter(cls: type, name: str) -> Registered | None:
+    return next((entry for entry in _of_class(cls) if fnmatch.fnmatchcase(name, entry.params)), None)
 
 
 def own_layout(module: nn.Module, name: str) -> Layout | None:
@@ -122,18 +151,10 @@ def own_layout(module: nn.Module, name: str) -> Layout | None:
 
     Raises:
         ShapeError: the convention failed.
-
-    Example:
-        >>> own_layout(nn.Conv2d(8, 8, 3, groups=8), "weight").groups
-        8
-        >>> own_layout(nn.Linear(2, 2), "weight") is None
-        True
     """
     cls: type = type(module)
-    for (layer, params), fan in _of_class(cls):
-        if fnmatch.fnmatchcase(name, params):
-            return _layout(layer, fan, module)
-    return stacked_layout(module, name)
+    entry = _of_parameter(cls, name)
+    return None if entry is None else entry.layout(module)
 
 
 def registered_inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
@@ -144,22 +165,7 @@ def registered_inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
     """
     cls: type = type(module)
     found: dict[str, Layout | None] = {}
-    for (layer, params), fan in _of_class(cls):
-        if "." in params and params not in found:
-            found[params] = _layout(layer, fan, module)
+    for entry in _of_class(cls):
+        if "." in entry.params and entry.params not in found:
+            found[entry.params] = entry.layout(module)
     return found
-
-
-def _layout(layer: str | type, fan: Layout | Convention, module: nn.Module) -> Layout | None:
-    name = layer if isinstance(layer, str) else layer.__qualname__
-    try:
-        read = fan(module) if callable(fan) else fan
-        layout = None if read is None else as_layout(read)
-    except AutoInitError as error:
-        raise ShapeError(f"the fan convention of {name!r} is wrong: {error}") from error
-    except Exception as error:
-        raise ShapeError(
-            f"the fan convention of {name!r} failed on a {type(module).__name__}: {type(error).__name__}: {error}. "
-            "Register another with autoinit.register_fan, or write fan='torch' in the rule."
-        ) from error
-    return layout if layout is None or layout.label else replace(layout, label=name.rpartition(".")[2])

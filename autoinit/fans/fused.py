@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from types import CodeType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -31,9 +31,8 @@ _FUSED: dict[str, list[tuple[str, Fused]]] = {}
 for _row in FUSED:
     for _path in _row.paths.split():
         _FUSED.setdefault(_path.partition(".")[0], []).append((_path, _row))
-
 _EQUAL = {
-    layer: (readers.split(), count, parts) for layers, readers, count, parts in EQUAL_PARTS for layer in layers.split()
+    name: (readers.split(), count, parts) for names, readers, count, parts in EQUAL_PARTS for name in names.split()
 }
 
 
@@ -43,11 +42,6 @@ class Whole(NamedTuple):
     layout: Layout
     inputs: int
     outputs: int
-
-    def split(self, sizes: Sequence[int], repeats: int, parts: str) -> Layout:
-        """The layout of the same layer as several maps."""
-        splits = len(sizes) if len(set(sizes)) == 1 else tuple(sizes)
-        return replace(self.layout, splits=splits, repeats=repeats, label=parts)
 
 
 def inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
@@ -71,30 +65,31 @@ def inner_layouts(module: nn.Module) -> dict[str, Layout | None]:
         readers, count, parts = _EQUAL[name]
         whole = _whole(children[name])
         if whole is not None and whole.outputs in (count * _inputs(children.get(reader)) for reader in readers):
-            found.setdefault(f"{name}.weight", whole.split((1,) * count, 1, parts))
+            found.setdefault(f"{name}.weight", replace(whole.layout, splits=count, label=parts))
     return found
 
 
 def _by_numbers(path: str, kind: Fused, module: nn.Module) -> Iterator[tuple[str, Layout]]:
     """The layers of a kind whose outputs are as many as the module's numbers say."""
-    numbers = {name: 0 if name == "out" else _number(module, name) for name in _arguments(kind)}
+    code = _compiled(kind)
+    numbers = {name: 0 if name == "out" else _number(module, name) for name in code.co_names}
     if None in numbers.values():
         return
     for fqn, layer in _layers_at(module, path):
         whole = _whole(layer)
         if whole is None:
             continue
-        if "out" in numbers:
-            numbers["out"] = whole.outputs
-        parts, often = kind.sizes(**numbers)
+        parts, often = eval(code, {"__builtins__": {}}, numbers | {"out": whole.outputs})
         sizes, repeats = tuple(int(size) for size in parts), int(often)
-        if sum(sizes) * repeats == whole.outputs and min(*sizes, repeats) > 0:
-            yield f"{fqn}.weight", whole.split(sizes, repeats, kind.parts)
+        if sizes and sum(sizes) * repeats == whole.outputs and min(*sizes, repeats) > 0:
+            splits = len(sizes) if len(set(sizes)) == 1 else sizes
+            yield f"{fqn}.weight", replace(whole.layout, splits=splits, repeats=repeats, label=kind.parts)
 
 
 @cache
-def _arguments(kind: Fused) -> tuple[str, ...]:
-    return tuple(inspect.signature(kind.sizes).parameters)
+def _compiled(kind: Fused) -> CodeType:
+    """The code of the sizes and repeats in the table, which are no input of a user."""
+    return compile(f"({kind.sizes}), ({kind.repeats})", kind.paths, "eval")
 
 
 def _number(module: nn.Module, name: str) -> float | None:

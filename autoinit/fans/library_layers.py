@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from functools import partial
 from typing import Any
+
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from .conventions import register_fan
 from .layout import Layout
@@ -71,3 +76,43 @@ def _conditional_convolution(module: Any) -> Layout:
     out, in_, *kernel = module.weight_shape
     field = math.prod(kernel)
     return Layout(fan_in=in_ * field, fan_out=out // module.groups * field, label="CondConv2d")
+
+
+@register_fan(nn.Module, params="gate_up_proj")
+def _gate_and_up(module: nn.Module) -> Layout | None:
+    layout, shape = _stacked(module, "gate_up_proj"), _shape(module, "gate_up_proj")
+    if layout is None or shape is None:
+        return None
+    # gpt-oss alternates: a row of the gate, then one of what it gates.
+    alternates = module.__dict__.get("is_concatenated") is False
+    repeats = shape[2 if layout.axes.endswith("out") else 1] // 2 if alternates else 1
+    return replace(layout, splits=2, repeats=repeats, label=f"{layout.label} gate, up")
+
+
+def _stacked(module: nn.Module, name: str) -> Layout | None:
+    """How a parameter of stacked experts is read, as transformers and copies of it call them; None if not certain.
+
+    A module of transformers says itself what it does (`is_transposed`, `is_concatenated`, as
+    `transformers.integrations.moe` sets them). Others are told by the shapes, which fit one order only: what goes down
+    is as wide as half of what goes up.
+    """
+    if _shape(module, name) is None:
+        return None
+    told = module.__dict__.get("is_transposed")
+    if isinstance(told, bool):
+        return STACKED_IN_OUT if told else STACKED
+    gate_up, down = _shape(module, "gate_up_proj"), _shape(module, "down_proj")
+    if gate_up is None or down is None:
+        return None
+    if gate_up[1:] == (2 * down[2], down[1]):
+        return STACKED
+    return STACKED_IN_OUT if gate_up[1:] == (down[2], 2 * down[1]) else None
+
+
+def _shape(module: nn.Module, name: str) -> tuple[int, ...] | None:
+    param = module._parameters.get(name)
+    return tuple(param.shape) if param is not None and not is_lazy(param) and param.dim() == 3 else None
+
+
+register_fan(nn.Module, params="up_proj")(partial(_stacked, name="up_proj"))
+register_fan(nn.Module, params="down_proj")(partial(_stacked, name="down_proj"))

@@ -1,34 +1,17 @@
 """The schemes by name: each a frozen dataclass that resolves one tensor's description to a fill."""
 
-from .basic import Constant as Constant
-from .basic import Keep as Keep
-from .basic import Normal as Normal
-from .basic import TruncNormal as TruncNormal
-from .basic import Uniform as Uniform
-from .callables import Function as Function
-from .callables import ModuleFunction as ModuleFunction
-from .callables import Scheme as Scheme
-from .defaults import Default as Default
-from .expression import Expression as Expression
-from .initializer import Initializer as Initializer
-from .initializer import number as number
-from .matrices import DeltaOrthogonal as DeltaOrthogonal
-from .matrices import Dirac as Dirac
-from .matrices import Eye as Eye
-from .matrices import Orthogonal as Orthogonal
-from .matrices import Sparse as Sparse
-from .pretrained import Pretrained as Pretrained
-from .registry import canonical_name as canonical_name
-from .registry import register_initializer as register_initializer
-from .registry import registered as registered
-from .resolving import Resolved as Resolved
-from .resolving import resolve as resolve
-from .scaled import Scaled as Scaled
-from .variance import Caffe2Xavier as Caffe2Xavier
-from .variance import Kaiming as Kaiming
-from .variance import LeCun as LeCun
-from .variance import VarianceScaling as VarianceScaling
-from .variance import Xavier as Xavier
+from .basic import Constant, Keep, Normal, TruncNormal, Uniform
+from .callables import Function, ModuleFunction, Scheme
+from .defaults import Default
+from .expression import Expression
+from .given_numbers import number
+from .initializer import Initializer
+from .matrices import DeltaOrthogonal, Dirac, Eye, Orthogonal, Sparse
+from .pretrained import Pretrained
+from .registry import canonical_name, register_initializer, registered
+from .resolving import Resolved, resolve
+from .scaled import Scaled
+from .variance import Caffe2Xavier, Kaiming, LeCun, VarianceScaling, Xavier
 
 __all__ = [
     "Caffe2Xavier",

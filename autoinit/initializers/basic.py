@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError
 from ..fills import Fill, TensorSpec
-from .initializer import UNRESOLVED, Initializer, number
+from .given_numbers import UNRESOLVED, number
+from .initializer import Initializer
 from .registry import register_initializer
 
 FAR = 1e6

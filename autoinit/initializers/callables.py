@@ -72,4 +72,4 @@ class ModuleFunction:
 
 
 Scheme = Initializer | Pretrained | ModuleFunction
-"""What a rule can have as its initializer."""
+"""The types of `Rule.initializer`."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
@@ -28,7 +28,7 @@ METHODS = ("reset_parameters", "_reset_parameters")
 @register_initializer("Default")
 @dataclass(frozen=True, kw_only=True)
 class Default(Initializer):
-    """What the layer's own `reset_parameters()` gives: what torch's constructor does, from autoinit's seed.
+    """The initialization of the layer's own `reset_parameters()`, as in torch's constructor, from autoinit's seed.
 
     Torch's layers have a closed form, so that values are the same on every device and shard and `verify` tests them.
     The method of other layers is called, with torch's generators seeded from the layer's key.
@@ -47,14 +47,10 @@ class Default(Initializer):
 
 
 def default_of(module: nn.Module, name: str) -> Initializer | None:
-    """What a layer's constructor gives to one of its parameters; None if only a method of the layer knows.
+    """The initialization of a parameter by its layer's constructor; None if only a method of the layer knows it.
 
     Raises:
         ShapeError: The layer has no such method.
-
-    Example:
-        >>> default_of(nn.LayerNorm(4), "weight"), default_of(nn.Linear(4, 1), "bias")
-        (Constant(val=1.0), Uniform(a=-0.5, b=0.5))
     """
     method = reset_method(module)
     layer = type(module).__name__
@@ -67,12 +63,12 @@ def default_of(module: nn.Module, name: str) -> Initializer | None:
     closed = CLOSED_FORMS.get(getattr(materialized(cls), method, None))
     if closed is None or method in module.__dict__:
         return None
-    found = closed(module, name)
+    found = closed.get(name) or closed.get("*")
     if found is None:
         raise ShapeError(
             f"Default: {method}() of {layer} does not set {name!r}. Give it a rule of its own, or use type='Keep'."
         )
-    return found
+    return found if isinstance(found, Initializer) else found(module)
 
 
 def reset_method(module: nn.Module) -> str | None:
@@ -97,13 +93,7 @@ def _needs_nothing(method: object, *bound: object) -> bool:
     return True
 
 
-def _by_fan_in(module: nn.Module, name: str) -> Initializer | None:
-    if name == "weight":
-        return Kaiming(a=math.sqrt(5), mode="fan_in", nonlinearity="leaky_relu", distribution="uniform")
-    return _within_root(_fan_in(module)) if name == "bias" else None
-
-
-def _fan_in(module: nn.Module) -> float:
+def _fan_in(module: Any) -> float:
     """The fan-in of a layer's weight as torch reads it, also of one that is computed."""
     weight = module._parameters.get("weight")
     if weight is not None and not is_lazy(weight):
@@ -115,55 +105,51 @@ def _fan_in(module: nn.Module) -> float:
     return float(getattr(module, "in_features", 0))
 
 
-def _within_root(size: float) -> Initializer:
-    """Uniform within one over the square root."""
-    bound = 1 / math.sqrt(size) if size > 0 else 0.0
-    return Uniform(a=-bound, b=bound)
+def _within_root(size_of: Callable[[Any], float]) -> Callable[[Any], Initializer]:
+    """Uniform within one over the square root of a size of the layer."""
+
+    def initializer(module: Any) -> Initializer:
+        size = size_of(module)
+        bound = 1 / math.sqrt(size) if size > 0 else 0.0
+        return Uniform(a=-bound, b=bound)
+
+    return initializer
 
 
-def _bilinear(module: nn.Module, name: str) -> Initializer | None:
-    return _within_root(float(getattr(module, "in1_features", 0))) if name in ("weight", "bias") else None
+Forms = Mapping[str, Initializer | Callable[[Any], Initializer]]
+"""By the name of a parameter, or `*` for all others, its initializer, or a function from the layer to that."""
 
-
-def _recurrent(module: nn.Module, name: str) -> Initializer:
-    return _within_root(float(getattr(module, "hidden_size", 0)))
-
-
-def _attention(module: nn.Module, name: str) -> Initializer | None:
-    if name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
-        return Xavier(distribution="uniform")
-    return Xavier() if name in ("bias_k", "bias_v") else Constant(val=0.0) if name == "in_proj_bias" else None
-
-
-def _slope(module: nn.Module, name: str) -> Initializer | None:
-    return Constant(val=float(getattr(module, "init", 0.25))) if name == "weight" else None
-
-
-def _constants(values: Mapping[str, float]) -> Callable[[nn.Module, str], Initializer | None]:
-    return lambda module, name: Constant(val=values[name]) if name in values else None
-
-
-def _table(module: nn.Module, name: str) -> Initializer | None:
-    return Normal() if name == "weight" else None
-
-
-_NORM = _constants({"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0})
-CLOSED_FORMS: Mapping[object, Callable[[nn.Module, str], Initializer | None]] = {
-    getattr(cls, next(name for name in METHODS if hasattr(cls, name))): closed
-    for cls, closed in (
-        (nn.Linear, _by_fan_in),
-        (nn.Conv1d, _by_fan_in),
-        (nn.Bilinear, _bilinear),
-        (nn.Embedding, _table),
-        (nn.EmbeddingBag, _table),
+_ZERO, _ONE = Constant(val=0.0), Constant(val=1.0)
+_NORM: Forms = {"weight": _ONE, "bias": _ZERO, "running_mean": _ZERO, "running_var": _ONE}
+_PROJECTIONS = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
+_BY_FAN_IN: Forms = {
+    "weight": Kaiming(a=math.sqrt(5), mode="fan_in", nonlinearity="leaky_relu", distribution="uniform"),
+    "bias": _within_root(_fan_in),
+}
+_RECURRENT: Forms = {"*": _within_root(lambda layer: layer.hidden_size)}
+CLOSED_FORMS: Mapping[object, Forms] = {
+    getattr(cls, next(name for name in METHODS if hasattr(cls, name))): forms
+    for cls, forms in (
+        (nn.Linear, _BY_FAN_IN),
+        (nn.Conv1d, _BY_FAN_IN),
+        (nn.Bilinear, dict.fromkeys(("weight", "bias"), _within_root(lambda layer: layer.in1_features))),
+        (nn.Embedding, {"weight": Normal()}),
+        (nn.EmbeddingBag, {"weight": Normal()}),
         (nn.BatchNorm1d, _NORM),
         (nn.LayerNorm, _NORM),
         (nn.GroupNorm, _NORM),
         (nn.RMSNorm, _NORM),
-        (nn.PReLU, _slope),
-        (nn.RNNBase, _recurrent),
-        (nn.RNNCellBase, _recurrent),
-        (nn.MultiheadAttention, _attention),
+        (nn.PReLU, {"weight": lambda layer: Constant(val=float(layer.init))}),
+        (nn.RNNBase, _RECURRENT),
+        (nn.RNNCellBase, _RECURRENT),
+        (
+            nn.MultiheadAttention,
+            {
+                **dict.fromkeys(_PROJECTIONS, Xavier(distribution="uniform")),
+                **dict.fromkeys(("bias_k", "bias_v"), Xavier()),
+                "in_proj_bias": _ZERO,
+            },
+        ),
     )
 }
-"""By the method of one of torch's classes, which subclasses inherit, what it gives to a parameter."""
+"""By the method of one of torch's classes, which subclasses inherit, what it gives to their parameters."""

@@ -6,7 +6,7 @@ import ast
 import math
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -31,17 +31,21 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., float], int]] = {
 }
 """By name the function and how many arguments it needs; `min` and `max` take more."""
 
-BINARY: Mapping[type[ast.operator], Callable[[float, float], float]] = {
+OPERATORS: Mapping[type[ast.AST], Callable[..., float]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
     ast.Pow: operator.pow,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
 }
-UNARY: Mapping[type[ast.unaryop], Callable[[float], float]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
 ALLOWED = f"numbers, + - * / **, parentheses, {', '.join((*FUNCTIONS, *CONSTANTS, *NAMES))}"
 LONGEST = 500
 """Characters of an expression."""
+
+Compiled = Callable[[Mapping[str, float]], float]
+"""From the numbers of the names to the value of an expression."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ class Expression:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", " ".join(self.text.split()))
-        found = {node.id for node in ast.walk(_parsed(self.text)) if isinstance(node, ast.Name)}
-        object.__setattr__(self, "names", frozenset(found & NAMES.keys()))
+        names = {node.id for node in ast.walk(_parsed(self.text)[0]) if isinstance(node, ast.Name)}
+        object.__setattr__(self, "names", frozenset(names & NAMES.keys()))
 
     def value(self, numbers: Mapping[str, float]) -> float:
         """The number, given those of its names.
@@ -77,7 +81,7 @@ class Expression:
         read = {name: float(numbers[name]) for name in sorted(self.names)}
         with_them = f" with {', '.join(f'{name}={value:g}' for name, value in read.items())}" if read else ""
         try:
-            found = _evaluated(_parsed(self.text), {**CONSTANTS, **read})
+            found = _parsed(self.text)[1]({**CONSTANTS, **read})
         except ZeroDivisionError as error:
             raise ShapeError(f"{self.text} divides by zero{with_them}.") from error
         except OverflowError as error:
@@ -91,79 +95,66 @@ class Expression:
     @property
     def is_literal(self) -> bool:
         """Whether it is just a number, with or without a sign."""
-        tree = _parsed(self.text)
-        while isinstance(tree, ast.UnaryOp):
-            tree = tree.operand
-        return isinstance(tree, ast.Constant)
+        parts = ast.walk(_parsed(self.text)[0])
+        return all(isinstance(node, (ast.Constant, ast.UnaryOp, ast.unaryop)) for node in parts)
 
     def __str__(self) -> str:
         return self.text
 
 
 @lru_cache(maxsize=1024)
-def _parsed(text: str) -> ast.expr:
-    """The checked syntax tree of an expression."""
+def _parsed(text: str) -> tuple[ast.expr, Compiled]:
+    """The syntax tree of an expression, and the function that computes it."""
     if len(text) > LONGEST:
         raise ConfigError(f"an expression of {len(text)} characters is too long; {LONGEST} are allowed.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
             tree = ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        raise ConfigError(f"{text!r} is not an expression: {error.msg}. An expression has {ALLOWED}.") from error
-    except (ValueError, MemoryError, RecursionError) as error:  # A null byte; parentheses that are nested too deep.
-        raise ConfigError(f"{text!r} is not an expression: {error}. An expression has {ALLOWED}.") from error
-    _check(tree, text)
-    return tree
+    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:  # A null byte; parentheses nested too deep.
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        raise ConfigError(f"{text!r} is not an expression: {reason}. An expression has {ALLOWED}.") from error
+    return tree, _function_of(tree, text)
 
 
-def _check(node: ast.expr, text: str) -> None:
-    """Require that a syntax tree is arithmetic over known names."""
-    if isinstance(node, ast.BinOp) and type(node.op) in BINARY:
-        _check(node.left, text)
-        _check(node.right, text)
-    elif isinstance(node, ast.UnaryOp) and type(node.op) in UNARY:
-        _check(node.operand, text)
-    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
-        _check_call(node, node.func.id, text)
-        for argument in node.args:
-            _check(argument, text)
-    elif isinstance(node, ast.Name):
-        if node.id not in NAMES and node.id not in CONSTANTS:
-            known = [*NAMES, *CONSTANTS]
-            raise ConfigError(
-                f"{text!r}: unknown name {node.id!r}.{nearest(node.id, known)} Known: {', '.join(known)}."
-            )
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
-        try:
-            float(node.value)  # type: ignore[arg-type]
-        except OverflowError as error:
-            raise ConfigError(f"{text!r}: a number in it is beyond any float.") from error
+def _function_of(node: ast.expr, text: str) -> Compiled:
+    """The function that computes a part of an expression; an error if the part is not arithmetic over known names."""
+    operands: Sequence[ast.expr] = ()
+    if isinstance(node, ast.Name):
+        if node.id not in (known := [*NAMES, *CONSTANTS]):
+            hint = nearest(node.id, known)
+            raise ConfigError(f"{text!r}: unknown name {node.id!r}.{hint} Known: {', '.join(known)}.")
+        return operator.itemgetter(node.id)
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return _constant(node.value, text)  # type: ignore[arg-type]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.keywords:
+        function, operands = _called(node, node.func.id, text), node.args
+    elif isinstance(node, (ast.BinOp, ast.UnaryOp)) and type(node.op) in OPERATORS:
+        function = OPERATORS[type(node.op)]
+        operands = [node.operand] if isinstance(node, ast.UnaryOp) else [node.left, node.right]
     else:
         power = " A power is written **." if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitXor) else ""
         part = ast.unparse(node)
         raise ConfigError(f"{text!r}: {part!r} is not arithmetic.{power} An expression has {ALLOWED}.")
+    parts = [_function_of(each, text) for each in operands]
+    return lambda numbers: function(*[part(numbers) for part in parts])
 
 
-def _check_call(node: ast.Call, name: str, text: str) -> None:
+def _constant(value: float, text: str) -> Compiled:
+    try:
+        number = float(value)  # All numbers are floats, so that no power takes long.
+    except OverflowError as error:
+        raise ConfigError(f"{text!r}: a number in it is beyond any float.") from error
+    return lambda numbers: number
+
+
+def _called(node: ast.Call, name: str, text: str) -> Callable[..., float]:
     if name not in FUNCTIONS:
         raise ConfigError(
             f"{text!r}: unknown function {name!r}.{nearest(name, FUNCTIONS)} Known: {', '.join(FUNCTIONS)}."
         )
-    count = FUNCTIONS[name][1]
+    function, count = FUNCTIONS[name]
     if len(node.args) < count or (count == 1 and len(node.args) > 1):
         needed = "one argument" if count == 1 else f"at least {count} arguments"
         raise ConfigError(f"{text!r}: {name} needs {needed}, not {len(node.args)}.")
-
-
-def _evaluated(node: ast.expr, names: Mapping[str, float]) -> float:
-    # All numbers are floats, so that no power takes long.
-    if isinstance(node, ast.BinOp):
-        return BINARY[type(node.op)](_evaluated(node.left, names), _evaluated(node.right, names))
-    if isinstance(node, ast.UnaryOp):
-        return UNARY[type(node.op)](_evaluated(node.operand, names))
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        return FUNCTIONS[node.func.id][0](*(_evaluated(argument, names) for argument in node.args))
-    if isinstance(node, ast.Name):
-        return names[node.id]
-    return float(ast.literal_eval(node))
+    return function

@@ -6,7 +6,7 @@ import math
 import numbers
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, field
 from decimal import Decimal
 from typing import Any
 
@@ -17,53 +17,76 @@ from .expression import NAMES, Expression
 Given = float | Expression | tuple[float | Expression, ...]
 """A number, an expression, or a list of these: one for each map of a fused weight, or for each value of a vector."""
 
+UNRESOLVED = (Expression, tuple)
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a number may be.
+
+def number(
+    default: Any = ...,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    finite: bool = True,
+    drawn: bool = True,
+) -> Any:
+    """A field of an initializer: a real number, stored as a float.
+
+    It may also be an expression, or a list of numbers for the maps of a fused weight. `fill` sees the numbers that
+    these come to.
 
     Args:
+        default: Default value; without one the field is required. If it is None, the field may be None.
         low: Smallest value.
         high: Largest value.
         finite: Whether infinity is refused.
         drawn: Whether values are drawn with it, which is done in float32.
+
+    Example:
+        >>> from autoinit.initializers import Initializer
+        >>> @dataclass(frozen=True, kw_only=True)
+        ... class Flat(Initializer):
+        ...     width: float = number(1.0, low=0)
+        ...
+        ...     def fill(self, spec):
+        ...         return fills.Uniform(-self.width, self.width)
+        >>> from autoinit import fills, plan
+        >>> from torch import nn
+        >>> plan(nn.Linear(4, 2), dict(type=Flat, width="1/fan_in", layer="Linear"))["weight"].fill
+        Uniform(low=-0.25, high=0.25)
     """
+    limits = Limits(low=low, high=high, finite=finite, drawn=drawn, is_optional=default is None)
+    return field(default=MISSING if default is ... else default, metadata={"check": limits.check, "number": True})
 
-    low: float = -math.inf
-    high: float = math.inf
-    finite: bool = True
-    drawn: bool = True
 
-    def read(self, given: object, label: str) -> Given:
-        """What a user wrote as a float, an expression, or a tuple of these; `label` names it in errors.
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """The limits of a number: the arguments of `number`."""
 
-        Raises:
-            ConfigTypeError: Not a number.
-            ConfigError: A number out of the limits, or an invalid expression.
+    low: float
+    high: float
+    finite: bool
+    drawn: bool
+    is_optional: bool
 
-        Example:
-            >>> Limits(low=0).read("1/sqrt(2)", "std"), Limits(low=0).read([1, 2], "gain")
-            (0.7071067811865475, (1.0, 2.0))
-        """
-        items = _items(given)
-        if items is None:
-            return self._one(given, label)
-        if not items:
+    def check(self, scheme: object, name: str) -> None:
+        """Put a float, an expression, or a tuple of these in the place of what a user wrote."""
+        given = getattr(scheme, name)
+        if given is None and self.is_optional:
+            return
+        label = f"{type(scheme).__name__}: {name}={given!r}"
+        items = None if type(given) is float else _items(given)
+        if items is not None and not items:
             raise ConfigError(f"{label}: an empty list. Give a number, or one for each map or value.")
-        return tuple([self._one(item, f"{label} (number {at} of it)") for at, item in enumerate(items, 1)])
+        found: Given
+        if items is None:
+            found = self._one(given, label)
+        else:
+            found = tuple([self._one(item, f"{label} (number {at} of it)") for at, item in enumerate(items, 1)])
+        object.__setattr__(scheme, name, found)
 
     def _one(self, given: object, label: str) -> float | Expression:
-        if isinstance(given, str):
-            expression = _expression(given, label)
-            if expression.names:
-                return expression
-            try:
-                given = expression.value({})
-            except ShapeError as error:
-                raise ConfigError(described(label, expression.text, error)) from error
-        return given if isinstance(given, Expression) else self._checked(real(given, label), label)
-
-    def _checked(self, value: float, label: str) -> float:
+        value = given if type(given) is float else _read(given, label)
+        if isinstance(value, Expression):
+            return value
         if math.isnan(value) and not self.drawn:
             raise ConfigError(f"{label} is not a value for a parameter.")
         if math.isnan(value) or (self.finite and math.isinf(value)):
@@ -84,10 +107,11 @@ def _items(given: object) -> Sequence[object] | None:
     return listed.tolist() if getattr(given, "ndim", None) == 1 and hasattr(given, "tolist") else None
 
 
-def _expression(given: str, label: str) -> Expression:
-    """An expression; a number in quotes, or a word that resembles no name, is not one."""
-    text = given.strip()
-    mistyped = f"{label} must be a number, not str"
+def _read(given: object, label: str) -> float | Expression:
+    """A number, or an expression with names; a number in quotes, or a word that resembles no name, is neither."""
+    if not isinstance(given, str):
+        return given if isinstance(given, Expression) else real(given, label)
+    text, mistyped = given.strip(), f"{label} must be a number, not str"
     try:
         expression = Expression(text)
     except ConfigError as error:
@@ -99,7 +123,10 @@ def _expression(given: str, label: str) -> Expression:
         raise ConfigError(f"{label}: {what}") from error
     if expression.is_literal:
         raise ConfigTypeError(f"{mistyped}.")
-    return expression
+    try:
+        return expression if expression.names else expression.value({})
+    except ShapeError as error:
+        raise ConfigError(described(label, expression.text, error)) from error
 
 
 def described(label: str, text: str, error: Exception) -> str:
@@ -109,12 +136,7 @@ def described(label: str, text: str, error: Exception) -> str:
 
 
 def real(value: object, label: str) -> float:
-    """A number as a float.
-
-    Raises:
-        ConfigTypeError: not a number, or a bool.
-        ConfigError: an integer beyond any float.
-    """
+    """A number as a float; an error that begins with `label` if it is a bool, no number, or beyond any float."""
     value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise ConfigTypeError(f"{label} must be a number, not {type(value).__name__}.")
@@ -125,13 +147,7 @@ def real(value: object, label: str) -> float:
 
 
 def plain_number(value: Any) -> object:
-    """Python's number for a `Decimal`, a NumPy scalar, or a tensor or array without dimensions; else the value itself.
-
-    Example:
-        >>> import torch
-        >>> plain_number(Decimal("0.5")), plain_number(torch.tensor(2)), plain_number("0.5")
-        (0.5, 2, '0.5')
-    """
+    """Python's number for a `Decimal`, a NumPy scalar, or a tensor or array without dimensions; else the value."""
     with suppress(Exception):  # A signaling NaN, or a tensor on the meta device.
         if isinstance(value, Decimal):
             return float(value)

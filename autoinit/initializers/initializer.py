@@ -1,21 +1,18 @@
-"""The base class of initializers, and the kinds of their hyper-parameters."""
+"""The base class of initializers, and the facts about a parameter that their numbers depend on."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
-from ..errors import ConfigError, ConfigTypeError, nearest
+from ..errors import ConfigError, ConfigTypeError, ShapeError, nearest
 from ..fills import Fill, TensorSpec
 from .expression import Expression
-from .given_numbers import Limits
-from .given_numbers import real as real
+from .given_numbers import UNRESOLVED
 
 Reads = Literal["layer", "torch", "nothing"]
-UNRESOLVED = (Expression, tuple)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,56 +45,22 @@ class Initializer(ABC):
 
     def __str__(self) -> str:
         changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        return f"{type(self).__name__}({', '.join(shown(name, getattr(self, name)) for name in changed)})"
+        return f"{type(self).__name__}({', '.join(f'{name}={shown(getattr(self, name))}' for name in changed)})"
 
 
-def shown(name: str, value: object) -> str:
-    """A field of an initializer as it would be written."""
+def unfit(scheme: Initializer, spec: TensorSpec, needed: str, has: object) -> ShapeError:
+    """The error for a tensor whose shape the scheme is not for."""
+    return ShapeError(
+        f"{type(scheme).__name__} needs {needed}, and shape {spec.shape} has {has}: "
+        "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
+    )
+
+
+def shown(value: object) -> str:
+    """The value of a field as it would be written."""
     if isinstance(value, tuple) and any(isinstance(item, Expression) for item in value):
-        return f"{name}=({', '.join(map(str, value))})"
-    return f"{name}={value}" if isinstance(value, Expression) else f"{name}={value!r}"
-
-
-def number(
-    default: Any = ...,
-    *,
-    low: float = -math.inf,
-    high: float = math.inf,
-    finite: bool = True,
-    drawn: bool = True,
-) -> Any:
-    """A field of an initializer: a real number, stored as a float.
-
-    It may also be an expression, or a list of numbers for the maps of a fused weight. `fill` sees the numbers that
-    these come to.
-
-    Args:
-        default: Default value; without one the field is required. If it is None, the field may be None.
-        low: Smallest value.
-        high: Largest value.
-        finite: Whether infinity is refused.
-        drawn: Whether values are drawn with it, which is done in float32.
-
-    Example:
-        >>> @dataclass(frozen=True, kw_only=True)
-        ... class Flat(Initializer):
-        ...     width: float = number(1.0, low=0)
-        ...
-        ...     def fill(self, spec: TensorSpec) -> Fill:
-        ...         return fills.Uniform(-self.width, self.width)
-        >>> from autoinit import fills, plan
-        >>> from torch import nn
-        >>> plan(nn.Linear(4, 2), dict(type=Flat, width="1/fan_in", layer="Linear"))["weight"].fill
-        Uniform(low=-0.25, high=0.25)
-    """
-    limits = Limits(low=low, high=high, finite=finite, drawn=drawn)
-
-    def check(scheme: object, name: str) -> None:
-        given = getattr(scheme, name)
-        if given is not None or default is not None:
-            object.__setattr__(scheme, name, limits.read(given, f"{type(scheme).__name__}: {name}={given!r}"))
-
-    return field(default=MISSING if default is ... else default, metadata={"check": check, "number": True})
+        return f"({', '.join(map(str, value))})"
+    return str(value) if isinstance(value, Expression) else repr(value)
 
 
 def choice(
@@ -116,3 +79,53 @@ def choice(
             )
 
     return field(default=default, metadata={"check": check})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """The facts about a parameter that the numbers of an initializer depend on."""
+
+    fields: tuple[str, ...]
+    """The fields with expressions or lists, or with an initializer that has such fields."""
+    names: frozenset[str]
+    """The names that expressions read."""
+    lists: bool
+    convention: Reads
+    """How axes are read: by the layer if there are lists, or fans in an initializer that otherwise ignores axes."""
+    fans: bool
+    """Whether values depend on fans."""
+
+    @property
+    def list_around(self) -> bool:
+        """Whether they depend on the list of modules around a parameter."""
+        return not self.names.isdisjoint(("layer", "depth"))
+
+    @property
+    def maps(self) -> bool:
+        """Whether they depend on the maps in a parameter."""
+        return self.lists or not self.names.isdisjoint(("fan_in", "fan_out"))
+
+
+def needs_of(scheme: Initializer) -> Needs:
+    """The facts that the numbers of an initializer depend on; kept with the initializer."""
+    kept: Needs | None = vars(scheme).get("_needs")
+    if kept is not None:
+        return kept
+    unresolved, names, lists = [], set[str](), False
+    for each in fields(scheme):
+        value: Any = getattr(scheme, each.name)
+        inner = needs_of(value) if isinstance(value, Initializer) else None
+        if inner is not None and inner.fields:
+            names, lists = names | inner.names, lists or inner.lists
+        elif "number" in each.metadata and isinstance(value, UNRESOLVED):
+            items = value if isinstance(value, tuple) else (value,)
+            names = names.union(*(item.names for item in items if isinstance(item, Expression)))
+            lists = lists or isinstance(value, tuple)
+        else:
+            continue
+        unresolved.append(each.name)
+    fans = scheme.reads != "nothing" or not names.isdisjoint(("fan_in", "fan_out"))
+    convention: Reads = "layer" if lists or (fans and scheme.reads == "nothing") else scheme.reads
+    found = Needs(fields=tuple(unresolved), names=frozenset(names), lists=lists, convention=convention, fans=fans)
+    object.__setattr__(scheme, "_needs", found)
+    return found

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from .. import fills
 from ..errors import ConfigError, ConfigTypeError, ShapeError
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, number
+from .given_numbers import number
+from .initializer import Initializer, unfit
 from .registry import register_initializer
 
 
@@ -29,7 +30,8 @@ class Orthogonal(Initializer):
     gain: float = number(1.0)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        _check_dimensions(self, spec, "at least 2", len(spec.shape) >= 2)
+        if len(spec.shape) < 2:
+            raise unfit(self, spec, "at least 2 dimensions", len(spec.shape))
         if not spec.numel:
             return fills.Constant(0.0)
         return fills.Orthogonal(self.gain, spec.shape[0], math.prod(spec.shape[1:]))
@@ -54,7 +56,8 @@ class DeltaOrthogonal(Initializer):
     gain: float = number(1.0)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        _check_dimensions(self, spec, "3 or 4 or 5", 3 <= len(spec.shape) <= 5)
+        if not 3 <= len(spec.shape) <= 5:
+            raise unfit(self, spec, "3 or 4 or 5 dimensions", len(spec.shape))
         if not spec.numel:
             return fills.Constant(0.0)
         rows, columns, *kernel = spec.shape
@@ -87,7 +90,8 @@ class Dirac(Initializer):
             raise ConfigError(f"{label} must be at least 1.")
 
     def fill(self, spec: TensorSpec) -> Fill:
-        _check_dimensions(self, spec, "3 or 4 or 5", 3 <= len(spec.shape) <= 5)
+        if not 3 <= len(spec.shape) <= 5:
+            raise unfit(self, spec, "3 or 4 or 5 dimensions", len(spec.shape))
         if spec.shape[0] % self.groups:
             raise ShapeError(f"Dirac: {spec.shape[0]} output channels do not divide into groups={self.groups}.")
         return fills.Dirac(self.groups) if spec.numel else fills.Constant(0.0)
@@ -101,7 +105,8 @@ class Eye(Initializer):
     gain: float = number(1.0)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        _check_dimensions(self, spec, "2", len(spec.shape) == 2)
+        if len(spec.shape) != 2:
+            raise unfit(self, spec, "2 dimensions", len(spec.shape))
         return fills.Eye(self.gain)
 
 
@@ -120,13 +125,6 @@ class Sparse(Initializer):
     std: float = number(0.01, low=0)
 
     def fill(self, spec: TensorSpec) -> Fill:
-        _check_dimensions(self, spec, "2", len(spec.shape) == 2)
+        if len(spec.shape) != 2:
+            raise unfit(self, spec, "2 dimensions", len(spec.shape))
         return fills.Sparse(self.sparsity, self.std, spec.shape[0])
-
-
-def _check_dimensions(scheme: Initializer, spec: TensorSpec, needed: str, fits: bool) -> None:
-    if not fits:
-        raise ShapeError(
-            f"{type(scheme).__name__} needs {needed} dimensions, and shape {spec.shape} has {len(spec.shape)}: "
-            "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
-        )

@@ -5,50 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_ZERO, _ONE = dict(type="Constant", val=0), dict(type="Constant", val=1)
-_KEEP, _CHECKPOINT = dict(type="Keep"), dict(type="Pretrained", checkpoint="model.pth")
 _KAIMING = dict(type="Kaiming", mode="fan_in", nonlinearity="leaky_relu")
-_HE = dict(type="Kaiming", mode="fan_in")
-_MSRA_FILL = dict(type="Kaiming", mode="fan_out")
 _HE_SCALING = dict(type="VarianceScaling", scale=2, mode="fan_in")
-_TWO_STD = dict(type="TruncNormal", std=0.02, a=-0.04, b=0.04)
 
-OTHER_NAMES: Mapping[str, Mapping[str, object]] = {
+_OTHER_NAMES: Mapping[str, Mapping[str, object]] = {
     # torch.nn.init; its kaiming_* have nonlinearity="leaky_relu", which reads `a`.
     "xavieruniform": dict(type="Xavier", distribution="uniform"),
     "xaviernormal": dict(type="Xavier", distribution="normal"),
     "kaiminguniform": dict(_KAIMING, distribution="uniform"),
     "kaimingnormal": dict(_KAIMING, distribution="normal"),
-    "eye": dict(type="Eye"),
-    "zeros": _ZERO,
-    "ones": _ONE,
     # Keras and JAX, whose normals of He, Glorot and LeCun are truncated.
     "henormal": dict(_HE_SCALING, distribution="truncated_normal"),
     "heuniform": dict(_HE_SCALING, distribution="uniform"),
     "glorotnormal": dict(type="VarianceScaling", mode="fan_avg", distribution="truncated_normal"),
-    "glorotuniform": dict(type="Xavier", distribution="uniform"),
+    "glorotuniform glorot": dict(type="Xavier", distribution="uniform"),
     "lecunnormal": dict(type="LeCun", distribution="truncated_normal"),
     "lecununiform": dict(type="LeCun", distribution="uniform"),
-    "identity": dict(type="Eye"),
     "randomnormal": dict(type="Normal", std=0.05),
     "randomuniform": dict(type="Uniform", a=-0.05, b=0.05),
-    "truncatednormal": _TWO_STD,
+    "truncatednormal truncnormaltf": dict(type="TruncNormal", std=0.02, a=-0.04, b=0.04),
     # Caffe, Caffe2, fvcore and timm.
     "gaussian": dict(type="Normal", std=0.01),
-    "msrafill": _MSRA_FILL,
-    "c2msrafill": _MSRA_FILL,
-    "xavierfill": dict(type="Caffe2Xavier"),
-    "c2xavierfill": dict(type="Caffe2Xavier"),
-    "truncnormaltf": _TWO_STD,
+    "msrafill c2msrafill": dict(type="Kaiming", mode="fan_out"),
+    "xavierfill c2xavierfill": dict(type="Caffe2Xavier"),
     # Papers and plain words.
-    "he": _HE,
-    "msra": _HE,
-    "glorot": dict(type="Xavier", distribution="uniform"),
-    "zero": _ZERO,
-    "one": _ONE,
-    **dict.fromkeys(("none", "skip", "noop", "nothing"), _KEEP),
-    **dict.fromkeys(("checkpoint", "load", "frompretrained", "loadcheckpoint"), _CHECKPOINT),
+    "he msra": dict(type="Kaiming", mode="fan_in"),
+    "eye identity": dict(type="Eye"),
+    "zero zeros": dict(type="Constant", val=0),
+    "one ones": dict(type="Constant", val=1),
+    "none skip noop nothing": dict(type="Keep"),
+    "checkpoint load frompretrained loadcheckpoint": dict(type="Pretrained", checkpoint="model.pth"),
 }
+OTHER_NAMES = {name: keys for names, keys in _OTHER_NAMES.items() for name in names.split()}
 """From a folded name (see `folded`) to the keys of a rule."""
 
 NO_GAIN = ("gelu", "silu", "swish", "mish", "elu", "celu", "hardswish", "softplus", "relu6", "glu", "swiglu", "geglu")
@@ -69,7 +57,7 @@ def folded(name: str) -> str:
 
 
 def other_name_hint(name: str) -> str:
-    """What to write instead of a name that another library, a paper or torch has for an initializer; or nothing.
+    """The keys to write instead of a name of torch, another library or a paper, as a sentence; empty if unknown.
 
     Example:
         >>> other_name_hint("xavier_uniform_")

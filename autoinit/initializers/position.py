@@ -1,13 +1,16 @@
-"""What the numbers of an initializer may depend on: where a parameter is in its model, and the map that is filled."""
+"""The position of a parameter in its model, and the numbers of one map in it: expressions depend on both."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..errors import ShapeError
+from ..errors import ConfigError, ShapeError
 from ..fans import Fans, Layout
+from .basic import Constant
 from .expression import Expression
 from .given_numbers import Given, described
+from .initializer import Initializer, needs_of, shown
+from .scaled import unscaled
 
 NO_LIST = (
     "no list of like modules is around it: 'layer' and 'depth' count the numbered children of one container with the "
@@ -21,17 +24,22 @@ NO_FANS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Beside:
-    """The weight beside a bias.
-
-    Args:
-        name: Its name in the module that has both.
-        shape: Its shape; None while it is lazy.
-        layout: How its axes are read; None for torch's reading.
-    """
+    """The weight beside a bias; it has no shape while it is lazy, and no layout if its axes are read as torch does."""
 
     name: str
     shape: tuple[int, ...] | None
     layout: Layout | None
+
+
+def weight_names(bias: str) -> tuple[str, ...]:
+    """The names that the weight beside a bias may have.
+
+    Example:
+        >>> weight_names("bias_ih_l0"), weight_names("down_proj_bias"), weight_names("weight")
+        (('weight_ih_l0',), ('down_proj_weight', 'down_proj'), ())
+    """
+    found = (bias.replace("bias", "weight"), bias.removesuffix("_bias"))
+    return tuple(name for name in dict.fromkeys(found) if name != bias)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,28 +62,41 @@ NOWHERE = Position()
 
 @dataclass(frozen=True, kw_only=True)
 class MapNumbers:
-    """The numbers of one map in a parameter.
-
-    Args:
-        shape: Shape of the whole parameter.
-        fans: Fans of the map.
-        position: Position of the parameter.
-        at: Index of the map among those of the parameter.
-        count: Number of maps.
-    """
+    """The numbers of map `at` among the `count` maps of a parameter; `shape` is that of the whole parameter."""
 
     shape: tuple[int, ...]
     fans: Fans | None
-    position: Position = NOWHERE
-    at: int = 0
-    count: int = 1
+    position: Position
+    at: int
+    count: int
 
-    def value(self, given: Given, label: str) -> float:
-        """The number that is meant for this map.
+    def put_into(self, scheme: Initializer) -> Initializer:
+        """The initializer with the numbers of this map in place of expressions and lists.
+
+        The list of a `Constant` with as many numbers as the parameter has elements stays a list.
 
         Raises:
-            ShapeError: A list of another length; an expression that has no value here.
+            ShapeError: There is no such number, or it is out of the limits.
         """
+        found: dict[str, object] = {}
+        written = []
+        for name in needs_of(scheme).fields:
+            value = getattr(scheme, name)
+            if isinstance(value, Initializer):
+                found[name] = self.put_into(value)
+                continue
+            written.append(f"{name}={shown(value)}")
+            label = f"{type(scheme).__name__}: {written[-1]}"
+            if isinstance(scheme, Constant) and is_vector(scheme, self.shape):
+                found[name] = tuple([self._value(item, label) for item in value])
+            else:
+                found[name] = self._value(value, label)
+        try:
+            return replace(scheme, **found)
+        except ConfigError as error:
+            raise ShapeError(f"{error} It comes from {', '.join(written)}.") from error
+
+    def _value(self, given: Given, label: str) -> float:
         if isinstance(given, tuple):
             if len(given) != self.count:
                 raise ShapeError(self._wrong_count(given, label))
@@ -113,3 +134,9 @@ class MapNumbers:
         return (
             f"{label} has {numbers}; a parameter of shape {self.shape} with {maps} needs {self.count}{vector}.{remedy}"
         )
+
+
+def is_vector(scheme: Initializer, shape: tuple[int, ...]) -> bool:
+    """Whether a list in a `Constant` has a value for each element of a tensor of this shape."""
+    constant = unscaled(scheme)
+    return isinstance(constant, Constant) and isinstance(constant.val, tuple) and shape == (len(constant.val),)

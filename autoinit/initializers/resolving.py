@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..errors import ShapeError
-from ..fans import Fans, Layout, Part, bias_parts, torch_fans
+from ..fans import Fans, Layout, Part, torch_fans
+from ..fans.layout import REST, ROLES
 from ..fills import Blocks, Constant, Elementwise, Fill, TensorSpec
-from .initializer import Initializer
-from .needs import is_vector, needs_of, with_numbers
-from .position import NOWHERE, MapNumbers, Position
+from .initializer import Initializer, needs_of
+from .position import NOWHERE, MapNumbers, Position, is_vector
 
 WAY_OUT = "Narrow the rule with name= or params= to leave it out, or write a rule of type 'Keep' for it."
 
@@ -57,13 +57,23 @@ def resolve(
         >>> found.fill, found.fans[0].fan_in
         (Normal(mean=0.0, std=0.05), 400)
     """
-    layout, parts = _parts(scheme, shape, layout, position)
+    needs = needs_of(scheme)
+    beside = position.beside
+    if beside is not None and beside.shape is not None:
+        layout, parts = _bias_parts(shape, beside.shape, beside.layout)
+    else:
+        parts = layout.parts(shape) if layout is not None else ()
+    if needs.lists and is_vector(scheme, shape):
+        layout, parts = None, tuple([replace(part, shape=shape) for part in parts[:1]])
     maps = [(part.shape, part.fans) for part in parts] if parts else [(shape, torch_fans(shape))]
-    fans = tuple(dict.fromkeys(each for _, each in maps if each is not None)) if needs_of(scheme).fans else ()
+    fans = tuple(dict.fromkeys(each for _, each in maps if each is not None)) if needs.fans else ()
     fills = []
     for at, (size, each) in enumerate(maps):
-        numbers = MapNumbers(shape=shape, fans=each, position=position, at=at, count=len(maps))
-        fill = with_numbers(scheme, numbers).fill(TensorSpec(shape=size, dtype=dtype, fans=each))
+        numbered = scheme
+        if needs.fields:
+            numbers = MapNumbers(shape=shape, fans=each, position=position, at=at, count=len(maps))
+            numbered = numbers.put_into(scheme)
+        fill = numbered.fill(TensorSpec(shape=size, dtype=dtype, fans=each))
         if fill is None:
             return Resolved(fill=None, fans=fans)
         _check_dtype(fill, dtype)
@@ -75,17 +85,21 @@ def resolve(
     return Resolved(fill=Blocks(layout, parts, tuple(fills)), fans=fans)
 
 
-def _parts(
-    scheme: Initializer, shape: tuple[int, ...], layout: Layout | None, position: Position
+def _bias_parts(
+    shape: tuple[int, ...], weight: tuple[int, ...], layout: Layout | None
 ) -> tuple[Layout | None, tuple[Part, ...]]:
-    """The maps that a tensor holds, and its layout if it is not read as one map."""
-    if position.beside is not None and position.beside.shape is not None:
-        layout, parts = bias_parts(shape, position.beside.shape, position.beside.layout)
-    else:
-        parts = layout.parts(shape) if layout is not None else ()
-    if is_vector(scheme, shape):
-        return None, tuple([replace(part, shape=shape) for part in parts[:1]])
-    return layout, parts
+    """The maps in a bias of a shape, with the fans of those in the weight beside it; a layout if there are several.
+
+    None, and no maps, if the weight has no fans.
+    """
+    of_weight = layout.parts(weight) if layout is not None else ()
+    if layout is None or len(of_weight) == 1:
+        fans = of_weight[0].fans if of_weight else torch_fans(weight)
+        return None, () if fans is None else (Part(start=0, size=0, shape=shape, copies=1, fans=fans),)
+    words = [word for word in layout.axes.split(",") if word != REST and ROLES[word] in ("stack", "out")]
+    found = Layout(axes=",".join(words), splits=layout.splits, repeats=layout.repeats, label=layout.label)
+    of_bias = zip(found.parts(shape), of_weight, strict=True)
+    return found, tuple([replace(part, shape=part.shape[:1], fans=other.fans) for part, other in of_bias])
 
 
 def _check_dtype(fill: Fill, dtype: torch.dtype) -> None:

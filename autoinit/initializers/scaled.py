@@ -11,12 +11,13 @@ from ..fills import Fill, TensorSpec
 from ..sampling.truncation import float32
 from .basic import Keep
 from .callables import Function
-from .initializer import Initializer, number, shown
+from .given_numbers import number
+from .initializer import Initializer, shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scaled(Initializer):
-    """What another initializer gives, times a factor: the key `scale` of a rule.
+    """The values of another initializer, times a factor: the key `scale` of a rule.
 
     Args:
         of: The other initializer.
@@ -56,7 +57,7 @@ class Scaled(Initializer):
         return found
 
     def __str__(self) -> str:
-        return f"{self.of} * {shown('scale', self.scale).removeprefix('scale=')}"
+        return f"{self.of} * {shown(self.scale)}"
 
 
 def _overflows(given: Fill, found: Fill, name: str) -> bool:

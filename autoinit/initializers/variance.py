@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
 
 from .. import fills
-from ..errors import ShapeError
 from ..fans import Fans
 from ..fills import Fill, TensorSpec
-from .initializer import Initializer, choice, number
+from .given_numbers import number
+from .initializer import Initializer, choice, unfit
 from .other_names import NO_GAIN, folded
 from .registry import register_initializer
 
@@ -37,16 +36,12 @@ def _gain_hint(activation: str) -> str:
 class _ByFan(Initializer):
     """Zero mean, std gain / sqrt(fan), and the distribution of a field of that name, if there is one."""
 
-    @abstractmethod
     def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        """`gain` and `fan`."""
+        return 1.0, fans.fan_in
 
     def fill(self, spec: TensorSpec) -> Fill:
         if spec.fans is None:
-            raise ShapeError(
-                f"{type(self).__name__} needs fan_in and fan_out, and shape {spec.shape} has none: "
-                "narrow the rule with layer=, name= or params=, or use Constant, Normal or Uniform for this parameter."
-            )
+            raise unfit(self, spec, "fan_in and fan_out", "none")
         gain, fan = self._gain_and_fan(spec.fans)
         if not (gain and fan):  # A tensor without elements has a fan of zero.
             return fills.Constant(0.0)
@@ -98,9 +93,6 @@ class LeCun(_ByFan):
 
     distribution: str = choice("truncated_normal", ("truncated_normal", "normal", "uniform"))
 
-    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        return 1.0, fans.fan_in
-
 
 @register_initializer("Xavier")
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +143,3 @@ class Caffe2Xavier(_ByFan):
     """Uniform with variance `1 / fan_in`: Caffe2's `XavierFill`, Kaiming with a=1."""
 
     reads = "torch"
-
-    def _gain_and_fan(self, fans: Fans) -> tuple[float, float]:
-        return 1.0, fans.fan_in

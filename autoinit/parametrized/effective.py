@@ -17,11 +17,11 @@ class Effective(ABC):
     """
 
     through: str
-    """What computes the weight, in torch's word: `weight_norm`, `spectral_norm`."""
+    """Torch's name of the computation: `weight_norm`, `spectral_norm`."""
     obstacle: str | None = None
     """Why the weight cannot be set, as the end of a sentence; None if it can."""
     constraint: str | None = None
-    """What is done to every value that the weight is set to; None if the weight gets the value itself."""
+    """Change of every value that the weight is set to (`masked`); None if the weight gets the value itself."""
     refuses_zeros = False
     """Whether the weight cannot be zero: spectral norm divides by its norm, and zeros cannot be made orthogonal."""
 

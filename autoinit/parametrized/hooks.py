@@ -16,6 +16,9 @@ from .norms import magnitude_and_direction, singular_pair
 class Hooked(Effective):
     """A weight that a hook computes from `weight_orig` and leaves as a plain attribute of the module."""
 
+    suffixes: tuple[str, ...] = ("_orig",)
+    """Ends of the names of the stored tensors."""
+
     def __init__(self, module: nn.Module, name: str, hook: Any) -> None:
         super().__init__(module, name)
         self._hook = hook
@@ -26,10 +29,7 @@ class Hooked(Effective):
 
     @property
     def stored(self) -> Mapping[str, Tensor]:
-        return self._of_module("_orig")
-
-    def _of_module(self, *suffixes: str) -> Mapping[str, Tensor]:
-        return {self.name + suffix: getattr(self.module, self.name + suffix) for suffix in suffixes}
+        return {self.name + suffix: getattr(self.module, self.name + suffix) for suffix in self.suffixes}
 
     def picture(self) -> Tensor:
         *_, stored = self.stored.values()
@@ -55,10 +55,7 @@ class HookedWeightNorm(Hooked):
     """`weight_g` and `weight_v` of `torch.nn.utils.weight_norm`."""
 
     through = "weight_norm"
-
-    @property
-    def stored(self) -> Mapping[str, Tensor]:
-        return self._of_module("_g", "_v")
+    suffixes = ("_g", "_v")
 
     def _parts(self, value: Tensor) -> tuple[Tensor, ...]:
         return magnitude_and_direction(value, self._hook.dim)
@@ -76,9 +73,8 @@ class HookedSpectralNorm(Hooked):
 
     def set(self, value: Tensor) -> None:
         # The singular vectors belong to the values before: with them the quotient would be anything.
-        pair = singular_pair(value, self._hook.dim)
-        for buffer, vector in zip(self._of_module("_u", "_v").values(), pair, strict=True):
-            buffer.copy_(vector)
+        for suffix, vector in zip(("_u", "_v"), singular_pair(value, self._hook.dim), strict=True):
+            getattr(self.module, self.name + suffix).copy_(vector)
         super().set(value)
 
     @torch.no_grad()

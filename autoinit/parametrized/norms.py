@@ -14,11 +14,6 @@ def magnitude_and_direction(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """`g` and `v` such that `g * v / norm(v)` is `weight`, with norms over all axes but `dim`; over all axes for -1.
 
     A slice of zeros, whose direction would be NaN, gets a direction of ones and a magnitude of zero.
-
-    Example:
-        >>> g, v = magnitude_and_direction(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), dim=0)
-        >>> g.tolist(), v.tolist()
-        ([[5.0], [0.0]], [[3.0, 4.0], [1.0, 1.0]])
     """
     g = torch.norm_except_dim(weight, 2, dim)
     return g, torch.where(g == 0, torch.ones_like(weight), weight)
@@ -29,11 +24,6 @@ def singular_pair(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
     The matrix has axis `dim` of the weight as rows, and all other axes as columns. The method starts from the rows, the
     first counted twice, and not from random numbers, so that the result is the same everywhere.
-
-    Example:
-        >>> u, v = singular_pair(torch.diag(torch.tensor([3.0, 0.5])), dim=0)
-        >>> round(float(u @ torch.diag(torch.tensor([3.0, 0.5])) @ v), 4)
-        3.0
     """
     matrix = weight.movedim(dim, 0).flatten(1)
     wide = matrix.to(torch.promote_types(matrix.dtype, torch.float32))

@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from ..errors import AutoInitError, ParametrizationError, ShapeError
-from ..fans import Fans, Layout, inner_layouts, own_layout, weight_names
+from ..fans import Fans, Layout, inner_layouts, own_layout
 from ..fills import Constant, Padded
 from ..initializers import Default, Initializer, Resolved, resolve
 from ..initializers.defaults import default_of
-from ..initializers.needs import needs_of
-from ..initializers.position import NOWHERE, Beside, Position
+from ..initializers.initializer import needs_of
+from ..initializers.position import NOWHERE, Beside, Position, weight_names
 from ..initializers.scaled import unscaled, with_default
 from ..layers import class_name
 from ..parametrized import Effective

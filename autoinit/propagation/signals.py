@@ -9,7 +9,7 @@ from itertools import accumulate
 
 from ..errors import ConfigError, ConfigTypeError
 from ..globs import fqn_pattern
-from ..initializers.initializer import real
+from ..initializers.given_numbers import real
 
 Range = tuple[float, float]
 

@@ -13,7 +13,7 @@ from ..errors import AutoInitError
 from ..fans import torch_fans
 from ..fills import Constant, Elementwise, Fill, Normal, TensorSpec, TruncNormal, Uniform
 from ..initializers import Initializer
-from ..initializers.needs import needs_of
+from ..initializers.initializer import needs_of
 from ..initializers.variance import TRUNCATED_STD
 from ..planning import Entry
 from .fill_tests import ENOUGH, findings_of

@@ -11,7 +11,7 @@ from torch import nn
 from ..applying import check_module
 from ..errors import ConfigError
 from ..fills import Blocks, Elementwise, Padded
-from ..initializers.initializer import real
+from ..initializers.given_numbers import real
 from ..planning import Fan, Policy, Unmatched
 from .failures import ORDER, Failure
 from .fill_tests import ENOUGH, VARIANCE, audit, findings_of

@@ -71,7 +71,7 @@ def _plan(module: nn.Module, rules: tuple[Rule, ...], unmatched: Unmatched) -> t
     planner = Planner(module, [rules], PlanContext(rules_only=True))
     plan = make_plan(planner)
     for match in planner.matches:
-        # A missing override target is an error in the original, too; no other rule without a match is.
+        # A missing override target is an error in the original too; no other rule without a match is.
         if match.missing is not None:
             raise match.missing
     check_unmatched([rule_matches(planner)], unmatched)

@@ -8,20 +8,10 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import nn
 
+from ... import initializers
 from ...config import bias_init_with_prob
 from ...errors import ConfigTypeError
-from ...initializers import (
-    Caffe2Xavier,
-    Constant,
-    Initializer,
-    Kaiming,
-    Normal,
-    Pretrained,
-    TruncNormal,
-    Uniform,
-    Xavier,
-    register_initializer,
-)
+from ...initializers import Initializer, Pretrained, register_initializer
 from ...rules import Rule
 from .applying_rules import apply_rules
 
@@ -114,7 +104,7 @@ class ConstantInit(Filling):
         (3.0, 4.0, False)
     """
 
-    _initializer = Constant
+    _initializer = initializers.Constant
 
     def __init__(self, val: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -124,7 +114,7 @@ class ConstantInit(Filling):
 class XavierInit(Filling):
     """See `autoinit.initializers.Xavier`; `kwargs` are those of `BaseInit`."""
 
-    _initializer = Xavier
+    _initializer = initializers.Xavier
 
     def __init__(self, gain: float = 1, distribution: str = "normal", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -134,7 +124,7 @@ class XavierInit(Filling):
 class NormalInit(Filling):
     """See `autoinit.initializers.Normal`; `kwargs` are those of `BaseInit`."""
 
-    _initializer = Normal
+    _initializer = initializers.Normal
 
     def __init__(self, mean: float = 0, std: float = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -144,7 +134,7 @@ class NormalInit(Filling):
 class TruncNormalInit(Filling):
     """See `autoinit.initializers.TruncNormal`; `kwargs` are those of `BaseInit`."""
 
-    _initializer = TruncNormal
+    _initializer = initializers.TruncNormal
 
     def __init__(self, mean: float = 0, std: float = 1, a: float = -2, b: float = 2, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -154,7 +144,7 @@ class TruncNormalInit(Filling):
 class UniformInit(Filling):
     """See `autoinit.initializers.Uniform`; `kwargs` are those of `BaseInit`."""
 
-    _initializer = Uniform
+    _initializer = initializers.Uniform
 
     def __init__(self, a: float = 0, b: float = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -164,7 +154,7 @@ class UniformInit(Filling):
 class KaimingInit(Filling):
     """See `autoinit.initializers.Kaiming`; `kwargs` are those of `BaseInit`."""
 
-    _initializer: ClassVar[type[Initializer]] = Kaiming
+    _initializer: ClassVar[type[Initializer]] = initializers.Kaiming
 
     def __init__(
         self,
@@ -181,7 +171,7 @@ class KaimingInit(Filling):
 class Caffe2XavierInit(KaimingInit):
     """See `autoinit.initializers.Caffe2Xavier`; `kwargs` are those of `BaseInit`."""
 
-    _initializer = Caffe2Xavier
+    _initializer = initializers.Caffe2Xavier
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(a=1, mode="fan_in", nonlinearity="leaky_relu", distribution="uniform", **kwargs)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
+import logging
+import sys
 from abc import ABCMeta
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from torch import distributed as dist
 from torch import nn
 
 from ...applying import apply_plan, being_initialized, decide, targets_of
 from ...errors import warn
 from ...interception import remember
-from ...planning import PlanContext, Policy
-from .record_log import log_record
+from ...planning import FILLED, PlanContext, Policy, Report, ReportEntry
+
+TITLE = "Name of parameter - Initialization information\n"
 
 InitCfg = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
@@ -73,7 +77,7 @@ class BaseModule(nn.Module, metaclass=ABCMeta):
         report = apply_plan(plan, self, targets=targets)
         remember(plan, report, targets.params)
         if not being_initialized.get():  # The record of the outermost module has the others.
-            log_record(report)
+            _log_record(report)
 
     def __repr__(self) -> str:
         text = super().__repr__()
@@ -104,3 +108,42 @@ class ModuleDict(BaseModule, nn.ModuleDict):
     ) -> None:
         nn.ModuleDict.__init__(self, modules)  # type: ignore[arg-type]
         self._carry(init_cfg)
+
+
+def _log_record(report: Report) -> None:
+    """Write what each parameter got to the current `MMLogger`, if the program has one.
+
+    As mmengine does: to the files of the logger, or as INFO messages if it has no file; on the first rank alone.
+    """
+    logger = _current_logger()
+    if logger is None or (dist.is_available() and dist.is_initialized() and dist.get_rank()):
+        return
+    texts = [_line(entry) for entry in report.values()]
+    has_file = False
+    for handler in logger.handlers:
+        # A file that is opened with its first message has no stream yet.
+        if isinstance(handler, logging.FileHandler) and (stream := handler.stream) is not None:
+            has_file = True
+            handler.acquire()
+            try:
+                stream.write(TITLE + "".join(texts))
+                stream.flush()
+            finally:
+                handler.release()
+    for text in texts if not has_file else ():
+        logger.info(text)
+
+
+def _current_logger() -> logging.Logger | None:
+    """mmengine's logger that was created last; asking mmengine itself would create one."""
+    cls = getattr(sys.modules.get("mmengine.logging"), "MMLogger", None)
+    if cls is None or not getattr(cls, "_instance_dict", None):
+        return None
+    found: logging.Logger = cls.get_current_instance()
+    return found
+
+
+def _line(entry: ReportEntry) -> str:
+    shape = "lazy" if entry.shape is None else f"torch.Size({list(entry.shape)})"
+    text = f"{entry.gets} ({entry.origin})" if entry.outcome == FILLED else entry.outcome
+    return f"\n{entry.fqn} - {shape}: \n{text} \n"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
 
 import mmengine.model
 import pytest
@@ -15,7 +13,7 @@ import autoinit
 from autoinit import AutoInitWarning
 from autoinit.compat.mmengine import Sequential
 
-from .modules import LINEAR, Block, NoSuper, OwnInit, PlainOwnInit, bias, constant, linear, silence, weight
+from .modules import LINEAR, Block, NoSuper, OwnInit, PlainOwnInit, bias, constant, linear, weight
 
 
 def test_a_block_carries_out_what_modules_say() -> None:
@@ -61,51 +59,6 @@ def test_copies_in_a_block() -> None:
 
 
 # ---------------------------------------------------------------- modules of the real mmengine
-
-
-class RealBlock(mmengine.model.BaseModule):
-    def __init__(self, *children: nn.Module, init_cfg: Any = None) -> None:
-        super().__init__(init_cfg)
-        for index, child in enumerate(children):
-            self.add_module(f"c{index}", child)
-
-
-class RealOwnInit(RealBlock):
-    def init_weights(self) -> None:
-        super().init_weights()
-        self.c0.weight.data.fill_(50)
-
-
-def real_model() -> RealBlock:
-    return RealBlock(
-        linear(),
-        nn.Sequential(mmengine.model.Sequential(linear(), init_cfg=constant(2, layer="Linear"))),
-        RealOwnInit(linear(), linear(), init_cfg=constant(3, layer="Linear")),
-        init_cfg=dict(type="Constant", val=4, layer="Linear", override=dict(name="c0")),
-    )
-
-
-def in_a_block() -> RealBlock:
-    with autoinit.autoinit(constant(1, layer="Linear")):
-        return real_model()
-
-
-def afterwards() -> RealBlock:
-    model = real_model()
-    autoinit.initialize(model, constant(1, layer="Linear"))
-    return model
-
-
-@pytest.mark.parametrize("build", [in_a_block, afterwards])
-def test_real_modules(build: Callable[[], RealBlock]) -> None:
-    with silence():
-        model = build()
-        layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-        assert [weight(layer) for layer in layers] == [4, 2, 50, 3]
-        assert [bias(layer) for layer in layers] == [0, 2, 3, 3]
-        assert (model.is_init, model.c1[0].is_init, model.c2.is_init) == (True, True, True)
-        model.init_weights()
-    assert [weight(layer) for layer in layers] == [4, 2, 50, 3]
 
 
 def test_real_classes_as_types() -> None:

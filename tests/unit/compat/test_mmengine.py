@@ -38,8 +38,7 @@ def test_a_second_call_warns_and_changes_nothing() -> None:
     block.c0.weight.data.fill_(3)
     with pytest.warns(AutoInitWarning, match="init_weights of Block has been called more than once") as caught:
         block.init_weights()
-    assert caught[0].filename == __file__
-    assert weight(block.c0) == 3
+    assert caught[0].filename == __file__ and weight(block.c0) == 3
 
 
 @pytest.mark.parametrize("opt_out", ["is_init", "attribute"])
@@ -79,13 +78,11 @@ def test_random_values_differ_between_modules_that_draw_for_themselves() -> None
         def init_weights(self) -> None:
             compat.normal_init(self.c0)
 
-    block = Block(Drawing(linear()), Drawing(linear()))
-    torch.manual_seed(0)
-    block.init_weights()
+    block, again = (Block(Drawing(linear()), Drawing(linear())) for _ in range(2))
+    for model in (block, again):
+        torch.manual_seed(0)
+        model.init_weights()
     assert not torch.equal(block.c0.c0.weight, block.c1.c0.weight)
-    again = Block(Drawing(linear()), Drawing(linear()))
-    torch.manual_seed(0)
-    again.init_weights()
     assert torch.equal(block.c1.c0.weight, again.c1.c0.weight)
 
 
@@ -111,7 +108,11 @@ def test_one_line_a_model_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.getMessage() for record in caplog.records] == ["Block: 4 own init_weights"]
 
 
-def test_errors_change_nothing() -> None:
+def test_errors_change_nothing_and_say_whose() -> None:
+    class Failing(Block):
+        def init_weights(self) -> None:
+            raise KeyError("norm")
+
     block = Block(linear(), nn.LayerNorm(2), init_cfg=[LINEAR, dict(type="Kaiming", layer=["Linear", "LayerNorm"])])
     with pytest.raises(ShapeError, match=r"Block\.init_cfg\[1\].*c1\.weight"):
         block.init_weights()
@@ -120,13 +121,6 @@ def test_errors_change_nothing() -> None:
     with pytest.raises(ConfigError, match=r"c0\.init_cfg: no 'type'"):
         broken.init_weights()
     assert weight(broken.c0.c0) == 9
-
-
-def test_an_error_of_an_own_init_weights_says_whose() -> None:
-    class Failing(Block):
-        def init_weights(self) -> None:
-            raise KeyError("norm")
-
     with pytest.raises(ApplyError, match=r"c1: Failing\.init_weights\(\) failed: KeyError") as caught:
         Block(linear(), Failing()).init_weights()
     assert isinstance(caught.value.__cause__, KeyError)
@@ -202,3 +196,67 @@ def test_nothing_is_left_on_a_module() -> None:
     torch.save(block, buffer := io.BytesIO())
     buffer.seek(0)
     assert torch.load(buffer, weights_only=False).init_cfg == LINEAR
+
+
+# ------------------------------------- differences on purpose: `mmengine-compat.md`, section 6
+
+
+def test_plain_containers_do_not_stop_the_recursion() -> None:
+    def tree(names: Any) -> nn.Module:
+        inner = names.Sequential(linear(), init_cfg=constant(2, layer="Linear"))
+        return names.Sequential(nn.Sequential(inner, nn.ModuleList([PlainOwnInit()])), init_cfg=LINEAR)
+
+    original, ours = tree(mmengine.model), tree(compat)
+    with silence():
+        original.init_weights()
+    ours.init_weights()
+    assert [weight(m) for m in original.modules() if isinstance(m, nn.Linear)] == [1, 1]
+    assert [weight(m) for m in ours.modules() if isinstance(m, nn.Linear)] == [2, 70]
+
+
+def test_what_a_constructor_has_run_is_not_run_again_in_a_block() -> None:
+    class ConvModule(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c0 = linear()
+            self.init_weights()
+
+        def init_weights(self) -> None:
+            self.c0.weight.data.fill_(70)
+
+    def value(names: Any) -> float:
+        model = names.Sequential(ConvModule(), init_cfg=LINEAR)
+        with silence():
+            model.init_weights()
+        return weight(model[0].c0)
+
+    # Without a record of the construction, as in the original.
+    assert (value(mmengine.model), value(compat)) == (70, 70)
+    with autoinit.autoinit():
+        model = compat.Sequential(ConvModule(), init_cfg=LINEAR)
+    assert weight(model[0].c0) == 1
+
+
+def test_a_module_in_two_places_is_initialized_as_it_says_itself() -> None:
+    """P2: a child's config beats its parents'. In the original a parent that comes after its other parent wins."""
+
+    def value(names: Any) -> float:
+        shared = names.Sequential(linear(), init_cfg=constant(2, layer="Linear"))
+        first, second = names.Sequential(shared), names.Sequential(shared, init_cfg=LINEAR)
+        model = names.Sequential(first, second)
+        with silence():
+            model.init_weights()
+        return weight(shared[0])
+
+    assert (value(mmengine.model), value(compat)) == (1, 2)
+
+
+def test_what_an_own_init_cfg_does_not_match_is_a_warning() -> None:
+    for cfg, words in (
+        (constant(1, layer="Linaer"), "Did you mean 'Linear'"),
+        (constant(1, layer="Conv2d"), "this model has none"),
+        (dict(LINEAR, override=constant(1, name="c7")), "no submodule 'c7'"),
+        (constant(1), "can match nothing"),
+    ):
+        with pytest.warns(AutoInitWarning, match=words):
+            Block(linear(), init_cfg=cfg).init_weights()

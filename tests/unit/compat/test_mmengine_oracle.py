@@ -7,7 +7,7 @@ difference of section 6 that random trees cannot help meeting: a `layer` that me
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,8 +22,7 @@ from autoinit.compat import mmengine as compat
 from tests.models import without_our_warnings
 
 from .modules import silence
-from .random_configs import Checkpoints, loading
-from .random_trees import BLOCKS, CONTAINERS, Config, Kinds, Tree, trees, with_config
+from .random_trees import BLOCKS, CONTAINERS, Checkpoints, Config, Kinds, Tree, loading, trees, with_config
 from .tree_libraries import SENTINEL, Library
 
 ORIGINAL, OURS = Library(mmengine.model), Library(compat)
@@ -84,7 +83,7 @@ def values(model: nn.Module) -> dict[str, list[float]]:
 
 
 def kinds(model: nn.Module) -> dict[str, str | float]:
-    """Of each parameter whether it was left alone, the constant that it was set to, or that it is random."""
+    """By parameter: the constant that it was set to, `untouched` or `random`."""
     found: dict[str, str | float] = {}
     for name, param in model.named_parameters():
         distinct = set(param.flatten().tolist())
@@ -135,65 +134,59 @@ def test_checkpoints(checkpoints: Checkpoints, tree: Tree, data: st.DataObject) 
     assert states(ours) == states(original)
 
 
-@given(with_config(Kinds(branches=("Plain",), shared=True)), st.booleans())
-def test_initialize_of_any_model(case: tuple[Tree, Config], by_compat: bool) -> None:
-    tree, cfg = case
-    original, ours = build_pair(tree)
-    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
-    before = copy.deepcopy(ours_cfg := OURS.localized(cfg))
+def initialized(tree: Tree, cfg: Config) -> nn.Module:
+    """The original's model, to which its function was applied."""
+    model = written_out(ORIGINAL.build(tree))
+    mmengine.model.initialize(model, for_the_original(ORIGINAL.localized(cfg), model))
+    return model
+
+
+def initialized_by(initialize: Callable[..., object], tree: Tree, cfg: Config) -> nn.Module:
+    model, ours = OURS.build(tree), OURS.localized(cfg)
+    before = copy.deepcopy(ours)
     with without_our_warnings():
-        (compat if by_compat else autoinit).initialize(ours, ours_cfg)
-    assert values(ours) == values(original)
-    assert ours_cfg == before
+        initialize(model, ours)
+    assert ours == before
+    return model
 
 
-@given(with_config(Kinds(branches=("Plain",), shared=True, random=True)))
+PLAIN = Kinds(branches=("Plain",), shared=True)
+
+
+@given(with_config(PLAIN), st.sampled_from((autoinit.initialize, compat.initialize)))
+def test_initialize_of_any_model(case: tuple[Tree, Config], initialize: Callable[..., object]) -> None:
+    assert values(initialized_by(initialize, *case)) == values(initialized(*case))
+
+
+@given(with_config(replace(PLAIN, random=True)))
 def test_initialize_at_random(case: tuple[Tree, Config]) -> None:
-    tree, cfg = case
-    original, ours = build_pair(tree)
-    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
-    with without_our_warnings():
-        autoinit.initialize(ours, OURS.localized(cfg))
-    assert kinds(ours) == kinds(original)
+    assert kinds(initialized_by(autoinit.initialize, *case)) == kinds(initialized(*case))
 
 
 @given(with_config(WITH_OWN_INIT))
 def test_the_function_initialize_asks_no_module(case: tuple[Tree, Config]) -> None:
-    tree, cfg = case
-    original, ours = build_pair(tree)
-    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
-    with without_our_warnings():
-        compat.initialize(ours, OURS.localized(cfg))
-    assert values(ours) == values(original)
-    assert states(ours) == states(original)
+    ours, original = initialized_by(compat.initialize, *case), initialized(*case)
+    assert (values(ours), states(ours)) == (values(original), states(original))
 
 
-@given(with_config(WITH_OWN_INIT), st.sampled_from((ORIGINAL, OURS)))
-def test_a_block_is_the_outermost_config(case: tuple[Tree, Config], library: Library) -> None:
-    """Ours around our modules, and around those of the original."""
+@pytest.mark.parametrize("block", [True, False], ids=["block", "initialize"])
+@given(case=with_config(WITH_OWN_INIT), library=st.sampled_from((ORIGINAL, OURS)))
+def test_what_is_passed_is_the_outermost_config(block: bool, case: tuple[Tree, Config], library: Library) -> None:
+    """A block or a call of ours around our modules, and around those of the original."""
     tree, cfg = case
-    original = written_out(ORIGINAL.build(tree))
-    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
+    original = initialized(tree, cfg)
     original.init_weights()
-    with without_our_warnings(), autoinit.autoinit(library.localized(cfg)):
-        ours = library.build(tree)
-        if library is ORIGINAL:  # Below an `init_weights` that calls super() they carry out configs by themselves.
-            written_out(ours)
+
+    def build() -> nn.Module:
+        # Below an `init_weights` that calls super() modules of the original carry out configs by themselves.
+        return written_out(library.build(tree)) if library is ORIGINAL else library.build(tree)
+
+    with without_our_warnings():
+        if block:
+            with autoinit.autoinit(library.localized(cfg)):
+                ours = build()
+        else:
+            autoinit.initialize(ours := build(), library.localized(cfg))
     assert values(ours) == values(original)
-    if values(ours):  # A block leaves models that hold nothing to initialize as they are.
+    if values(ours) or not block:  # A block leaves models that hold nothing to initialize as they are.
         assert states(ours) == states(original)
-
-
-@given(with_config(WITH_OWN_INIT), st.sampled_from((ORIGINAL, OURS)))
-def test_initialize_is_the_outermost_config(case: tuple[Tree, Config], library: Library) -> None:
-    tree, cfg = case
-    original = written_out(ORIGINAL.build(tree))
-    mmengine.model.initialize(original, for_the_original(ORIGINAL.localized(cfg), original))
-    original.init_weights()
-    ours = library.build(tree)
-    if library is ORIGINAL:
-        written_out(ours)
-    with without_our_warnings():
-        autoinit.initialize(ours, library.localized(cfg))
-    assert values(ours) == values(original)
-    assert states(ours) == states(original)

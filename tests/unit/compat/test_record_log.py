@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import pathlib
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -18,6 +16,7 @@ from torch import distributed as dist
 from torch import nn
 
 from autoinit.compat import mmengine as compat
+from tests.processes import Interpreter
 
 
 def net(library: Any) -> Any:
@@ -97,9 +96,12 @@ def test_other_ranks_and_programs_without_a_logger_write_nothing() -> None:
     assert not info.called
 
 
-def test_mmengine_is_not_imported_for_it() -> None:
-    code = (
-        "import sys; from autoinit.compat.mmengine import Sequential; from torch import nn; "
-        "Sequential(nn.Linear(1, 1)).init_weights(); assert 'mmengine' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_mmengine_is_not_imported_for_it(interpreter: Interpreter) -> None:
+    interpreter.check("""
+        import sys
+        from torch import nn
+        from autoinit.compat.mmengine import Sequential
+
+        Sequential(nn.Linear(1, 1)).init_weights()
+        assert "mmengine" not in sys.modules
+    """)

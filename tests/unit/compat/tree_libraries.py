@@ -11,8 +11,7 @@ from torch import nn
 
 from tests.models import SubLinear, SubSubLinear, filled_with
 
-from .random_configs import AS_CLASS
-from .random_trees import Again, Branch, Config, Description, Leaf, Tree, child_names
+from .random_trees import AS_CLASS, Branch, Config, Description, Tree, child_names
 
 SENTINEL = 9.0
 
@@ -54,9 +53,7 @@ class Library:
                 super().__init__(init_cfg)
                 adopt(self, children)
 
-            @property
-            def first(self) -> nn.Module:
-                return self.c0
+            first = property(lambda self: self.c0)
 
         class Before(Block):
             def init_weights(self) -> None:
@@ -88,10 +85,11 @@ class Library:
         return filled_with(SENTINEL, root)
 
     def module(self, description: Description) -> nn.Module:
-        if isinstance(description, Again):
-            return self.built[description.number % len(self.built)] if self.built else nn.ReLU()
-        if isinstance(description, Leaf):
-            self.built.append(LEAVES[description.kind](description.bias))
+        if isinstance(description, int):
+            return self.built[description % len(self.built)] if self.built else nn.ReLU()
+        if isinstance(description, tuple):
+            kind, bias = description
+            self.built.append(LEAVES[kind](bias))
             return self.built[-1]
         children = [self.module(child) for child in description.children]
         made = self._branch(description, children)
@@ -137,9 +135,7 @@ class Plain(nn.Module):
         super().__init__()
         adopt(self, children)
 
-    @property
-    def first(self) -> nn.Module:
-        return self.c0
+    first = property(lambda self: self.c0)
 
 
 class Head(Plain):

@@ -22,15 +22,9 @@ def test_fans_are_those_of_torch(shape: list[int]) -> None:
     assert torch_fans(shape) == Fans(fan_in=fan_in, fan_out=fan_out, convention="torch")
 
 
-def test_fans_say_how_they_were_read() -> None:
+def test_vectors_and_scalars_have_none() -> None:
+    assert [torch_fans(shape) for shape in ((), (3,), torch.Size([5]))] == [None] * 3
     assert str(torch_fans((8, 4, 3, 3))) == "in 36, out 72 (torch)"
-
-
-@pytest.mark.parametrize("shape", [(), (3,), torch.Size([5])])
-def test_vectors_and_scalars_have_none(shape: tuple[int, ...]) -> None:
-    assert torch_fans(shape) is None
-    with pytest.raises(ValueError, match="fewer than 2 dimensions"):
-        nn.init._calculate_fan_in_and_fan_out(torch.empty(shape))
 
 
 # ---------------------------------------------------------------- by layer
@@ -76,16 +70,11 @@ def test_layers_as_they_are_meant(module: nn.Module, name: str, right: tuple[flo
 
 
 @pytest.mark.parametrize("cls", [nn.Conv2d, nn.ConvTranspose2d, nn.LSTM, nn.MultiheadAttention, nn.Embedding])
-def test_a_subclass_is_read_as_its_base(cls: type) -> None:
+def test_subclasses_and_lazy_layers_are_read_as_their_base(cls: type) -> None:
     arguments = (8, 4, 3) if "Conv" in cls.__name__ else (8, 4)
-    sub = type("Sub", (cls,), {})
-    names = [name for name, param in cls(*arguments).named_parameters() if param.ndim > 1 and "." not in name]
-    assert names
-    for name in names:
-        assert fans_of(sub(*arguments), name) == fans_of(cls(*arguments), name)
-
-
-def test_a_lazy_layer_is_read_as_what_it_will_become() -> None:
+    layer, sub = cls(*arguments), type("Sub", (cls,), {})(*arguments)
+    names = [name for name, param in layer.named_parameters() if param.ndim > 1 and "." not in name]
+    assert names and [fans_of(sub, name) for name in names] == [fans_of(layer, name) for name in names]
     assert own_layout(nn.LazyConvTranspose2d(4, 3), "weight") == Layout(axes="in,out,...")
 
 
@@ -150,7 +139,7 @@ def layouts(draw: st.DrawFn) -> tuple[Layout, tuple[int, ...]]:
 
 
 @given(case=layouts())
-def test_maps_tile_the_weight_and_have_the_shape_of_their_part(case: tuple[Layout, tuple[int, ...]]) -> None:
+def test_maps_tile_the_weight_and_have_the_shape_and_fans_of_their_part(case: tuple[Layout, tuple[int, ...]]) -> None:
     layout, shape = case
     assert sorted(index for indices in index_of(layout, shape) for index in indices) == list(range(math.prod(shape)))
     for part in layout.parts(shape):
@@ -158,12 +147,6 @@ def test_maps_tile_the_weight_and_have_the_shape_of_their_part(case: tuple[Layou
         assert len(views) == part.copies
         assert {view.reshape(part.shape).shape for view in views} == {torch.Size(part.shape)}
         assert layout.region(torch.empty(shape), part).numel() == part.copies * math.prod(part.shape)
-
-
-@given(case=layouts())
-def test_fans_count_what_a_map_has(case: tuple[Layout, tuple[int, ...]]) -> None:
-    layout, shape = case
-    for part in layout.parts(shape):
         out, in_, *kernel = part.shape
         assert (part.fans.fan_in, part.fans.fan_out) == (in_ * math.prod(kernel), out * math.prod(kernel))
 
@@ -195,10 +178,16 @@ def test_what_a_layout_says(layout: Layout, is_plain: bool, is_numbers: bool, co
     assert (layout.is_plain, layout.is_numbers, layout.convention) == (is_plain, is_numbers, convention)
 
 
+EXPERTS = dict(moe_num_experts=4)
+ZAMBA = dict(time_step_rank=7, ssm_state_size=3)
+CONDITIONAL = dict(weight_shape=(6, 4, 3, 5), groups=2)
+
+
 @pytest.mark.parametrize(
     ("cls", "name", "numbers", "layout"),
     [
         ("AMSoftmaxLoss", "weight", {}, Layout(axes="in,out")),
+        ("AMSoftmaxLoss", "other", {}, None),
         ("JetMoeParallelExperts", "weight", {}, Layout(axes="expert,out,in")),
         ("InklingSharedExperts", "up_proj", {}, Layout(axes="expert,out,in")),
         ("CsmCodebooksHead", "weight", {}, Layout(axes="expert,in,out")),
@@ -206,22 +195,11 @@ def test_what_a_layout_says(layout: Layout, is_plain: bool, is_numbers: bool, co
         ("XLNetRelativeAttention", "r", {}, Layout(axes="in,out,out")),
         ("XLNetRelativeAttention", "o", {}, Layout(axes="out,in,in")),
         ("FunnelRelMultiheadAttention", "r_kernel", {}, Layout(axes="in,out,out")),
-        ("DbrxExpertGLU", "v1", dict(moe_num_experts=4), Layout(axes="out,in", groups=4)),
-        ("DbrxExpertGLU", "w2", dict(moe_num_experts=4), Layout(axes="in,out", groups=4)),
+        ("DbrxExpertGLU", "v1", EXPERTS, Layout(axes="out,in", groups=4)),
+        ("DbrxExpertGLU", "w2", EXPERTS, Layout(axes="in,out", groups=4)),
         ("DeepseekV4GroupedLinear", "weight", dict(n_groups=4), Layout(axes="out,in", groups=4)),
-        (
-            "ZambaMambaMixer",
-            "x_proj_weight",
-            dict(time_step_rank=7, ssm_state_size=3),
-            Layout(axes="expert,out,in", splits=(7, 3, 3)),
-        ),
-        (
-            "timm.layers.cond_conv2d.CondConv2d",
-            "weight",
-            dict(weight_shape=(6, 4, 3, 5), groups=2),
-            Layout(fan_in=4 * 15, fan_out=3 * 15),
-        ),
-        ("AMSoftmaxLoss", "other", {}, None),
+        ("ZambaMambaMixer", "x_proj_weight", ZAMBA, Layout(axes="expert,out,in", splits=(7, 3, 3))),
+        ("timm.layers.cond_conv2d.CondConv2d", "weight", CONDITIONAL, Layout(fan_in=4 * 15, fan_out=3 * 15)),
     ],
 )
 def test_layers_of_libraries_by_name(cls: str, name: str, numbers: dict[str, object], layout: Layout | None) -> None:
@@ -313,42 +291,38 @@ def test_which_convention_is_the_default_and_how_it_is_chosen(type_: str, defaul
 
 
 @pytest.mark.parametrize(
-    ("fan", "fan_in", "fan_out", "convention"),
+    ("fan", "fans", "convention"),
     [
-        (dict(fan_in=10), 10, 576, "fan_in=10"),
-        (dict(fan_out=10), 9, 10, "fan_out=10"),
-        (dict(fan_in=10, fan_out=20), 10, 20, "fan_in=10 fan_out=20"),
-        ("stack,kernel,kernel,kernel", 9, 9, "stack,kernel,kernel,kernel"),
+        (dict(fan_in=10), (10, 576), "fan_in=10"),
+        (dict(fan_out=10), (9, 10), "fan_out=10"),
+        (dict(fan_in=10, fan_out=20), (10, 20), "fan_in=10 fan_out=20"),
+        ("stack,kernel,kernel,kernel", (9, 9), "stack,kernel,kernel,kernel"),
     ],
 )
-def test_numbers_take_the_place_of_what_the_shape_says(
-    fan: object, fan_in: float, fan_out: float, convention: str
-) -> None:
-    [fans] = plan(nn.Conv2d(64, 64, 3, groups=64), dict(type="Kaiming", layer="Conv2d", fan=fan))["weight"].fans
-    assert fans == Fans(fan_in=fan_in, fan_out=fan_out, convention=convention)
+def test_numbers_take_the_place_of_what_the_shape_says(fan: object, fans: tuple[int, int], convention: str) -> None:
+    [found] = plan(nn.Conv2d(64, 64, 3, groups=64), dict(type="Kaiming", layer="Conv2d", fan=fan))["weight"].fans
+    assert found == Fans(fan_in=fans[0], fan_out=fans[1], convention=convention)
 
 
 def test_a_bias_beside_a_weight_has_no_fans() -> None:
     decided = plan(nn.Linear(4, 2), dict(type="Kaiming", layer="Linear", fan="in,out"))
-    assert decided["weight"].fans[0].fan_in == 2
-    assert decided["bias"].fans == ()
+    assert decided["weight"].fans[0].fan_in == 2 and decided["bias"].fans == ()
 
 
 @pytest.mark.parametrize(
-    "scheme",
-    [dict(type="Normal"), dict(type="Constant", val=1), dict(type=nn.init.eye_)],
-    ids=["Normal", "Constant", "eye_"],
+    ("cfg", "options", "message"),
+    [
+        *(
+            (dict(fan="in,out", **scheme), {}, r"^init_cfg\.fan: \w+ does not use fans\. Remove the key\.")
+            for scheme in (dict(type="Normal"), dict(type="Constant", val=1), dict(type=nn.init.eye_))
+        ),
+        (dict(type="LeCun"), dict(fan="right"), "fan='right' is unknown. Known: auto, layer, torch"),
+        (dict(type="LeCun", fan="trch"), {}, "'trch' is no axis.* Did you mean 'torch'?"),
+    ],
 )
-def test_a_scheme_that_takes_no_notice_of_fans_takes_no_fan(scheme: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match=r"^init_cfg\.fan: \w+ does not use fans\. Remove the key\."):
-        plan(nn.Linear(2, 2), dict(layer="Linear", fan="in,out", **scheme))
-
-
-def test_an_unknown_convention_is_told() -> None:
-    with pytest.raises(ConfigError, match="fan='right' is unknown. Known: auto, layer, torch"):
-        plan(nn.Linear(2, 2), dict(type="LeCun", layer="Linear"), fan="right")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="'trch' is no axis.* Did you mean 'torch'?"):
-        plan(nn.Linear(2, 2), dict(type="LeCun", layer="Linear", fan="trch"))
+def test_a_fan_that_means_nothing_is_an_error(cfg: dict[str, Any], options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan(nn.Linear(2, 2), dict(layer="Linear", **cfg), **options)
 
 
 def test_an_override_without_a_type_inherits_it() -> None:
@@ -360,20 +334,15 @@ def test_an_override_without_a_type_inherits_it() -> None:
 # ---------------------------------------------------------------- parts that differ
 
 
-def test_parts_of_different_sizes_get_different_values() -> None:
-    qkv = nn.Linear(64, 96, bias=False)
+def test_parts_of_different_sizes_get_different_values_and_like_ones_are_one_fill() -> None:
     cfg = dict(type="Xavier", layer="Linear", fan=dict(axes="out,in", splits=[64, 16, 16]))
-    entry = plan(qkv, cfg)["weight"]
+    entry = plan(nn.Linear(64, 96, bias=False), cfg)["weight"]
     expected = [Normal(0.0, math.sqrt(2 / (64 + out))) for out in (64, 16, 16)]
     assert isinstance(entry.fill, Blocks) and list(entry.fill.fills) == expected
     assert [fans.fan_out for fans in entry.fans] == [64, 16]
     assert entry.gets.startswith("[0:64] Normal(mean=0, std=0.125), [64:80] Normal(")
-
-
-def test_parts_that_are_alike_are_one_fill() -> None:
-    attention = nn.MultiheadAttention(16, 2)
-    entry = plan(attention, dict(type="Xavier", params="in_proj_weight", fan="layer"))["in_proj_weight"]
-    assert entry.fill == Normal(0.0, 0.25)
+    alike = plan(nn.MultiheadAttention(16, 2), dict(type="Xavier", params="in_proj_weight", fan="layer"))
+    assert alike["in_proj_weight"].fill == Normal(0.0, 0.25)
 
 
 # ---------------------------------------------------------------- the registry
@@ -414,36 +383,30 @@ def test_a_convention_is_a_layout_or_a_function_of_the_module(
     assert own_layout(module, "other") is None
 
 
-def test_a_later_convention_beats_an_earlier_one(module: nn.Module) -> None:
+def test_which_convention_wins(module: nn.Module) -> None:
+    """A later one, one of a subclass, and one of the module around a layer."""
     register_fan("Mixer", "in,out")
     register_fan("Mixer", "out,in", params="w*")
     assert own_layout(module, "weight") == Layout(axes="out,in")
     register_fan("Mixer", "in,out")
     assert own_layout(module, "weight") == Layout(axes="in,out")
-
-
-def test_a_subclass_beats_its_base(module: nn.Module) -> None:
-    class Special(nn.Conv2d):
-        pass
-
+    special = type("Special", (nn.Conv2d,), {})(4, 4, 1, groups=2)
     register_fan("Special", "in,out,...")
-    assert own_layout(Special(4, 4, 1, groups=2), "weight") == Layout(axes="in,out,...")
+    assert own_layout(special, "weight") == Layout(axes="in,out,...")
     assert own_layout(nn.Conv2d(4, 4, 1, groups=2), "weight") == Layout(groups=2)
-
-
-def test_what_an_outer_layer_says_beats_what_the_layer_itself_says(module: nn.Module) -> None:
     register_fan("Mixer", dict(axes="out,in", splits=3), params="qkv.weight")
+    register_fan("Mixer", "in,out", params="no.such.weight")  # A path that leads nowhere is no error.
     register_fan(nn.Linear, "in,out")
-    assert inner_layouts(module) == {"qkv.weight": Layout(axes="out,in", splits=3)}
-    net = nn.Sequential(module, nn.Linear(4, 12))
-    decided = plan(net, dict(type="LeCun", layer="Linear"))
+    assert inner_layouts(module)["qkv.weight"] == Layout(axes="out,in", splits=3)
+    decided = plan(nn.Sequential(module, nn.Linear(4, 12)), dict(type="LeCun", layer="Linear"))
     assert decided["0.qkv.weight"].fans[0].fan_out == 4
     assert decided["1.weight"].fans[0].convention == "Linear"
 
 
-def test_a_path_that_leads_nowhere_is_no_error(module: nn.Module) -> None:
-    register_fan("Mixer", "in,out", params="no.such.weight")
-    assert plan(module, dict(type="LeCun", layer="Linear"))["qkv.weight"].fans[0].convention == "torch"
+def test_a_convention_for_all_modules_is_the_last_that_counts(module: nn.Module) -> None:
+    register_fan(nn.Module, "in,out", params="*")
+    assert own_layout(module, "weight") == own_layout(nn.Module(), "gate_up_proj") == Layout(axes="in,out")
+    assert own_layout(nn.Conv2d(4, 4, 1, groups=2), "weight") == Layout(groups=2)
 
 
 @pytest.mark.parametrize(
@@ -454,17 +417,13 @@ def test_a_path_that_leads_nowhere_is_no_error(module: nn.Module) -> None:
         ((Tensor,), {}, "class Tensor is not a torch.nn.Module"),
         (("Mixer", "out,inn"), {}, "register_fan('Mixer'): axes='out,inn': 'inn' is no axis"),
         (("Mixer", "in,out"), dict(params=3), "params=3 must be the name of a parameter"),
+        (("Mixer",), {}, "register_fan('Mixer'): 7 is not a function"),
     ],
 )
 def test_what_cannot_be_registered(arguments: tuple[object, ...], keys: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        register_fan(*arguments, **keys)  # type: ignore[arg-type]
+        register_fan(*arguments, **keys)(7)  # type: ignore[arg-type]
     assert message in str(caught.value)
-
-
-def test_what_is_no_function_cannot_be_a_convention() -> None:
-    with pytest.raises(ConfigTypeError, match="register_fan\\('Mixer'\\): 7 is not a function"):
-        register_fan("Mixer")(7)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize(

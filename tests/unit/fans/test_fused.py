@@ -20,11 +20,6 @@ def layouts(children: dict[str, nn.Module | None], **numbers: Any) -> dict[str, 
     return inner_layouts(Around(children, **numbers))
 
 
-def sizes_of(layout: Layout | None, weight: torch.Tensor) -> tuple[list[int], int]:
-    assert layout is not None
-    return [part.size for part in layout.parts(weight.shape)], layout.repeats
-
-
 def attention(out: int = 96, width: int = 32) -> dict[str, nn.Module | None]:
     return {"qkv": nn.Linear(width, out), "proj": nn.Linear(width, width)}
 
@@ -49,55 +44,55 @@ def test_two_parts_if_the_next_layer_reads_half(first: str, second: str) -> None
     assert layouts({first: nn.Linear(8, 64), second: nn.Linear(64, 8)}) == {}
 
 
+KV_B = {"kv_b_proj": nn.Linear(8, 48)}
+NOPE = dict(num_heads=4, qk_nope_head_dim=8)
+GROUPED = {"qkv_proj": nn.Linear(64, 96), "o_proj": nn.Linear(64, 64)}
+POINTWISE = {"pointwise_conv1": nn.Conv1d(8, 16, 1)}
+ONE_KV_HEAD = dict(head_dim=16, num_key_value_heads=1, config=SimpleNamespace(num_attention_heads=4))
+
+
 @pytest.mark.parametrize(
-    "children",
+    ("children", "numbers", "found"),
     [
-        {"qkv": nn.Linear(32, 96)},
-        {"qkv": nn.Linear(32, 96), "proj": nn.Linear(48, 32)},
-        {"qkv": nn.Linear(64, 96), "proj": nn.Linear(64, 64)},
-        {"qkv": nn.Linear(32, 96), "proj": None},
-        {"qkv": None, "proj": nn.Linear(32, 32)},
-        {"qkv": nn.LazyLinear(96), "proj": nn.Linear(32, 32)},
-        {"qkv": nn.Linear(32, 96), "proj": nn.LazyLinear(32)},
-        {"qkv": nn.Linear(32, 96), "proj": nn.Identity()},
-        {"qkv": nn.Conv2d(32, 96, 1, groups=2), "proj": nn.Conv2d(32, 32, 1)},
-        {"qkv": nn.Embedding(96, 32), "proj": nn.Linear(32, 32)},
-        {"query": nn.Linear(32, 96), "proj": nn.Linear(32, 32)},
+        ({"qkv": nn.Linear(32, 96)}, {}, {}),
+        ({"qkv": nn.Linear(32, 96), "proj": nn.Linear(48, 32)}, {}, {}),
+        ({"qkv": nn.Linear(64, 96), "proj": nn.Linear(64, 64)}, {}, {}),
+        ({"qkv": nn.Linear(32, 96), "proj": None}, {}, {}),
+        ({"qkv": None, "proj": nn.Linear(32, 32)}, {}, {}),
+        ({"qkv": nn.LazyLinear(96), "proj": nn.Linear(32, 32)}, {}, {}),
+        ({"qkv": nn.Linear(32, 96), "proj": nn.LazyLinear(32)}, {}, {}),
+        ({"qkv": nn.Linear(32, 96), "proj": nn.Identity()}, {}, {}),
+        ({"qkv": nn.Conv2d(32, 96, 1, groups=2), "proj": nn.Conv2d(32, 32, 1)}, {}, {}),
+        ({"qkv": nn.Embedding(96, 32), "proj": nn.Linear(32, 32)}, {}, {}),
+        ({"query": nn.Linear(32, 96), "proj": nn.Linear(32, 32)}, {}, {}),
+        # The second layer may be a convolution of each channel.
+        (
+            POINTWISE | {"depthwise_conv": nn.Conv1d(8, 8, 3, groups=8)},
+            {},
+            {"pointwise_conv1.weight": Layout(splits=2)},
+        ),
+        (POINTWISE | {"depthwise_conv": nn.Conv1d(16, 16, 3, groups=16)}, {}, {}),
+        # 64 + 16 + 16 = 96 rows, which three divides.
+        (GROUPED, {}, {}),
+        (GROUPED, ONE_KV_HEAD, {"qkv_proj.weight": Layout(splits=(64, 16, 16))}),
+        # Numbers that do not make up the layer, or are not there, say nothing; nor does a part of no size.
+        (KV_B, NOPE | dict(v_head_dim=4), {"kv_b_proj.weight": Layout(splits=(8, 4), repeats=4)}),
+        *((KV_B, NOPE | wrong, {}) for wrong in (dict(v_head_dim=5), dict(v_head_dim=None), {})),
+        ({"kv_a_proj_with_mqa": nn.Linear(8, 16)}, dict(kv_lora_rank=16, qk_rope_head_dim=0), {}),
+        # Numbers of the module come before the shape of the next layer.
+        (attention(), dict(q_dim=48, kv_dim=24), {"qkv.weight": Layout(splits=(48, 24, 24))}),
     ],
 )
-def test_silence_where_it_is_not_certain(children: dict[str, nn.Module | None]) -> None:
-    assert layouts(children) == {}
-
-
-def test_the_second_layer_may_be_a_convolution_of_each_channel() -> None:
-    first = nn.Conv1d(8, 16, 1)
-    found = layouts({"pointwise_conv1": first, "depthwise_conv": nn.Conv1d(8, 8, 3, groups=8)})
-    assert found == {"pointwise_conv1.weight": Layout(splits=2)}
-    assert layouts({"pointwise_conv1": first, "depthwise_conv": nn.Conv1d(16, 16, 3, groups=16)}) == {}
-
-
-def test_multi_query_is_not_three_equal_parts_though_three_divides_it() -> None:
-    """64 + 16 + 16 = 96 rows."""
-    assert layouts({"qkv_proj": nn.Linear(64, 96), "o_proj": nn.Linear(64, 64)}) == {}
-    found = layouts(
-        {"qkv_proj": nn.Linear(64, 96), "o_proj": nn.Linear(64, 64)},
-        head_dim=16,
-        num_key_value_heads=1,
-        config=SimpleNamespace(num_attention_heads=4),
-    )
-    assert found == {"qkv_proj.weight": Layout(splits=(64, 16, 16))}
-
-
-def test_numbers_that_do_not_make_up_the_layer_say_nothing() -> None:
-    children: dict[str, nn.Module | None] = {"kv_b_proj": nn.Linear(8, 48)}
-    numbers = dict(num_heads=4, qk_nope_head_dim=8)
-    assert layouts(children, **numbers, v_head_dim=4) == {"kv_b_proj.weight": Layout(splits=(8, 4), repeats=4)}
-    assert layouts(children, **numbers, v_head_dim=5) == {}
-    assert layouts(children, **numbers, v_head_dim=None) == {}
-    assert layouts(children, **numbers) == {}
+def test_what_is_certain_is_found(
+    children: dict[str, nn.Module | None], numbers: dict[str, Any], found: dict[str, Layout]
+) -> None:
+    assert layouts(children, **numbers) == found
 
 
 HEADS = dict(num_heads=3, head_dim=5)
+NEW_FALCON = dict(num_heads=6, head_dim=5, num_kv_heads=2, new_decoder_architecture=True)
+MAMBA = dict(intermediate_size=7, n_groups=2, ssm_state_size=3, num_heads=5)
+DELTA_NET = dict(num_k_heads=2, num_v_heads=6, head_k_dim=4, head_v_dim=5)
 NARROW = dict(num_heads=3, key_dim=4, val_dim=7)
 
 
@@ -114,13 +109,7 @@ NARROW = dict(num_heads=3, key_dim=4, val_dim=7)
         ("CodeGenAttention", "qkv_proj", dict(num_heads=8, head_dim=5), (10, 10, 10), 4),
         ("", "query_key_value", HEADS | dict(num_kv_heads=1, new_decoder_architecture=False), (15, 5, 5), 1),
         ("", "query_key_value", HEADS | dict(num_kv_heads=3, new_decoder_architecture=False), (5, 5, 5), 3),
-        (
-            "",
-            "query_key_value",
-            dict(num_heads=6, head_dim=5, num_kv_heads=2, new_decoder_architecture=True),
-            (15, 5, 5),
-            2,
-        ),
+        ("", "query_key_value", NEW_FALCON, (15, 5, 5), 2),
         ("GPTBigCodeAttention", "c_attn", HEADS | dict(embed_dim=15, kv_dim=5, multi_query=True), (15, 5, 5), 1),
         ("GPTBigCodeAttention", "c_attn", HEADS | dict(embed_dim=15, kv_dim=5, multi_query=False), (5, 5, 5), 3),
         ("", "Wqkv", dict(num_heads=6, num_key_value_heads=2, head_dim=5), (30, 10, 10), 1),
@@ -144,22 +133,10 @@ NARROW = dict(num_heads=3, key_dim=4, val_dim=7)
         ("DiffParallelScalingBlock", "in_proj", HEADS, (19, 30, 30, 30), 1),
         ("ZambaMambaMixer", "in_proj", dict(intermediate_size=7), (1, 1), 7),
         ("", "in_proj", dict(intermediate_size=7, ssm_state_size=3), (7, 7), 1),
-        (
-            "",
-            "in_proj",
-            dict(intermediate_size=7, n_groups=2, ssm_state_size=3, num_heads=5),
-            (7, 7, 6, 6, 5),
-            1,
-        ),
+        ("", "in_proj", MAMBA, (7, 7, 6, 6, 5), 1),
         ("", "x_proj", dict(time_step_rank=7, ssm_state_size=3), (7, 3, 3), 1),
         ("", "in_proj_qkv", dict(key_dim=4, value_dim=7), (4, 4, 7), 1),
-        (
-            "",
-            "in_proj_qkvz",
-            dict(num_k_heads=2, num_v_heads=6, head_k_dim=4, head_v_dim=5),
-            (4, 4, 15, 15),
-            2,
-        ),
+        ("", "in_proj_qkvz", DELTA_NET, (4, 4, 15, 15), 2),
         ("", "in_proj_ba", dict(num_k_heads=2, num_v_heads=6), (3, 3), 2),
         ("EsmFoldInvariantPointAttention", "linear_kv", dict(num_heads=3, hidden_dim=5), (5, 5), 3),
         ("", "index_qk_proj", dict(index_n_heads=6, index_kv_heads=2, index_head_dim=5), (30, 10), 1),
@@ -204,7 +181,6 @@ def test_the_axes_of_the_layer_itself_are_respected() -> None:
     register_fan(Conv1D, "in,out")
     found = layouts({"c_attn": Conv1D(weight=torch.empty(32, 96)), "c_proj": Conv1D(weight=torch.empty(32, 32))})
     assert found == {"c_attn.weight": Layout(axes="in,out", splits=3)}
-    assert sizes_of(found["c_attn.weight"], torch.empty(32, 96)) == ([32, 32, 32], 1)
 
 
 def test_what_a_user_says_of_the_layer_or_of_the_module_around_it_comes_first() -> None:
@@ -241,35 +217,26 @@ def experts(gate_up: tuple[int, ...], down: tuple[int, ...], **flags: bool) -> n
 
 
 @pytest.mark.parametrize(
-    ("module", "fans", "repeats"),
+    ("module", "repeats"),
     [
         # 8 experts, hidden 32, intermediate 48: first as Mixtral has them, then as Llama 4.
-        (experts((8, 96, 32), (8, 32, 48)), {"gate_up_proj": (32, 48), "down_proj": (48, 32)}, 1),
-        (experts((8, 32, 96), (8, 48, 32)), {"gate_up_proj": (32, 48), "down_proj": (48, 32)}, 1),
-        # Where shapes fit both orders, or a gate is missing, only the module itself can tell.
-        (experts((8, 32, 64), (8, 32, 32), is_transposed=True), {"gate_up_proj": (32, 32), "down_proj": (32, 32)}, 1),
-        (
-            experts((8, 32, 96), (8, 48, 32), is_transposed=True, is_concatenated=False),
-            {"gate_up_proj": (32, 48), "down_proj": (48, 32)},
-            48,
-        ),
-        (
-            experts((8, 96, 32), (8, 32, 48), is_transposed=False, is_concatenated=False),
-            {"gate_up_proj": (32, 48), "down_proj": (48, 32)},
-            48,
-        ),
+        (experts((8, 96, 32), (8, 32, 48)), 1),
+        (experts((8, 32, 96), (8, 48, 32)), 1),
+        # Where shapes fit both orders only the module itself can tell.
+        (experts((8, 32, 64), (8, 32, 32), is_transposed=True), 1),
+        (experts((8, 32, 96), (8, 48, 32), is_transposed=True, is_concatenated=False), 48),
+        (experts((8, 96, 32), (8, 32, 48), is_transposed=False, is_concatenated=False), 48),
         # LongCat has more experts up than down.
-        (experts((12, 96, 32), (8, 32, 48)), {"gate_up_proj": (32, 48), "down_proj": (48, 32)}, 1),
+        (experts((12, 96, 32), (8, 32, 48)), 1),
     ],
 )
-def test_stacked_experts(module: nn.Module, fans: dict[str, tuple[int, int]], repeats: int) -> None:
-    for name, expected in fans.items():
+def test_stacked_experts(module: nn.Module, repeats: int) -> None:
+    width = 32 if module.gate_up_proj.shape[2] == 64 else 48
+    for name, fans, count in (("gate_up_proj", (32, width), 2), ("down_proj", (width, 32), 1)):
         layout = own_layout(module, name)
-        assert layout is not None
+        assert layout is not None and layout.repeats == (repeats if count == 2 else 1)
         parts = layout.parts(getattr(module, name).shape)
-        assert {(part.fans.fan_in, part.fans.fan_out) for part in parts} == {expected}
-        assert len(parts) == (2 if name == "gate_up_proj" else 1)
-    assert own_layout(module, "gate_up_proj").repeats == repeats  # type: ignore[union-attr]
+        assert [(part.fans.fan_in, part.fans.fan_out) for part in parts] == [fans] * count
 
 
 @pytest.mark.parametrize(
@@ -277,25 +244,12 @@ def test_stacked_experts(module: nn.Module, fans: dict[str, tuple[int, int]], re
     [
         experts((8, 96, 32), (8, 48, 48)),
         experts((96, 32), (32, 48)),
+        experts((96, 32), (32, 48), is_transposed=True),
         nn.ParameterDict({"up_proj": torch.empty(8, 96, 32), "down_proj": torch.empty(8, 32, 96)}),
     ],
 )
 def test_experts_whose_order_is_not_certain_are_read_as_torch_does(module: nn.Module) -> None:
-    assert own_layout(module, "down_proj") is None
-
-
-def test_what_is_not_stacked_is_no_expert() -> None:
-    module = experts((96, 32), (32, 48), is_transposed=True)
-    assert [own_layout(module, name) for name in ("gate_up_proj", "down_proj")] == [None, None]
-
-
-def test_what_the_numbers_say_comes_before_what_is_read_off_the_next_layer() -> None:
-    found = inner_layouts(Around(attention(), q_dim=48, kv_dim=24))
-    assert found == {"qkv.weight": Layout(splits=(48, 24, 24))}
-
-
-def test_a_part_of_no_size_is_no_part() -> None:
-    assert layouts({"kv_a_proj_with_mqa": nn.Linear(8, 16)}, kv_lora_rank=16, qk_rope_head_dim=0) == {}
+    assert [own_layout(module, name) for name in ("gate_up_proj", "up_proj", "down_proj")] == [None] * 3
 
 
 @pytest.mark.parametrize(("transposed", "axes"), [(False, "expert,out,in"), (True, "expert,in,out")])

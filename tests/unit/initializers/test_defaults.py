@@ -15,6 +15,7 @@ from autoinit.initializers import Default
 from tests.models import Around
 
 ALL = dict(type="Default", name="**", params="*")
+OWN = dict(type="Default", layer="Own", params="*")
 LAYERS: dict[str, Callable[[], nn.Module]] = {
     "Linear": lambda: nn.Linear(64, 80),
     "Linear without inputs": lambda: nn.Sequential(nn.Linear(1, 4), nn.Linear(400, 3, bias=False)),
@@ -104,8 +105,7 @@ def test_a_bias_gets_its_default_too(keys: dict[str, Any], bias: object) -> None
 
 @pytest.mark.parametrize("fan", ["auto", "layer", "torch"])
 def test_fans_are_torchs_whatever_the_option_says(fan: Any) -> None:
-    layer = nn.ConvTranspose2d(16, 4, 3)
-    assert plan(layer, ALL, fan=fan)["weight"].gets == "Uniform(low=-0.166667, high=0.166667)"
+    assert plan(nn.ConvTranspose2d(16, 4, 3), ALL, fan=fan)["weight"].gets == "Uniform(low=-0.166667, high=0.166667)"
 
 
 def test_lazy_layers() -> None:
@@ -156,14 +156,14 @@ def test_the_method_is_called_under_the_seed_and_only_what_the_rule_won_changes(
     before = values(model)
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    report = initialize(model, dict(type="Default", layer="Own", params="*"), seed=0)
+    report = initialize(model, OWN, seed=0)
     assert changed(before, model) == {"0.w", "0.g", "1.w", "1.g"} and torch.equal(torch.get_rng_state(), state)
     assert torch.equal(model[0].g, model[0].w.norm(dim=1)) and not torch.equal(model[0].w, model[1].w)
     assert report["0.w"].outcome == "filled" and report.seed == 0
     again = nn.Sequential(Own(), Own())
-    with autoinit(dict(type="Default", layer="Own", params="*"), seed=0) as run:
+    with autoinit(OWN, seed=0) as run:
         built = nn.Sequential(Own(), Own())
-    initialize(again, dict(type="Default", layer="Own", params="*"), seed=0)
+    initialize(again, OWN, seed=0)
     for other in (again, built):
         assert all(torch.equal(other.state_dict()[name], values(model)[name]) for name in ("0.w", "0.g", "1.w"))
     assert run.report == report and verify(model, report).ok
@@ -171,7 +171,7 @@ def test_the_method_is_called_under_the_seed_and_only_what_the_rule_won_changes(
 
 @pytest.mark.parametrize("position", [0, 1], ids=["before", "after"])
 def test_other_rules_keep_what_they_won(position: int) -> None:
-    cfg: list[Any] = [dict(type="Default", layer="Own", params="*")]
+    cfg: list[Any] = [OWN]
     cfg.insert(position, dict(type="Constant", val=7, params="g"))
     model = Own()
     before = values(model)
@@ -180,18 +180,17 @@ def test_other_rules_keep_what_they_won(position: int) -> None:
     assert (model.inner.weight == 2).all() and (model.g == 7).all() == bool(position)
 
 
-def test_loaded_weights_stay(tmp_path: Any) -> None:
-    with autoinit(dict(type="Default", layer="Own", params="*"), seed=0) as run:
+def test_loaded_weights_stay() -> None:
+    with autoinit(OWN, seed=0) as run:
         model = Own()
         model.load_state_dict({"g": torch.full((3,), 9.0)}, strict=False)
     assert (model.g == 9).all() and run.report["g"].outcome.startswith("kept: ") and run.report["w"].outcome == "filled"
 
 
 def test_what_an_inner_block_has_reset_is_not_reset_again() -> None:
-    cfg = dict(type="Default", layer="Own", params="*")
-    with autoinit(dict(type="Constant", layer="Linear", val=1), seed=5), autoinit(cfg, seed=0):
+    with autoinit(dict(type="Constant", layer="Linear", val=1), seed=5), autoinit(OWN, seed=0):
         model = Own()
-    with autoinit(cfg, seed=0):
+    with autoinit(OWN, seed=0):
         alone = Own()
     assert torch.equal(model.w, alone.w) and torch.equal(model.g, alone.g) and (model.inner.weight == 1).all()
 
@@ -220,59 +219,46 @@ def test_a_method_that_raises_changes_nothing() -> None:
     model.own.armed = True
     before, state = values(model), torch.get_rng_state()
     with pytest.raises(
-        ApplyError, match=r"init_cfg: own: Raising.reset_parameters\(\) failed: KeyError: 'no more'"
-    ) as e:
-        initialize(model, dict(type="Default", layer="Own", params="*"), seed=0)
-    assert (e.value.origin, e.value.fqn) == ("init_cfg", "own")
+        ApplyError, match=r"init_cfg: own: Raising.reset_parameters\(\) failed: KeyError: 'no"
+    ) as caught:
+        initialize(model, OWN, seed=0)
+    assert (caught.value.origin, caught.value.fqn) == ("init_cfg", "own")
     assert not changed(before, model) and torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_parameter_that_the_method_leaves_out_is_kept() -> None:
+def test_a_parameter_that_the_method_leaves_out_is_kept_and_the_plan_names_the_call() -> None:
     model = Own()
     model.extra = nn.Parameter(torch.full((2,), 4.0))
-    report: Report = initialize(model, dict(type="Default", layer="Own", params="*"), seed=0)
+    report: Report = initialize(model, OWN, seed=0)
     assert report["extra"].outcome == "kept" and (model.extra == 4).all()
-
-
-def test_the_plan_names_the_call() -> None:
-    [step] = plan(Around(dict(own=Own())), dict(type="Default", layer="Own", params="*")).steps
+    [step] = plan(Around(dict(own=Own())), OWN).steps
     assert str(step) == "Own.reset_parameters()" and step.params == ("own.w", "own.g")
-    assert plan(Own(), dict(type="Default", layer="Own", params="*"))["w"].gets == "Default()"
+    assert plan(Own(), OWN)["w"].gets == "Default()"
 
 
-class Quiet(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = nn.Parameter(torch.zeros(3))
-
-
-class Asking(Quiet):
+class Asking(Around):
     def reset_parameters(self, scale: float) -> None:
         raise AssertionError
 
 
-class Scaled(nn.Linear):
-    def __init__(self) -> None:
-        super().__init__(2, 2)
-        self.scale = nn.Parameter(torch.ones(2))
+def with_a_scale(layer: nn.Module) -> nn.Module:
+    layer.scale = nn.Parameter(torch.ones(2))
+    return layer
 
 
 @pytest.mark.parametrize(
-    ("build", "text"),
+    ("model", "text"),
     [
+        (Around(table=torch.zeros(3)), r"table of Around: Default: Around has no reset_parameters\(\), so 'table' has"),
+        (Asking(table=torch.zeros(3)), "table of Asking: Default: Asking has no reset_parameters"),
         (
-            Quiet,
-            r"^init_cfg \(params='\*'\): table of Quiet: Default: Quiet has no reset_parameters\(\), so 'table' has",
+            with_a_scale(nn.Linear(2, 2)),
+            r"Default: reset_parameters\(\) of Linear does not set 'scale'. Give it a rule",
         ),
-        (Asking, "Asking has no reset_parameters"),
-        (Scaled, r"Default: reset_parameters\(\) of Scaled does not set 'scale'. Give it a rule of its own"),
     ],
 )
-def test_a_layer_without_one_is_an_error(build: Callable[[], nn.Module], text: str) -> None:
-    with pytest.raises(ShapeError, match=text):
-        plan(build(), dict(type="Default", params="*"))
-
-
-def test_the_initializer_alone_knows_no_layer() -> None:
+def test_a_layer_without_one_is_an_error(model: nn.Module, text: str) -> None:
+    with pytest.raises(ShapeError, match=rf"^init_cfg \(params='\*'\): .*{text}"):
+        plan(model, dict(type="Default", params="*"))
     with pytest.raises(ShapeError, match="Default is what a layer gives"):
         Default().fill(TensorSpec(shape=(2, 2)))

@@ -9,8 +9,11 @@ import pickle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
+from autoinit import plan
 from autoinit.errors import ConfigError, ConfigTypeError, ShapeError
+from autoinit.fills import Vector
 from autoinit.initializers import Constant, Expression, Kaiming, Normal, TruncNormal, Uniform
 from autoinit.initializers.expression import NAMES
 
@@ -49,18 +52,17 @@ def test_values_are_those_of_python(text: str, values: tuple[float, ...]) -> Non
     assert expression.value(numbers) == pytest.approx(expected, rel=1e-12)
 
 
-def test_it_is_a_value() -> None:
+def test_it_is_a_value_and_a_number_without_names() -> None:
     expression = Expression(" 1/sqrt( 2 *  depth)\n")
     assert str(expression) == "1/sqrt( 2 * depth)"
     assert expression == pickle.loads(pickle.dumps(expression)) == copy.deepcopy(expression)
     assert hash(expression) == hash(Expression("1/sqrt( 2 * depth)")) and expression != Expression("1/depth")
     assert str(Normal(std="1/depth")) == "Normal(std=1/depth)"
     assert pickle.loads(pickle.dumps(Normal(std="1/depth"))) == Normal(std="1/depth")
-
-
-def test_one_without_names_is_a_number() -> None:
     assert Normal(std="1/sqrt(4)") == Normal(std=0.5)
     assert Uniform(a="-sqrt(3)", b="sqrt(3)") == Uniform(a=-math.sqrt(3), b=math.sqrt(3))
+    vector = dict(type="Constant", val=[2] * 16, scale="1/fan_in", layer="LSTM", params="bias_ih*")
+    assert plan(nn.LSTM(8, 4), vector)["bias_ih_l0"].fill == Vector((0.25,) * 16)
 
 
 @pytest.mark.parametrize(

@@ -70,12 +70,6 @@ def test_a_rule_may_name_what_is_stored() -> None:
     assert (layer.weight_orig == 3).all()  # type: ignore[union-attr]
 
 
-def test_what_torchs_own_hooks_compute_stays_theirs() -> None:
-    layer = nn.utils.spectral_norm(nn.Linear(4, 4))
-    layer.register_forward_pre_hook(counted)
-    assert [weight.through for weight in effective_weights(layer)] == ["spectral_norm"]
-
-
 @pytest.mark.parametrize("kept", [None, 3, "parameter"])
 def test_a_name_that_ends_so_is_not_enough(kept: object) -> None:
     layer = nn.Linear(4, 4)
@@ -86,14 +80,14 @@ def test_a_name_that_ends_so_is_not_enough(kept: object) -> None:
     assert not list(effective_weights(layer))
 
 
-def test_without_a_hook_a_plain_attribute_computes_nothing() -> None:
+def test_hooks_are_told_apart() -> None:
     layer = nn.Linear(4, 4)
     layer.scale_orig, layer.scale = nn.Parameter(torch.zeros(4)), torch.zeros(4)
-    assert "scale" not in plan(layer, NORMAL)
+    assert "scale" not in plan(layer, NORMAL)  # Without a hook a plain attribute computes nothing.
     assert [weight.name for weight in effective_weights(nn.utils.spectral_norm(layer))] == ["weight"]
-
-
-def test_a_function_as_a_hook_is_called_by_its_name() -> None:
+    layer = nn.utils.spectral_norm(nn.Linear(4, 4))
+    layer.register_forward_pre_hook(counted)
+    assert [weight.through for weight in effective_weights(layer)] == ["spectral_norm"]
     layer = equalized(nn.Linear(4, 4))
     layer._forward_pre_hooks.popitem()
     [weight] = effective_weights(layer)
