@@ -178,9 +178,9 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
             >>> traced.to_cfg()
             [{'type': 'Normal', 'layer': 'Embedding'}, {'type': 'Constant', 'layer': 'LayerNorm', 'val': 1}]
         """
-        from .config_of_calls import config_of_calls
+        from .config_of_calls import ConfigOfCalls
 
-        return [dict(rule) for rule in config_of_calls(self).rules]
+        return ConfigOfCalls(self).rules
 
     def to_yaml(self) -> str:
         """The config of `to_cfg` as YAML, with the calls and source lines that each rule stands for as comments.
@@ -188,9 +188,9 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
         Raises:
             StateError: The model is gone.
         """
-        from .config_of_calls import config_of_calls
+        from .config_of_calls import ConfigOfCalls
 
-        return config_of_calls(self).to_yaml()
+        return ConfigOfCalls(self).to_yaml()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""
