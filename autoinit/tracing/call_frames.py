@@ -6,7 +6,7 @@ import inspect
 import os
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType, FunctionType
 from typing import Any, cast
@@ -57,6 +57,9 @@ class FunctionCall:
     arguments: Mapping[str, object]
     passed: Mapping[str, object]
 
+    def __str__(self) -> str:
+        return call_text(self.name, self.passed)
+
     @property
     def is_known(self) -> bool:
         """Whether its name tells what it does."""
@@ -68,8 +71,8 @@ class Origin:
     """Where a write came from.
 
     Args:
-        functions: The functions that the write was in, each called by the next; empty for an operator by itself.
-        file: File of the line that called the last of them, or the operator.
+        functions: The functions that the write was in, the innermost first; empty for an operator by itself.
+        file: File of the line that called the outermost of them, or the operator.
         line: Number of that line.
         module: The nearest module whose method has that line.
         layer: Class name of that module, or "".
@@ -81,7 +84,7 @@ class Origin:
     line: int = 0
     module: weakref.ref[nn.Module] | None = None
     layer: str = ""
-    key: tuple[object, ...] = field(default=(), repr=False)
+    key: tuple[object, ...] = ()
 
 
 def origin_of(frame: FrameType | None, tensor: Tensor) -> Origin:
@@ -138,6 +141,23 @@ def _call_in(frame: FrameType) -> FunctionCall:
     passed = {name: given[name] for name, value in held.items() if not _is_default(value, defaults.get(name, held))}
     owner = str(frame.f_globals.get("__name__", ""))
     return FunctionCall(name=code.co_name, owner=owner, arguments=given, passed=passed)
+
+
+def call_text(name: str, arguments: Mapping[str, object]) -> str:
+    """A call with arguments.
+
+    Example:
+        >>> call_text("kaiming_uniform_", {"a": 5**0.5, "mode": "fan_out"})
+        "kaiming_uniform_(a=2.236, mode='fan_out')"
+    """
+    is_number = {key: isinstance(value, (int, float)) and type(value) is not bool for key, value in arguments.items()}
+    shown = (f"{key}={number_text(value) if is_number[key] else repr(value)}" for key, value in arguments.items())
+    return f"{name}({', '.join(shown)})"
+
+
+def number_text(value: object) -> str:
+    """A number with four digits."""
+    return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _plain(value: object) -> object:

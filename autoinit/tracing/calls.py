@@ -1,11 +1,13 @@
-"""One call that wrote values to a parameter: what was called with which numbers, and from which line."""
+"""The calls that wrote values to a parameter: what was called with which numbers, and from which line."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+import torch
 
 from ..initializers import Initializer
 
@@ -54,16 +56,51 @@ class Call:
 
     def to_dict(self) -> dict[str, Any]:
         """Strings, numbers, lists and dicts only."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "text"}
+        initializer = None if self.initializer is None else str(self.initializer)
+        return {"call": str(self), **shown, "arguments": dict(self.arguments), "initializer": initializer}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TracedParameter:
+    """What the code of a model did to one of its parameters.
+
+    Args:
+        fqn: Its name; for a tied parameter the first of its names.
+        shape: Its shape; None while it is lazy.
+        dtype: Its dtype.
+        layer: Class name of the module that owns it.
+        calls: The calls that wrote to it, in order, those that later calls overwrote included.
+        initializer: The initializer of autoinit that fills it alike; None if there is none. A padding row that is
+            set to zero afterwards does not count, as autoinit sets it to zero, too.
+        aliases: The other names of a tied parameter.
+        through: The parametrization that forward computes it with (`"weight_norm"`), or "".
+        stored: The parameters that are then stored for it.
+    """
+
+    fqn: str
+    shape: tuple[int, ...] | None
+    dtype: torch.dtype
+    layer: str
+    calls: tuple[Call, ...] = ()
+    initializer: Initializer | None = None
+    aliases: tuple[str, ...] = ()
+    through: str = ""
+    stored: tuple[str, ...] = ()
+
+    @property
+    def effective(self) -> tuple[Call, ...]:
+        """The calls of which something is left, in order."""
+        return tuple(call for call in self.calls if not call.overwritten)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strings, numbers, lists and dicts only."""
         return {
-            "call": str(self),
-            "function": self.function,
-            "arguments": dict(self.arguments),
-            "file": self.file,
-            "line": self.line,
-            "source": self.source,
-            "module": self.module,
+            "shape": None if self.shape is None else list(self.shape),
+            "dtype": str(self.dtype).removeprefix("torch."),
             "layer": self.layer,
-            "part": self.part,
-            "overwritten": self.overwritten,
             "initializer": None if self.initializer is None else str(self.initializer),
+            "aliases": list(self.aliases),
+            "through": self.through or None,
+            "calls": [call.to_dict() for call in self.calls],
         }

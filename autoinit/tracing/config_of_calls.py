@@ -19,8 +19,9 @@ from ..initializers.defaults import default_of
 from ..layers import class_name, lineage
 from ..planning import CONTAINERS, Plan, Positions, joined, walk
 from ..tables import Table
+from .calls import TracedParameter
 from .covering import Cover, Row, Site
-from .traces import Trace, TracedParameter
+from .traces import Trace
 from .written_initializers import DEFAULT, TracedTensor, Written, is_same_fill, ways_to_write
 
 ROUNDS = 8

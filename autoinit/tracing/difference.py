@@ -10,7 +10,8 @@ from ..errors import ConfigTypeError
 from ..planning import Entry, Plan, Report, ReportEntry
 from ..planning.entries import shape_text
 from ..tables import Result, Table
-from .traces import Trace, TracedParameter
+from .calls import TracedParameter
+from .traces import Trace
 
 MISSING = "(missing)"
 """What the table shows for a parameter that only the other one has."""

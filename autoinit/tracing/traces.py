@@ -4,65 +4,15 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-import torch
 from torch import nn
 
 from ..initializers import Initializer
 from ..planning.entries import shape_text
 from ..tables import LONG, Result, Table
-from .calls import Call
-
-NO_CALLS = "(no call seen)"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TracedParameter:
-    """What the code of a model did to one of its parameters.
-
-    Args:
-        fqn: Its name; for a tied parameter the first of its names.
-        shape: Its shape; None while it is lazy.
-        dtype: Its dtype.
-        layer: Class name of the module that owns it.
-        calls: The calls that wrote to it, in order, those that later calls overwrote included.
-        initializer: The initializer of autoinit that fills it alike; None if there is none. A padding row that is
-            set to zero afterwards does not count, as autoinit sets it to zero, too.
-        aliases: The other names of a tied parameter.
-        through: The parametrization that forward computes it with (`"weight_norm"`), or "".
-        stored: The parameters that are then stored for it.
-    """
-
-    fqn: str
-    shape: tuple[int, ...] | None
-    dtype: torch.dtype
-    layer: str
-    calls: tuple[Call, ...] = ()
-    initializer: Initializer | None = None
-    aliases: tuple[str, ...] = ()
-    through: str = ""
-    stored: tuple[str, ...] = ()
-
-    @property
-    def effective(self) -> tuple[Call, ...]:
-        """The calls of which something is left, in order."""
-        return tuple(call for call in self.calls if not call.overwritten)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Strings, numbers, lists and dicts only."""
-        return {
-            "shape": None if self.shape is None else list(self.shape),
-            "dtype": str(self.dtype).removeprefix("torch."),
-            "layer": self.layer,
-            "initializer": None if self.initializer is None else str(self.initializer),
-            "aliases": list(self.aliases),
-            "through": self.through or None,
-            "calls": [call.to_dict() for call in self.calls],
-        }
+from .calls import Call, TracedParameter
 
 
 class Trace(Result, Mapping[str, tuple[Call, ...]]):
@@ -90,19 +40,25 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
         self._root = None if root is None else weakref.ref(root)
 
     @property
+    def _only(self) -> Trace:
+        """The trace that is read: of a block, that of its only model."""
+        return self
+
+    @property
     def model(self) -> str:
         """Class name of the root."""
-        return self._model
+        return self._only._model
 
     @property
     def parameters(self) -> Mapping[str, TracedParameter]:
         """Shape, dtype, layer, aliases, calls and initializer of each parameter, by FQN in model order."""
-        return self._parameters
+        return self._only._parameters
 
     @property
     def root(self) -> nn.Module | None:
         """The model; None if it is gone, or if the trace was unpickled."""
-        return None if self._root is None else self._root()
+        root = self._only._root
+        return None if root is None else root()
 
     @property
     def fills(self) -> Mapping[str, Initializer | None]:
@@ -111,11 +67,12 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
     def __getitem__(self, name: str) -> tuple[Call, ...]:
         found = self.parameters.get(name)
-        return (self.parameters[self._other_names[name]] if found is None else found).calls
-
-    @cached_property
-    def _other_names(self) -> Mapping[str, str]:
-        return {name: fqn for fqn, each in self.parameters.items() for name in (*each.stored, *each.aliases)}
+        if found is None:
+            others = (each for each in self.parameters.values() if name in each.stored or name in each.aliases)
+            found = next(others, None)
+        if found is None:
+            raise KeyError(name)
+        return found.calls
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.parameters)
@@ -138,10 +95,7 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
             full: Whether to show every parameter of a large model. By default parameters that differ only in numbers
                 of their names share a row.
         """
-        rows = [
-            (each.fqn, shape_text(each.shape), _left(each) or NO_CALLS, _overwritten(each), _line(each))
-            for each in self.parameters.values()
-        ]
+        rows = [(fqn, shape_text(each.shape), *_cells(each)) for fqn, each in self.parameters.items()]
         table = Table(
             title=f"Trace of {self.model}",
             columns=("parameter", "shape", "calls", "overwritten", "line"),
@@ -200,17 +154,10 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
         return f"Trace({self.model}: {self.caption})"
 
 
-def _left(parameter: TracedParameter) -> str:
-    """The calls of which something is left: the one that wrote the whole parameter, then those that changed it."""
-    repeated = groupby(map(str, parameter.effective))  # Steps of an optimizer, for example.
-    counts = ((text, sum(1 for _ in group)) for text, group in repeated)
-    return ", then ".join(f"{text} x{count}" if count > 1 else text for text, count in counts)
-
-
-def _overwritten(parameter: TracedParameter) -> str:
-    return ", ".join(str(call) for call in parameter.calls if call.overwritten)
-
-
-def _line(parameter: TracedParameter) -> str:
-    """The line of the first call of which something is left: those after it change its values."""
-    return next((call.where for call in parameter.effective), "")
+def _cells(parameter: TracedParameter) -> tuple[str, str, str]:
+    """The calls of which something is left, those that they overwrote, and the line of the first one that is left."""
+    counts = ((text, sum(1 for _ in group)) for text, group in groupby(map(str, parameter.effective)))
+    # Calls are repeated by the steps of an optimizer, for example.
+    left = ", then ".join(f"{text} x{count}" if count > 1 else text for text, count in counts)
+    overwritten = ", ".join(str(call) for call in parameter.calls if call.overwritten)
+    return left or "(no call seen)", overwritten, next((call.where for call in parameter.effective), "")
