@@ -20,22 +20,14 @@ from ..construction import has_memory
 from ..errors import PACKAGE
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
+_DECIDING = tuple(_TORCH + os.path.join(*path) for path in (("nn", "init.py"), ("nn", "modules", ""), ("ao", "nn", "")))
+"""Code of torch that decides values; the rest stands between the line that called a function and the operator."""
 PASSED = (
     *(PACKAGE + part for part in ("construction", "interception", "patches.py", "modes.py", "_torch.py", "tracing")),
-    os.path.dirname(wrapt.__file__) + os.sep,
-    *(
-        _TORCH + path.replace("/", os.sep)
-        for path in (
-            *("_tensor.py", "_ops.py", "_compile.py", "functional.py", "overrides.py", "random.py", "_refs/", "_meta_"),
-            *("_prims", "_decomp/", "_library/", "_subclasses/", "utils/_", "nn/parameter.py", "nn/functional.py"),
-            *("nn/modules/module.py", "nn/modules/lazy.py", "serialization.py", "storage.py", "_dynamo/", "optim/"),
-            *("nn/utils/", "autograd/", "distributed/"),
-        )
-    ),
-    "<frozen",
-    "<eval_with_key>",
+    *(_TORCH + os.path.join("nn", "modules", name) for name in ("module.py", "lazy.py")),
+    *(os.path.dirname(wrapt.__file__) + os.sep, "<frozen", "<eval_with_key>"),
 )
-"""Code between the line that called a function of torch and the operator: it decides no values."""
+"""Other code that decides no values."""
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 LIBRARIES = ("torch.nn.init", "transformers.initialization", "timm.")
 """Where functions with the names of `torch.nn.init` do what those do."""
@@ -117,8 +109,11 @@ def _callers(frame: FrameType | None) -> Iterator[FrameType]:
 @lru_cache(maxsize=4096)
 def _is_passed(code: CodeType) -> bool:
     file = code.co_filename
-    in_library = file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
-    return in_library or file.startswith(PASSED) or file.endswith("typing_extensions.py")
+    if file.startswith(PASSED) or file.endswith("typing_extensions.py"):
+        return True
+    if file.startswith(_TORCH):
+        return not file.startswith(_DECIDING)
+    return file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
 
 
 def _fills(frame: FrameType, tensor: Tensor) -> bool:

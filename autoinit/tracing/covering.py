@@ -120,7 +120,7 @@ class Cover:
 
     def drafts(self) -> list[Draft]:
         """Rules by layer type, then rules by name for what these leave wrong; what no rule can say is given up."""
-        drafts = self._merged([*self._by_layer(), *self._by_param()])
+        drafts = self._merged(self._usual())
         for kind in ("weight", "", "bias"):
             rows = [row for row in self.rows if row.kind == kind]
             while wrong := self._wrong(drafts, rows):
@@ -144,24 +144,22 @@ class Cover:
         given = self.given(drafts)
         return [row for row in rows if not row.accepts(given.get(row)) and row not in self._unreachable]
 
-    def _by_layer(self) -> list[Draft]:
-        """Rules for each class whose weights or biases they make right, ancestors before their subclasses."""
+    def _usual(self) -> list[Draft]:
+        """Rules for each class, ancestors before their subclasses, then for each other name of a parameter."""
+        classes = sorted(self._classes, key=lambda cls: len(lineage(cls)))
+        groups: dict[tuple[str, str], list[Row]] = {
+            (self._name(cls), param): [] for cls in classes for param in ("weight", "bias")
+        }
+        for row in self.rows:
+            groups.setdefault((self._name(row.sites[0].cls), row.kind) if row.kind else ("", row.param), []).append(row)
         drafts: list[Draft] = []
-        for cls in sorted(self._classes, key=lambda cls: len(lineage(cls))):
-            for kind in ("weight", "bias"):
-                own = [row for row in self.rows if row.ways and row.sites[0].cls is cls and row.kind == kind]
-                written = _best(own)
-                if written is not None:
-                    draft = self._draft(written, kind, drafts, (self._name(cls),))
-                    if len(self._wrong([*drafts, draft], own)) < len(self._wrong(drafts, own)):
-                        drafts.append(draft)
+        for (layer, param), rows in groups.items():
+            written, own = _best(rows), [row for row in rows if row.ways]
+            if written is not None:
+                draft = self._draft(written, param, drafts, (layer,) if layer else ())
+                if len(self._wrong([*drafts, draft], own)) < len(self._wrong(drafts, own)):
+                    drafts.append(draft)
         return drafts
-
-    def _by_param(self) -> list[Draft]:
-        """A rule for each name of a parameter, besides weight and bias, under which most are filled alike."""
-        params = dict.fromkeys(row.param for row in self.rows if not row.kind)
-        best = {param: _best(row for row in self.rows if row.param == param) for param in params}
-        return [Draft(written=written, params=(param,)) for param, written in best.items() if written is not None]
 
     def _name(self, cls: type) -> str:
         """The name to write for a class: qualified if its short name also means an unrelated class of the model."""
@@ -175,7 +173,7 @@ class Cover:
         biases = [row for row in self.rows if row.kind == "bias" and any(map(draft.selects, row.sites))]
         if draft.params or not biases:
             return replace(draft, bias=implied)
-        constants = [way for row in biases for way in row.ways if constant_of(way) is not None]
+        constants = [way for row in biases for way in row.ways if constant_of(way) is not None and written != KEEP]
         wrong = {
             bias: len(self._wrong([*drafts, replace(draft, bias=bias)], biases))
             for bias in dict.fromkeys([*constants, implied, None])

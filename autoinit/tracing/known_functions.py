@@ -3,51 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from ..errors import AutoInitError
-from ..initializers import (
-    Constant,
-    Dirac,
-    Eye,
-    Initializer,
-    Kaiming,
-    LeCun,
-    Normal,
-    Orthogonal,
-    Sparse,
-    TruncNormal,
-    Uniform,
-    VarianceScaling,
-    Xavier,
-)
+from ..initializers import Constant, Eye, Initializer, Normal, Orthogonal, TruncNormal, Uniform, Xavier, registered
+from ..initializers.other_names import OTHER_NAMES, folded
 
-_KAIMING = partial(Kaiming, mode="fan_in", nonlinearity="leaky_relu")
-FUNCTIONS: Mapping[str, Callable[..., Initializer | None]] = {
-    "normal_": Normal,
-    "uniform_": Uniform,
-    "trunc_normal_": TruncNormal,
-    # Its bounds are those of a standard normal.
-    "trunc_normal_tf_": lambda mean=0.0, std=1.0, a=-2.0, b=2.0: scaled(TruncNormal(a=a, b=b), std, mean),
-    "constant_": Constant,
-    "zeros_": partial(Constant, val=0),
-    "ones_": partial(Constant, val=1),
-    "xavier_uniform_": partial(Xavier, distribution="uniform"),
-    "xavier_normal_": Xavier,
-    "kaiming_uniform_": partial(_KAIMING, distribution="uniform"),
-    "kaiming_normal_": _KAIMING,
-    "orthogonal_": Orthogonal,
-    "sparse_": Sparse,
-    "dirac_": Dirac,
-    "eye_": Eye,
-    "lecun_normal_": LeCun,
-    "variance_scaling_": partial(VarianceScaling, distribution="normal"),
-}
-"""By the name of a function of torch, transformers or timm: what takes its arguments."""
 DRAWS: Mapping[str, tuple[type[Initializer], str, str]] = {
     **dict.fromkeys(("normal_", "normal", "randn", "randn_like"), (Normal, "mean", "std")),
     **dict.fromkeys(("uniform_", "uniform", "rand", "rand_like"), (Uniform, "a", "b")),
@@ -62,18 +26,25 @@ OF_CONSTANTS = ("neg", "log", "exp", "sqrt", "rsqrt", "reciprocal", "abs", "tanh
 """Operators that are followed for constants only."""
 
 
-def of_function(name: str, arguments: Mapping[str, object]) -> Initializer | None:
+def of_function(name: str, arguments: Mapping[str, Any]) -> Initializer | None:
     """The initializer that does what a function of a known library does; None if autoinit has none.
 
     Example:
         >>> print(of_function("kaiming_uniform_", {"a": 5**0.5, "mode": "fan_in"}))
         Kaiming(a=2.23606797749979, mode='fan_in', nonlinearity='leaky_relu', distribution='uniform')
     """
+    word = folded(name)
+    own = next((each for each in registered if each.lower() == word), "")
+    keys = dict(OTHER_NAMES.get(word, {"type": own}))
+    kind, given = registered.get(str(keys.pop("type"))), {**keys, **arguments}
+    given.pop("generator", None)
     try:
-        given = {key: value for key, value in arguments.items() if key != "generator"}
-        return FUNCTIONS[name](**given) if name in FUNCTIONS else None
+        if word == "truncnormaltf":  # Its bounds are those of a standard normal.
+            return scaled(TruncNormal(a=given["a"], b=given["b"]), given["std"], given["mean"])
+        found = kind(**given) if kind is not None else None
     except (TypeError, AutoInitError):  # Another library's function of that name, or numbers that autoinit refuses.
         return None
+    return found if isinstance(found, Initializer) else None
 
 
 def of_operator(name: str, numbers: tuple[Any, ...]) -> Initializer | None:

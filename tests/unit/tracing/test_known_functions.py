@@ -9,8 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from autoinit import trace
-from autoinit.initializers import Constant, Normal, Orthogonal, TruncNormal, Uniform, Xavier, resolve
-from autoinit.tracing.known_functions import FUNCTIONS, of_function, of_operator, scaled
+from autoinit.initializers import (
+    Constant,
+    LeCun,
+    Normal,
+    Orthogonal,
+    TruncNormal,
+    Uniform,
+    VarianceScaling,
+    Xavier,
+    resolve,
+)
+from autoinit.tracing.known_functions import of_function, of_operator, scaled
 
 SHAPE = (200, 300)
 CALLS = [
@@ -58,8 +68,15 @@ def test_the_initializer_of_a_function_of_torch_has_its_moments(
 
 
 def test_all_functions_of_torch_are_known() -> None:
-    found = {name for name in vars(nn.init) if name.endswith("_") and not name.startswith("_")}
-    assert found <= FUNCTIONS.keys()
+    assert {name for name, *_ in CALLS} == {name for name in vars(nn.init) if name[0] != "_" and name[-1] == "_"}
+
+
+def test_functions_of_timm() -> None:
+    given = {"mean": 1.0, "std": 0.5, "a": -2.0, "b": 2.0}
+    assert of_function("trunc_normal_tf_", given) == TruncNormal(mean=1, std=0.5, a=0, b=2)
+    assert of_function("lecun_normal_", {}) == LeCun()
+    scaling = {"scale": 2.0, "mode": "fan_out", "distribution": "normal"}
+    assert of_function("variance_scaling_", scaling) == VarianceScaling(**scaling)
 
 
 def test_arguments_that_autoinit_refuses_have_no_initializer() -> None:
