@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from ..fills import Fill
@@ -83,8 +83,8 @@ class Draft:
 
     def selects(self, site: Site) -> bool:
         """Whether it selects the module that has a parameter."""
-        in_layer = not self.layer or any(_is_layer(site.cls, name) for name in self.layer)
-        return in_layer and (not self.name or any(_matches(site.module, glob) for glob in self.name))
+        in_layer = not self.layer or any(is_layer(site.cls, name) for name in self.layer)
+        return in_layer and (not self.name or any(fqn_pattern(glob)(site.module) for glob in self.name))
 
     def reaches(self, param: str) -> bool:
         """Whether it selects parameters of a name."""
@@ -257,13 +257,3 @@ def _joined(one: Draft, other: Draft) -> Iterator[Draft]:
             # One that the layer with biases does not need would be overridden by a later rule.
             biases = sorted(dict.fromkeys([one.bias, other.bias]), key=lambda bias: bias == implied_bias(one.written))
             yield from (replace(both, bias=bias) for bias in biases)
-
-
-@lru_cache(maxsize=65536)
-def _is_layer(cls: type, name: str) -> bool:
-    return is_layer(cls, name)
-
-
-@lru_cache(maxsize=65536)
-def _matches(module: str, glob: str) -> bool:
-    return fqn_pattern(glob)(module)

@@ -97,7 +97,6 @@ def ways_to_write(initializer: Initializer, tensor: TracedTensor) -> list[Writte
         type=Normal std=0.2
         type=Kaiming mode=fan_in
         type=VarianceScaling scale=2 distribution=normal
-        type=VarianceScaling scale=2 distribution=normal fan=torch
     """
     fill = tensor.fill(initializer)
     if fill is None:
@@ -146,9 +145,7 @@ def _by_fan(fill: Fill, tensor: TracedTensor) -> Iterator[Written]:
     fans, beside, by_layer = torch_fans(tensor.shape), tensor.weight_fans, tensor.layer_fans
     if fans is None:
         if beside is not None and distribution == "uniform" and _is_close(3 * variance * beside.fan_in, 1.0):
-            # Torch's default for biases.
-            bounds = {"a": "-1/sqrt(fan_in)", "b": "1/sqrt(fan_in)"}
-            yield from (written("Uniform", **bounds), written("Uniform", **bounds, fan="torch"))
+            yield written("Uniform", a="-1/sqrt(fan_in)", b="1/sqrt(fan_in)")  # Torch's default for biases.
         return
     if not distribution or not min(fans.fan_in, fans.fan_out):
         return
@@ -157,15 +154,13 @@ def _by_fan(fill: Fill, tensor: TracedTensor) -> Iterator[Written]:
         for mode, fan in (({"mode": "fan_in"}, fans.fan_in), ({}, fans.fan_out)):
             known = (arguments for gain, arguments in KAIMING.items() if _is_close(variance * fan, gain))
             yield from (written("Kaiming", **mode, **arguments, **last) for arguments in known)
-    shape = last if distribution != "truncated_normal" else {}
-    for reading, by in ((by_layer, {}), (fans, {"fan": "torch"})):
-        if reading is not None:
-            yield written("VarianceScaling", scale=variance * reading.fan_in, **shape, **by)
-            yield written("VarianceScaling", scale=variance * reading.fan_out, mode="fan_out", **shape, **by)
-    for reading, by in ((fans, {}), (by_layer, {"fan": "layer"})):
-        if reading is not None and distribution != "truncated_normal":
-            gain = _rounded(math.sqrt(variance * (reading.fan_in + reading.fan_out) / 2))
-            yield written("Xavier", **({"gain": float(gain)} if gain != 1 else {}), **last, **by)
+    if by_layer is not None:
+        shape = {"distribution": distribution} if distribution != "truncated_normal" else {}
+        yield written("VarianceScaling", scale=variance * by_layer.fan_in, **shape)
+        yield written("VarianceScaling", scale=variance * by_layer.fan_out, mode="fan_out", **shape)
+    if distribution != "truncated_normal":
+        gain = _rounded(math.sqrt(variance * (fans.fan_in + fans.fan_out) / 2))
+        yield written("Xavier", **({"gain": float(gain)} if gain != 1 else {}), **last)
 
 
 def _has_known_gain(way: Written) -> bool:
