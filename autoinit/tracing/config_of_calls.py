@@ -19,9 +19,8 @@ from ..initializers.defaults import default_of
 from ..layers import class_name, lineage
 from ..planning import CONTAINERS, Plan, Positions, joined, walk
 from ..tables import Table
-from .calls import TracedParameter
 from .covering import Cover, Row, Site
-from .traces import Trace
+from .traces import Trace, TracedParameter
 from .written_initializers import DEFAULT, TracedTensor, Written, is_same_fill, ways_to_write
 
 ROUNDS = 8

@@ -14,10 +14,9 @@ from ..planning import PlanContext, Planner, planned
 from ..planning.records import Record
 from ..rules import Rule
 from .call_frames import Origin
-from .calls import Call, TracedParameter
 from .computed_values import ComputedValues, operator_name
 from .history import Event, History
-from .traces import Trace
+from .traces import Call, Trace, TracedParameter
 
 NORMS = ("norm", "linalg_vector_norm", "_weight_norm")
 """Operators that compute what is stored for the norm of a weight."""
