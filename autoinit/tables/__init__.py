@@ -8,3 +8,5 @@ from .result import set_page_writer as set_page_writer
 from .table import LONG as LONG
 from .table import Table as Table
 from .table import printable as printable
+from .table import terminal_width as terminal_width
+from .table import wrapped as wrapped

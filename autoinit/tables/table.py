@@ -8,8 +8,8 @@ import sys
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, product
-from typing import TYPE_CHECKING
+from itertools import chain, combinations, product
+from typing import TYPE_CHECKING, TextIO
 
 from .folding import folded, range_text, split_names
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 LONG = 24
 """Rows from which on a table is folded."""
-READABLE, NARROWEST = (20, 15), 9
-"""Characters that a column keeps on a narrow terminal: as long as optional columns can be left out, and after that."""
+READABLE, NARROWEST = ((40, 3), (20, None), (15, None)), 9
+"""Characters that a column keeps on a narrow terminal, and how many optional columns may be left out for that."""
+COUNT = "count"
+"""Title of the column that says how many rows a folded one stands for: the first that is left out."""
 Column = tuple[str, ...]
 """A title and its cells."""
 
@@ -29,8 +31,8 @@ Column = tuple[str, ...]
 class Table:
     """Rows under a title; prints as aligned text.
 
-    Empty columns are left out. On a terminal, columns other than the first are shortened until a row fits; if that
-    does not suffice, folded names are written under a line with their prefix, optional columns are left out, and long
+    Empty columns are left out. On a terminal that is too narrow, folded names are written under a line with their
+    prefix, up to three optional columns are left out, then columns other than the first are shortened, and at last long
     names get a line of their own.
 
     Args:
@@ -62,8 +64,7 @@ class Table:
     optional: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        is_terminal = sys.stdout is not None and sys.stdout.isatty()
-        return self.text(shutil.get_terminal_size().columns if is_terminal else None)
+        return self.text(terminal_width(sys.stdout))
 
     def text(self, width: int | None = None) -> str:
         """The table as text.
@@ -78,7 +79,7 @@ class Table:
         lines = [printable(self.title), head, "  ".join("-" * most for most in widths)]
         for prefix, row in zip(prefixes, rows, strict=True):
             lines += [prefix, row] if prefix else [row]
-        return "\n".join(filter(None, [*lines, *(_wrapped(line, width) for line in self.caption.split("\n"))]))
+        return "\n".join(filter(None, [*lines, *(wrapped(line, width) for line in self.caption.split("\n"))]))
 
     def _used(self) -> list[Column]:
         """The columns without those that are empty."""
@@ -90,13 +91,15 @@ class Table:
         prefixes, names = split_names(columns[0])
         split = prefixes, [names, *columns[1:]]
         layouts = [unchanged, split] if sum(map(bool, prefixes)) + len(self.rows) <= LONG else [unchanged]
-        counts = range(len(self.optional) + 1)
-        for readable, count in product(READABLE, counts):
-            for (above, chosen), without in product(layouts, combinations(self.optional, count)):
+        optional = (COUNT, *self.optional)
+        for readable, droppable in READABLE:
+            counts = range(len(optional[:droppable]) + 1)
+            subsets = chain.from_iterable(combinations(optional[:droppable], count) for count in counts)
+            for without, (above, chosen) in product(subsets, layouts):
                 shown = [column for column in chosen if column[0] not in without]
                 if width is None or _narrow(shown, readable) <= width:
                     return above, shown
-        return _above(prefixes, [column for column in split[1] if column[0] not in self.optional], width or 0)
+        return _above(prefixes, [column for column in split[1] if column[0] not in optional], width or 0)
 
     def folded(self, ranges: Collection[str] = ()) -> Table:
         """The table with rows that differ only in numbers of their names as one, and how many each stands for.
@@ -123,7 +126,7 @@ class Table:
             columns = list(zip(*(self.rows[member] for member in members), strict=True))[1:]
             cells = [cells[0] if at in shared else range_text(cells) for at, cells in enumerate(columns, 1)]
             rows.append((name, *cells, f"x{len(members)}" if len(members) > 1 else ""))
-        return replace(self, columns=(*self.columns, "count"), rows=rows, optional=("count", *self.optional))
+        return replace(self, columns=(*self.columns, COUNT), rows=rows)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         # rich would show a dataclass by its fields, and take `[...]` in names for markup.
@@ -142,6 +145,11 @@ class Table:
         )
 
 
+def terminal_width(stream: TextIO | None) -> int | None:
+    """Characters of a line of the terminal that a stream writes to; None for a file or a pipe."""
+    return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None
+
+
 def printable(text: str) -> str:
     r"""A text for one line of a terminal: characters that would move the cursor or change colors are escaped.
 
@@ -150,6 +158,14 @@ def printable(text: str) -> str:
         a\x1b[31mb
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def wrapped(line: str, width: int | None) -> str:
+    """A line broken between words."""
+    if width is None or len(line) <= width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _escaped(character: str) -> str:
@@ -165,7 +181,7 @@ def _narrow(columns: Sequence[Column], readable: int) -> int:
 def _above(prefixes: Sequence[str], columns: list[Column], width: int) -> tuple[Sequence[str], list[Column]]:
     """Names that leave no room for the other columns on a line of their own, above their rows."""
     title, *names = columns[0]
-    room = width - _narrow([("",), *columns[1:]], READABLE[-1])
+    room = width - _narrow([("",), *columns[1:]], READABLE[-1][0])
     long = [len(name) > room for name in names]
     shown = ["" if is_long else name for name, is_long in zip(names, long, strict=True)]
     lines = [(prefix, name if is_long else "") for prefix, name, is_long in zip(prefixes, names, long, strict=True)]
@@ -184,14 +200,6 @@ def _fitted(widths: list[int], most: int | None) -> list[int]:
 def _shortened(cell: str, most: int) -> str:
     """A text without its middle: its ends say more."""
     return cell if len(cell) <= most else f"{cell[: most // 2]}…{cell[len(cell) - (most - 1) // 2 :]}"
-
-
-def _wrapped(line: str, width: int | None) -> str:
-    """A line broken between words."""
-    if width is None or len(line) <= width:
-        return line
-    indent = " " * (len(line) - len(line.lstrip()) + 2)
-    return textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _html_row(tag: str, cells: Iterable[str]) -> str:

@@ -155,6 +155,14 @@ def test_optional_columns_are_left_out_before_others_are_illegible() -> None:
     assert "shape" in LONG_NAMES.text(120)
 
 
+def test_a_shape_or_count_is_left_out_before_a_cell_is_shortened() -> None:
+    rows = [(f"w{index}", "64 x 10", "uniform_(a=-0.3162, b=0.3162)", "linear.py:124") for index in range(3)]
+    table = Table(title="", columns=("name", "shape", "calls", "line"), rows=rows, optional=("shape",)).folded()
+    assert table.text(65).split("\n")[0].split() == ["name", "shape", "calls", "line"]
+    assert table.text(55).split("\n")[0].split() == ["name", "calls", "line"]
+    assert "…" not in table.text(55)
+
+
 def test_columns_of_measured_numbers_are_folded_to_a_range() -> None:
     rows = [("a.0", "0.5", "1 %"), ("a.1", "1e-05", "2 %"), ("a.2", "", "1 %"), ("b", "3", "")]
     table = Table(title="", columns=("name", "p", "error"), rows=rows).folded(ranges=("p", "error"))
