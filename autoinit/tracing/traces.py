@@ -196,6 +196,7 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
             title=f"Trace of {self.model}",
             columns=("parameter", "shape", "calls", "overwritten", "line"),
             optional=("overwritten", "shape"),
+            whole=("calls", "overwritten"),
             rows=rows,
             caption=self.caption,
         )

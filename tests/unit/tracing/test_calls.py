@@ -6,12 +6,12 @@ import asyncio
 import copy
 import inspect
 import json
+import math
 import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -69,8 +69,7 @@ class Net(nn.Module):
 
 
 def test_later_calls_overwrite_earlier_ones_and_name_their_module() -> None:
-    weight = traced(Net)["fc.weight"]
-    bias = traced(Net)["fc.bias"]
+    weight, bias = traced(Net).values()
     assert texts(weight) == ["kaiming_uniform_(a=2.236)", "xavier_normal_()"]
     assert [call.overwritten for call in weight] == [True, False]
     assert [(call.module, call.layer) for call in weight] == [("fc", "Linear"), ("", "Net")]
@@ -100,6 +99,9 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.randn(5) * 0.02, "randn() * 0.02", Normal(std=0.02)),
         (lambda: 0.02 * torch.randn(5), "randn() * 0.02", Normal(std=0.02)),
         (lambda: torch.randn(5) / 50, "randn() / 50", Normal(std=0.02)),
+        (lambda: torch.randn(5) * -3 + 1, "randn() * -3 + 1", Normal(mean=1, std=3)),
+        (lambda: torch.randn(5) * 1e300, "randn() * 1e+300", None),
+        (lambda: torch.rand(5) * math.inf, "rand() * inf", None),
         (lambda: torch.randn(5).mul_(0.5) + 1, "randn() * 0.5 + 1", Normal(mean=1, std=0.5)),
         (lambda: torch.normal(0.0, 0.02, (5,)), "normal(mean=0, std=0.02)", Normal(std=0.02)),
         (lambda: torch.rand(5) * 2 - 1, "rand() * 2 - 1", Uniform(a=-1, b=1)),
@@ -115,11 +117,17 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.empty(5).uniform_(-2, 1), "uniform_(from=-2, to=1)", Uniform(a=-2, b=1)),
         (lambda: torch.empty(200, 200).normal_(std=3), "normal_(mean=0, std=3)", Normal(std=3)),
         (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2), "orthogonal_(gain=2)", Orthogonal(gain=2)),
+        (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2) * -1, "orthogonal_(gain=2) * -1", Orthogonal(gain=-2)),
+        (lambda: nn.init.xavier_normal_(torch.empty(4, 4), gain=2) * 3, "xavier_normal_(gain=2) * 3", Xavier(gain=6)),
+        (lambda: nn.init.xavier_normal_(torch.empty(4, 4)) + 1, "xavier_normal_() + 1", None),
+        (lambda: nn.init.trunc_normal_(torch.empty(5), a=-1) * -1, "trunc_normal_(a=-1) * -1", TruncNormal(a=-2, b=1)),
+        (lambda: torch.empty(5).exponential_(), "exponential_()", None),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2)), "constant_pad_nd(zeros(), 0)", Constant(val=0)),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2), value=1), "constant_pad_nd(zeros(), 1)", None),
         (lambda: torch.rand(5) + -2, "rand() - 2", Uniform(a=-2, b=-1)),
         (lambda: torch.cat([torch.randn(2), torch.randn(3)]), "cat(randn(), randn())", Normal()),
-        (lambda: torch.stack([torch.zeros(2), torch.ones(2)]), "stack(zeros(), ones())", None),
+        (lambda: torch.cat([torch.zeros(2), torch.ones(2)]), "cat(zeros(), ones())", None),
+        (lambda: torch.stack([torch.zeros(2), torch.zeros(2)]), "stack(zeros(), zeros())", Constant(val=0)),
         (lambda: torch.ones(2).repeat(3), "repeat(ones())", Constant(val=1)),
         (lambda: torch.randn(2).repeat(3), "repeat(randn())", None),
         (lambda: torch.eye(5), "eye(5)", Eye()),
@@ -199,12 +207,6 @@ def test_a_padding_row_and_other_parts_are_calls() -> None:
     assert texts(t["1.bias"])[-1] == "[2] fill_(3)"
 
 
-def test_two_parts_that_together_cover_all_leave_the_first_call_as_it_is() -> None:
-    t = traced(lambda: Parameter(lambda: torch.cat([torch.zeros(2), torch.ones(2)])))
-    assert t.fills["p"] is None
-    assert texts(t["p"]) == ["cat(zeros(), ones())"]
-
-
 def test_copies_say_of_what() -> None:
     def build() -> nn.Module:
         first, second = nn.Linear(3, 3), nn.Linear(3, 3)
@@ -263,24 +265,16 @@ def test_pretrained_vectors_are_data_by_declaration() -> None:
     assert t.fills["weight"] is None
 
 
-def test_a_write_by_another_thread_is_data() -> None:
-    def build() -> nn.Module:
-        model = nn.Linear(200, 200)
-        values = model.weight.detach().numpy()
-        thread = threading.Thread(target=values.fill, args=(3.0,))
-        thread.start()
-        thread.join()
-        return model
-
-    t = traced(build)
-    assert t["weight"][-1].text == "data (written by code that autoinit does not see)"
-
-
-@pytest.mark.parametrize("size", [3, 200])
-def test_a_write_that_nothing_shows_is_said_to_be_one(size: int) -> None:
+@pytest.mark.parametrize(("size", "by_thread"), [(3, False), (200, False), (200, True)])
+def test_a_write_that_nothing_shows_is_said_to_be_one(size: int, by_thread: bool) -> None:
     def build() -> nn.Module:
         model = nn.Linear(size, size)
-        model.weight.detach().numpy()[:] = np.float32(3)
+        thread = threading.Thread(target=model.weight.detach().numpy().fill, args=(3.0,))
+        if by_thread:
+            thread.start()
+            thread.join()
+        else:
+            thread.run()
         return model
 
     t = traced(build)
@@ -434,11 +428,17 @@ def test_tasks_have_blocks_of_their_own() -> None:
 
 
 def test_after_an_exception_there_is_a_trace_of_what_was_built() -> None:
-    with pytest.raises(ZeroDivisionError), trace() as t:
-        model = nn.Linear(3, 3)
-        nn.init.zeros_(model.weight)
-        _ = 1 / 0
-    assert texts(t["weight"])[-1] == "zeros_()"
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            nn.init.zeros_(self.fc.weight)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as error, trace() as t:
+        Broken()
+    assert texts(t["fc.weight"]) == ["kaiming_uniform_(a=2.236)", "zeros_()"]
+    assert error.value.__traceback__ is not None
 
 
 def test_a_model_that_cannot_be_walked_hides_no_exception() -> None:
@@ -452,19 +452,6 @@ def test_a_model_that_cannot_be_walked_hides_no_exception() -> None:
         model[0].child = model
         holder = nn.Sequential(model)
     assert holder is not None
-
-
-def test_a_constructor_that_fails() -> None:
-    class Broken(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(2, 2)
-            raise ValueError("broken")
-
-    with pytest.raises(ValueError, match="broken") as error, trace() as t:
-        Broken()
-    assert [str(call) for call in t["fc.weight"]] == ["kaiming_uniform_(a=2.236)"]
-    assert error.value.__traceback__ is not None
 
 
 def test_several_models_and_none() -> None:
@@ -504,6 +491,25 @@ def test_a_model_that_is_dropped_has_no_trace_and_is_not_kept_alive() -> None:
     assert t.parameters["weight"].shape == (4, 4)
     del model
     assert t.root is None
+    with trace() as t:
+        nn.Linear(3, 3)
+    assert repr(t) == "<trace: the models that were built in the block are gone>"
+    with pytest.raises(StateError, match=r"0 root modules \(all are gone\), not one"):
+        t.table()
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100])
+def test_calls_are_whole_on_a_narrow_terminal(width: int) -> None:
+    def build() -> nn.Module:
+        model = nn.ModuleDict({"a_layer_with_a_long_name": nn.Linear(4, 4)})
+        nn.init.kaiming_normal_(model["a_layer_with_a_long_name"].weight, mode="fan_out", nonlinearity="relu")
+        return model
+
+    table = traced(build).table()
+    lines = table.text(width).splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(line for line in lines).split()
+    assert all(word in words for row in table.rows for word in row[2].split())
 
 
 def test_a_long_training_keeps_the_first_and_the_last_calls() -> None:
