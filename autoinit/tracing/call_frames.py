@@ -128,14 +128,29 @@ def _fills(frame: FrameType, tensor: Tensor) -> bool:
 
 
 def _call_in(frame: FrameType) -> FunctionCall:
-    code = frame.f_code
+    code, defaults = frame.f_code, _defaults(frame)
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-    held = {name: frame.f_locals[name] for name in names if name in frame.f_locals}
-    defaults = _defaults(frame)
-    given = {name: _plain(value) for name, value in held.items()}
-    passed = {name: given[name] for name, value in held.items() if not _is_default(value, defaults.get(name, held))}
+    given = {name: _plain(frame.f_locals[name]) for name in names if name in frame.f_locals}
+    passed = {name: value for name, value in given.items() if name not in defaults or value != defaults[name]}
     owner = str(frame.f_globals.get("__name__", ""))
     return FunctionCall(name=code.co_name, owner=owner, arguments=given, passed=passed)
+
+
+def _defaults(frame: FrameType) -> Mapping[str, object]:
+    """The defaults of the function that runs in a frame, if it can be found among the globals of its module."""
+    function = frame.f_globals.get(frame.f_code.co_name)
+    while type(function) is FunctionType and "__wrapped__" in vars(function):
+        function = vars(function)["__wrapped__"]
+    for each in (function, *frame.f_globals.values()):
+        if type(each) is FunctionType and each.__code__ is frame.f_code:
+            parameters = inspect.signature(each).parameters.values()
+            return {each.name: _plain(each.default) for each in parameters if each.default is not each.empty}
+    return {}
+
+
+def _plain(value: object) -> object:
+    """A number, a string, or the name of a type: a trace keeps no object of the program."""
+    return value if value is None or isinstance(value, (bool, int, float, str)) else type(value).__name__
 
 
 def call_text(name: str, arguments: Mapping[str, object]) -> str:
@@ -153,29 +168,6 @@ def call_text(name: str, arguments: Mapping[str, object]) -> str:
 def number_text(value: object) -> str:
     """A number with four digits."""
     return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
-
-
-def _plain(value: object) -> object:
-    """A number, a string, or the name of a type: a trace keeps no object of the program."""
-    return value if value is None or isinstance(value, (bool, int, float, str)) else type(value).__name__
-
-
-def _is_default(value: object, default: object) -> bool:
-    numbers = isinstance(value, (int, float)) and isinstance(default, (int, float))
-    return value is default or ((numbers or isinstance(value, str)) and value == default)
-
-
-def _defaults(frame: FrameType) -> Mapping[str, Any]:
-    """The defaults of the function that runs in a frame, if it can be found among the globals of its module."""
-    function = frame.f_globals.get(frame.f_code.co_name)
-    while type(function) is FunctionType and "__wrapped__" in vars(function):
-        function = vars(function)["__wrapped__"]
-    candidates = (function, *frame.f_globals.values())
-    for each in candidates:
-        if type(each) is FunctionType and each.__code__ is frame.f_code:
-            parameters = inspect.signature(each).parameters.values()
-            return {each.name: each.default for each in parameters if each.default is not each.empty}
-    return {}
 
 
 def _module_of(frame: FrameType | None) -> nn.Module | None:

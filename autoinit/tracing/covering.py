@@ -108,7 +108,7 @@ class Cover:
     """Finds rules for the parameters of one model.
 
     Args:
-        rows: The parameters, in model order. `ways` of those that no rule reaches alone are changed.
+        rows: The parameters, in model order. A way that no rule can give a parameter alone is removed from its `ways`.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -116,7 +116,7 @@ class Cover:
         self._classes = dict.fromkeys(site.cls for row in rows for site in row.sites[:1])
         self._given: dict[Draft, Mapping[Row, Written]] = {}
         self._unreachable: set[Row] = set()
-        """What no rule of type `Keep` can select alone."""
+        """Parameters that a rule of type `Keep` cannot select without others."""
 
     def drafts(self) -> list[Draft]:
         """Rules by layer type, then rules by name for what these leave wrong; what no rule can say is given up."""
@@ -128,7 +128,7 @@ class Cover:
         return self._without_idle(self._merged(drafts))
 
     def given(self, drafts: Iterable[Draft]) -> dict[Row, Written]:
-        """What a config gives to each parameter: what the last rule gives that selects one of its names."""
+        """What a config gives to each parameter: the last rule that selects any of its names wins."""
         return {row: written for draft in drafts for row, written in self.given_by(draft).items()}
 
     def given_by(self, draft: Draft) -> Mapping[Row, Written]:

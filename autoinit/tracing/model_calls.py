@@ -110,13 +110,9 @@ class ModelCalls:
         """Function, arguments and text of a call."""
         content = event.content
         if content.operator == AUTOINIT and content.copied_from is None:
-            rule = _rule_of(content)
-            given = self._of_content(content, fqn) or "values"
-            return (
-                "autoinit",
-                {},
-                f"autoinit: {f'{given} of {rule.origin}' if rule else 'init_weights or a checkpoint'}",
-            )
+            rule, given = _rule_of(content), self._of_content(content, fqn) or "values"
+            by = "init_weights or a checkpoint" if rule is None else f"{given} of {rule.origin}"
+            return "autoinit", {}, f"autoinit: {by}"
         source = self._source(content)
         if source is not None:
             other, name = source
