@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from autoinit import ModuleGraphError, StateError, Trace, autoinit, initialize, paused, trace
 from autoinit.initializers import Constant, Eye, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
 from autoinit.tracing import Call
+from tests.models import Around
 
 
 def texts(calls: tuple[Call, ...]) -> list[str]:
@@ -31,12 +32,17 @@ def traced(build: Callable[[], nn.Module]) -> Trace:
     return t
 
 
-class Parameter(nn.Module):
-    """A module with one parameter that a function makes."""
+def my_init_(tensor: Tensor, scale: float = 1.0, kind: str = "x") -> Tensor:
+    nn.init.normal_(tensor)
+    with torch.no_grad():
+        return tensor.mul_(scale)
 
-    def __init__(self, make: Callable[[], Tensor]) -> None:
-        super().__init__()
-        self.p = nn.Parameter(make())
+
+def deep() -> Tensor:
+    value = torch.randn(2)
+    for _ in range(20):
+        value = (value + torch.rand(2)) * 2
+    return value
 
 
 def test_a_constructor_is_traced_to_its_line() -> None:
@@ -107,7 +113,16 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.rand(5) * 2 - 1, "rand() * 2 - 1", Uniform(a=-1, b=1)),
         (lambda: (torch.rand(5) - 0.5) * 2, "(rand() - 0.5) * 2", Uniform(a=-1, b=1)),
         (lambda: 1 - torch.rand(5), "1 - rand()", Uniform(a=0, b=1)),
+        (
+            lambda: torch.empty(5).uniform_(-1, 1).mul_(0.1),
+            "uniform_(from=-1, to=1), then mul_(0.1)",
+            Uniform(a=-0.1, b=0.1),
+        ),
+        (lambda: my_init_(torch.empty(4, 4), scale=0.3), "my_init_(scale=0.3)", Normal(std=0.3)),
+        (deep, "(((... * 2 + rand()) * 2 + rand()) * 2 + rand()) * 2", None),
+        (lambda: torch.cat([torch.randn(2) for _ in range(50)]), f"{'cat(' + 'randn(), ' * 50:.97}...", Normal()),
         (lambda: torch.zeros(5), "zeros()", Constant(val=0)),
+        (lambda: torch.ones(0), "ones()", Constant(val=1)),
         (lambda: torch.ones(5) * 0.1, "ones() * 0.1", Constant(val=0.1)),
         (lambda: torch.full((5,), 2.5), "full(fill_value=2.5)", Constant(val=2.5)),
         (lambda: torch.tensor(0.1), "tensor(0.1)", Constant(val=0.1)),
@@ -136,58 +151,11 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.randn(5).to(torch.bfloat16), "copy of randn()", Normal()),
     ],
 )
-def test_a_factory_is_one_call_with_its_distribution(
-    make: Callable[[], Tensor], text: str, initializer: object
-) -> None:
-    t = traced(lambda: Parameter(make))
-    (call,) = t["p"]
-    assert call.text == text
-    assert t.fills["p"] == call.initializer == initializer
-    assert call.layer == "Parameter"
-
-
-def test_a_long_expression_is_cut() -> None:
-    def deep() -> Tensor:
-        value = torch.randn(2)
-        for _ in range(20):
-            value = (value + torch.rand(2)) * 2
-        return value
-
-    (call,) = traced(lambda: Parameter(deep))["p"]
-    assert call.text == "(((... * 2 + rand()) * 2 + rand()) * 2 + rand()) * 2"
-    (call,) = traced(lambda: Parameter(lambda: torch.cat([torch.randn(2) for _ in range(50)])))["p"]
-    assert len(call.text) == 100
-    assert call.text.endswith("...")
-
-
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-def test_a_parameter_without_elements_has_calls_too() -> None:
-    assert texts(traced(lambda: nn.LayerNorm(0))["weight"]) == ["ones_()"]
-
-
-def test_arithmetic_in_place_is_a_call_of_its_own_that_overwrites_nothing() -> None:
-    def make() -> Tensor:
-        tensor = torch.empty(5)
-        tensor.uniform_(-1, 1)
-        return tensor.mul_(0.1)
-
-    t = traced(lambda: Parameter(make))
-    assert texts(t["p"]) == ["uniform_(from=-1, to=1)", "mul_(0.1)"]
+def test_calls_with_their_distribution(make: Callable[[], Tensor], text: str, initializer: object) -> None:
+    t = traced(lambda: Around(p=make()))
+    assert [row[2] for row in t.table().rows] == [text]
+    assert t.fills["p"] == t["p"][-1].initializer == initializer
     assert not any(call.overwritten for call in t["p"])
-    assert t.fills["p"] == Uniform(a=-0.1, b=0.1)
-
-
-def test_functions_in_the_manner_of_torch_are_shown_as_they_were_called() -> None:
-    def my_init_(tensor: Tensor, scale: float = 1.0, kind: str = "x") -> Tensor:
-        nn.init.normal_(tensor)
-        with torch.no_grad():
-            return tensor.mul_(scale)
-
-    t = traced(lambda: Parameter(lambda: my_init_(torch.empty(4, 4), scale=0.3)))
-    (call,) = t["p"]
-    assert call.function == "my_init_"
-    assert call.arguments["scale"] == 0.3
-    assert t.fills["p"] == Normal(std=0.3)
 
 
 def test_a_padding_row_and_other_parts_are_calls() -> None:
@@ -229,11 +197,10 @@ def test_copies_say_of_what() -> None:
 
 def test_a_copy_in_another_model_names_the_model() -> None:
     with trace() as t:
-        first = Net()
-        second = copy.deepcopy(first)
+        models = [Net()]
+        models += copy.deepcopy(models)
     assert [each.model for each in t.traces] == ["Net", "Net"]
     assert texts(t.traces[1]["fc.weight"]) == ["copy of fc.weight of Net"]
-    assert second is not first
 
 
 def test_loads_say_from_which_line(tmp_path: Path) -> None:
@@ -317,14 +284,11 @@ def test_lazy_layers_have_calls_once_they_have_a_shape() -> None:
 
 
 def test_a_model_on_the_meta_device_is_traced_too() -> None:
-    with trace() as t, torch.device("meta"):
-        model = Net()
-    with trace() as real:
-        other = Net()
-    assert model.fc.weight.is_meta
+    with torch.device("meta"):
+        t = traced(Net)
+    real = traced(Net)
     assert [texts(calls) for calls in t.values()] == [texts(calls) for calls in real.values()]
     assert t.fills == real.fills
-    assert not other.fc.weight.is_meta
 
 
 CFG = [dict(type="Xavier", layer="Linear", bias=0)]
@@ -351,19 +315,13 @@ def test_in_a_block_with_rules_it_shows_what_the_constructor_would_have_done() -
     assert after is model[0].weight
 
 
-def test_a_model_that_is_initialized_in_the_block() -> None:
+@pytest.mark.parametrize("cfg", [dict(type="Xavier", layer="Linear"), dict(type="Orthogonal", layer="Linear")])
+def test_a_model_that_is_initialized_in_the_block_by_one_call(cfg: dict[str, str]) -> None:
     with trace() as t:
         model = Net()
-        initialize(model, CFG, seed=0)
-    assert texts(t["fc.weight"])[1:] == ["xavier_normal_()", "autoinit: Xavier() of init_cfg[0]"]
-    assert t["fc.weight"][-1].source == "initialize(model, CFG, seed=0)"
-
-
-def test_the_operators_that_autoinit_draws_with_are_no_calls() -> None:
-    with trace() as t:
-        model = nn.Linear(3, 3)
-        initialize(model, dict(type="Orthogonal", layer="Linear"), seed=0)
-    assert texts(t["weight"]) == ["kaiming_uniform_(a=2.236)", "autoinit: Orthogonal() of init_cfg"]
+        initialize(model, cfg, seed=0)
+    assert texts(t["fc.weight"])[1:] == ["xavier_normal_()", f"autoinit: {cfg['type']}() of init_cfg"]
+    assert t["fc.weight"][-1].source == "initialize(model, cfg, seed=0)"
 
 
 def test_a_layer_that_was_made_before_an_inner_block_with_rules() -> None:
@@ -395,36 +353,26 @@ def test_blocks_inside_each_other() -> None:
     assert texts(outer["weight"]) == ["kaiming_uniform_(a=2.236)", "zeros_()"]
 
 
-def test_threads_have_blocks_of_their_own() -> None:
+def test_threads_and_tasks_have_blocks_of_their_own() -> None:
     found: dict[int, list[str]] = {}
 
-    def work(number: int) -> None:
+    async def work(number: int) -> None:
         with trace() as t:
             model = nn.Linear(3, 3)
+            await asyncio.sleep(0)
             nn.init.constant_(model.weight, number)
+            await asyncio.sleep(0)
         found[number] = texts(t["weight"])
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    async def both(number: int) -> None:
+        await asyncio.gather(work(number), work(number + 1))
+
+    threads = [threading.Thread(target=asyncio.run, args=(both(number),)) for number in (0, 2, 4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {n: ["kaiming_uniform_(a=2.236)", f"constant_(val={n})"] for n in range(4)}
-
-
-def test_tasks_have_blocks_of_their_own() -> None:
-    async def work(number: int) -> list[str]:
-        with trace() as t:
-            model = nn.Linear(3, 3)
-            await asyncio.sleep(0)
-            nn.init.constant_(model.weight, number)
-            await asyncio.sleep(0)
-        return texts(t["weight"])
-
-    async def both() -> list[list[str]]:
-        return await asyncio.gather(work(0), work(1))
-
-    assert asyncio.run(both()) == [["kaiming_uniform_(a=2.236)", f"constant_(val={number})"] for number in range(2)]
+    assert found == {n: ["kaiming_uniform_(a=2.236)", f"constant_(val={n})"] for n in range(6)}
 
 
 def test_after_an_exception_there_is_a_trace_of_what_was_built() -> None:
