@@ -6,15 +6,16 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..applying import plan
 from ..errors import AutoInitError, ShapeError, StateError
 from ..fans import Fans, own_layout, torch_fans
-from ..fills import Fill
-from ..initializers import Kaiming, LeCun, Uniform, resolve
+from ..initializers import Initializer, Kaiming, LeCun, Uniform, resolve
 from ..initializers.defaults import default_of
 from ..layers import class_name, lineage
 from ..planning import CONTAINERS, Plan, Positions, joined, walk
@@ -53,8 +54,8 @@ class ConfigOfCalls:
         for _ in range(ROUNDS):
             self._drafts = self._cover.drafts()
             wrong = list(self._planned_otherwise(root))
-            for row, way in wrong:
-                row.ways.remove(way)
+            for row, wrong_way in wrong:
+                row.ways = [way for way in row.ways if way != wrong_way]
             if not wrong:
                 break
 
@@ -105,11 +106,8 @@ def _yaml(rule: dict[str, Any]) -> str:
     import yaml
 
     flow = yaml.safe_dump(rule, default_flow_style=True, sort_keys=False, width=math.inf, allow_unicode=True)
-    if len(flow) <= LINE:
-        return f"- {flow.rstrip()}"
-    return str(
-        yaml.safe_dump([rule], default_flow_style=None, sort_keys=False, width=LINE, allow_unicode=True)
-    ).rstrip()
+    block = yaml.safe_dump([rule], default_flow_style=None, sort_keys=False, width=LINE, allow_unicode=True)
+    return f"- {flow}".rstrip() if len(flow) <= LINE else str(block).rstrip()
 
 
 def _calls(parameter: TracedParameter) -> str:
@@ -123,47 +121,40 @@ def _rows(root: nn.Module, traced: Mapping[str, TracedParameter]) -> Iterator[Ro
     modules = {node.fqn: node.module for node in walk(root)}
     positions = Positions(modules, ())
     for fqn, each in traced.items():
-        sites = [site for name in (fqn, *each.aliases) for site in _sites(name, modules)]
-        row = Row(fqn=fqn, sites=sites, fill=None, ways=[])
+        row = Row(fqn=fqn, sites=[site for name in (fqn, *each.aliases) for site in _sites(name, modules)])
         if each.initializer is not None and each.shape is not None:
-            owner, param = modules.get(fqn.rpartition(".")[0]), sites[0].param
-            beside = traced.get(joined(sites[0].module, "weight")) if param == "bias" else None
+            module, param = fqn.rpartition(".")[0], row.sites[0].param
+            beside = traced.get(joined(module, "weight")) if param == "bias" else None
             layer, depth = positions.in_list(fqn, *each.aliases)
             tensor = TracedTensor(
                 shape=each.shape,
                 dtype=each.dtype,
-                layer_fans=_layer_fans(owner, param, each),
+                layer_fans=_layer_fans(modules.get(module), param, each.shape),
                 weight_fans=torch_fans(beside.shape) if beside is not None and beside.shape is not None else None,
                 layer=layer,
                 depth=depth,
             )
             row.fill, row.ways = tensor.fill(each.initializer), ways_to_write(each.initializer, tensor)
-            # The random values that a layer's constructor draws in a way of its own.
-            if isinstance(each.initializer, Kaiming | Uniform) and is_same_fill(
-                _default(owner, param, tensor), row.fill
-            ):
-                row.ways.insert(0, DEFAULT)
+            default = _default(modules.get(module), param)
+            # Only the random values that a layer's constructor draws in a way of its own.
+            if isinstance(each.initializer, Kaiming | Uniform) and default is not None:
+                row.ways = [*([DEFAULT] if is_same_fill(tensor.fill(default), row.fill) else []), *row.ways]
         yield row
 
 
-def _layer_fans(owner: nn.Module | None, param: str, traced: TracedParameter) -> Fans | None:
+def _layer_fans(owner: nn.Module | None, param: str, shape: tuple[int, ...]) -> Fans | None:
     """Fans by a layer's convention; None if the weight has none, or several maps with fans of their own."""
-    if owner is None or traced.shape is None:
-        return None
-    try:
-        found = resolve(LeCun(), traced.shape, traced.dtype, own_layout(owner, param)).fans
-    except ShapeError:
-        return None
-    return found[0] if len(found) == 1 else None
+    with suppress(ShapeError):
+        found = () if owner is None else resolve(LeCun(), shape, torch.float32, own_layout(owner, param)).fans
+        return found[0] if len(found) == 1 else None
+    return None
 
 
-def _default(owner: nn.Module | None, param: str, tensor: TracedTensor) -> Fill | None:
+def _default(owner: nn.Module | None, param: str) -> Initializer | None:
     """What a layer's constructor gives a parameter, if that is known."""
-    try:
-        default = None if owner is None else default_of(owner, param)
-    except ShapeError:
-        return None
-    return None if default is None else tensor.fill(default)
+    with suppress(ShapeError):
+        return None if owner is None else default_of(owner, param)
+    return None
 
 
 def _sites(name: str, modules: Mapping[str, nn.Module]) -> Iterator[Site]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -39,8 +39,8 @@ class Row:
 
     fqn: str
     sites: Sequence[Site]
-    fill: Fill | None
-    ways: list[Written]
+    fill: Fill | None = None
+    ways: list[Written] = field(default_factory=list)
 
     @cached_property
     def param(self) -> str:

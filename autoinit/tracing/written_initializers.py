@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import MISSING, dataclass, fields
 from typing import TypeAlias
 
@@ -78,10 +79,9 @@ class TracedTensor:
 
     def fill(self, initializer: Initializer) -> Fill | None:
         """What an initializer gives it, with fans as torch reads them; None if it is not defined for it."""
-        try:
+        with suppress(ShapeError):
             return initializer.fill(TensorSpec(shape=self.shape, dtype=self.dtype, fans=torch_fans(self.shape)))
-        except ShapeError:
-            return None
+        return None
 
 
 def ways_to_write(initializer: Initializer, tensor: TracedTensor) -> list[Written]:
