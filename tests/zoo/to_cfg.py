@@ -137,16 +137,8 @@ def shares(found: dict[str, Any], results: dict[str, Any]) -> Table:
         whole = sum(not m["different"] for m in models)
         middle = str(rules[len(rules) // 2]) if rules else ""
         rows.append((name, f"{len(tried):,}", f"{len(models):,}", f"{total:,}", share, f"{whole:,}", middle))
-    columns = (
-        "library",
-        "tried",
-        "traced",
-        "parameters",
-        "same fills",
-        "models without a difference",
-        "rules (median)",
-    )
-    return Table(title="Configs that Trace.to_cfg() writes, planned on the same models", columns=columns, rows=rows)
+    head = ("library", "tried", "traced", "parameters", "same fills", "models without a difference", "rules (median)")
+    return Table(title="Configs that Trace.to_cfg() writes, planned on the same models", columns=head, rows=rows)
 
 
 def reasons(found: dict[str, Any]) -> Table:

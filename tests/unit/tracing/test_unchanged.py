@@ -73,8 +73,8 @@ def assert_bitwise(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 CFG = [dict(type="Kaiming", layer="Linear"), dict(type="Constant", val=1, layer="LSTM", params="bias*")]
 
 
-def rules(cfg: Any = CFG, **options: Any) -> Any:
-    return autoinit(cfg, unmatched="ignore", **options)
+def rules(**options: Any) -> Any:
+    return autoinit(CFG, unmatched="ignore", **options)
 
 
 BLOCKS = {
