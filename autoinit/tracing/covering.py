@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any, TypeAlias
 
 from ..fills import Fill
@@ -120,12 +121,12 @@ class Cover:
 
     def drafts(self) -> list[Draft]:
         """Rules by layer type, then rules by name for what these leave wrong; what no rule can say is given up."""
-        drafts = self._merged(self._usual())
+        drafts = self._shortened(self._usual())
         for kind in ("weight", "", "bias"):
             rows = [row for row in self.rows if row.kind == kind]
             while wrong := self._wrong(drafts, rows):
                 drafts += self._narrower(wrong, drafts)
-        return self._without_idle(self._merged(drafts))
+        return self._shortened(drafts)
 
     def given(self, drafts: Iterable[Draft]) -> dict[Row, Written]:
         """What a config gives to each parameter: the last rule that selects any of its names wins."""
@@ -182,29 +183,20 @@ class Cover:
         best = min(wrong, key=wrong.__getitem__)
         return replace(draft, bias=best if wrong[best] < len(biases) else None)
 
-    def _merged(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """The rules with those that differ only in their layers, names or parameters as one, if that changes none."""
-        merged: list[Draft] = []
+    def _shortened(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """The rules without those that change nothing; two that differ in one selector are one, if that is as right."""
+        shorter: list[Draft] = []
         for at, draft in enumerate(drafts):
             rest = drafts[at + 1 :]
-            wrong = len(self._wrong([*merged, draft, *rest], self.rows))
             joined = (
-                [*merged[:place], one, *merged[place + 1 :]]
-                for place, other in enumerate(merged)
+                [*shorter[:place], one, *shorter[place + 1 :]]
+                for place, other in enumerate(shorter)
                 for one in _joined(other, draft)
             )
-            fitting = (tried for tried in joined if len(self._wrong([*tried, *rest], self.rows)) <= wrong)
-            merged = next(fitting, [*merged, draft])
-        return merged
-
-    def _without_idle(self, drafts: list[Draft]) -> list[Draft]:
-        """The rules without those that change nothing."""
-        wrong = len(self._wrong(drafts, self.rows))
-        for draft in list(drafts):
-            rest = [other for other in drafts if other is not draft]
-            if len(self._wrong(rest, self.rows)) == wrong:
-                drafts = rest
-        return drafts
+            wrong = len(self._wrong([*shorter, draft, *rest], self.rows))
+            tried = (each for each in chain([shorter], joined) if len(self._wrong([*each, *rest], self.rows)) <= wrong)
+            shorter = next(tried, [*shorter, draft])
+        return shorter
 
     def _narrower(self, wrong: Sequence[Row], drafts: Sequence[Draft]) -> list[Draft]:
         """A rule that makes some parameters right and none wrong of the same kind; if there is none, gives one up."""

@@ -256,14 +256,9 @@ def test_a_model_inside_one_of_its_own_class_whose_data_no_rule_can_leave_alone(
     class Nested(Around):
         pass
 
-    def build() -> nn.Module:
-        model = Nested(weight=DATA.clone())
-        model.inner = Nested(weight=torch.ones(4))
-        return model
-
-    _, found = traced(build)
+    _, found = traced(lambda: Nested({name: Nested(weight=torch.ones(4)) for name in "ab"}, weight=DATA.clone()))
     assert found.to_cfg() == [dict(type="Constant", layer="Nested", val=1)]
-    assert "# 1 of 2 parameters of Nested get the same fills." in found.to_yaml()
+    assert "# 2 of 3 parameters of Nested get the same fills." in found.to_yaml()
 
 
 def test_names_with_wildcards_are_literal() -> None:
