@@ -39,23 +39,18 @@ class FunctionCall:
 
     Args:
         name: Its name.
-        owner: Name of the module of Python that has it.
+        is_known: Whether a known library has it, so that its name tells what it does.
         arguments: All arguments by name, those with defaults included.
         passed: Those that have not their default.
     """
 
     name: str
-    owner: str
+    is_known: bool
     arguments: Mapping[str, object]
     passed: Mapping[str, object]
 
     def __str__(self) -> str:
         return call_text(self.name, self.passed)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether its name tells what it does."""
-        return self.owner.startswith(LIBRARIES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +127,8 @@ def _call_in(frame: FrameType) -> FunctionCall:
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
     given = {name: _plain(frame.f_locals[name]) for name in names if name in frame.f_locals}
     passed = {name: value for name, value in given.items() if name not in defaults or value != defaults[name]}
-    owner = str(frame.f_globals.get("__name__", ""))
-    return FunctionCall(name=code.co_name, owner=owner, arguments=given, passed=passed)
+    is_known = str(frame.f_globals.get("__name__", "")).startswith(LIBRARIES)
+    return FunctionCall(name=code.co_name, is_known=is_known, arguments=given, passed=passed)
 
 
 def _defaults(frame: FrameType) -> Mapping[str, object]:

@@ -224,10 +224,7 @@ def test_loads_say_from_which_line(tmp_path: Path) -> None:
         assert t.fills[f"{number}.weight"] is None
         assert t[f"{number}.weight"][0].overwritten
     assert t["2.weight"][-1].source == 'model[2].weight.copy_(state["weight"])'
-
-
-def test_pretrained_vectors_are_data_by_declaration() -> None:
-    t = traced(lambda: nn.Embedding.from_pretrained(torch.randn(3, 2)))
+    t = traced(lambda: nn.Embedding.from_pretrained(torch.randn(3, 2)))  # Data by declaration.
     assert [call.function for call in t["weight"]] == ["randn", "from_pretrained"]
     assert t.fills["weight"] is None
 
@@ -306,13 +303,10 @@ def test_around_a_block_with_rules_their_fills_come_last() -> None:
 
 
 def test_in_a_block_with_rules_it_shows_what_the_constructor_would_have_done() -> None:
-    with autoinit(CFG, seed=0) as run:
-        with trace() as t:
-            model = nn.Sequential(nn.Linear(100, 100))
-        after = model[0].weight
+    with autoinit(CFG, seed=0) as run, trace() as t:
+        model = nn.Sequential(nn.Linear(100, 100))
     assert texts(t["0.weight"]) == ["kaiming_uniform_(a=2.236)"]
-    assert run.report["0.weight"].outcome == "filled"
-    assert after is model[0].weight
+    assert model is t.root and run.report["0.weight"].outcome == "filled"
 
 
 @pytest.mark.parametrize("cfg", [dict(type="Xavier", layer="Linear"), dict(type="Orthogonal", layer="Linear")])
@@ -335,20 +329,14 @@ def test_a_layer_that_was_made_before_an_inner_block_with_rules() -> None:
     assert texts(t["1.weight"]) == ["kaiming_uniform_(a=2.236)", "autoinit: Xavier() of init_cfg[0]"]
 
 
-def test_what_is_built_in_a_pause_is_left_out() -> None:
-    with trace() as t:
-        model = nn.Linear(2, 2)
-        with paused():
-            other = nn.Linear(2, 2)
-    assert [each.root for each in t.traces] == [model]
-    assert other is not model
-
-
-def test_blocks_inside_each_other() -> None:
+def test_blocks_inside_each_other_and_what_is_built_in_a_pause() -> None:
     with trace() as outer:
         with trace() as inner:
             model = nn.Linear(2, 2)
+        with paused():
+            other = nn.Linear(2, 2)
         nn.init.zeros_(model.weight)
+    assert [each.root for each in outer.traces] == [model] != [other]
     assert texts(inner["weight"]) == ["kaiming_uniform_(a=2.236)"]
     assert texts(outer["weight"]) == ["kaiming_uniform_(a=2.236)", "zeros_()"]
 
@@ -456,7 +444,7 @@ def test_calls_are_whole_on_a_narrow_terminal(width: int) -> None:
     table = traced(build).table()
     lines = table.text(width).splitlines()
     assert max(map(len, lines)) <= width
-    words = " ".join(line for line in lines).split()
+    words = " ".join(lines).split()
     assert all(word in words for row in table.rows for word in row[2].split())
 
 
