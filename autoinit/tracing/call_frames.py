@@ -31,6 +31,7 @@ PASSED = (
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 LIBRARIES = ("torch.nn.init", "transformers.initialization", "timm.")
 """Where functions with the names of `torch.nn.init` do what those do."""
+_DEFAULTS: weakref.WeakKeyDictionary[CodeType, Mapping[str, object]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,14 +134,16 @@ def _call_in(frame: FrameType) -> FunctionCall:
 
 def _defaults(frame: FrameType) -> Mapping[str, object]:
     """The defaults of the function that runs in a frame, if it can be found among the globals of its module."""
-    function = frame.f_globals.get(frame.f_code.co_name)
-    while type(function) is FunctionType and "__wrapped__" in vars(function):
-        function = vars(function)["__wrapped__"]
-    for each in (function, *frame.f_globals.values()):
-        if type(each) is FunctionType and each.__code__ is frame.f_code:
-            parameters = inspect.signature(each).parameters.values()
-            return {each.name: _plain(each.default) for each in parameters if each.default is not each.empty}
-    return {}
+    code = frame.f_code
+    if code not in _DEFAULTS:
+        function = frame.f_globals.get(code.co_name)
+        while type(function) is FunctionType and "__wrapped__" in vars(function):
+            function = vars(function)["__wrapped__"]
+        functions = (each for each in (function, *frame.f_globals.values()) if type(each) is FunctionType)
+        found = next((each for each in functions if each.__code__ is code), None)
+        parameters = [] if found is None else inspect.signature(found).parameters.values()
+        _DEFAULTS[code] = {each.name: _plain(each.default) for each in parameters if each.default is not each.empty}
+    return _DEFAULTS[code]
 
 
 def _plain(value: object) -> object:

@@ -169,10 +169,11 @@ def _model_and_cells(value: Compared, is_saved: bool) -> tuple[str, Mapping[str,
     found = value if isinstance(value, dict) else value.to_dict()
     cells = {fqn: _cells(parameter) for fqn, parameter in found["parameters"].items()}
     if not is_saved and isinstance(value, Plan | Report):
+        # What was saved does not include the contents of rules.
+        rules = {id(entry.rule): entry.rule for entry in value.values() if entry.rule is not None}
+        described = {key: replace(rule, origin="rule").describe() for key, rule in rules.items()}
         for fqn, entry in value.items():
-            # What was saved does not include the contents of rules.
-            rule = "" if entry.rule is None else replace(entry.rule, origin="rule").describe()
-            cells[fqn] |= {"fill": entry.gets, "rule": rule}
+            cells[fqn] |= {"fill": entry.gets, "rule": described.get(id(entry.rule), "")}
     return str(found["model"]), cells
 
 
