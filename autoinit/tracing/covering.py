@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
 from typing import Any, TypeAlias
 
 from ..fills import Fill
@@ -121,12 +120,12 @@ class Cover:
 
     def drafts(self) -> list[Draft]:
         """Rules by layer type, then rules by name for what these leave wrong; what no rule can say is given up."""
-        drafts = self._shortened(self._usual())
+        drafts = self._merged(self._usual())
         for kind in ("weight", "", "bias"):
             rows = [row for row in self.rows if row.kind == kind]
             while wrong := self._wrong(drafts, rows):
                 drafts += self._narrower(wrong, drafts)
-        return self._shortened(drafts)
+        return self._without_idle(self._merged(drafts))
 
     def given(self, drafts: Iterable[Draft]) -> dict[Row, Written]:
         """What a config gives to each parameter: the last rule that selects any of its names wins."""
@@ -183,20 +182,28 @@ class Cover:
         best = min(wrong, key=wrong.__getitem__)
         return replace(draft, bias=best if wrong[best] < len(biases) else None)
 
-    def _shortened(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """The rules without those that change nothing; two that differ in one selector are one, if that is as right."""
-        shorter: list[Draft] = []
+    def _merged(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """The rules with those that differ in one selector as one, if that is as right."""
+        merged: list[Draft] = []
         for at, draft in enumerate(drafts):
             rest = drafts[at + 1 :]
+            wrong = len(self._wrong([*merged, draft, *rest], self.rows))
             joined = (
-                [*shorter[:place], one, *shorter[place + 1 :]]
-                for place, other in enumerate(shorter)
+                [*merged[:place], one, *merged[place + 1 :]]
+                for place, other in enumerate(merged)
                 for one in _joined(other, draft)
             )
-            wrong = len(self._wrong([*shorter, draft, *rest], self.rows))
-            tried = (each for each in chain([shorter], joined) if len(self._wrong([*each, *rest], self.rows)) <= wrong)
-            shorter = next(tried, [*shorter, draft])
-        return shorter
+            fitting = (tried for tried in joined if len(self._wrong([*tried, *rest], self.rows)) <= wrong)
+            merged = next(fitting, [*merged, draft])
+        return merged
+
+    def _without_idle(self, drafts: list[Draft]) -> list[Draft]:
+        """The rules without those that change nothing."""
+        wrong = len(self._wrong(drafts, self.rows))
+        for draft in list(drafts):
+            rest = [other for other in drafts if other is not draft]
+            drafts = rest if len(self._wrong(rest, self.rows)) == wrong else drafts
+        return drafts
 
     def _narrower(self, wrong: Sequence[Row], drafts: Sequence[Draft]) -> list[Draft]:
         """A rule that makes some parameters right and none wrong of the same kind; if there is none, gives one up."""
