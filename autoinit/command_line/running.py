@@ -49,7 +49,7 @@ def one_of(model: nn.Module, results: Sequence[Any]) -> Any:
     of_class = [result for result in results if result.model == type(model).__name__]
     if of_class or len(results) == 1:
         return (of_class or results)[-1]
-    built = ", ".join(result.model for result in results) or "no model"
+    built = ", ".join(result.model for result in results) or "no model that still exists"
     raise CommandError(
         f"The target returned a {type(model).__name__} and built {built}. Name a function that builds its model anew."
     )

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations, product
+from itertools import chain, combinations, product, zip_longest
 from typing import TYPE_CHECKING, TextIO
 
 from .folding import folded, range_text, split_names
@@ -41,6 +41,7 @@ class Table:
         rows: one string per column.
         caption: last line.
         optional: titles of the columns that a narrow terminal may leave out, the least important first.
+        whole: titles of the columns whose cells are broken between words instead of shortened.
 
     Example:
         >>> print(
@@ -62,6 +63,7 @@ class Table:
     rows: Sequence[tuple[str, ...]]
     caption: str = ""
     optional: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.text(terminal_width(sys.stdout))
@@ -73,13 +75,33 @@ class Table:
             width: Maximum line length in characters; None for no limit.
         """
         prefixes, columns = self._layout([tuple(map(printable, column)) for column in self._used()], width)
-        widths = _fitted([max(map(len, column)) for column in columns], width)
-        cells = [[_shortened(cell, most) for cell in column] for column, most in zip(columns, widths, strict=True)]
-        head, *rows = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in zip(*cells, strict=True)]
-        lines = [printable(self.title), head, "  ".join("-" * most for most in widths)]
+        widths = _fitted([(max(map(len, column)), self._least(column, NARROWEST)) for column in columns], width)
+        cells = [self._cells(column, most) for column, most in zip(columns, widths, strict=True)]
+        head, *rows = [
+            ["  ".join(map(str.ljust, line, widths)).rstrip() for line in zip_longest(*row, fillvalue="")]
+            for row in zip(*cells, strict=True)
+        ]
+        lines = [printable(self.title), *head, "  ".join("-" * most for most in widths)]
         for prefix, row in zip(prefixes, rows, strict=True):
-            lines += [prefix, row] if prefix else [row]
+            lines += [prefix, *row] if prefix else row
         return "\n".join(filter(None, [*lines, *(wrapped(line, width) for line in self.caption.split("\n"))]))
+
+    def _least(self, column: Column, readable: int) -> int:
+        """Characters that a column keeps on a narrow terminal."""
+        words = [word for cell in column for word in cell.split(" ")] if column[0] in self.whole else []
+        return max([readable, *map(len, words)])
+
+    def _cells(self, column: Column, most: int) -> list[list[str]]:
+        """The lines of each cell of a column."""
+        if column[0] not in self.whole:
+            return [[_shortened(cell, most)] for cell in column]
+        return [textwrap.wrap(cell, most, break_long_words=False, break_on_hyphens=False) or [""] for cell in column]
+
+    def _narrow(self, columns: Sequence[Column], readable: int) -> int:
+        """Characters of a row whose columns other than the first are shortened while they can still be read."""
+        first, *others = columns
+        widths = [min(max(map(len, column)), self._least(column, readable)) for column in others]
+        return max(map(len, first)) + sum(widths) + 2 * len(widths)
 
     def _used(self) -> list[Column]:
         """The columns without those that are empty."""
@@ -97,9 +119,10 @@ class Table:
             subsets = chain.from_iterable(combinations(optional[:droppable], count) for count in counts)
             for without, (above, chosen) in product(subsets, layouts):
                 shown = [column for column in chosen if column[0] not in without]
-                if width is None or _narrow(shown, readable) <= width:
+                if width is None or self._narrow(shown, readable) <= width:
                     return above, shown
-        return _above(prefixes, [column for column in split[1] if column[0] not in optional], width or 0)
+        shown = [column for column in split[1] if column[0] not in optional]
+        return _above(prefixes, shown, (width or 0) - self._narrow([("",), *shown[1:]], READABLE[-1][0]))
 
     def folded(self, ranges: Collection[str] = ()) -> Table:
         """The table with rows that differ only in numbers of their names as one, and how many each stands for.
@@ -172,28 +195,23 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def _narrow(columns: Sequence[Column], readable: int) -> int:
-    """Characters of a row whose columns other than the first are shortened while they can still be read."""
-    first, *others = [max(map(len, column)) for column in columns]
-    return first + sum(min(width, readable) + 2 for width in others)
-
-
-def _above(prefixes: Sequence[str], columns: list[Column], width: int) -> tuple[Sequence[str], list[Column]]:
+def _above(prefixes: Sequence[str], columns: list[Column], room: int) -> tuple[Sequence[str], list[Column]]:
     """Names that leave no room for the other columns on a line of their own, above their rows."""
     title, *names = columns[0]
-    room = width - _narrow([("",), *columns[1:]], READABLE[-1][0])
     long = [len(name) > room for name in names]
     shown = ["" if is_long else name for name, is_long in zip(names, long, strict=True)]
     lines = [(prefix, name if is_long else "") for prefix, name, is_long in zip(prefixes, names, long, strict=True)]
     return ["\n".join(filter(None, line)) for line in lines], [(title, *shown), *columns[1:]]
 
 
-def _fitted(widths: list[int], most: int | None) -> list[int]:
-    """Widths of columns for a line of at most so many characters: the widest but the first give way."""
-    spare = len(widths) * 2 - 2
-    while most is not None and len(widths) > 1 and sum(widths) + spare > most and max(widths[1:]) > NARROWEST:
-        widest = max(range(1, len(widths)), key=widths.__getitem__)
-        widths = [width - (index == widest) for index, width in enumerate(widths)]
+def _fitted(columns: Sequence[tuple[int, int]], most: int | None) -> list[int]:
+    """Widths of columns, each with its least, for a line of so many characters: the widest but the first give way."""
+    widths, spare = [width for width, _ in columns], len(columns) * 2 - 2
+    while most is not None and sum(widths) + spare > most:
+        excess = [index for index, (_, least) in enumerate(columns) if index and widths[index] > least]
+        if not excess:
+            break
+        widths[max(excess, key=widths.__getitem__)] -= 1
     return widths
 
 

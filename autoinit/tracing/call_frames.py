@@ -6,7 +6,7 @@ import inspect
 import os
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from types import CodeType, FrameType, FunctionType
 from typing import Any, cast
@@ -20,25 +20,18 @@ from ..construction import has_memory
 from ..errors import PACKAGE
 
 _TORCH = os.path.dirname(torch.__file__) + os.sep
+_DECIDING = tuple(_TORCH + os.path.join(*path) for path in (("nn", "init.py"), ("nn", "modules", ""), ("ao", "nn", "")))
+"""Code of torch that decides values; the rest stands between the line that called a function and the operator."""
 PASSED = (
     *(PACKAGE + part for part in ("construction", "interception", "patches.py", "modes.py", "_torch.py", "tracing")),
-    os.path.dirname(wrapt.__file__) + os.sep,
-    *(
-        _TORCH + path.replace("/", os.sep)
-        for path in (
-            *("_tensor.py", "_ops.py", "_compile.py", "functional.py", "overrides.py", "random.py", "_refs/", "_meta_"),
-            *("_prims", "_decomp/", "_library/", "_subclasses/", "utils/_", "nn/parameter.py", "nn/functional.py"),
-            *("nn/modules/module.py", "nn/modules/lazy.py", "serialization.py", "storage.py", "_dynamo/", "optim/"),
-            *("nn/utils/", "autograd/", "distributed/"),
-        )
-    ),
-    "<frozen",
-    "<eval_with_key>",
+    *(_TORCH + os.path.join("nn", "modules", name) for name in ("module.py", "lazy.py")),
+    *(os.path.dirname(wrapt.__file__) + os.sep, "<frozen", "<eval_with_key>"),
 )
-"""Code between the line that called a function of torch and the operator: it decides no values."""
+"""Other code that decides no values."""
 STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 LIBRARIES = ("torch.nn.init", "transformers.initialization", "timm.")
 """Where functions with the names of `torch.nn.init` do what those do."""
+_DEFAULTS: weakref.WeakKeyDictionary[CodeType, Mapping[str, object]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,20 +40,18 @@ class FunctionCall:
 
     Args:
         name: Its name.
-        owner: Name of the module of Python that has it.
+        is_known: Whether a known library has it, so that its name tells what it does.
         arguments: All arguments by name, those with defaults included.
         passed: Those that have not their default.
     """
 
     name: str
-    owner: str
+    is_known: bool
     arguments: Mapping[str, object]
     passed: Mapping[str, object]
 
-    @property
-    def is_known(self) -> bool:
-        """Whether its name tells what it does."""
-        return self.owner.startswith(LIBRARIES)
+    def __str__(self) -> str:
+        return call_text(self.name, self.passed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +59,8 @@ class Origin:
     """Where a write came from.
 
     Args:
-        functions: The functions that the write was in, each called by the next; empty for an operator by itself.
-        file: File of the line that called the last of them, or the operator.
+        functions: The functions that the write was in, the innermost first; empty for an operator by itself.
+        file: File of the line that called the outermost of them, or the operator.
         line: Number of that line.
         module: The nearest module whose method has that line.
         layer: Class name of that module, or "".
@@ -81,7 +72,7 @@ class Origin:
     line: int = 0
     module: weakref.ref[nn.Module] | None = None
     layer: str = ""
-    key: tuple[object, ...] = field(default=(), repr=False)
+    key: tuple[object, ...] = ()
 
 
 def origin_of(frame: FrameType | None, tensor: Tensor) -> Origin:
@@ -114,8 +105,11 @@ def _callers(frame: FrameType | None) -> Iterator[FrameType]:
 @lru_cache(maxsize=4096)
 def _is_passed(code: CodeType) -> bool:
     file = code.co_filename
-    in_library = file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
-    return in_library or file.startswith(PASSED) or file.endswith("typing_extensions.py")
+    if file.startswith(PASSED) or file.endswith("typing_extensions.py"):
+        return True
+    if file.startswith(_TORCH):
+        return not file.startswith(_DECIDING)
+    return file.startswith(STANDARD_LIBRARY) and "site-packages" not in file
 
 
 def _fills(frame: FrameType, tensor: Tensor) -> bool:
@@ -130,14 +124,26 @@ def _fills(frame: FrameType, tensor: Tensor) -> bool:
 
 
 def _call_in(frame: FrameType) -> FunctionCall:
-    code = frame.f_code
+    code, defaults = frame.f_code, _defaults(frame)
     names = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
-    held = {name: frame.f_locals[name] for name in names if name in frame.f_locals}
-    defaults = _defaults(frame)
-    given = {name: _plain(value) for name, value in held.items()}
-    passed = {name: given[name] for name, value in held.items() if not _is_default(value, defaults.get(name, held))}
-    owner = str(frame.f_globals.get("__name__", ""))
-    return FunctionCall(name=code.co_name, owner=owner, arguments=given, passed=passed)
+    given = {name: _plain(frame.f_locals[name]) for name in names if name in frame.f_locals}
+    passed = {name: value for name, value in given.items() if name not in defaults or value != defaults[name]}
+    is_known = str(frame.f_globals.get("__name__", "")).startswith(LIBRARIES)
+    return FunctionCall(name=code.co_name, is_known=is_known, arguments=given, passed=passed)
+
+
+def _defaults(frame: FrameType) -> Mapping[str, object]:
+    """The defaults of the function that runs in a frame, if it can be found among the globals of its module."""
+    code = frame.f_code
+    if code not in _DEFAULTS:
+        function = frame.f_globals.get(code.co_name)
+        while type(function) is FunctionType and "__wrapped__" in vars(function):
+            function = vars(function)["__wrapped__"]
+        functions = (each for each in (function, *frame.f_globals.values()) if type(each) is FunctionType)
+        found = next((each for each in functions if each.__code__ is code), None)
+        parameters = [] if found is None else inspect.signature(found).parameters.values()
+        _DEFAULTS[code] = {each.name: _plain(each.default) for each in parameters if each.default is not each.empty}
+    return _DEFAULTS[code]
 
 
 def _plain(value: object) -> object:
@@ -145,22 +151,21 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, (bool, int, float, str)) else type(value).__name__
 
 
-def _is_default(value: object, default: object) -> bool:
-    numbers = isinstance(value, (int, float)) and isinstance(default, (int, float))
-    return value is default or ((numbers or isinstance(value, str)) and value == default)
+def call_text(name: str, arguments: Mapping[str, object]) -> str:
+    """A call with arguments.
+
+    Example:
+        >>> call_text("kaiming_uniform_", {"a": 5**0.5, "mode": "fan_out"})
+        "kaiming_uniform_(a=2.236, mode='fan_out')"
+    """
+    is_number = {key: isinstance(value, (int, float)) and type(value) is not bool for key, value in arguments.items()}
+    shown = (f"{key}={number_text(value) if is_number[key] else repr(value)}" for key, value in arguments.items())
+    return f"{name}({', '.join(shown)})"
 
 
-def _defaults(frame: FrameType) -> Mapping[str, Any]:
-    """The defaults of the function that runs in a frame, if it can be found among the globals of its module."""
-    function = frame.f_globals.get(frame.f_code.co_name)
-    while type(function) is FunctionType and "__wrapped__" in vars(function):
-        function = vars(function)["__wrapped__"]
-    candidates = (function, *frame.f_globals.values())
-    for each in candidates:
-        if type(each) is FunctionType and each.__code__ is frame.f_code:
-            parameters = inspect.signature(each).parameters.values()
-            return {each.name: each.default for each in parameters if each.default is not each.empty}
-    return {}
+def number_text(value: object) -> str:
+    """A number with four digits."""
+    return f"{value:.4g}" if isinstance(value, (int, float)) else str(value)
 
 
 def _module_of(frame: FrameType | None) -> nn.Module | None:

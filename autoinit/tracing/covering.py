@@ -3,211 +3,256 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, TypeAlias
 
+from ..fills import Fill
+from ..globs import fqn_pattern, param_pattern
 from ..layers import is_layer, lineage
-from .drafts import Bias, Draft, Row, count_right, given
 from .name_globs import shortest_globs
-from .written_initializers import DEFAULT, KEEP, Written
+from .written_initializers import KEEP, Written, constant_of, implied_bias
+
+Names: TypeAlias = tuple[str, ...]
 
 
-def cover(rows: Sequence[Row]) -> list[Draft]:
-    """Rules by layer type, then rules by name for what these leave wrong; what no rule can say is given up.
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One name of a parameter: FQN and class of the module that has it, and its name there."""
+
+    module: str
+    cls: type
+    param: str
+
+
+@dataclass(eq=False, kw_only=True)
+class Row:
+    """One parameter and the ways to write what fills it.
 
     Args:
-        rows: All parameters of a model, in its order. `Row.ways` of those that no rule reaches alone are changed.
+        fqn: Its name.
+        sites: All of its names; the first is `fqn`.
+        fill: What the model's own code gives it; None if no initializer does.
+        ways: The ways to write its initializer, the best first; none if no rule can fill it so.
     """
-    drafts = _merged([*_by_layer(rows), *_by_param(rows)], rows)
-    for kind in (_is_weight, _is_other, _is_bias):
-        while wrong := [row for row in rows if kind(row) and not row.accepts(given(drafts, row))]:
-            drafts = [*drafts, *_narrower(wrong, rows, drafts)]
-    return _without_idle(_merged(drafts, rows), rows)
+
+    fqn: str
+    sites: Sequence[Site]
+    fill: Fill | None = None
+    ways: list[Written] = field(default_factory=list)
+
+    @cached_property
+    def param(self) -> str:
+        """Its name in its module; in a list of parameters a glob for all of the list."""
+        return re.sub(r"(?<=\.)\d+$|^\d+$", "*", self.sites[0].param)
+
+    @property
+    def kind(self) -> str:
+        """`"weight"`, `"bias"`, or `""` for other names."""
+        return self.param if self.param in ("weight", "bias") else ""
+
+    def accepts(self, given: Written | None) -> bool:
+        """Whether what the rules give it is what the model's own code gives it."""
+        return given in self.ways if self.ways else given in (None, KEEP)
 
 
-def _is_weight(row: Row) -> bool:
-    return row.sites[0].param == "weight"
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """One rule of a config that is being written.
+
+    Args:
+        written: Its initializer.
+        layer: Names of classes.
+        name: Globs over module FQNs.
+        params: Globs over names of parameters; empty for weight and bias.
+        bias: What a bias gets that is reached together with a weight; None leaves it alone.
+    """
+
+    written: Written
+    layer: Names = ()
+    name: Names = ()
+    params: Names = ()
+    bias: Written | None = None
+
+    def given_to(self, site: Site) -> Written | None:
+        """What it gives to a parameter under one of its names; None if it does not select it."""
+        if not self.reaches(site.param) or not self.selects(site):
+            return None
+        return self.bias if site.param == "bias" and self.reaches("weight") else self.written
+
+    def selects(self, site: Site) -> bool:
+        """Whether it selects the module that has a parameter."""
+        in_layer = not self.layer or any(is_layer(site.cls, name) for name in self.layer)
+        return in_layer and (not self.name or any(fqn_pattern(glob)(site.module) for glob in self.name))
+
+    def reaches(self, param: str) -> bool:
+        """Whether it selects parameters of a name."""
+        return any(param_pattern(glob)(param) for glob in self.params or ("weight", "bias"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rule as a config has it."""
+        (kind, *arguments) = self.written
+        params = self.params
+        bias = {}
+        if not params and self.bias != implied_bias(self.written):
+            # A rule for names is usually about the weights alone.
+            params = ("weight",) if self.bias is None and self.name else ()
+            bias = {} if params else {"bias": constant_of(self.bias)}
+        selectors = {"layer": self.layer, "name": self.name, "params": params}
+        shown = {key: values[0] if len(values) == 1 else list(values) for key, values in selectors.items() if values}
+        return dict([kind]) | shown | dict(arguments) | bias
 
 
-def _is_bias(row: Row) -> bool:
-    return row.sites[0].param == "bias"
+class Cover:
+    """Finds rules for the parameters of one model.
+
+    Args:
+        rows: The parameters, in model order. A way that no rule can give a parameter alone is removed from its `ways`.
+    """
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self._classes = dict.fromkeys(site.cls for row in rows for site in row.sites[:1])
+        self._given: dict[Draft, Mapping[Row, Written]] = {}
+        self._unreachable: set[Row] = set()
+        """Parameters that a rule of type `Keep` cannot select without others."""
+
+    def drafts(self) -> list[Draft]:
+        """Rules by layer type, then rules by name for what these leave wrong; what no rule can say is given up."""
+        drafts = self._merged(self._usual())
+        for kind in ("weight", "", "bias"):
+            rows = [row for row in self.rows if row.kind == kind]
+            while wrong := self._wrong(drafts, rows):
+                drafts += self._narrower(wrong, drafts)
+        return self._without_idle(self._merged(drafts))
+
+    def given(self, drafts: Iterable[Draft]) -> dict[Row, Written]:
+        """What a config gives to each parameter: the last rule that selects any of its names wins."""
+        return {row: written for draft in drafts for row, written in self.given_by(draft).items()}
+
+    def given_by(self, draft: Draft) -> Mapping[Row, Written]:
+        """What one rule gives to the parameters that it selects."""
+        if draft not in self._given:
+            sites = ((row, site) for row in self.rows for site in reversed(row.sites))
+            given = ((row, draft.given_to(site)) for row, site in sites)
+            self._given[draft] = {row: written for row, written in given if written is not None}
+        return self._given[draft]
+
+    def _wrong(self, drafts: Iterable[Draft], rows: Iterable[Row]) -> list[Row]:
+        """The parameters that get something else than the model's own code gives them."""
+        given = self.given(drafts)
+        return [row for row in rows if not row.accepts(given.get(row)) and row not in self._unreachable]
+
+    def _usual(self) -> list[Draft]:
+        """Rules for each class, ancestors before their subclasses, then for each other name of a parameter."""
+        classes = sorted(self._classes, key=lambda cls: len(lineage(cls)))
+        groups: dict[tuple[str, str], list[Row]] = {
+            (self._name(cls), param): [] for cls in classes for param in ("weight", "bias")
+        }
+        for row in self.rows:
+            groups.setdefault((self._name(row.sites[0].cls), row.kind) if row.kind else ("", row.param), []).append(row)
+        drafts: list[Draft] = []
+        for (layer, param), rows in groups.items():
+            written, own = _best(rows), [row for row in rows if row.ways]
+            if written is not None:
+                draft = self._draft(written, param, drafts, (layer,) if layer else ())
+                if len(self._wrong([*drafts, draft], own)) < len(self._wrong(drafts, own)):
+                    drafts.append(draft)
+        return drafts
+
+    def _name(self, cls: type) -> str:
+        """The name to write for a class: qualified if its short name also means an unrelated class of the model."""
+        others = [each for each in self._classes if not issubclass(each, cls) and is_layer(each, cls.__name__)]
+        return f"{cls.__module__}.{cls.__qualname__}" if others else cls.__name__
+
+    def _draft(self, written: Written, param: str, drafts: Sequence[Draft], layer: Names, name: Names = ()) -> Draft:
+        """A rule; for weights with the `bias` that makes most of the biases right that it selects as well."""
+        draft = Draft(written=written, layer=layer, name=name, params=() if param == "weight" else (param,))
+        implied = implied_bias(written)
+        biases = [row for row in self.rows if row.kind == "bias" and any(map(draft.selects, row.sites))]
+        if draft.params or not biases:
+            return replace(draft, bias=implied)
+        constants = [way for row in biases for way in row.ways if constant_of(way) is not None and written != KEEP]
+        wrong = {
+            bias: len(self._wrong([*drafts, replace(draft, bias=bias)], biases))
+            for bias in dict.fromkeys([*constants, implied, None])
+        }
+        # Of rules that are as good the one that says the bias, too, because it is shorter than two.
+        best = min(wrong, key=wrong.__getitem__)
+        return replace(draft, bias=best if wrong[best] < len(biases) else None)
+
+    def _merged(self, drafts: Sequence[Draft]) -> list[Draft]:
+        """The rules with those that differ in one selector as one, if that is as right."""
+        merged: list[Draft] = []
+        for at, draft in enumerate(drafts):
+            rest = drafts[at + 1 :]
+            wrong = len(self._wrong([*merged, draft, *rest], self.rows))
+            joined = (
+                [*merged[:place], one, *merged[place + 1 :]]
+                for place, other in enumerate(merged)
+                for one in _joined(other, draft)
+            )
+            fitting = (tried for tried in joined if len(self._wrong([*tried, *rest], self.rows)) <= wrong)
+            merged = next(fitting, [*merged, draft])
+        return merged
+
+    def _without_idle(self, drafts: list[Draft]) -> list[Draft]:
+        """The rules without those that change nothing."""
+        wrong = len(self._wrong(drafts, self.rows))
+        for draft in list(drafts):
+            rest = [other for other in drafts if other is not draft]
+            drafts = rest if len(self._wrong(rest, self.rows)) == wrong else drafts
+        return drafts
+
+    def _narrower(self, wrong: Sequence[Row], drafts: Sequence[Draft]) -> list[Draft]:
+        """A rule that makes some parameters right and none wrong of the same kind; if there is none, gives one up."""
+        written = _best(wrong) or KEEP
+        accepting = [row for row in wrong if row.accepts(written)]
+        wanted = [row for row in accepting if row.param == accepting[0].param]
+        selectors = self._selectors(written, wanted)
+        if selectors is not None:
+            return [self._draft(written, wanted[0].param, drafts, *selectors)]
+        if written == KEEP:
+            self._unreachable.update(wanted)
+        else:
+            wanted[0].ways.remove(written)
+        return []
+
+    def _selectors(self, written: Written, wanted: Sequence[Row]) -> tuple[Names, Names] | None:
+        """A `layer` and `name`, perhaps empty, that reach some parameters and none that this would make wrong."""
+        layer = tuple(map(self._name, dict.fromkeys(row.sites[0].cls for row in wanted)))
+        bases = [Draft(written=written, params=(wanted[0].param,), layer=each) for each in ((), layer)]
+        broken = {base: [row for row in self.given_by(base) if not row.accepts(written)] for base in bases}
+        for base, rows in broken.items():
+            if not rows:
+                return base.layer, ()
+        for base, rows in broken.items():
+            others = {site.module for row in rows for site in row.sites if base.given_to(site) is not None}
+            globs = shortest_globs([row.sites[0].module for row in wanted], others)
+            if globs:
+                return base.layer, tuple(globs)
+        return None
 
 
-def _is_other(row: Row) -> bool:
-    return not _is_weight(row) and not _is_bias(row)
-
-
-def _best(rows: Iterable[Row]) -> tuple[Written | None, int]:
-    """The initializer that fills most of some parameters, the best written one of those, and how many."""
-    counts: Counter[Written] = Counter()
-    places: Counter[Written] = Counter()
+def _best(rows: Iterable[Row]) -> Written | None:
+    """The initializer that fills most of some parameters, the best written one of those."""
+    places: dict[Written, list[int]] = {}
     for row in rows:
-        for place, written in enumerate(row.ways if row.is_sayable else ()):
-            counts[written] += 1
-            places[written] += place
-    if not counts:
-        return None, 0
-    # A counter keeps the order in which it met its keys, so that the choice depends on nothing else.
-    best = min(counts, key=lambda written: (-counts[written], places[written] / counts[written]))
-    return best, counts[best]
-
-
-def _by_layer(rows: Sequence[Row]) -> list[Draft]:
-    """A rule for each class whose weights or biases it makes right, ancestors before their subclasses."""
-    classes = dict.fromkeys(row.sites[0].cls for row in rows if not _is_other(row))
-    drafts: list[Draft] = []
-    for cls in sorted(classes, key=lambda cls: len(lineage(cls))):
-        own = [row for row in rows if row.sites[0].cls is cls]
-        weights, biases = list(filter(_is_weight, own)), list(filter(_is_bias, own))
-        layer = ((_layer_name(cls, classes), cls),)
-        drafts += _rules_of_class(layer, weights, biases, drafts)
-    return drafts
-
-
-def _rules_of_class(
-    layer: tuple[tuple[str, type], ...], weights: Sequence[Row], biases: Sequence[Row], drafts: Sequence[Draft]
-) -> list[Draft]:
-    found: list[Draft] = []
-    weight, count = _best(weights)
-    if weight is not None and count > count_right(drafts, filter(_is_sayable, weights)):
-        found.append(Draft(written=weight, layer=layer, bias=_bias_beside(weight, biases)))
-    bias, count = _best(biases)
-    if bias is not None and count > count_right([*drafts, *found], filter(_is_sayable, biases)):
-        found.append(Draft(written=bias, layer=layer, params=("bias",)))
-    return found
-
-
-def _is_sayable(row: Row) -> bool:
-    return row.is_sayable
-
-
-def _bias_beside(weight: Written, biases: Sequence[Row]) -> Bias | float:
-    """What the rule of a weight says of the biases beside it."""
-    bias = _best(biases)[0]
-    if bias is None:
-        return Bias.ALONE if biases else Bias.UNSET
-    if bias == DEFAULT == weight:
-        return Bias.UNSET
-    value = bias.constant
-    return Bias.ALONE if value is None else _bias_key(weight, value)
-
-
-def _bias_key(weight: Written, value: float) -> Bias | float:
-    """What the rule of a weight says of a bias that is constant: nothing if it is 0 anyway."""
-    return value if value or weight == DEFAULT else Bias.UNSET
-
-
-def _layer_name(cls: type, classes: Iterable[type]) -> str:
-    """The name to write for a class: qualified if its short name also means an unrelated class of the model."""
-    others = [other for other in classes if not issubclass(other, cls) and is_layer(other, cls.__name__)]
-    return f"{cls.__module__}.{cls.__qualname__}" if others else cls.__name__
-
-
-def _by_param(rows: Sequence[Row]) -> list[Draft]:
-    """A rule for each name of a parameter, besides weight and bias, under which most are filled alike."""
-    groups: dict[str, list[Row]] = {}
-    for row in filter(_is_other, rows):
-        groups.setdefault(_generic(row.sites[0].param), []).append(row)
-    best = {param: _best(group)[0] for param, group in groups.items()}
-    return [Draft(written=written, params=(param,)) for param, written in best.items() if written is not None]
-
-
-def _generic(param: str) -> str:
-    """The name of a parameter; in a list of parameters a glob for all of the list."""
-    return re.sub(r"(?<=\.)\d+$|^\d+$", "*", param)
-
-
-def _merged(drafts: Sequence[Draft], rows: Sequence[Row]) -> list[Draft]:
-    """The rules with those that differ only in their layers, names or parameters as one, where that changes nothing."""
-    merged: list[Draft] = []
-    for at, draft in enumerate(drafts):
-        rest = drafts[at + 1 :]
-        right = count_right([*merged, draft, *rest], rows)
-        joined = (
-            [*merged[:place], one, *merged[place + 1 :]]
-            for place, other in enumerate(merged)
-            for one in _joined(other, draft)
-        )
-        fitting = (tried for tried in joined if count_right([*tried, *rest], rows) >= right)
-        merged = next(fitting, [*merged, draft])
-    return merged
+        for place, written in enumerate(row.ways):
+            places.setdefault(written, []).append(place)
+    # A dict keeps the order in which it met its keys, so that the choice depends on nothing else.
+    return min(places, key=lambda way: (-len(places[way]), sum(places[way]) / len(places[way])), default=None)
 
 
 def _joined(one: Draft, other: Draft) -> Iterator[Draft]:
     """One rule in place of two that differ in one selector; of layers without biases either `bias` will do."""
-    if one.written != other.written:
-        return
-    both = replace(
-        one,
-        layer=tuple(dict.fromkeys([*one.layer, *other.layer])),
-        name=tuple(dict.fromkeys([*one.name, *other.name])),
-        params=tuple(dict.fromkeys([*one.params, *other.params])),
-    )
-    pairs = ((one.layer, other.layer), (one.name, other.name), (one.params, other.params))
-    differing = [pair for pair in pairs if pair[0] != pair[1]]
-    if len(differing) == 1 and all(differing[0]):
-        # One that the layer with biases does not need would be overridden by a later rule.
-        biases = sorted(dict.fromkeys([one.bias, other.bias]), key=lambda bias: bias is Bias.UNSET)
-        yield from (replace(both, bias=bias) for bias in biases)
-
-
-def _without_idle(drafts: list[Draft], rows: Sequence[Row]) -> list[Draft]:
-    """The rules without those that change nothing."""
-    right = count_right(drafts, rows)
-    for draft in list(drafts):
-        rest = [other for other in drafts if other is not draft]
-        if count_right(rest, rows) == right:
-            drafts = rest
-    return drafts
-
-
-def _narrower(wrong: Sequence[Row], rows: Sequence[Row], drafts: Sequence[Draft]) -> list[Draft]:
-    """A rule that makes some parameters right and none wrong of the same kind; if there is none, gives one up."""
-    written = _best(wrong)[0] or KEEP
-    params = list(dict.fromkeys(_generic(row.sites[0].param) for row in wrong if written in row.ways))[:1]
-    wanted = [row for row in wrong if written in row.ways and _generic(row.sites[0].param) == params[0]]
-    draft = Draft(written=written, params=tuple(params))
-    for narrowed in _narrowed(draft, wanted, rows):
-        if params == ["weight"] and written != KEEP:
-            narrowed = _with_bias(narrowed, rows, drafts)
-        return [narrowed]
-    wanted[0].give_up(written)
-    return []
-
-
-def _narrowed(draft: Draft, wanted: Sequence[Row], rows: Sequence[Row]) -> Iterable[Draft]:
-    """A draft with selectors that reach some of the wanted parameters and none that it would make wrong."""
-    broken = [row for row in rows if any(draft.given_to(site) for site in row.sites) and draft.written not in row.ways]
-    if not broken:
-        yield draft
-        return
-    classes = dict.fromkeys(site.cls for row in wanted for site in row.sites[:1])
-    layers = tuple((_layer_name(cls, [row.sites[0].cls for row in rows]), cls) for cls in classes)
-    by_layer = replace(draft, layer=layers)
-    if not _reaches_any(by_layer, broken):
-        yield by_layer
-        return
-    for base, unwanted in ((draft, broken), (by_layer, [row for row in broken if _reaches_any(by_layer, [row])])):
-        names = [row.sites[0].module for row in wanted]
-        others = {site.module for row in unwanted for site in row.sites if base.given_to(site) is not None}
-        globs = shortest_globs(names, others)
-        if globs:
-            yield replace(base, name=tuple(globs))
-
-
-def _reaches_any(draft: Draft, rows: Iterable[Row]) -> bool:
-    return any(draft.given_to(site) is not None for row in rows for site in row.sites)
-
-
-def _with_bias(draft: Draft, rows: Sequence[Row], drafts: Sequence[Draft]) -> Draft:
-    """A rule for weights, extended to the biases beside them if that makes more of them right."""
-    selected = [row for row in rows if _is_bias(row) and any(map(draft.selects, row.sites))]
-    if not selected:
-        return replace(draft, params=())
-    constants = (written.constant for row in selected for written in row.ways)
-    values = dict.fromkeys(value for value in constants if value is not None)
-    keys = dict.fromkeys([*(_bias_key(draft.written, value) for value in values), Bias.UNSET])
-    tried = [draft, *(replace(draft, params=(), bias=key) for key in keys)]
-    # Of rules that are as good the one that says the bias, too, because it is shorter than two.
-    return max(tried[1:] + tried[:1], key=lambda each: count_right([*drafts, each], selected))
+    pairs = {key: (getattr(one, key), getattr(other, key)) for key in ("layer", "name", "params")}
+    differing = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+    if one.written == other.written and len(differing) == 1:
+        [(key, (first, second))] = differing.items()
+        if first and second:
+            both = replace(one, **{key: tuple(dict.fromkeys([*first, *second]))})
+            # One that the layer with biases does not need would be overridden by a later rule.
+            biases = sorted(dict.fromkeys([one.bias, other.bias]), key=lambda bias: bias == implied_bias(one.written))
+            yield from (replace(both, bias=bias) for bias in biases)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ..errors import ConfigTypeError
-from ..planning import Entry, Plan, Report, ReportEntry
+from ..planning import Plan, Report
 from ..planning.entries import shape_text
 from ..tables import Result, Table
-from .traces import Trace, TracedParameter
+from .traces import Trace
 
 MISSING = "(missing)"
 """What the table shows for a parameter that only the other one has."""
@@ -145,10 +145,11 @@ def diff(a: Compared, b: Compared) -> Difference:
         raise ConfigTypeError(
             f"diff(): a {kind} and a {other} cannot be compared. Give two plans, two reports or two traces."
         )
-    one, two = (_cells(each, isinstance(a, dict) or isinstance(b, dict)) for each in (a, b))
+    is_saved = isinstance(a, dict) or isinstance(b, dict)
+    (first, one), (second, two) = (_model_and_cells(each, is_saved) for each in (a, b))
     fqns = dict.fromkeys([*one, *two])
     changes = tuple([change for fqn in fqns for change in _changes(fqn, one.get(fqn), two.get(fqn))])
-    return Difference(kind=kind, models=(_model(a), _model(b)), changes=changes, total=len(fqns))
+    return Difference(kind=kind, models=(first, second), changes=changes, total=len(fqns))
 
 
 def _kind(value: object) -> str:
@@ -156,37 +157,29 @@ def _kind(value: object) -> str:
     for kind in (Plan, Report, Trace):
         if isinstance(value, kind):
             return kind.__name__
-    parameters = value.get("parameters") if isinstance(value, dict) else None
-    if not isinstance(parameters, dict) or "model" not in value:  # type: ignore[operator]
+    found = value if isinstance(value, dict) else {}
+    if not isinstance(found.get("parameters"), dict) or "model" not in found:
         raise ConfigTypeError(f"diff(): {value!r} is a {type(value).__name__}, not a plan, report or trace.")
-    keys = {key for parameter in parameters.values() for key in parameter}
+    keys = {key for parameter in found["parameters"].values() for key in parameter}
     return "Trace" if "calls" in keys else "Report" if "outcome" in keys else "Plan"
 
 
-def _model(value: Compared) -> str:
-    return str(value["model"]) if isinstance(value, dict) else value.model
+def _model_and_cells(value: Compared, is_saved: bool) -> tuple[str, Mapping[str, Cells]]:
+    """Class name of the model, and what is compared of each parameter, by FQN and then by column."""
+    found = value if isinstance(value, dict) else value.to_dict()
+    cells = {fqn: _cells(parameter) for fqn, parameter in found["parameters"].items()}
+    if not is_saved and isinstance(value, Plan | Report):
+        # What was saved does not include the contents of rules.
+        rules = {id(entry.rule): entry.rule for entry in value.values() if entry.rule is not None}
+        described = {key: replace(rule, origin="rule").describe() for key, rule in rules.items()}
+        for fqn, entry in value.items():
+            cells[fqn] |= {"fill": entry.gets, "rule": described.get(id(entry.rule), "")}
+    return str(found["model"]), cells
 
 
-def _cells(value: Compared, from_dict: bool) -> Mapping[str, Cells]:
-    """What is compared of each parameter, by FQN and then by column."""
-    if isinstance(value, dict) or from_dict:
-        found = value if isinstance(value, dict) else value.to_dict()
-        return {fqn: _cells_of_dict(parameter) for fqn, parameter in found["parameters"].items()}
-    if isinstance(value, Trace):
-        return {fqn: {"shape": shape_text(each.shape), "calls": _calls(each)} for fqn, each in value.parameters.items()}
-    return {fqn: _cells_of_entry(entry) for fqn, entry in value.items()}
-
-
-def _cells_of_entry(entry: Entry) -> Cells:
-    outcome = {"outcome": entry.outcome.partition(" (")[0]} if isinstance(entry, ReportEntry) else {}
-    rule = "" if entry.rule is None else replace(entry.rule, origin="rule").describe()
-    return {"shape": shape_text(entry.shape), **outcome, "fill": entry.gets, "rule": rule}
-
-
-def _cells_of_dict(parameter: Mapping[str, Any]) -> Cells:
-    """Cells of one parameter in a result's `to_dict()`, which does not include the contents of rules."""
-    shape = parameter["shape"]
-    cells = {"shape": shape_text(None if shape is None else tuple(shape))}
+def _cells(parameter: Mapping[str, Any]) -> dict[str, str]:
+    """What is compared of one parameter in a result's `to_dict()`."""
+    cells = {"shape": shape_text(parameter["shape"])}
     if "outcome" in parameter:
         cells["outcome"] = str(parameter["outcome"]).partition(" (")[0]
     if "calls" in parameter:
@@ -194,10 +187,6 @@ def _cells_of_dict(parameter: Mapping[str, Any]) -> Cells:
     else:
         cells["fill"] = parameter["fill"] or ""
     return cells
-
-
-def _calls(parameter: TracedParameter) -> str:
-    return ", then ".join(map(str, parameter.effective))
 
 
 def _changes(fqn: str, one: Cells | None, other: Cells | None) -> Iterator[Change]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from .. import _torch
 from ..construction import AUTOINIT, Content, Region
-from ..construction.memory import Values
+from ..construction.memory import Values, Write
 from ..sampling.truncation import float32
-from .call_frames import Origin, origin_of
+from .call_frames import FunctionCall, Origin, origin_of
 
 MOST = 64
 """Calls that are kept for one storage: the first and the last ones, where training in the block makes more."""
@@ -34,11 +34,6 @@ class Event:
     contents: list[Content]
     origin: Origin
 
-    @classmethod
-    def unseen(cls, region: Region, content: Content) -> Event:
-        """A write that no operator showed."""
-        return cls(region, [content], Origin())
-
     @property
     def content(self) -> Content:
         """What the call left."""
@@ -46,17 +41,7 @@ class Event:
 
     def is_read_by(self, later: Event) -> bool:
         """Whether the values that a later call wrote were computed from these."""
-        mine = set(map(id, self.contents))
-        return any(id(each) in mine for each in later.content.ancestors() if each is not later.content)
-
-
-@dataclass(eq=False)
-class Written:
-    """The writes to one storage."""
-
-    reference: StorageWeakRef
-    """While it is there, no other storage comes to have the same address."""
-    events: list[Event] = field(default_factory=list)
+        return any(each in self.contents for each in later.content.ancestors() if each is not later.content)
 
 
 class History:
@@ -67,56 +52,50 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._storages: dict[int, Written] = {}
+        self._storages: dict[int, tuple[StorageWeakRef, list[Event]]] = {}
+        """While a reference is there, no other storage comes to have the same address."""
         self._next_sweep = 1024
-        self.functions: dict[int, tuple[Content, Origin]] = {}
-        """The origin of contents that a function such as `orthogonal_` wrote, by id."""
-        self.numbers: dict[int, tuple[Content, tuple[float, ...]]] = {}
-        """What torch made from a few numbers of Python, by id of the content."""
+        self.functions: dict[Content, tuple[FunctionCall, ...]] = {}
+        """The functions, such as `orthogonal_`, that wrote contents, the innermost first."""
+        self.numbers: dict[Content, tuple[float, ...]] = {}
+        """What torch made from a few numbers of Python."""
 
     def note(self, tensor: Tensor, region: Region, values: Values) -> None:
         """Note a write to a tensor."""
-        if values is None:
-            return
-        origin = Origin() if _is_own(values) else origin_of(sys._getframe(1), tensor)
-        written = self._of(tensor)
-        if isinstance(values, Content):
-            self._add(written, region, values, origin)
-            if values.operator == "numbers" and _is_readable(tensor):
-                self.numbers[id(values)] = values, tuple(map(_shortest, tensor.detach().reshape(-1).tolist()))
-        else:
-            for write in values:
-                self._add(written, write.region, write.content, origin)
+        writes = [Write(region, values)] if isinstance(values, Content) else values or ()
+        is_own = isinstance(values, Content) and values.operator == AUTOINIT
+        origin = origin_of(sys._getframe(1), tensor) if writes and not is_own else Origin()
+        for each in writes:
+            self._add(self._events_of(tensor), each, origin)
+        if isinstance(values, Content) and values.operator == "numbers" and _is_readable(tensor):
+            self.numbers[values] = tuple(map(_shortest, tensor.detach().reshape(-1).tolist()))
 
-    def _add(self, written: Written, region: Region, content: Content, origin: Origin) -> None:
+    def _add(self, events: list[Event], write: Write, origin: Origin) -> None:
         if origin.functions:
-            self.functions[id(content)] = content, origin
-        events = written.events
+            self.functions[write.content] = origin.functions
         if events and origin.key and events[-1].origin.key == origin.key:
             last = events[-1]
-            last.contents.append(content)
-            last.region = region if region.covers(last.region) else last.region
+            last.contents.append(write.content)
+            last.region = write.region if write.region.covers(last.region) else last.region
             return
-        events.append(Event(region, [content], origin))
+        events.append(Event(write.region, [write.content], origin))
         if len(events) > MOST:
             del events[MOST // 2]
 
-    def _of(self, tensor: Tensor) -> Written:
+    def _events_of(self, tensor: Tensor) -> list[Event]:
         key = _torch.storage_id(tensor)
-        found = self._storages.get(key)
-        if found is None or found.reference.expired():  # type: ignore[no-untyped-call]
-            found = self._storages[key] = Written(StorageWeakRef(tensor.untyped_storage()))  # type: ignore[no-untyped-call]
+        if key not in self._storages or self._storages[key][0].expired():  # type: ignore[no-untyped-call]
+            self._storages[key] = StorageWeakRef(tensor.untyped_storage()), []  # type: ignore[no-untyped-call]
             if len(self._storages) >= self._next_sweep:
-                living = {at: each for at, each in self._storages.items() if not each.reference.expired()}  # type: ignore[no-untyped-call]
+                living = {at: each for at, each in self._storages.items() if not each[0].expired()}  # type: ignore[no-untyped-call]
                 self._storages, self._next_sweep = living, max(1024, 2 * len(living))
-        return found
+        return self._storages[key][1]
 
     def of(self, tensor: Tensor) -> list[Event]:
         """The writes to the storage of a tensor that meet the tensor, in order."""
-        written, region = self._storages.get(_torch.storage_id(tensor)), Region.of(tensor)
-        events = [] if written is None else written.events
+        found, region = self._storages.get(_torch.storage_id(tensor)), Region.of(tensor)
         # A region without bytes meets none.
-        return [each for each in events if each.region.meets(region) or each.region == region]
+        return [each for each in found[1] if each.region.meets(region) or each.region == region] if found else []
 
 
 def _is_readable(tensor: Tensor) -> bool:
@@ -127,7 +106,3 @@ def _is_readable(tensor: Tensor) -> bool:
 def _shortest(value: float) -> float:
     """The number that a float32 was made from: 0.1, not 0.10000000149011612."""
     return next((short for n in range(1, 10) if float32(short := float(f"{value:.{n}g}")) == value), float(value))
-
-
-def _is_own(values: Values) -> bool:
-    return isinstance(values, Content) and values.operator == AUTOINIT

@@ -3,101 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from ..errors import AutoInitError
-from ..initializers import (
-    Constant,
-    Dirac,
-    Eye,
-    Initializer,
-    Kaiming,
-    LeCun,
-    Normal,
-    Orthogonal,
-    Sparse,
-    TruncNormal,
-    Uniform,
-    VarianceScaling,
-    Xavier,
-)
+from ..initializers import Constant, Eye, Initializer, Normal, Orthogonal, TruncNormal, Uniform, Xavier, registered
+from ..initializers.other_names import OTHER_NAMES, folded
 
-Make = Callable[..., Initializer]
-
-
-def _kaiming(distribution: str) -> Make:
-    def make(a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Initializer:
-        # The slope counts for one nonlinearity only.
-        a = a if nonlinearity == "leaky_relu" else 0
-        return Kaiming(a=a, mode=mode, nonlinearity=nonlinearity, distribution=distribution)
-
-    return make
-
-
-def _scaled_trunc_normal(mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Initializer:
-    """timm's `trunc_normal_tf_`: the bounds are those of a standard normal."""
-    return TruncNormal(mean=mean, std=std, a=mean + a * std, b=mean + b * std)
-
-
-def _variance_scaling(scale: float = 1.0, mode: str = "fan_in", distribution: str = "normal") -> Initializer:
-    return VarianceScaling(scale=scale, mode=mode, distribution=distribution)
-
-
-FUNCTIONS: Mapping[str, Make] = {
-    "normal_": lambda mean=0.0, std=1.0: Normal(mean=mean, std=std),
-    "uniform_": lambda a=0.0, b=1.0: Uniform(a=a, b=b),
-    "trunc_normal_": lambda mean=0.0, std=1.0, a=-2.0, b=2.0: TruncNormal(mean=mean, std=std, a=a, b=b),
-    "trunc_normal_tf_": _scaled_trunc_normal,
-    "constant_": lambda val: Constant(val=val),
-    "zeros_": lambda: Constant(val=0),
-    "ones_": lambda: Constant(val=1),
-    "xavier_uniform_": lambda gain=1.0: Xavier(gain=gain, distribution="uniform"),
-    "xavier_normal_": lambda gain=1.0: Xavier(gain=gain),
-    "kaiming_uniform_": _kaiming("uniform"),
-    "kaiming_normal_": _kaiming("normal"),
-    "orthogonal_": lambda gain=1.0: Orthogonal(gain=gain),
-    "sparse_": lambda sparsity, std=0.01: Sparse(sparsity=sparsity, std=std),
-    "dirac_": lambda groups=1: Dirac(groups=groups),
-    "eye_": lambda: Eye(),
-    "lecun_normal_": lambda: LeCun(),
-    "variance_scaling_": _variance_scaling,
+DRAWS: Mapping[str, tuple[type[Initializer], str, str]] = {
+    **dict.fromkeys(("normal_", "normal", "randn", "randn_like"), (Normal, "mean", "std")),
+    **dict.fromkeys(("uniform_", "uniform", "rand", "rand_like"), (Uniform, "a", "b")),
 }
-"""By the name of a function: the arguments are its own, without the tensor and the generator."""
+"""By the name of an operator: the initializer, and its numbers in the order of the operator's."""
+CONSTANTS = {
+    **dict.fromkeys(("zeros", "zeros_like", "zero_", "zero", "new_zeros"), 0),
+    **dict.fromkeys(("ones", "ones_like", "new_ones"), 1),
+}
+FILLED = ("fill_", "fill", "full", "full_like", "new_full")
+OF_CONSTANTS = ("neg", "log", "exp", "sqrt", "rsqrt", "reciprocal", "abs", "tanh", "expm1", "log1p")
+"""Operators that are followed for constants only."""
 
 
-def of_function(name: str, arguments: Mapping[str, object]) -> Initializer | None:
+def of_function(name: str, arguments: Mapping[str, Any]) -> Initializer | None:
     """The initializer that does what a function of a known library does; None if autoinit has none.
 
     Example:
         >>> print(of_function("kaiming_uniform_", {"a": 5**0.5, "mode": "fan_in"}))
         Kaiming(a=2.23606797749979, mode='fan_in', nonlinearity='leaky_relu', distribution='uniform')
     """
-    make = FUNCTIONS.get(name)
-    if make is None:
-        return None
+    word = folded(name)
+    own = next((each for each in registered if each.lower() == word), "")
+    keys = dict(OTHER_NAMES.get(word, {"type": own}))
+    kind, given = registered.get(str(keys.pop("type"))), {**keys, **arguments}
+    given.pop("generator", None)
     try:
-        return make(**{key: value for key, value in arguments.items() if key != "generator"})
+        if word == "truncnormaltf":  # Its bounds are those of a standard normal.
+            return scaled(TruncNormal(a=given["a"], b=given["b"]), given["std"], given["mean"])
+        found = kind(**given) if kind is not None else None
     except (TypeError, AutoInitError):  # Another library's function of that name, or numbers that autoinit refuses.
         return None
-
-
-DRAWS = {
-    **dict.fromkeys(("normal_", "normal", "randn", "randn_like"), "normal_"),
-    **dict.fromkeys(("uniform_", "uniform", "rand", "rand_like"), "uniform_"),
-}
-"""By the name of an operator: the function that does the same. What follows the numbers of both is no number."""
-CONSTANTS = {
-    "zeros": 0,
-    "zeros_like": 0,
-    "zero_": 0,
-    "zero": 0,
-    "new_zeros": 0,
-    "ones": 1,
-    "ones_like": 1,
-    "new_ones": 1,
-}
-FILLED = ("fill_", "fill", "full", "full_like", "new_full")
+    return found if isinstance(found, Initializer) else None
 
 
 def of_operator(name: str, numbers: tuple[Any, ...]) -> Initializer | None:
@@ -109,19 +56,26 @@ def of_operator(name: str, numbers: tuple[Any, ...]) -> Initializer | None:
     """
     try:
         if name in DRAWS:
-            return FUNCTIONS[DRAWS[name]](*numbers[:2])
-        if name in CONSTANTS:
-            return Constant(val=CONSTANTS[name])
-        if name == "eye":
-            return Eye()
-        if name in FILLED and numbers:
-            return Constant(val=numbers[0])
+            kind, *names = DRAWS[name]
+            return kind(**dict(zip(names, numbers, strict=False)))
+        if name in CONSTANTS or (name in FILLED and numbers):
+            return Constant(val=CONSTANTS[name] if name in CONSTANTS else numbers[0])
         if name.startswith("_no_grad_trunc_normal"):
-            mean, std, a, b = numbers[:4]
-            return TruncNormal(mean=mean, std=std, a=a, b=b)
-    except (TypeError, ValueError):  # A random scale, numbers beyond float32: nothing that autoinit draws.
+            return TruncNormal(**dict(zip(("mean", "std", "a", "b"), numbers, strict=False)))
+    except (TypeError, AutoInitError):  # A random scale, numbers beyond float32: nothing that autoinit draws.
         return None
-    return None
+    return Eye() if name == "eye" else None
+
+
+def of_constant(name: str, value: float) -> Initializer | None:
+    """The initializer of an operator's result for a constant; None if that is no number.
+
+    Example:
+        >>> print(of_constant("sqrt", 0.25), of_constant("log", 0.0))
+        Constant(val=0.5) None
+    """
+    found = getattr(torch, name)(torch.tensor(value, dtype=torch.double)).item()
+    return Constant(val=found) if math.isfinite(found) else None
 
 
 def scaled(initializer: Initializer | None, factor: float, shift: float = 0.0) -> Initializer | None:
@@ -131,12 +85,10 @@ def scaled(initializer: Initializer | None, factor: float, shift: float = 0.0) -
         >>> print(scaled(Normal(std=1), 0.02))
         Normal(std=0.02)
     """
-    if factor == 1 and shift == 0:
-        return initializer
     if not (math.isfinite(factor) and math.isfinite(shift)):
         return None
     try:
-        return _scaled(initializer, factor, shift)
+        return initializer if (factor, shift) == (1, 0) else _scaled(initializer, factor, shift)
     except AutoInitError:  # Beyond float32.
         return None
 

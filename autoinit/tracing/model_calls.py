@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -14,50 +13,15 @@ from ..initializers import Constant, Initializer
 from ..planning import PlanContext, Planner, planned
 from ..planning.records import Record
 from ..rules import Rule
-from .calls import Call
+from .call_frames import Origin
 from .computed_values import ComputedValues, operator_name
 from .history import Event, History
-from .traces import Trace, TracedParameter
+from .traces import Call, Trace, TracedParameter
 
 NORMS = ("norm", "linalg_vector_norm", "_weight_norm")
 """Operators that compute what is stored for the norm of a weight."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A root with its tensors."""
-
-    root: nn.Module
-    planner: Planner
-    parameters: Mapping[str, TracedParameter]
-    """Without calls."""
-
-    @classmethod
-    def of(cls, root: nn.Module) -> Model:
-        """Walk a root."""
-        planner = Planner(root, [], PlanContext(rules_only=True))
-        empty = {
-            fqn: TracedParameter(
-                fqn=fqn,
-                shape=entry.shape,
-                dtype=entry.dtype,
-                layer=entry.layer,
-                aliases=entry.aliases,
-                through=entry.through,
-                stored=entry.stored,
-            )
-            for fqn, entry in planned(planner).items()
-        }
-        return cls(root=root, planner=planner, parameters=empty)
-
-    def tensors(self) -> Iterator[tuple[Record, str, Tensor]]:
-        """The tensors with memory of each parameter; those that are stored for a weight with their names."""
-        for record in self.planner.records:
-            names = record.stored or ("",)
-            for name, tensor in zip(names, record.tensors, strict=False):
-                stored = plain(tensor)
-                if not is_lazy(tensor) and has_memory(stored):
-                    yield record, name.rpartition(".")[2] if record.stored else "", stored
+OF_ENTRY = ("fqn", "shape", "dtype", "layer", "aliases", "through", "stored")
+"""Of a plan's entry, what a trace has too."""
 
 
 class ModelCalls:
@@ -72,86 +36,83 @@ class ModelCalls:
     def __init__(self, history: History, records: Sequence[ConstructionRecord], roots: Iterable[nn.Module]) -> None:
         self._history, self._records = history, records
         self._values = ComputedValues(history)
-        self._models = [Model.of(root) for root in roots]
-        self._names: dict[int, tuple[nn.Module, str]] = {}
-        """Root and FQN of the parameter that got a content first, by id."""
-        for model in self._models:
-            for record, _, tensor in model.tensors():
-                for event in history.of(tensor):
-                    for content in event.contents:
-                        self._names.setdefault(id(content), (model.root, record.fqn))
+        self._names: dict[Content, tuple[nn.Module, str]] = {}
+        """Root and FQN of the parameter that got a content first."""
+        self._planners = [Planner(root, [], PlanContext(rules_only=True)) for root in roots]
+        for planner in self._planners:
+            planner.collect()
+            for record, _, tensor in _tensors(planner):
+                for content in (each for event in history.of(tensor) for each in event.contents):
+                    self._names.setdefault(content, (planner.root, record.fqn))
 
-    def traces(self) -> list[Trace]:
+    def traces(self) -> Iterator[Trace]:
         """One for each model."""
-        return [self._trace(model) for model in self._models]
-
-    def _trace(self, model: Model) -> Trace:
-        paths = {id(module): fqn for fqn, module in reversed(model.planner.modules.items())}
-        found = dict(model.parameters)
-        for record, name, tensor in model.tensors():
-            events = self._events(tensor)
-            calls = tuple(self._calls(events, tensor, model.root, record.fqn, paths))
-            calls = tuple([replace(call, part=f"{name}{call.part}") for call in calls]) if name else calls
-            known = self._initializer(events, tensor, record) if not record.stored else self._of_weight_norm(record)
-            before = found[record.fqn]
-            found[record.fqn] = replace(before, calls=(*before.calls, *calls), initializer=known)
-        return Trace(type(model.root).__name__, found, model.root)
+        for planner in self._planners:
+            paths = {id(module): fqn for fqn, module in reversed(planner.modules.items())}
+            calls: dict[str, tuple[Call, ...]] = {}
+            known: dict[str, Initializer | None] = {}
+            for record, name, tensor in _tensors(planner):
+                events = self._events(tensor)
+                made = self._calls(events, tensor, name, planner.root, record.fqn, paths)
+                calls[record.fqn] = (*calls.get(record.fqn, ()), *made)
+                known[record.fqn] = self._of_weight_norm(record) if name else self._initializer(events, tensor, record)
+            found = {
+                fqn: TracedParameter(
+                    **{name: getattr(entry, name) for name in OF_ENTRY},
+                    calls=calls.get(fqn, ()),
+                    initializer=known.get(fqn),
+                )
+                for fqn, entry in planned(planner).items()
+            }
+            yield Trace(type(planner.root).__name__, found, planner.root)
 
     def _events(self, tensor: Tensor) -> list[Event]:
         """The writes to a tensor, with the last one that nothing saw."""
         events = self._history.of(tensor)
+        last = events[-1].contents if events else []
         for record in self._records:
             memory = record.find(tensor)
-            noted = memory is not None and bool(memory.writes) and _is_last(memory.writes[-1].content, events)
-            content = record.content(tensor) if noted else None
-            if content is not None and content.operator == "unobserved" and not _is_last(content, events):
-                return [*events, Event.unseen(Region.of(tensor), content)]
+            if memory is not None and memory.writes and memory.writes[-1].content in last:
+                content = record.content(tensor)
+                if content is not None and content.operator == "unobserved" and content not in last:
+                    return [*events, Event(Region.of(tensor), [content], Origin())]
         return events
 
     def _calls(
-        self, events: Sequence[Event], tensor: Tensor, root: nn.Module, fqn: str, paths: Mapping[int, str]
+        self, events: Sequence[Event], tensor: Tensor, name: str, root: nn.Module, fqn: str, paths: Mapping[int, str]
     ) -> Iterator[Call]:
+        """The calls that made some writes; `name` is that of the tensor if it is stored for a parametrized weight."""
         region = Region.of(tensor)
         for at, event in enumerate(events):
-            overwritten = any(
-                later.region.covers(event.region if region.covers(event.region) else region)
-                and not event.is_read_by(later)
-                for later in events[at + 1 :]
-            )
+            content, origin = event.content, event.origin
+            function, arguments, text = self._named(event, root, fqn)
+            file, line = origin.file, origin.line
+            if content.place is not None and (content.is_data or not file):
+                file, line = content.place.code.co_filename, content.place.line
+            module = origin.module() if origin.module is not None else None
+            own = event.region if region.covers(event.region) else region
             part = "" if event.region.covers(region) else _part(event.region, tensor)
-            yield self._call(event, root, fqn, paths, part=part, overwritten=overwritten)
-
-    def _call(
-        self, event: Event, root: nn.Module, fqn: str, paths: Mapping[int, str], *, part: str, overwritten: bool
-    ) -> Call:
-        function, arguments, text = self._named(event, root, fqn)
-        origin, place = event.origin, event.content.place
-        file, line = origin.file, origin.line
-        if place is not None and (event.content.is_data or not file):
-            file, line = place.code.co_filename, place.line
-        module = origin.module() if origin.module is not None else None
-        return Call(
-            function=function,
-            arguments=arguments,
-            text=text,
-            file=file,
-            line=line,
-            source=linecache.getline(file, line).strip() if file else "",
-            module=paths.get(id(module)) if module is not None else None,
-            layer=origin.layer,
-            part=part,
-            overwritten=overwritten,
-            initializer=self._of_content(event.content, fqn) if not part else None,
-        )
+            yield Call(
+                function=function,
+                arguments=arguments,
+                text=text,
+                file=file,
+                line=line,
+                source=linecache.getline(file, line).strip() if file else "",
+                module=paths.get(id(module)) if module is not None else None,
+                layer=origin.layer,
+                part=f"{name}{part}",
+                overwritten=any(each.region.covers(own) and not event.is_read_by(each) for each in events[at + 1 :]),
+                initializer=self._of_content(content, fqn) if not part else None,
+            )
 
     def _named(self, event: Event, root: nn.Module, fqn: str) -> tuple[str, Mapping[str, object], str]:
         """Function, arguments and text of a call."""
         content = event.content
         if content.operator == AUTOINIT and content.copied_from is None:
-            rules = [each.origin for each in content.numbers if isinstance(each, Rule)]
-            given = self._of_content(content, fqn)
-            text = f"{given or 'values'} of {rules[0]}" if rules else "init_weights or a checkpoint"
-            return "autoinit", {}, f"autoinit: {text}"
+            rule, given = _rule_of(content), self._of_content(content, fqn) or "values"
+            by = "init_weights or a checkpoint" if rule is None else f"{given} of {rule.origin}"
+            return "autoinit", {}, f"autoinit: {by}"
         source = self._source(content)
         if source is not None:
             other, name = source
@@ -166,18 +127,17 @@ class ModelCalls:
         copied = content.copied_from
         while copied is not None:
             for each in (copied, copied.whole, *(copied.sources if copied.operator == "mixed" else ())):
-                if id(each) in self._names:
-                    return self._names[id(each)]
+                if each in self._names:
+                    return self._names[each]
             copied = copied.copied_from
         return None
 
     def _of_content(self, content: Content, fqn: str) -> Initializer | None:
         """The initializer of what was written to a parameter, by autoinit too."""
-        original = content.original
-        rules = [each for each in original.numbers if isinstance(each, Rule)] if original.operator == AUTOINIT else []
-        if not rules:
+        rule = _rule_of(content.original)
+        if rule is None:
             return self._values.initializer(content)
-        found = rules[0].scheme_for(self._names.get(id(original), (None, fqn))[1].rpartition(".")[2])
+        found = rule.scheme_for(self._names.get(content.original, (None, fqn))[1].rpartition(".")[2])
         return found if isinstance(found, Initializer) else None
 
     def _of_weight_norm(self, record: Record) -> Initializer | None:
@@ -198,19 +158,26 @@ class ModelCalls:
         for event in reversed(events):
             found = self._of_content(event.content, record.fqn)
             if event.region.covers(region):
-                return found if found is None or event.region == region or _is_even(found) else None
+                # In a part of what was written, elements need to have the distribution of those of the whole.
+                is_alike = event.region == region or (found is not None and found.reads == "nothing")
+                return found if is_alike else None
             if event.region not in padding or found != Constant(val=0):
                 return None
         return None
 
 
-def _is_last(content: Content, events: Sequence[Event]) -> bool:
-    return bool(events) and any(content is each for each in events[-1].contents)
+def _tensors(planner: Planner) -> Iterator[tuple[Record, str, Tensor]]:
+    """The tensors with memory of each parameter; those that are stored for a weight with their names."""
+    for record in planner.records:
+        for name, tensor in zip(record.stored or ("",), record.tensors, strict=False):
+            if not is_lazy(tensor) and has_memory(plain(tensor)):
+                yield record, name.rpartition(".")[2], plain(tensor)
 
 
-def _is_even(initializer: Initializer) -> bool:
-    """Whether the elements of a part have the distribution of those of the whole."""
-    return initializer.reads == "nothing"
+def _rule_of(content: Content) -> Rule | None:
+    """The rule of autoinit that wrote values, if one did."""
+    rules = (each for each in content.numbers if isinstance(each, Rule))
+    return next(rules, None) if content.operator == AUTOINIT else None
 
 
 def _part(region: Region, tensor: Tensor) -> str:

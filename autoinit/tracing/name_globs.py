@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from functools import lru_cache
 from itertools import islice, product
 
 from ..globs import WILDCARDS, fqn_pattern
 
 MOST = 64
-"""Globs that are tried for one name with some of its numbers written out."""
+"""How many ways to write out some of a name's numbers are tried."""
 
 
 def shortest_globs(wanted: Collection[str], others: Collection[str]) -> list[str]:
@@ -32,64 +31,36 @@ def shortest_globs(wanted: Collection[str], others: Collection[str]) -> list[str
         >>> shortest_globs(["layers.2.out"], [name for name in names if name != "layers.2.out"])
         ['**.2.out']
     """
-    left, found = dict.fromkeys(wanted), []
-    for candidates in (_general, _numbered):
-        hits = {glob: _hits(glob, tuple(left)) for name in left for glob in candidates(name)}
-        valid = {glob: names for glob, names in hits.items() if not _matches_any(glob, others)}
-        while valid and left:
-            best = min(valid, key=lambda glob: (-len(valid[glob] & left.keys()), len(glob), glob))
-            taken = valid[best] & left.keys()
-            if not taken:
+    left, found = set(wanted), []
+    for numbered in (False, True):
+        globs = {glob for name in left for glob in _globs(name, numbered=numbered)}
+        valid = {
+            glob: set(filter(fqn_pattern(glob), left)) for glob in globs if not any(map(fqn_pattern(glob), others))
+        }
+        while left and valid:
+            best = min(valid, key=lambda glob: (-len(valid[glob] & left), len(glob), glob))
+            if valid[best].isdisjoint(left):
                 break
             found.append(best)
-            left = {name: None for name in left if name not in taken}
+            left -= valid[best]
     return found
 
 
-def _general(name: str) -> Iterator[str]:
-    """Globs for a name with all of its numbers as `*`: ends, beginnings, single components, and the whole."""
-    parts = [_starred(part) for part in name.split(".")]
-    if not name or WILDCARDS & set(name):
-        return
-    for size in range(1, len(parts)):
-        if parts[-size] != "*":
-            yield ".".join(["**", *parts[-size:]])
-    for size in range(1, len(parts)):
-        if parts[size - 1] != "*":
-            yield ".".join([*parts[:size], "**"])
-            yield ".".join([*parts[:size], "**", parts[-1]])
-    for part in parts[1:-1]:
-        if part != "*":
-            yield f"**.{part}.**"
-    yield ".".join(parts)
-
-
-def _numbered(name: str) -> Iterator[str]:
-    """Globs for a name with some of its numbers written out, down to the name itself."""
+def _globs(name: str, *, numbered: bool) -> Iterator[str]:
+    """Globs for ends and beginnings, components and all of a name: its numbers as `*`, or some of them written out."""
     if WILDCARDS & set(name):
         yield f"re:{re.escape(name)}"
-    if not name or WILDCARDS & set(name):
-        return
-    parts = [(_starred(part), part) if _starred(part) != part else (part,) for part in name.split(".")]
-    for chosen in islice(product(*parts), MOST):
-        whole = ".".join(chosen)
-        yield whole
-        for size in range(1, len(chosen)):
-            if chosen[-size] != "*":
-                yield ".".join(["**", *chosen[-size:]])
-            if chosen[size - 1] != "*":
-                yield ".".join([*chosen[:size], "**"])
-    yield name
-
-
-def _starred(part: str) -> str:
-    return re.sub(r"\d+", "*", part)
-
-
-@lru_cache(maxsize=65536)
-def _hits(glob: str, names: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(filter(fqn_pattern(glob), names))
-
-
-def _matches_any(glob: str, names: Collection[str]) -> bool:
-    return any(map(fqn_pattern(glob), names))
+    elif name:
+        components = [(re.sub(r"\d+", "*", part), part) for part in name.split(".")]
+        choices = [dict.fromkeys(both if numbered else both[:1]) for both in components]
+        for parts in islice(product(*choices), MOST):
+            for size in range(1, len(parts)):
+                if parts[-size] != "*":
+                    yield ".".join(["**", *parts[-size:]])
+                if parts[size - 1] != "*":
+                    yield ".".join([*parts[:size], "**"])
+                    yield ".".join([*parts[:size], "**", parts[-1]])
+            yield from (f"**.{part}.**" for part in parts[1:-1] if part != "*")
+            yield ".".join(parts)
+        if numbered:
+            yield name

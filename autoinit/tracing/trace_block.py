@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext, suppress
 from types import TracebackType
 from typing import Any
-
-from torch import nn
 
 from ..construction import current_watches
 from ..errors import AutoInitError, StateError
@@ -16,7 +13,7 @@ from ..interception import Observer, close_extent, living_roots, open_extent
 from ..modes import without_modes
 from .history import History
 from .model_calls import ModelCalls
-from .traces import Trace, TracedParameter
+from .traces import Trace
 
 
 def trace() -> TraceBlock:
@@ -52,6 +49,7 @@ class TraceBlock(Trace):
         self._observer: Observer | None = None
         self._history = History()
         self._traces: tuple[Trace, ...] | None = None
+        self._has_built = False
 
     def __enter__(self) -> TraceBlock:
         if self._observer is not None:
@@ -69,6 +67,7 @@ class TraceBlock(Trace):
             raise StateError("This trace block is not open.")
         watches = {id(watch): watch for watch in (*current_watches(), observer.watch)}.values()
         close_extent(observer)
+        self._has_built = not observer.built.is_empty
         history, self._history, self._traces = self._history, History(), ()
         # A model that is half built may be none that can be walked: the error to see is the one that left it so.
         with ExitStack() as stack, suppress(AutoInitError) if kind is not None else nullcontext():
@@ -88,24 +87,9 @@ class TraceBlock(Trace):
     @property
     def _only(self) -> Trace:
         if len(self.traces) != 1:
-            models = ", ".join(trace.model for trace in self.traces) or "none"
+            models = ", ".join(trace.model for trace in self.traces) or ("all are gone" if self._has_built else "none")
             raise StateError(f"The block has {len(self.traces)} root modules ({models}), not one. Use t.traces.")
         return self.traces[0]
-
-    @property
-    def model(self) -> str:
-        """Class name of the root."""
-        return self._only.model
-
-    @property
-    def parameters(self) -> Mapping[str, TracedParameter]:
-        """Shape, dtype, layer, aliases, calls and initializer of each parameter, by FQN in model order."""
-        return self._only.parameters
-
-    @property
-    def root(self) -> nn.Module | None:
-        """The model; None if it is gone."""
-        return self._only.root
 
     def __str__(self) -> str:
         return "\n\n".join(map(str, self._traces)) if self._traces else repr(self)
@@ -124,4 +108,7 @@ class TraceBlock(Trace):
     def __repr__(self) -> str:
         if self._traces is None:
             return "<trace: an open block>" if self._observer is not None else "<trace: a block that was not entered>"
-        return "\n".join(map(repr, self._traces)) or "<trace: no model was built in the block>"
+        missing = (
+            "the models that were built in the block are gone" if self._has_built else "no model was built in the block"
+        )
+        return "\n".join(map(repr, self._traces)) or f"<trace: {missing}>"

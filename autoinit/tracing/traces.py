@@ -1,11 +1,11 @@
-"""The trace of one model: for each parameter the calls that filled it, in order."""
+"""The trace of one model: for each parameter the calls that filled it, with their numbers and lines, in order."""
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field, fields
 from itertools import groupby
 from typing import Any
 
@@ -15,9 +15,55 @@ from torch import nn
 from ..initializers import Initializer
 from ..planning.entries import shape_text
 from ..tables import LONG, Result, Table
-from .calls import Call
 
-NO_CALLS = "(no call seen)"
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call that wrote values to a parameter, or to a part of it.
+
+    Args:
+        function: Name of the function (`kaiming_uniform_`), of torch's operator (`normal_`, `randn`), or "copy",
+            "load_state_dict" and the like.
+        arguments: Its arguments by name as they were passed, without the tensor and without those that have their
+            default: numbers, strings, and names of types.
+        text: The call as text: `trunc_normal_(std=0.02)`, `randn() * 0.02`, `copy of encoder.weight`.
+        file: File of the line that called it, or "" where the line is not known.
+        line: Number of that line, from 1; 0 where it is not known.
+        source: Text of that line; "" where there is none.
+        module: FQN of the nearest module whose method has that line, "" for the root; None if no module of the model
+            has it.
+        layer: Class name of that module, or "".
+        part: The part that it wrote, as an index (`[0]`); "" if it wrote the whole parameter.
+        overwritten: Whether later calls replaced everything that it wrote.
+        initializer: The initializer of autoinit that gives the parameter the values that it has after this call, if
+            there is one.
+    """
+
+    function: str
+    arguments: Mapping[str, object] = field(default_factory=dict)
+    text: str
+    file: str = ""
+    line: int = 0
+    source: str = ""
+    module: str | None = None
+    layer: str = ""
+    part: str = ""
+    overwritten: bool = False
+    initializer: Initializer | None = None
+
+    def __str__(self) -> str:
+        return f"{self.part} {self.text}" if self.part else self.text
+
+    @property
+    def where(self) -> str:
+        """File without its folders, and line: `linear.py:124`."""
+        return f"{os.path.basename(self.file)}:{self.line}" if self.file else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Strings, numbers, lists and dicts only."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "text"}
+        initializer = None if self.initializer is None else str(self.initializer)
+        return {"call": str(self), **shown, "arguments": dict(self.arguments), "initializer": initializer}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +136,25 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
         self._root = None if root is None else weakref.ref(root)
 
     @property
+    def _only(self) -> Trace:
+        """The trace that is read: of a block, that of its only model."""
+        return self
+
+    @property
     def model(self) -> str:
         """Class name of the root."""
-        return self._model
+        return self._only._model
 
     @property
     def parameters(self) -> Mapping[str, TracedParameter]:
         """Shape, dtype, layer, aliases, calls and initializer of each parameter, by FQN in model order."""
-        return self._parameters
+        return self._only._parameters
 
     @property
     def root(self) -> nn.Module | None:
         """The model; None if it is gone, or if the trace was unpickled."""
-        return None if self._root is None else self._root()
+        root = self._only._root
+        return None if root is None else root()
 
     @property
     def fills(self) -> Mapping[str, Initializer | None]:
@@ -111,11 +163,12 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
     def __getitem__(self, name: str) -> tuple[Call, ...]:
         found = self.parameters.get(name)
-        return (self.parameters[self._other_names[name]] if found is None else found).calls
-
-    @cached_property
-    def _other_names(self) -> Mapping[str, str]:
-        return {name: fqn for fqn, each in self.parameters.items() for name in (*each.stored, *each.aliases)}
+        if found is None:
+            others = (each for each in self.parameters.values() if name in each.stored or name in each.aliases)
+            found = next(others, None)
+        if found is None:
+            raise KeyError(name)
+        return found.calls
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.parameters)
@@ -138,14 +191,12 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
             full: Whether to show every parameter of a large model. By default parameters that differ only in numbers
                 of their names share a row.
         """
-        rows = [
-            (each.fqn, shape_text(each.shape), _left(each) or NO_CALLS, _overwritten(each), _line(each))
-            for each in self.parameters.values()
-        ]
+        rows = [(fqn, shape_text(each.shape), *_cells(each)) for fqn, each in self.parameters.items()]
         table = Table(
             title=f"Trace of {self.model}",
             columns=("parameter", "shape", "calls", "overwritten", "line"),
             optional=("overwritten", "shape"),
+            whole=("calls", "overwritten"),
             rows=rows,
             caption=self.caption,
         )
@@ -178,9 +229,9 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
             >>> traced.to_cfg()
             [{'type': 'Normal', 'layer': 'Embedding'}, {'type': 'Constant', 'layer': 'LayerNorm', 'val': 1}]
         """
-        from .config_of_calls import config_of_calls
+        from .config_of_calls import ConfigOfCalls
 
-        return [dict(rule) for rule in config_of_calls(self).rules]
+        return ConfigOfCalls(self).rules
 
     def to_yaml(self) -> str:
         """The config of `to_cfg` as YAML, with the calls and source lines that each rule stands for as comments.
@@ -188,9 +239,9 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
         Raises:
             StateError: The model is gone.
         """
-        from .config_of_calls import config_of_calls
+        from .config_of_calls import ConfigOfCalls
 
-        return config_of_calls(self).to_yaml()
+        return ConfigOfCalls(self).to_yaml()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as strings, numbers, lists and dicts."""
@@ -200,17 +251,10 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
         return f"Trace({self.model}: {self.caption})"
 
 
-def _left(parameter: TracedParameter) -> str:
-    """The calls of which something is left: the one that wrote the whole parameter, then those that changed it."""
-    repeated = groupby(map(str, parameter.effective))  # Steps of an optimizer, for example.
-    counts = ((text, sum(1 for _ in group)) for text, group in repeated)
-    return ", then ".join(f"{text} x{count}" if count > 1 else text for text, count in counts)
-
-
-def _overwritten(parameter: TracedParameter) -> str:
-    return ", ".join(str(call) for call in parameter.calls if call.overwritten)
-
-
-def _line(parameter: TracedParameter) -> str:
-    """The line of the first call of which something is left: those after it change its values."""
-    return next((call.where for call in parameter.effective), "")
+def _cells(parameter: TracedParameter) -> tuple[str, str, str]:
+    """The calls of which something is left, those that they overwrote, and the line of the first one that is left."""
+    counts = ((text, sum(1 for _ in group)) for text, group in groupby(map(str, parameter.effective)))
+    # Calls are repeated by the steps of an optimizer, for example.
+    left = ", then ".join(f"{text} x{count}" if count > 1 else text for text, count in counts)
+    overwritten = ", ".join(str(call) for call in parameter.calls if call.overwritten)
+    return left or "(no call seen)", overwritten, next((call.where for call in parameter.effective), "")

@@ -21,11 +21,9 @@ from torch import nn
 
 from autoinit import Plan, plan
 from autoinit.config import parse_config
-from autoinit.fans import torch_fans
-from autoinit.fills import TensorSpec
 from autoinit.tables import Table
 from autoinit.tracing import Trace, trace
-from autoinit.tracing.written_initializers import is_same_fill
+from autoinit.tracing.written_initializers import TracedTensor, is_same_fill
 
 from .__main__ import libraries
 from .exceptions import read_exceptions
@@ -75,8 +73,7 @@ def differing(traced: Trace, planned: Plan) -> Iterator[tuple[str, str]]:
     for fqn, parameter in traced.parameters.items():
         given = None
         if parameter.initializer is not None and parameter.shape is not None:
-            spec = TensorSpec(shape=parameter.shape, dtype=parameter.dtype, fans=torch_fans(parameter.shape))
-            given = parameter.initializer.fill(spec)
+            given = TracedTensor(shape=parameter.shape, dtype=parameter.dtype).fill(parameter.initializer)
         if given is None or not is_same_fill(planned[fqn].fill, given):
             functions = dict.fromkeys(call.function for call in parameter.effective)
             yield fqn, ", then ".join(functions) or "no call was seen"
@@ -124,12 +121,8 @@ def show(results: dict[str, Any]) -> int:
     """Print the tables; 1 if the goal is missed or a model failed."""
     found = {key: result["coverage"]["to_cfg"] for key, result in results.items() if result["coverage"]}
     print(f"\n{shares(found, results)}\n\n{reasons(found)}\n\n{worst(found)}")
-    total, different = (sum(values) for values in zip(*map(_counts, found.values()), strict=True))
+    total, different = sum(m["total"] for m in found.values()), sum(len(m["different"]) for m in found.values())
     return int(len(found) < len(results) or different > (1 - GOAL) * total)
-
-
-def _counts(found: dict[str, Any]) -> tuple[int, int]:
-    return found["total"], len(found["different"])
 
 
 def shares(found: dict[str, Any], results: dict[str, Any]) -> Table:
@@ -144,16 +137,8 @@ def shares(found: dict[str, Any], results: dict[str, Any]) -> Table:
         whole = sum(not m["different"] for m in models)
         middle = str(rules[len(rules) // 2]) if rules else ""
         rows.append((name, f"{len(tried):,}", f"{len(models):,}", f"{total:,}", share, f"{whole:,}", middle))
-    columns = (
-        "library",
-        "tried",
-        "traced",
-        "parameters",
-        "same fills",
-        "models without a difference",
-        "rules (median)",
-    )
-    return Table(title="Configs that Trace.to_cfg() writes, planned on the same models", columns=columns, rows=rows)
+    head = ("library", "tried", "traced", "parameters", "same fills", "models without a difference", "rules (median)")
+    return Table(title="Configs that Trace.to_cfg() writes, planned on the same models", columns=head, rows=rows)
 
 
 def reasons(found: dict[str, Any]) -> Table:

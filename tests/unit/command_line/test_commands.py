@@ -157,7 +157,7 @@ def test_an_error_of_the_target_names_its_line(run: Command, files: Path) -> Non
 
 def test_a_model_that_was_built_before_the_block_is_not_initialized(run: Command) -> None:
     status, _, err = run("init", "models.py:built", "-o", "a.safetensors")
-    assert status == 2 and "returned a Linear and built no model" in err
+    assert status == 2 and "returned a Linear and built no model that still exists" in err
 
 
 def test_the_report_is_that_of_the_model_that_is_returned(run: Command) -> None:

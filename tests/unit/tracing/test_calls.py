@@ -6,12 +6,12 @@ import asyncio
 import copy
 import inspect
 import json
+import math
 import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from autoinit import ModuleGraphError, StateError, Trace, autoinit, initialize, paused, trace
 from autoinit.initializers import Constant, Eye, Kaiming, Normal, Orthogonal, TruncNormal, Uniform, Xavier
 from autoinit.tracing import Call
+from tests.models import Around
 
 
 def texts(calls: tuple[Call, ...]) -> list[str]:
@@ -31,12 +32,17 @@ def traced(build: Callable[[], nn.Module]) -> Trace:
     return t
 
 
-class Parameter(nn.Module):
-    """A module with one parameter that a function makes."""
+def my_init_(tensor: Tensor, scale: float = 1.0, kind: str = "x") -> Tensor:
+    nn.init.normal_(tensor)
+    with torch.no_grad():
+        return tensor.mul_(scale)
 
-    def __init__(self, make: Callable[[], Tensor]) -> None:
-        super().__init__()
-        self.p = nn.Parameter(make())
+
+def deep() -> Tensor:
+    value = torch.randn(2)
+    for _ in range(20):
+        value = (value + torch.rand(2)) * 2
+    return value
 
 
 def test_a_constructor_is_traced_to_its_line() -> None:
@@ -69,8 +75,7 @@ class Net(nn.Module):
 
 
 def test_later_calls_overwrite_earlier_ones_and_name_their_module() -> None:
-    weight = traced(Net)["fc.weight"]
-    bias = traced(Net)["fc.bias"]
+    weight, bias = traced(Net).values()
     assert texts(weight) == ["kaiming_uniform_(a=2.236)", "xavier_normal_()"]
     assert [call.overwritten for call in weight] == [True, False]
     assert [(call.module, call.layer) for call in weight] == [("fc", "Linear"), ("", "Net")]
@@ -100,12 +105,24 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.randn(5) * 0.02, "randn() * 0.02", Normal(std=0.02)),
         (lambda: 0.02 * torch.randn(5), "randn() * 0.02", Normal(std=0.02)),
         (lambda: torch.randn(5) / 50, "randn() / 50", Normal(std=0.02)),
+        (lambda: torch.randn(5) * -3 + 1, "randn() * -3 + 1", Normal(mean=1, std=3)),
+        (lambda: torch.randn(5) * 1e300, "randn() * 1e+300", None),
+        (lambda: torch.rand(5) * math.inf, "rand() * inf", None),
         (lambda: torch.randn(5).mul_(0.5) + 1, "randn() * 0.5 + 1", Normal(mean=1, std=0.5)),
         (lambda: torch.normal(0.0, 0.02, (5,)), "normal(mean=0, std=0.02)", Normal(std=0.02)),
         (lambda: torch.rand(5) * 2 - 1, "rand() * 2 - 1", Uniform(a=-1, b=1)),
         (lambda: (torch.rand(5) - 0.5) * 2, "(rand() - 0.5) * 2", Uniform(a=-1, b=1)),
         (lambda: 1 - torch.rand(5), "1 - rand()", Uniform(a=0, b=1)),
+        (
+            lambda: torch.empty(5).uniform_(-1, 1).mul_(0.1),
+            "uniform_(from=-1, to=1), then mul_(0.1)",
+            Uniform(a=-0.1, b=0.1),
+        ),
+        (lambda: my_init_(torch.empty(4, 4), scale=0.3), "my_init_(scale=0.3)", Normal(std=0.3)),
+        (deep, "(((... * 2 + rand()) * 2 + rand()) * 2 + rand()) * 2", None),
+        (lambda: torch.cat([torch.randn(2) for _ in range(50)]), f"{'cat(' + 'randn(), ' * 50:.97}...", Normal()),
         (lambda: torch.zeros(5), "zeros()", Constant(val=0)),
+        (lambda: torch.ones(0), "ones()", Constant(val=1)),
         (lambda: torch.ones(5) * 0.1, "ones() * 0.1", Constant(val=0.1)),
         (lambda: torch.full((5,), 2.5), "full(fill_value=2.5)", Constant(val=2.5)),
         (lambda: torch.tensor(0.1), "tensor(0.1)", Constant(val=0.1)),
@@ -115,11 +132,17 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.empty(5).uniform_(-2, 1), "uniform_(from=-2, to=1)", Uniform(a=-2, b=1)),
         (lambda: torch.empty(200, 200).normal_(std=3), "normal_(mean=0, std=3)", Normal(std=3)),
         (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2), "orthogonal_(gain=2)", Orthogonal(gain=2)),
+        (lambda: nn.init.orthogonal_(torch.empty(4, 4), gain=2) * -1, "orthogonal_(gain=2) * -1", Orthogonal(gain=-2)),
+        (lambda: nn.init.xavier_normal_(torch.empty(4, 4), gain=2) * 3, "xavier_normal_(gain=2) * 3", Xavier(gain=6)),
+        (lambda: nn.init.xavier_normal_(torch.empty(4, 4)) + 1, "xavier_normal_() + 1", None),
+        (lambda: nn.init.trunc_normal_(torch.empty(5), a=-1) * -1, "trunc_normal_(a=-1) * -1", TruncNormal(a=-2, b=1)),
+        (lambda: torch.empty(5).exponential_(), "exponential_()", None),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2)), "constant_pad_nd(zeros(), 0)", Constant(val=0)),
         (lambda: nn.functional.pad(torch.zeros(3), (0, 2), value=1), "constant_pad_nd(zeros(), 1)", None),
         (lambda: torch.rand(5) + -2, "rand() - 2", Uniform(a=-2, b=-1)),
         (lambda: torch.cat([torch.randn(2), torch.randn(3)]), "cat(randn(), randn())", Normal()),
-        (lambda: torch.stack([torch.zeros(2), torch.ones(2)]), "stack(zeros(), ones())", None),
+        (lambda: torch.cat([torch.zeros(2), torch.ones(2)]), "cat(zeros(), ones())", None),
+        (lambda: torch.stack([torch.zeros(2), torch.zeros(2)]), "stack(zeros(), zeros())", Constant(val=0)),
         (lambda: torch.ones(2).repeat(3), "repeat(ones())", Constant(val=1)),
         (lambda: torch.randn(2).repeat(3), "repeat(randn())", None),
         (lambda: torch.eye(5), "eye(5)", Eye()),
@@ -128,58 +151,11 @@ def test_a_function_that_is_applied_is_traced_to_its_lines() -> None:
         (lambda: torch.randn(5).to(torch.bfloat16), "copy of randn()", Normal()),
     ],
 )
-def test_a_factory_is_one_call_with_its_distribution(
-    make: Callable[[], Tensor], text: str, initializer: object
-) -> None:
-    t = traced(lambda: Parameter(make))
-    (call,) = t["p"]
-    assert call.text == text
-    assert t.fills["p"] == call.initializer == initializer
-    assert call.layer == "Parameter"
-
-
-def test_a_long_expression_is_cut() -> None:
-    def deep() -> Tensor:
-        value = torch.randn(2)
-        for _ in range(20):
-            value = (value + torch.rand(2)) * 2
-        return value
-
-    (call,) = traced(lambda: Parameter(deep))["p"]
-    assert call.text == "(((... * 2 + rand()) * 2 + rand()) * 2 + rand()) * 2"
-    (call,) = traced(lambda: Parameter(lambda: torch.cat([torch.randn(2) for _ in range(50)])))["p"]
-    assert len(call.text) == 100
-    assert call.text.endswith("...")
-
-
-@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
-def test_a_parameter_without_elements_has_calls_too() -> None:
-    assert texts(traced(lambda: nn.LayerNorm(0))["weight"]) == ["ones_()"]
-
-
-def test_arithmetic_in_place_is_a_call_of_its_own_that_overwrites_nothing() -> None:
-    def make() -> Tensor:
-        tensor = torch.empty(5)
-        tensor.uniform_(-1, 1)
-        return tensor.mul_(0.1)
-
-    t = traced(lambda: Parameter(make))
-    assert texts(t["p"]) == ["uniform_(from=-1, to=1)", "mul_(0.1)"]
+def test_calls_with_their_distribution(make: Callable[[], Tensor], text: str, initializer: object) -> None:
+    t = traced(lambda: Around(p=make()))
+    assert [row[2] for row in t.table().rows] == [text]
+    assert t.fills["p"] == t["p"][-1].initializer == initializer
     assert not any(call.overwritten for call in t["p"])
-    assert t.fills["p"] == Uniform(a=-0.1, b=0.1)
-
-
-def test_functions_in_the_manner_of_torch_are_shown_as_they_were_called() -> None:
-    def my_init_(tensor: Tensor, scale: float = 1.0, kind: str = "x") -> Tensor:
-        nn.init.normal_(tensor)
-        with torch.no_grad():
-            return tensor.mul_(scale)
-
-    t = traced(lambda: Parameter(lambda: my_init_(torch.empty(4, 4), scale=0.3)))
-    (call,) = t["p"]
-    assert call.function == "my_init_"
-    assert call.arguments["scale"] == 0.3
-    assert t.fills["p"] == Normal(std=0.3)
 
 
 def test_a_padding_row_and_other_parts_are_calls() -> None:
@@ -197,12 +173,6 @@ def test_a_padding_row_and_other_parts_are_calls() -> None:
     assert not t["1.weight"][0].overwritten
     assert t.fills["1.weight"] is None
     assert texts(t["1.bias"])[-1] == "[2] fill_(3)"
-
-
-def test_two_parts_that_together_cover_all_leave_the_first_call_as_it_is() -> None:
-    t = traced(lambda: Parameter(lambda: torch.cat([torch.zeros(2), torch.ones(2)])))
-    assert t.fills["p"] is None
-    assert texts(t["p"]) == ["cat(zeros(), ones())"]
 
 
 def test_copies_say_of_what() -> None:
@@ -227,11 +197,10 @@ def test_copies_say_of_what() -> None:
 
 def test_a_copy_in_another_model_names_the_model() -> None:
     with trace() as t:
-        first = Net()
-        second = copy.deepcopy(first)
+        models = [Net()]
+        models += copy.deepcopy(models)
     assert [each.model for each in t.traces] == ["Net", "Net"]
     assert texts(t.traces[1]["fc.weight"]) == ["copy of fc.weight of Net"]
-    assert second is not first
 
 
 def test_loads_say_from_which_line(tmp_path: Path) -> None:
@@ -255,32 +224,21 @@ def test_loads_say_from_which_line(tmp_path: Path) -> None:
         assert t.fills[f"{number}.weight"] is None
         assert t[f"{number}.weight"][0].overwritten
     assert t["2.weight"][-1].source == 'model[2].weight.copy_(state["weight"])'
-
-
-def test_pretrained_vectors_are_data_by_declaration() -> None:
-    t = traced(lambda: nn.Embedding.from_pretrained(torch.randn(3, 2)))
+    t = traced(lambda: nn.Embedding.from_pretrained(torch.randn(3, 2)))  # Data by declaration.
     assert [call.function for call in t["weight"]] == ["randn", "from_pretrained"]
     assert t.fills["weight"] is None
 
 
-def test_a_write_by_another_thread_is_data() -> None:
-    def build() -> nn.Module:
-        model = nn.Linear(200, 200)
-        values = model.weight.detach().numpy()
-        thread = threading.Thread(target=values.fill, args=(3.0,))
-        thread.start()
-        thread.join()
-        return model
-
-    t = traced(build)
-    assert t["weight"][-1].text == "data (written by code that autoinit does not see)"
-
-
-@pytest.mark.parametrize("size", [3, 200])
-def test_a_write_that_nothing_shows_is_said_to_be_one(size: int) -> None:
+@pytest.mark.parametrize(("size", "by_thread"), [(3, False), (200, False), (200, True)])
+def test_a_write_that_nothing_shows_is_said_to_be_one(size: int, by_thread: bool) -> None:
     def build() -> nn.Module:
         model = nn.Linear(size, size)
-        model.weight.detach().numpy()[:] = np.float32(3)
+        thread = threading.Thread(target=model.weight.detach().numpy().fill, args=(3.0,))
+        if by_thread:
+            thread.start()
+            thread.join()
+        else:
+            thread.run()
         return model
 
     t = traced(build)
@@ -323,14 +281,11 @@ def test_lazy_layers_have_calls_once_they_have_a_shape() -> None:
 
 
 def test_a_model_on_the_meta_device_is_traced_too() -> None:
-    with trace() as t, torch.device("meta"):
-        model = Net()
-    with trace() as real:
-        other = Net()
-    assert model.fc.weight.is_meta
+    with torch.device("meta"):
+        t = traced(Net)
+    real = traced(Net)
     assert [texts(calls) for calls in t.values()] == [texts(calls) for calls in real.values()]
     assert t.fills == real.fills
-    assert not other.fc.weight.is_meta
 
 
 CFG = [dict(type="Xavier", layer="Linear", bias=0)]
@@ -348,28 +303,19 @@ def test_around_a_block_with_rules_their_fills_come_last() -> None:
 
 
 def test_in_a_block_with_rules_it_shows_what_the_constructor_would_have_done() -> None:
-    with autoinit(CFG, seed=0) as run:
-        with trace() as t:
-            model = nn.Sequential(nn.Linear(100, 100))
-        after = model[0].weight
+    with autoinit(CFG, seed=0) as run, trace() as t:
+        model = nn.Sequential(nn.Linear(100, 100))
     assert texts(t["0.weight"]) == ["kaiming_uniform_(a=2.236)"]
-    assert run.report["0.weight"].outcome == "filled"
-    assert after is model[0].weight
+    assert model is t.root and run.report["0.weight"].outcome == "filled"
 
 
-def test_a_model_that_is_initialized_in_the_block() -> None:
+@pytest.mark.parametrize("cfg", [dict(type="Xavier", layer="Linear"), dict(type="Orthogonal", layer="Linear")])
+def test_a_model_that_is_initialized_in_the_block_by_one_call(cfg: dict[str, str]) -> None:
     with trace() as t:
         model = Net()
-        initialize(model, CFG, seed=0)
-    assert texts(t["fc.weight"])[1:] == ["xavier_normal_()", "autoinit: Xavier() of init_cfg[0]"]
-    assert t["fc.weight"][-1].source == "initialize(model, CFG, seed=0)"
-
-
-def test_the_operators_that_autoinit_draws_with_are_no_calls() -> None:
-    with trace() as t:
-        model = nn.Linear(3, 3)
-        initialize(model, dict(type="Orthogonal", layer="Linear"), seed=0)
-    assert texts(t["weight"]) == ["kaiming_uniform_(a=2.236)", "autoinit: Orthogonal() of init_cfg"]
+        initialize(model, cfg, seed=0)
+    assert texts(t["fc.weight"])[1:] == ["xavier_normal_()", f"autoinit: {cfg['type']}() of init_cfg"]
+    assert t["fc.weight"][-1].source == "initialize(model, cfg, seed=0)"
 
 
 def test_a_layer_that_was_made_before_an_inner_block_with_rules() -> None:
@@ -383,62 +329,52 @@ def test_a_layer_that_was_made_before_an_inner_block_with_rules() -> None:
     assert texts(t["1.weight"]) == ["kaiming_uniform_(a=2.236)", "autoinit: Xavier() of init_cfg[0]"]
 
 
-def test_what_is_built_in_a_pause_is_left_out() -> None:
-    with trace() as t:
-        model = nn.Linear(2, 2)
-        with paused():
-            other = nn.Linear(2, 2)
-    assert [each.root for each in t.traces] == [model]
-    assert other is not model
-
-
-def test_blocks_inside_each_other() -> None:
+def test_blocks_inside_each_other_and_what_is_built_in_a_pause() -> None:
     with trace() as outer:
         with trace() as inner:
             model = nn.Linear(2, 2)
+        with paused():
+            other = nn.Linear(2, 2)
         nn.init.zeros_(model.weight)
+    assert [each.root for each in outer.traces] == [model] != [other]
     assert texts(inner["weight"]) == ["kaiming_uniform_(a=2.236)"]
     assert texts(outer["weight"]) == ["kaiming_uniform_(a=2.236)", "zeros_()"]
 
 
-def test_threads_have_blocks_of_their_own() -> None:
+def test_threads_and_tasks_have_blocks_of_their_own() -> None:
     found: dict[int, list[str]] = {}
 
-    def work(number: int) -> None:
+    async def work(number: int) -> None:
         with trace() as t:
             model = nn.Linear(3, 3)
+            await asyncio.sleep(0)
             nn.init.constant_(model.weight, number)
+            await asyncio.sleep(0)
         found[number] = texts(t["weight"])
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    async def both(number: int) -> None:
+        await asyncio.gather(work(number), work(number + 1))
+
+    threads = [threading.Thread(target=asyncio.run, args=(both(number),)) for number in (0, 2, 4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == {n: ["kaiming_uniform_(a=2.236)", f"constant_(val={n})"] for n in range(4)}
-
-
-def test_tasks_have_blocks_of_their_own() -> None:
-    async def work(number: int) -> list[str]:
-        with trace() as t:
-            model = nn.Linear(3, 3)
-            await asyncio.sleep(0)
-            nn.init.constant_(model.weight, number)
-            await asyncio.sleep(0)
-        return texts(t["weight"])
-
-    async def both() -> list[list[str]]:
-        return await asyncio.gather(work(0), work(1))
-
-    assert asyncio.run(both()) == [["kaiming_uniform_(a=2.236)", f"constant_(val={number})"] for number in range(2)]
+    assert found == {n: ["kaiming_uniform_(a=2.236)", f"constant_(val={n})"] for n in range(6)}
 
 
 def test_after_an_exception_there_is_a_trace_of_what_was_built() -> None:
-    with pytest.raises(ZeroDivisionError), trace() as t:
-        model = nn.Linear(3, 3)
-        nn.init.zeros_(model.weight)
-        _ = 1 / 0
-    assert texts(t["weight"])[-1] == "zeros_()"
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(2, 2)
+            nn.init.zeros_(self.fc.weight)
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken") as error, trace() as t:
+        Broken()
+    assert texts(t["fc.weight"]) == ["kaiming_uniform_(a=2.236)", "zeros_()"]
+    assert error.value.__traceback__ is not None
 
 
 def test_a_model_that_cannot_be_walked_hides_no_exception() -> None:
@@ -452,19 +388,6 @@ def test_a_model_that_cannot_be_walked_hides_no_exception() -> None:
         model[0].child = model
         holder = nn.Sequential(model)
     assert holder is not None
-
-
-def test_a_constructor_that_fails() -> None:
-    class Broken(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fc = nn.Linear(2, 2)
-            raise ValueError("broken")
-
-    with pytest.raises(ValueError, match="broken") as error, trace() as t:
-        Broken()
-    assert [str(call) for call in t["fc.weight"]] == ["kaiming_uniform_(a=2.236)"]
-    assert error.value.__traceback__ is not None
 
 
 def test_several_models_and_none() -> None:
@@ -504,6 +427,25 @@ def test_a_model_that_is_dropped_has_no_trace_and_is_not_kept_alive() -> None:
     assert t.parameters["weight"].shape == (4, 4)
     del model
     assert t.root is None
+    with trace() as t:
+        nn.Linear(3, 3)
+    assert repr(t) == "<trace: the models that were built in the block are gone>"
+    with pytest.raises(StateError, match=r"0 root modules \(all are gone\), not one"):
+        t.table()
+
+
+@pytest.mark.parametrize("width", [60, 72, 80, 100])
+def test_calls_are_whole_on_a_narrow_terminal(width: int) -> None:
+    def build() -> nn.Module:
+        model = nn.ModuleDict({"a_layer_with_a_long_name": nn.Linear(4, 4)})
+        nn.init.kaiming_normal_(model["a_layer_with_a_long_name"].weight, mode="fan_out", nonlinearity="relu")
+        return model
+
+    table = traced(build).table()
+    lines = table.text(width).splitlines()
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    assert all(word in words for row in table.rows for word in row[2].split())
 
 
 def test_a_long_training_keeps_the_first_and_the_last_calls() -> None:

@@ -28,14 +28,10 @@ def normal(std: float, **keys: Any) -> dict[str, Any]:
     return dict(type="Normal", layer="Linear", std=std, **keys)
 
 
-def test_nothing_differs() -> None:
-    same = diff(planned(normal(0.02)), planned(normal(0.02)))
+def test_fills_that_differ_are_folded() -> None:
+    same, found = (diff(planned(normal(0.02)), planned(normal(std))) for std in (0.02, 0.05))
     assert not same and len(same) == 0 and same.fqns == ()
     assert str(same.table()).splitlines()[-1] == "0 of 62 parameters differ"
-
-
-def test_fills_that_differ_are_folded() -> None:
-    found = diff(planned(normal(0.02)), planned(normal(0.05)))
     assert found and len(found) == 30
     assert [(change.what, change.first, change.second) for change in found][:1] == [
         ("fill", "Normal(mean=0, std=0.02)", "Normal(mean=0, std=0.05)")
@@ -45,15 +41,13 @@ def test_fills_that_differ_are_folded() -> None:
     assert repr(found) == "Difference(30 of 62 parameters differ)"
 
 
-def test_parameters_of_one_side_only() -> None:
-    found = diff(planned(normal(0.02), layers=3), planned(normal(0.02), layers=2))
+@pytest.mark.parametrize(("layers", "side"), [((3, 2), "first"), ((2, 3), "second")])
+def test_parameters_of_one_side_only(layers: tuple[int, int], side: str) -> None:
+    found = diff(*(planned(normal(0.02), layers=count) for count in layers))
     assert [(change.fqn, change.what) for change in found] == [
-        ("layers.2.weight", "parameter"),
-        ("layers.2.bias", "parameter"),
+        (f"layers.2.{param}", "parameter") for param in ("weight", "bias")
     ]
-    assert found.caption == "2 of 8 parameters differ; 2 only in the first"
-    back = diff(planned(normal(0.02), layers=2), planned(normal(0.02), layers=3))
-    assert back.caption == "2 of 8 parameters differ; 2 only in the second"
+    assert found.caption == f"2 of 8 parameters differ; 2 only in the {side}"
 
 
 def test_shapes_and_the_fills_that_follow_from_them() -> None:
@@ -89,23 +83,15 @@ def test_traces_of_two_models() -> None:
         with trace() as traced:
             model = Net(layers=1, std=std)
         traces.append(traced)
-    assert model is not None
     [change] = diff(*traces)
-    assert (change.fqn, change.what) == ("norm.weight", "calls")
+    assert isinstance(model, Net) and (change.fqn, change.what) == ("norm.weight", "calls")
     assert "0.5" in change.second and "0.5" not in change.first
+    assert not diff(json.loads(traces[0].to_json()), traces[0])
 
 
-def test_what_was_saved_as_json_is_compared_as_well() -> None:
-    one, other = planned(normal(0.02)), planned(normal(0.05))
-    saved = json.loads(one.to_json())
-    assert len(diff(saved, other)) == 30 and not diff(saved, one)
-    with trace() as traced:
-        model = Net()
-    assert model is not None and not diff(json.loads(traced.to_json()), traced)
-
-
-def test_data() -> None:
-    found = diff(planned(normal(0.02), layers=1), planned(normal(0.05), layers=1))
+def test_data_and_what_was_saved_as_json() -> None:
+    one, other = (planned(normal(std), layers=1) for std in (0.02, 0.05))
+    found = diff(one, other)
     assert json.loads(found.to_json()) == {
         "kind": "Plan",
         "models": ["Net", "Net"],
@@ -115,6 +101,8 @@ def test_data() -> None:
         },
     }
     assert isinstance(found, Difference) and "<table>" in found._repr_html_()
+    saved = json.loads(one.to_json())
+    assert diff(saved, other).fqns == found.fqns and not diff(saved, one)
 
 
 def test_kinds_that_do_not_fit() -> None:

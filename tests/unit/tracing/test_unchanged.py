@@ -51,10 +51,6 @@ def used() -> nn.Module:
     return model
 
 
-def state(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.state_dict()) | {"cpu generator": torch.get_rng_state()}
-
-
 def built(build: Callable[[], nn.Module], *blocks: Callable[[], Any]) -> dict[str, Tensor]:
     torch.manual_seed(3)
     np.random.seed(3)
@@ -63,9 +59,9 @@ def built(build: Callable[[], nn.Module], *blocks: Callable[[], Any]) -> dict[st
         for block in blocks:
             stack.enter_context(block())
         model = build()
-    found = state(model)
-    numbers = [random.random(), np.random.rand(), torch.rand(()).item()]
-    return found | {"numbers after it": torch.tensor(numbers, dtype=torch.double)}
+    generator = torch.get_rng_state()
+    numbers = torch.tensor([random.random(), np.random.rand(), torch.rand(()).item()], dtype=torch.double)
+    return {**model.state_dict(), "generator of torch": generator, "numbers after it": numbers}
 
 
 def assert_bitwise(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
@@ -77,39 +73,33 @@ def assert_bitwise(one: dict[str, Tensor], other: dict[str, Tensor]) -> None:
 CFG = [dict(type="Kaiming", layer="Linear"), dict(type="Constant", val=1, layer="LSTM", params="bias*")]
 
 
-def rules() -> Any:
-    return autoinit(CFG, unmatched="ignore")
+def rules(**options: Any) -> Any:
+    return autoinit(CFG, unmatched="ignore", **options)
 
 
-def no_rules() -> Any:
-    return autoinit([])
-
-
-def seeded() -> Any:
-    return autoinit(CFG, seed=1, unmatched="ignore")
-
-
-def eager() -> Any:
-    return autoinit(CFG, defer=False, unmatched="ignore")
+BLOCKS = {
+    "rules": rules,
+    "no_rules": lambda: autoinit([]),
+    "seeded": lambda: rules(seed=1),
+    "eager": lambda: rules(defer=False),
+    "trace": trace,
+}
 
 
 @pytest.mark.parametrize("build", [everything, used])
 @pytest.mark.parametrize(
-    ("without", "with_trace"),
+    "names",
     [
-        ([], [trace]),
-        ([], [trace, trace]),
-        *(([block], [trace, block]) for block in (rules, no_rules, seeded, eager)),
-        *(([block], [block, trace]) for block in (rules, no_rules, seeded, eager)),
-        ([rules, rules], [rules, trace, rules]),
-        ([no_rules, rules], [trace, no_rules, trace, rules, trace]),
+        "trace",
+        "trace trace",
+        *(order.format(name) for name in BLOCKS if name != "trace" for order in ("trace {}", "{} trace")),
+        "rules trace rules",
+        "trace no_rules trace rules trace",
     ],
-    ids=lambda blocks: "-".join(block.__name__ for block in blocks) or "plain",
 )
-def test_models_and_generators_are_bitwise_those_without_it(
-    build: Callable[[], nn.Module], without: list[Callable[[], Any]], with_trace: list[Callable[[], Any]]
-) -> None:
-    assert_bitwise(built(build, *without), built(build, *with_trace))
+def test_models_and_generators_are_bitwise_those_without_it(build: Callable[[], nn.Module], names: str) -> None:
+    without = built(build, *(BLOCKS[name] for name in names.split() if name != "trace"))
+    assert_bitwise(without, built(build, *(BLOCKS[name] for name in names.split())))
 
 
 def test_fills_stay_postponed_in_a_traced_block() -> None:
