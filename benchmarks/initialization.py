@@ -59,10 +59,4 @@ def compare(name: str, model: nn.Module, scheme: Scheme, rounds: int) -> Iterato
     }
     measured = medians({"autoinit": lambda: initialize(model, scheme.cfg), **rivals}, rounds)
     for rival in rivals:
-        yield Row(
-            bench="initialization",
-            case=name,
-            ours=measured["autoinit"],
-            reference=rival,
-            theirs=measured[rival],
-        )
+        yield Row(bench="initialization", case=name, ours=measured["autoinit"], reference=rival, theirs=measured[rival])

@@ -86,10 +86,7 @@ def fences(text: str) -> Iterator[Fence]:
     for match in FENCE.finditer(text):
         first_line = text.count("\n", 0, match.start("body")) + 1
         yield Fence(
-            info=match["info"],
-            body=textwrap.dedent(match["body"]),
-            line=first_line,
-            lines_of_page=text.count("\n") + 1,
+            info=match["info"], body=textwrap.dedent(match["body"]), line=first_line, lines_of_page=text.count("\n") + 1
         )
 
 

@@ -18,12 +18,7 @@ import autoinit.initializers
 import autoinit.testing
 
 WRITTEN = Path(__file__).parent / "data" / "front_door.txt"
-MODULES: tuple[ModuleType, ...] = (
-    autoinit,
-    autoinit.initializers,
-    autoinit.compat.mmengine,
-    autoinit.testing,
-)
+MODULES: tuple[ModuleType, ...] = (autoinit, autoinit.initializers, autoinit.compat.mmengine, autoinit.testing)
 
 
 USED = {"Run": ("report", "reports")}

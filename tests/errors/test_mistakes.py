@@ -100,8 +100,7 @@ CALLS = [
         f"in its block: `with autoinit(cfg): model = ...`. {EXISTING}",
     ),
     Mistake(
-        lambda net: autoinit(net, LINEAR),
-        f"autoinit(cfg) takes one positional argument, the config, not 2. {EXISTING}",
+        lambda net: autoinit(net, LINEAR), f"autoinit(cfg) takes one positional argument, the config, not 2. {EXISTING}"
     ),
     Mistake(
         lambda net: autoinit(LINEAR, LINEAR),
@@ -266,8 +265,7 @@ WARNINGS = [
         "init_cfg (name='re:lay.*s') matches modules of Net but none of their parameters (weight, bias).",
     ),
     Mistake(
-        rule(name="neck"),
-        "init_cfg (name='neck') matches modules of Net but none of their parameters (weight, bias).",
+        rule(name="neck"), "init_cfg (name='neck') matches modules of Net but none of their parameters (weight, bias)."
     ),
 ]
 

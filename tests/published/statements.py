@@ -51,11 +51,7 @@ def resnet(model: nn.Module) -> list[dict[str, Any]]:
 
 
 def vgg(model: nn.Module) -> list[dict[str, Any]]:
-    return [
-        dict(type="Kaiming", mode="fan_out", layer="Conv2d"),
-        NORM,
-        dict(type="Normal", std=0.01, layer="Linear"),
-    ]
+    return [dict(type="Kaiming", mode="fan_out", layer="Conv2d"), NORM, dict(type="Normal", std=0.01, layer="Linear")]
 
 
 def torchvision_vit(model: nn.Module) -> list[dict[str, Any]]:

@@ -49,8 +49,7 @@ _BY_FAN: tuple[Schemes, ...] = (
         },
     ),
     st.fixed_dictionaries(
-        {"type": st.just("Xavier")},
-        optional={"gain": _GAINS, "distribution": st.sampled_from(("normal", "uniform"))},
+        {"type": st.just("Xavier")}, optional={"gain": _GAINS, "distribution": st.sampled_from(("normal", "uniform"))}
     ),
     st.just({"type": "Caffe2Xavier"}),
     st.just({"type": "LeCun"}),
@@ -241,11 +240,7 @@ def _rules(draw: st.DrawFn, model: _Model, own: Schemes | None, with_overrides: 
 
 
 def configs(
-    tree: Branch | Layer | nn.Module,
-    *,
-    schemes: Schemes | None = None,
-    max_rules: int = 4,
-    overrides: bool = True,
+    tree: Branch | Layer | nn.Module, *, schemes: Schemes | None = None, max_rules: int = 4, overrides: bool = True
 ) -> st.SearchStrategy[list[dict[str, Any]]]:
     """Configs for a model: each rule matches something, with a scheme that is defined for what it matches.
 

@@ -41,11 +41,7 @@ class Library(Protocol):
         """What builds a new model at each call. Whatever has to be imported or decided is, before it is returned."""
 
 
-LIBRARIES = {
-    "torchvision": "torchvision_models",
-    "timm": "timm_models",
-    "transformers": "transformers_models",
-}
+LIBRARIES = {"torchvision": "torchvision_models", "timm": "timm_models", "transformers": "transformers_models"}
 
 
 def library(name: str) -> Library:

@@ -86,12 +86,7 @@ CASES: list[tuple[str, Callable[[], nn.Module], dict[str, Fans]]] = [
             attn_config=dict(kv_n_heads=2, rope_theta=10000.0),
             ffn_config=dict(ffn_hidden_size=40, moe_num_experts=4, moe_top_k=1, hidden_size=48),
         ),
-        {
-            ".w1": [(48, 40)],
-            ".v1": [(48, 40)],
-            ".w2": [(40, 48)],
-            ".Wqkv.weight": [(48, 48), (48, 16)],
-        },
+        {".w1": [(48, 40)], ".v1": [(48, 40)], ".w2": [(40, 48)], ".Wqkv.weight": [(48, 48), (48, 16)]},
     ),
     (
         "Phi-3",
@@ -134,36 +129,12 @@ CASES: list[tuple[str, Callable[[], nn.Module], dict[str, Fans]]] = [
         lambda: timm.create_model("vit_tiny_patch16_224", num_classes=10),
         {".attn.qkv.weight": [(192, 192)], ".patch_embed.proj.weight": [(768, 192 * 256)]},
     ),
-    (
-        "timm's SwiGLU",
-        lambda: timm.layers.SwiGLUPacked(48, 80),
-        {".fc1.weight": [(48, 40)], ".fc2.weight": [(40, 48)]},
-    ),
-    (
-        "timm's LeViT",
-        lambda: timm.create_model("levit_128"),
-        {".attn.qkv.linear.weight": [(128, 64), (128, 128)]},
-    ),
-    (
-        "timm's MobileNet",
-        lambda: timm.create_model("mobilenetv3_small_050"),
-        {".conv_dw.weight": [(9, 9)]},
-    ),
-    (
-        "timm's CondConv",
-        lambda: timm.layers.CondConv2d(8, 12, 3, num_experts=4),
-        {".weight": [(72, 108)]},
-    ),
-    (
-        "torchvision's Swin",
-        lambda: torchvision.models.swin_t(),
-        {".attn.qkv.weight": [(96, 96)]},
-    ),
-    (
-        "torchvision's ViT",
-        lambda: torchvision.models.vit_b_16(),
-        {".self_attention.in_proj_weight": [(768, 768)]},
-    ),
+    ("timm's SwiGLU", lambda: timm.layers.SwiGLUPacked(48, 80), {".fc1.weight": [(48, 40)], ".fc2.weight": [(40, 48)]}),
+    ("timm's LeViT", lambda: timm.create_model("levit_128"), {".attn.qkv.linear.weight": [(128, 64), (128, 128)]}),
+    ("timm's MobileNet", lambda: timm.create_model("mobilenetv3_small_050"), {".conv_dw.weight": [(9, 9)]}),
+    ("timm's CondConv", lambda: timm.layers.CondConv2d(8, 12, 3, num_experts=4), {".weight": [(72, 108)]}),
+    ("torchvision's Swin", lambda: torchvision.models.swin_t(), {".attn.qkv.weight": [(96, 96)]}),
+    ("torchvision's ViT", lambda: torchvision.models.vit_b_16(), {".self_attention.in_proj_weight": [(768, 768)]}),
 ]
 
 

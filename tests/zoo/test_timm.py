@@ -60,10 +60,7 @@ CASES = {
             dict(type="Normal", name="**.mlp.*", std=0.01),
             dict(type="Constant", params="gamma", val=0.1),
         ],
-        fills={
-            "stages.3.blocks.0.mlp.fc2.weight": Normal(0.0, 0.01),
-            "stages.0.blocks.0.gamma": Constant(0.1),
-        },
+        fills={"stages.3.blocks.0.mlp.fc2.weight": Normal(0.0, 0.01), "stages.0.blocks.0.gamma": Constant(0.1)},
         uncovered=("stages.0.blocks.0.conv_dw.weight", "head.fc.weight"),
     ),
 }
