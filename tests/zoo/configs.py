@@ -56,12 +56,7 @@ def in_use(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, str]]:
 
 
 def names_in_use(module: nn.Module) -> list[str]:
-    """The names of a module's own parameters, and of weights that old-style hooks and parametrizations compute.
-
-    Example:
-        >>> names_in_use(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
-        ['bias', 'weight']
-    """
+    """The names of a module's own parameters, and of weights that old-style hooks and parametrizations compute."""
     names = [name for name, param in module._parameters.items() if param is not None]
     for computed in {name.rpartition("_")[0] for name in names if name.endswith(("_g", "_v", "_orig"))}:
         # An old-style hook leaves the weight itself as a plain attribute.

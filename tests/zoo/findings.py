@@ -10,8 +10,6 @@ from torch import nn
 
 PLAIN = "plain"
 CHECKS = (PLAIN, "identity", "typical", "everything")
-
-
 # Of what a model has in hundreds the first few say as much as all.
 SHOWN = 3
 
@@ -40,15 +38,7 @@ class Problem:
 
 
 def problems_of(check: str, differences: Iterable[Difference], known: Iterable[Difference] = ()) -> list[Problem]:
-    """One problem for each kind, apart for those that are theirs: where two plain constructions differ in the same.
-
-    Example:
-        >>> problems_of(
-        ...     "identity",
-        ...     [Difference("tensors", "a", "changed"), Difference("tensors", "b", "changed")],
-        ... )
-        [Problem(check='identity', text='tensors (2): a: changed; b: changed', theirs=False)]
-    """
+    """One problem for each kind, apart for those that are theirs: where two plain constructions differ in the same."""
     excused = {(difference.kind, difference.what) for difference in known}
     groups: dict[tuple[str, bool], list[str]] = {}
     for kind, what, how in differences:

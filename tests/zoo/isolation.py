@@ -10,10 +10,9 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,14 +30,8 @@ Tell = Callable[[str, Findings], None]
 Examine = Callable[..., Findings]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """For one model.
-
-    Args:
-        seconds: of wall time.
-        memory: of data, in MiB.
-    """
+class Limits(NamedTuple):
+    """For one model: seconds of wall time, and MiB of data."""
 
     seconds: float = 600
     memory: int = 8192
@@ -84,20 +77,18 @@ class Worker:
                 check, found = self.connection.recv()
                 self._so_far = Findings.from_dict(found)
                 if check is None:
-                    return self._end()
+                    return self.end()
                 self._check = check
         except EOFError:
             self._process.join()
-            return self._end(f"crash: exit code {self._process.exitcode}: {self._last_words()}")
+            last_words = self._output.read_text(errors="replace")[-300:]
+            return self.end(f"crash: exit code {self._process.exitcode}: {last_words}")
         if not self.left:
-            return self._end(f"timeout: not done after {self._limits.seconds:g} s")
+            return self.end(f"timeout: not done after {self._limits.seconds:g} s")
         return None
 
-    def stop(self) -> None:
-        """End it before it is done."""
-        self._end("stopped")
-
-    def _end(self, failure: str = "") -> Findings:
+    def end(self, failure: str = "") -> Findings:
+        """What it has found, when it is ended now: at its end, or with a failure."""
         if failure:
             problem = Problem(check=self._check, text=failure, theirs=self._check == PLAIN)
             self._so_far.problems.append(problem)
@@ -111,9 +102,6 @@ class Worker:
         self.connection.close()
         self._output.unlink()
         return self._so_far
-
-    def _last_words(self) -> str:
-        return self._output.read_text(errors="replace")[-300:]
 
 
 def _work(connection: Connection, output: Path, memory: int, examine: Examine, arguments: tuple[Any, ...]) -> None:
@@ -141,13 +129,9 @@ def _work(connection: Connection, output: Path, memory: int, examine: Examine, a
 def sweep(
     subjects: Iterable[Subject], examine: Examine, *, jobs: int, limits: Limits
 ) -> Iterator[tuple[Subject, Findings]]:
-    """What each model has shown, in the order in which they are done.
+    """What each model has shown, in the order in which they are done; so many at a time are begun, in their order.
 
-    Args:
-        subjects: are begun in this order.
-        examine: is called with a `Tell`, the library and the name.
-        jobs: how many processes at a time.
-        limits: of each.
+    `examine` is called with a `Tell`, the library and the name.
     """
     waiting = iter(subjects)
     running: dict[Worker, Subject] = {}
@@ -163,4 +147,4 @@ def sweep(
                     yield running.pop(worker), findings
     finally:
         for worker in running:
-            worker.stop()
+            worker.end("stopped")

@@ -15,28 +15,19 @@ PER_MODEL, PER_MILLION = 1.2, 0.1
 
 
 class Progress:
-    """Prints a line now and then.
-
-    Args:
-        subjects: that will be examined.
-        sizes: of those that are not all small.
-        jobs: how many at a time.
-    """
+    """Prints a line now and then, while so many subjects at a time are examined."""
 
     def __init__(self, subjects: Iterable[Subject], sizes: Sizes, jobs: int) -> None:
         self._waiting = set(subjects)
         self._total = len(self._waiting)
         self._sizes, self._jobs = sizes, jobs
-        self._expected = self._left_by_sizes()
+        self._expected = expected_seconds(self._waiting, sizes, jobs)
         self._start = self._told = time.monotonic()
-
-    def _left_by_sizes(self) -> float:
-        return expected_seconds(self._waiting, self._sizes, self._jobs)
 
     @property
     def left(self) -> float:
         """Seconds, by the sizes of the models, and by how much faster or slower this sweep is than expected."""
-        left = self._left_by_sizes()
+        left = expected_seconds(self._waiting, self._sizes, self._jobs)
         done = self._expected - left
         pace = (time.monotonic() - self._start) / done if done > self._expected / 100 else 1.0
         return left * pace
@@ -56,11 +47,6 @@ def expected_seconds(subjects: Iterable[Subject], sizes: Sizes, jobs: int) -> fl
 
 
 def minutes(seconds: float) -> str:
-    """A duration in words.
-
-    Example:
-        >>> minutes(50), minutes(3000), minutes(9000)
-        ('1 min', '50 min', '2 h 30 min')
-    """
+    """A duration in words: 50 min, or 2 h 30 min."""
     total = max(1, round(seconds / 60))
     return f"{total} min" if total < 100 else f"{total // 60} h {total % 60:02} min"

@@ -43,12 +43,7 @@ Table = MutableMapping[str, Any]
 
 
 def shrunk(config: Any, divisor: int) -> Any:
-    """A copy of a config with few and small layers.
-
-    Args:
-        config: of transformers, with other configs, dicts and lists inside.
-        divisor: of every width that is a multiple of it.
-    """
+    """A copy of a config with few layers, and with every width divided that is a multiple of the divisor."""
     config = copy.deepcopy(config)
     for table in tables(config):
         shorten(table)
@@ -69,20 +64,7 @@ def tables(config: Any) -> Iterator[Table]:
 
 
 def kind_of(name: str) -> str:
-    """What a number of that name means.
-
-    Example:
-        >>> [
-        ...     kind_of(name)
-        ...     for name in (
-        ...         "encoder_layers",
-        ...         "moe_intermediate_size",
-        ...         "bos_token_id",
-        ...         "num_attention_heads",
-        ...     )
-        ... ]
-        ['layers', 'width', 'token', 'as it is']
-    """
+    """What a number of that name means."""
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.fullmatch(name)), "width")
 
 
@@ -107,12 +89,7 @@ class Exactly(int):
 
 
 def different(layers: Sequence[Any]) -> list[int]:
-    """The first layer of each kind, in order, and at least two.
-
-    Example:
-        >>> different(["mamba", "mamba", "attention", "mamba"]), different(["attention"] * 12)
-        ([0, 2], [0, 1])
-    """
+    """The first layer of each kind, in order, and at least two."""
     first = [index for index, layer in enumerate(layers) if layers.index(layer) == index]
     return first[:MOST_KINDS_OF_LAYERS] if len(first) > 1 else [0, 1]
 
