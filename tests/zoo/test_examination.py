@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrizations
-from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
+from torch.overrides import BaseTorchFunctionMode
 
 from autoinit import Run, autoinit
 from autoinit.construction import Watch, memory
@@ -103,11 +103,13 @@ def test_progress_is_told_check_by_check() -> None:
     assert told == [("plain", False), ("identity", True), ("typical", True), ("everything", True)]
 
 
-def test_what_cannot_be_built_plainly_is_theirs_and_is_tried_no_further() -> None:
-    def build() -> nn.Module:
-        raise ImportError("needs natten")
+def fail(*_: object) -> Any:
+    raise ImportError("needs natten")
 
-    findings = examined(build)
+
+@pytest.mark.parametrize("find", [lambda: fail, fail], ids=["the model", "its name"])
+def test_what_cannot_be_built_plainly_is_theirs_and_is_tried_no_further(find: Callable[[], Any]) -> None:
+    findings = Examination(find).run()
     assert found(findings) == [("plain", "error", True)]
     assert "needs natten" in findings.problems[0].text
     assert not findings.built
@@ -126,31 +128,22 @@ def test_what_can_be_built_but_once_is_theirs() -> None:
     assert found(findings) == [(check, "error", True) for check in ("identity", "typical", "everything")]
 
 
-def test_a_name_that_the_library_does_not_know_is_theirs() -> None:
-    def find() -> Callable[[], nn.Module]:
-        raise LookupError("unknown")
+def masked_with(values: Iterator[float]) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        model = Net()
+        model.mask.data.fill_(next(values))
+        return model
 
-    assert found(Examination(find).run()) == [("plain", "error", True)]
+    return build
 
 
 def test_memory_that_a_constructor_leaves_as_it_was_is_noted() -> None:
-    def build() -> nn.Module:
-        model = Net()
-        model.mask.data.fill_(torch.nan)
-        return model
-
-    assert examined(build).unfilled == ["mask"]
+    assert examined(masked_with(itertools.repeat(torch.nan))).unfilled == ["mask"]
 
 
 def test_what_differs_between_two_plain_constructions_is_theirs() -> None:
-    counts = iter(range(100))
-
-    def build() -> nn.Module:
-        model = Net()
-        model.mask.data.fill_(next(counts))
-        return model
-
-    assert found(examined(build)) == [("identity", "tensors", True), ("typical", "tensors", True)]
+    problems = found(examined(masked_with(itertools.count())))
+    assert problems == [("identity", "tensors", True), ("typical", "tensors", True)]
 
 
 def examined_with(
@@ -161,6 +154,8 @@ def examined_with(
 ) -> Findings:
     """Examine where every block, or those with one config, do something more to the models in them."""
 
+    models: list[nn.Module] = []
+
     @contextmanager
     def broken(cfg: object, **options: Any) -> Iterator[Run]:
         with autoinit(cfg, **options) as run:
@@ -168,13 +163,8 @@ def examined_with(
         if only is None or cfg is only:
             sabotage(models[-1])
 
-    def build() -> nn.Module:
-        models.append(of())
-        return models[-1]
-
-    models: list[nn.Module] = []
     monkeypatch.setattr(examination, "autoinit", broken)
-    return examined(build)
+    return examined(lambda: models.append(of()) or models[-1])
 
 
 def lay_out_otherwise(model: nn.Module) -> None:
@@ -196,6 +186,7 @@ def lay_out_otherwise(model: nn.Module) -> None:
         (lambda model: setattr(model.head, "weight", nn.Parameter(model.head.weight.detach().clone())), "ties"),
         (lambda model: model.mask.requires_grad_(False), "layouts"),
         (lay_out_otherwise, "layouts"),
+        (lambda model: vars(model.layers[0]).update(training=Normal()), "leftovers"),
     ],
 )
 def test_a_trace_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, kind: str) -> None:
@@ -213,11 +204,6 @@ def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyP
     findings = examined_with(monkeypatch, change)
     assert findings.problems[0].text.startswith("classes (1): Linear.reset_parameters: ")
     assert found(findings) == [(check, "classes", False) for check in ("identity", "typical", "everything")]
-
-
-def test_what_is_left_of_autoinit_on_a_module_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = examined_with(monkeypatch, lambda model: vars(model.layers[0]).update(training=Normal()))
-    assert ("identity", "leftovers", False) in found(findings)
 
 
 def of_another_shape(model: nn.Module) -> None:
@@ -267,9 +253,6 @@ def test_a_parameter_that_no_rule_is_about_and_one_fills_is_found(monkeypatch: p
 
 
 def test_an_error_in_a_block_is_ours_and_the_other_checks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(model: nn.Module) -> None:
-        raise RuntimeError("at the end of the block")
-
     findings = examined_with(monkeypatch, fail, only=examination.TYPICAL)
     assert found(findings) == [("typical", "error", False)]
     assert "everything" in findings.coverage
@@ -283,34 +266,20 @@ def test_a_warning_of_autoinits_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     assert problems[0].text.startswith("error: AutoInitWarning: ")
 
 
-def test_a_default_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        findings = examined_with(monkeypatch, lambda model: torch.set_default_dtype(torch.float64))
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert ("identity", "switches", False) in found(findings)
+@pytest.mark.parametrize("what", ["a default", "a hook on all modules", "a mode"])
+def test_a_switch_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    with ExitStack() as undo:
 
+        def switch(model: nn.Module) -> None:
+            if what == "a default":
+                undo.callback(torch.set_default_dtype, torch.float32)
+                torch.set_default_dtype(torch.float64)
+            elif what == "a mode":
+                undo.enter_context(BaseTorchFunctionMode())
+            else:
+                undo.callback(register_module_forward_pre_hook(lambda module, args: None).remove)
 
-def test_a_hook_on_all_modules_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    handles: list[RemovableHandle] = []
-    hook = register_module_forward_pre_hook
-    findings = examined_with(monkeypatch, lambda model: handles.append(hook(lambda module, args: None)))
-    for handle in handles:
-        handle.remove()
-    assert found(findings) == [(check, "switches", False) for check in ("identity", "typical", "everything")]
-
-
-def test_a_mode_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Mode(TorchFunctionMode):
-        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return function(*args, **(kwargs or {}))
-
-    modes: list[Mode] = []
-    try:
-        findings = examined_with(monkeypatch, lambda model: modes.append(Mode().__enter__()))
-    finally:
-        for mode in reversed(modes):
-            mode.__exit__(None, None, None)
+        findings = examined_with(monkeypatch, switch)
     assert ("identity", "switches", False) in found(findings)
 
 
@@ -326,23 +295,14 @@ def test_a_class_that_each_construction_changes_is_theirs() -> None:
 
 
 def test_a_parameter_that_is_kept_for_a_reason_is_not_filled_all_the_same() -> None:
-    class Called(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.part = nn.Linear(40, 40)
-
     def build() -> nn.Module:
         part = nn.Linear(40, 40)
         part(torch.ones(1, 40))
-        model = Called()
-        model.part = part
-        return model
+        return nn.Sequential(part)
 
     problems = examined(build).problems
-    assert [(p.check, p.theirs) for p in problems if p.text.startswith("missed")] == [
-        ("typical", False),
-        ("everything", False),
-    ]
+    missed = [(p.check, p.theirs) for p in problems if p.text.startswith("missed")]
+    assert missed == [("typical", False), ("everything", False)]
     assert "final since its first call" in problems[0].text
 
 

@@ -9,7 +9,11 @@ from autoinit import trace
 from .subjects import library
 from .to_cfg import compared, show
 
-MODELS = {"torchvision": ("mobilenet_v3_small", 6), "timm": ("test_vit", 8), "transformers": ("gpt2", 4)}
+MODELS = {
+    "torchvision": ("mobilenet_v3_small", 6),
+    "timm": ("test_vit", 8),
+    "transformers": ("gpt2", 4),
+}
 
 
 @pytest.mark.parametrize("name", MODELS)
