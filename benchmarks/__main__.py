@@ -11,9 +11,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from . import building, construction, cuda, initialization, memory, planning, sampling, verification
-from .competitor import competing
-from .machine import describe_machine
-from .rows import Row, tabulate
+from .processes import competing
+from .rows import Row, describe_machine, tabulate
 
 BENCHES: dict[str, Callable[[bool], Iterator[Row]]] = {
     "building": building.rows,

@@ -15,8 +15,8 @@ from autoinit.tables import Table
 
 from .building import median, sample
 from .contenders import AUTOINIT, LIMIT, WAYS
-from .machine import describe_machine
 from .processes import alone
+from .rows import describe_machine
 from .stopwatch import medians, turns, uncollected
 from .subjects import SUBJECTS
 
