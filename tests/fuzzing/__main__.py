@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 
 from .checkpoints import Checkpoints
 from .configs import Configs
-from .findings import Finding, Target, outcome
 from .names import Names
-from .session import Session, fuzz, surroundings
+from .session import Finding, Session, Target, fuzz, outcome, surroundings
 from .texts import Texts
 
 TARGETS: dict[str, Callable[[], Target]] = {

@@ -223,8 +223,8 @@ def _strange(rng: random.Random) -> Case:
         *(torch.zeros(4, 2, 2, 2).half(), torch.zeros(4, 2, 2, 2, dtype=torch.int8), torch.zeros(4, device="meta")),
         *(nn.Parameter(torch.full((4, 2, 2, 2), torch.nan)), torch.arange(64.0)[::2].view(4, 2, 2, 2), "text", None),
         *(
-            [1, 2],
             torch.zeros(4, 2, 2, 2).transpose(0, 1).contiguous().transpose(0, 1),
+            [1, 2],
             b"x",
             {"weight": torch.ones(4)},
         ),

@@ -107,8 +107,6 @@ def _expression(rng: random.Random, word: str) -> str:
 def _piece(rng: random.Random, word: str) -> str:
     literal = word[: rng.randrange(len(word) + 1)].replace(".", r"\.")
     pieces = (
-        literal,
-        literal,
         ".",
         r"\w",
         "a",
@@ -122,5 +120,8 @@ def _piece(rng: random.Random, word: str) -> str:
         r"\b",
         "^",
         "$",
+        "(?i:W)",
+        "(?<=a)",
+        "",
     )
-    return rng.choice((*pieces, "(?i:W)", "(?<=a)", ""))
+    return rng.choice((literal, literal, *pieces))

@@ -89,7 +89,7 @@ def summary(found: Propagation) -> dict[str, Any]:
     return {
         "inputs": found.inputs,
         "modules": len(found),
-        "flags": Counter(flag.kind for flag in found.flags),
+        "flags": dict(Counter(flag.kind for flag in found.flags)),
         "first": str(found.flags[0]) if found.flags else "",
         "dead": max((s.dead for s in found.values() if s.dead is not None), default=0.0),
         **{f"{name}_{end.__name__}": end(of, default=None) for name, of in values.items() for end in (min, max)},
