@@ -9,15 +9,23 @@ from typing import Any
 from unittest import mock
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoinit import AutoInitWarning, Plan, autoinit, initialize, plan
 from autoinit.construction import Watch
-from tests.strategies import Branch, layers, module_trees
+from tests.strategies import Branch, configs, layers, module_trees
 
 DTYPES = (torch.float32, torch.bfloat16)
 PLAIN = module_trees(leaves=layers(dtypes=DTYPES))
 TIED = module_trees(leaves=layers(dtypes=DTYPES, parametrized=True), ties=True)
+
+
+@st.composite
+def ruled(draw: st.DrawFn, trees: st.SearchStrategy[Branch] = TIED, **options: Any) -> tuple[Branch, list[Any]]:
+    """Trees, each with a config for it."""
+    tree = draw(trees)
+    return tree, draw(configs(tree, **options))
 
 
 @contextmanager
