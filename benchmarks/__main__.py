@@ -53,7 +53,6 @@ def measured(names: Iterable[str], quick: bool) -> Iterator[Row]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", metavar="NAME", action="append", choices=BENCHES, help=", ".join(BENCHES))
     parser.add_argument("--busy", action="store_true", help="beside another process, which takes one core")

@@ -45,7 +45,6 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def thread_counts(quick: bool = False) -> list[int]:
-    """One, two and all."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return [1] if quick else sorted({1, min(2, cores), cores})
 
@@ -60,7 +59,6 @@ def take_turns(subject_name: str, threads: int, quick: bool) -> dict[str, Sample
 
 
 def median(samples: Sequence[Sample]) -> Sample:
-    """Of the times, and of the peaks."""
     times, peaks = zip(*samples, strict=True)
     return Sample(statistics.median(times), int(statistics.median(peaks)))
 
@@ -79,7 +77,6 @@ def sample(subject_name: str, way_name: str, threads: int, quick: bool) -> Sampl
 
 
 def rows_of_time(subject: Subject, threads: int, medians: dict[str, Sample], quick: bool) -> Iterator[Row]:
-    """Ours over each rival."""
     size = sum(param.numel() for param in subject.on_meta(quick).parameters()) if subject.fills else None
     goals = {rival: GOALS[key] for rival in medians if (key := (subject.name, threads, rival)) in GOALS}
     case = f"{subject.name}, {threads} thread{'s' if threads > 1 else ''}"
@@ -89,13 +86,11 @@ def rows_of_time(subject: Subject, threads: int, medians: dict[str, Sample], qui
 
 
 def garbage(subject: Subject, quick: bool) -> str:
-    """What the way by the meta device leaves as it finds it."""
     left = left_as_garbage(subject, quick)
     return f"{len(left)} tensor{'s' if len(left) > 1 else ''} left as garbage" if left else ""
 
 
 def rows_of_memory(subject: Subject, threads: int, medians: dict[str, Sample], quick: bool) -> Iterator[Row]:
-    """Our peak over the model's own bytes, and over each rival's."""
     own = own_bytes(subject.on_meta(quick)) / MIB
     peaks = {name: max(each.peak, 1) / MIB for name, each in medians.items() if name != LIMIT}
     ours = peaks.pop(AUTOINIT)

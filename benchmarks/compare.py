@@ -20,12 +20,10 @@ Rows = dict[tuple[str, str, str], float]
 
 
 def main(one: Path, other: Path) -> None:
-    """Print the rows that moved, and what all rows did."""
     print("\n".join(compared(*(ratios(json.loads(path.read_text())["rows"]) for path in (one, other)))))
 
 
 def ratios(rows: list[dict[str, Any]]) -> Rows:
-    """Ours over theirs, by benchmark, case and reference."""
     return {(row["bench"], row["case"], row["reference"]): row["ratio"] for row in rows}
 
 

@@ -35,7 +35,6 @@ Build = Callable[[], object]
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Construction inside a block, over plain construction."""
     layers = 100 if quick else 10_000
     yield from compare("vit_b_16", lambda: vit("vit_b_16", quick), SINGLE, 3 if quick else 9)
     yield from compare(f"{layers:,} x Linear(4, 4)", lambda: linears(layers), SMALL, 3 if quick else 15)
@@ -51,8 +50,6 @@ def compare(name: str, build: Build, goal: float, rounds: int) -> Iterator[Row]:
 
 
 def within(cfg: list[dict[str, Any]], build: Build, **options: Any) -> Build:
-    """The same in a block."""
-
     def build_within() -> object:
         with autoinit(cfg, unmatched="ignore", **options):
             return build()
@@ -107,7 +104,6 @@ def undrawn(build: Build) -> Build:
 
 
 def over_plain(name: str, measured: Mapping[str, float], goals: Mapping[str, float]) -> Iterator[Row]:
-    """Each block over plain construction."""
     for block, goal in goals.items():
         pair = {block: measured[block], PLAIN: measured[PLAIN]}
         yield from beside("construction", f"{name}, {block}", pair, {PLAIN: goal})

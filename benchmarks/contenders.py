@@ -97,7 +97,6 @@ WAYS: dict[str, Callable[[Subject, bool], Way]] = {
 
 
 def contenders(subject: Subject) -> list[str]:
-    """The ways that lead to this model."""
     absent = set() if subject.library == "transformers" else {SKIPPING}
     return [name for name in WAYS if name not in absent and (subject.fills or name not in (PLAIN, META))]
 

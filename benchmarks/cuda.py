@@ -46,15 +46,12 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def compare(case: str, contenders: dict[str, Run], rounds: int, goals: dict[str, float]) -> Iterator[Row]:
-    """Ours over each reference, until the GPU has done it."""
     measured = medians({name: finished(run) for name, run in contenders.items()}, rounds)
     for row in beside("cuda", case, measured, goals):
         yield replace(row, note=torch.cuda.get_device_name())
 
 
 def finished(run: Run) -> Run:
-    """The same until the GPU has done it."""
-
     def run_and_wait() -> object:
         result = run()
         torch.cuda.synchronize()
@@ -64,8 +61,6 @@ def finished(run: Run) -> Run:
 
 
 def within(build: Run, block: Callable[[], AbstractContextManager[object]]) -> Run:
-    """A construction on the GPU, in a block."""
-
     def build_there() -> object:
         with torch.device("cuda"), block():
             return build()

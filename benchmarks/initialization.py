@@ -16,7 +16,6 @@ from .subjects import linears, vit
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """A few large tensors, and many small ones."""
     layers = 100 if quick else 10_000
     yield from compare("vit_b_16", vit("vit_b_16", quick), VIT, 3)
     yield from compare(f"{layers:,} x Linear(4, 4)", linears(layers), LINEARS, 3 if quick else 7)
@@ -44,7 +43,6 @@ def one_layer(times: int) -> Row:
 
 
 def compare(name: str, model: nn.Module, scheme: Scheme, rounds: int) -> Iterator[Row]:
-    """One model and scheme, over both rivals."""
     contenders = {
         "autoinit": lambda: initialize(model, scheme.cfg),
         "mmengine init_weights()": lambda: initialize_with_mmengine(model, scheme.cfg),

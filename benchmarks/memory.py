@@ -43,7 +43,6 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def of_the_model(own: float) -> float:
-    """The goal of initializing, in MiB."""
     return GOAL_SHARE * own + GOAL_MIB
 
 
@@ -61,7 +60,6 @@ for form in FORMATS:
 
 
 def measure(case: str, quick: bool) -> Rise:
-    """Measure a case in this process."""
     warm_up()
     if case.startswith("load "):
         return Rise(*measure_load(case.removeprefix("load "), quick, risen))
@@ -90,6 +88,5 @@ def measure(case: str, quick: bool) -> Rise:
 
 
 def warm_up() -> None:
-    """Have everything imported, and torch's threads running."""
     model = nn.Sequential(nn.Linear(1024, 1024), nn.Conv2d(1, 1, 1), nn.LayerNorm(1))
     initialize(model, VIT_CFG)

@@ -17,7 +17,6 @@ Cases = dict[str, dict[str, dict[str, Any]]]
 
 
 def main(quiet: Path, busy: Path) -> None:
-    """Print what `python -m benchmarks --json` has written."""
     of_quiet, of_busy = (cases(json.loads(path.read_text())["rows"]) for path in (quiet, busy))
     print("\n".join((*shortly(of_quiet, of_busy), "", *overview(of_quiet))))
 

@@ -30,7 +30,6 @@ def meta_model(parameters: int) -> nn.Sequential:
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Microseconds a parameter, over those at the smallest size."""
     sizes = (100, 1_000) if quick else SIZES
     whole = meta_model(sizes[-1])
     reference = None

@@ -14,7 +14,6 @@ Lines = dict[str, list[tuple[int, float]]]
 
 
 def main(source: Path, target: Path) -> None:
-    """Draw what `python -m benchmarks --json` has written."""
     draw(json.loads(source.read_text()), target)
 
 
@@ -54,12 +53,10 @@ def lines(rows: list[dict[str, Any]]) -> Lines:
 
 
 def names(rows: list[dict[str, Any]]) -> dict[int, str]:
-    """The models by their sizes."""
     return {row["parameters"]: row["case"].rpartition(",")[0] for row in drawn(rows)}
 
 
 def drawn(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of models' times on most threads."""
     timed = [row for row in rows if row["parameters"] is not None]
     most = max((row["threads"] for row in timed), default=0)
     return [row for row in timed if row["threads"] == most]

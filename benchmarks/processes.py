@@ -37,7 +37,6 @@ def quietly(function: Callable[..., T], *args: object) -> T:
 
 @contextmanager
 def competing() -> Iterator[None]:
-    """A stretch in which one other process computes all the time."""
     process = multiprocessing.get_context("spawn").Process(target=compute, daemon=True)
     process.start()
     try:
@@ -48,7 +47,6 @@ def competing() -> Iterator[None]:
 
 
 def compute() -> None:
-    """Until it is killed."""
     number = 1
     while True:
         number = number * 6364136223846793005 % 2**64

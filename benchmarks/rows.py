@@ -47,7 +47,6 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Ours over theirs."""
         return self.ours / self.theirs
 
     @property
@@ -58,7 +57,6 @@ class Row:
         return (self.ours if self.goal_for_ours else self.ratio) <= self.at_most
 
     def to_dict(self) -> dict[str, object]:
-        """The fields, the ratio, and whether the goal is reached."""
         return {**asdict(self), "ratio": self.ratio, "reached": self.reached}
 
     def cells(self) -> tuple[str, ...]:
@@ -80,12 +78,10 @@ def beside(bench: str, case: str, measured: Mapping[str, float], goals: Mapping[
 
 
 def tabulate(rows: Iterable[Row], machine: str) -> Table:
-    """All rows, under the machine they were measured on."""
     return Table(title=f"Medians on {machine}", columns=COLUMNS, rows=[row.cells() for row in rows])
 
 
 def cpu_model() -> str:
-    """The processor's name, where Linux tells it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -93,7 +89,6 @@ def cpu_model() -> str:
 
 
 def describe_machine() -> str:
-    """Processor, cores, threads and versions in one line."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get_num_threads()
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"

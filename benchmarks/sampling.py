@@ -40,7 +40,6 @@ class Holder(nn.Module):
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Each family over torch's, and over itself on one thread."""
     exponent = 12 if quick else 26
     holder = Holder(1 << exponent)
     for family, (cfg, rival, goal) in FAMILIES.items():
@@ -84,18 +83,14 @@ def shards(quick: bool) -> Iterator[Row]:
 
 
 def drawing(holder: Holder, cfg: dict[str, Any]) -> Callable[[], object]:
-    """A call that fills the parameter."""
     return lambda: initialize(holder, dict(cfg, params="weight"))
 
 
 def by_operators(run: Callable[[], object]) -> Callable[[], object]:
-    """The same without a kernel."""
     return mock.patch.object(sampler_module, "kernel_on", mock.Mock(return_value=None))(lambda: run())
 
 
 def alone(run: Callable[[], object]) -> Callable[[], object]:
-    """The same with one of torch's threads."""
-
     def run_alone() -> object:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

@@ -26,7 +26,6 @@ def rows(quick: bool = False) -> Iterator[Row]:
 
 
 def compare(name: str, model: nn.Module, scheme: Scheme, goal: dict[str, float]) -> Iterator[Row]:
-    """One model, filled and verified in turns."""
     report = initialize(model, scheme.cfg, seed=0)
     contenders = {"verify": lambda: verify(model, report), FILLING: lambda: initialize(model, scheme.cfg, seed=0)}
     yield from beside("verification", name, medians(contenders, 3), goal)

@@ -29,7 +29,6 @@ FOUND = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fuzz; or, with `--case`, run one case again."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzzing", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="target", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=float, default=60, help="for each target (default: 60)")
@@ -76,7 +75,6 @@ def _here(target: Target, options: argparse.Namespace) -> int:
 
 
 def table(name: str, session: Session, seed: int) -> str:
-    """What a session came to, in words."""
     speed = session.cases / max(session.seconds, 1e-9)
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in session.counts.most_common())
     lines = [f"{name}: {session.cases:,} cases in {session.seconds:.0f} s, {speed:.0f} a second: {counts}"]

@@ -68,7 +68,6 @@ def state_dict() -> dict[Any, Any]:
 
 @cache
 def whole(form: str) -> bytes:
-    """A file of each kind as it should be."""
     state = state_dict()
     if form == "raw":
         return pickle.dumps({name: tensor.tolist() for name, tensor in state.items()}, protocol=2)
@@ -160,7 +159,6 @@ def _archive(records: list[tuple[str, bytes]], compression: int) -> bytes:
 
 
 def _header(rng: random.Random) -> Case:
-    """A safetensors file whose header lies."""
     content = whole("safe")
     length = int.from_bytes(content[:8], "little")
     header, values = json.loads(content[8 : 8 + length]), content[8 + length :]

@@ -49,7 +49,6 @@ class Finding:
 
 
 def outcome(target: Target, case: Any) -> str | Finding:
-    """Run one case within its limits."""
     try:
         with limited():
             return target.run(case)
@@ -97,11 +96,9 @@ class Session:
 
     @property
     def cases(self) -> int:
-        """How many were run."""
         return sum(self.counts.values())
 
     def note(self, number: int, target: Target, case: object, result: str | Finding) -> None:
-        """Count one case."""
         self.counts[result if isinstance(result, str) else "FINDING"] += 1
         if isinstance(result, Finding) and result.kind not in self.findings:
             small = shrunk(target, case, result)

@@ -57,7 +57,6 @@ class Case:
 
 @cache
 def files(suffix: str) -> list[bytes]:
-    """The real configs as files."""
     return [_written(value, suffix).encode() for value in corpus()]
 
 

@@ -49,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sample(folder: str, size: int, seed: int) -> tuple[list[Mutant], int]:
-    """Some mutants of a folder, and how many it has."""
     found = [made for path in files(ROOT, folder) for made in mutants(path, ROOT)]
     if 0 < size < len(found):
         chosen = random.Random(f"{folder}:{seed}").sample(range(len(found)), size)
@@ -95,7 +94,6 @@ def check_control(covering: Covering) -> None:
 
 
 def judged(mutant: Mutant, covering: Covering, budget: float) -> str:
-    """What becomes of a mutant."""
     if not reasons().keys().isdisjoint((mutant.name, mutant.line_name)):
         return "equivalent"
     tests, are_all = covering.tests(mutant.path, mutant.line, budget)

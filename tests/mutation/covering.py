@@ -75,7 +75,6 @@ class Covering:
 
     @classmethod
     def read(cls, path: Path) -> Covering:
-        """What `measure` wrote."""
         content = json.loads(path.read_text())
         names = content["tests"]
         lines = {
@@ -106,7 +105,6 @@ class Recorder:
 
 
 def files(root: Path, folder: str) -> list[Path]:
-    """The code of a folder."""
     return [*sorted((root / "autoinit" / folder).rglob("*.py")), *(root / name for name in OUTSIDE.get(folder, ()))]
 
 

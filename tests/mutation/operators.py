@@ -52,12 +52,10 @@ class Mutant:
 
     @property
     def line_name(self) -> str:
-        """What that list calls it and all others of its line."""
         return f"{self.path}: {self.code}"
 
     @contextmanager
     def made(self) -> Iterator[ast.Module]:
-        """The module with the change."""
         self.place(self.replacement)
         yield ast.fix_missing_locations(self.module)
         self.place(self.node)
@@ -67,7 +65,6 @@ class Mutant:
 
 
 def mutants(path: Path, root: Path) -> list[Mutant]:
-    """All mutants of a file, in its order."""
     text = path.read_text()
     module, lines = ast.parse(text), text.splitlines()
     found = []
@@ -151,5 +148,4 @@ def _is_none(node: ast.AST) -> bool:
 
 
 def _shown(node: ast.AST) -> str:
-    """The first line of its code."""
     return ast.unparse(node).partition("\n")[0][:160]

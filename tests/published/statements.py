@@ -30,7 +30,6 @@ def torch_default(**selector: Any) -> dict[str, Any]:
 
 
 def torch_bias(fan_in: int, **selector: Any) -> dict[str, Any]:
-    """The same, of the bias."""
     return dict(type="Uniform", a=-1 / math.sqrt(fan_in), b=1 / math.sqrt(fan_in), params="bias", **selector)
 
 

@@ -117,7 +117,6 @@ class _Model:
 
     @cached_property
     def names(self) -> list[str]:
-        """Patterns over the names of modules."""
         patterns: list[str] = []
         for fqn, _ in self.module.named_modules():
             if not fqn or "parametrizations" in fqn:
@@ -129,7 +128,6 @@ class _Model:
 
     @cached_property
     def params(self) -> list[str]:
-        """Patterns over the names of parameters."""
         own = (fqn.rpartition(".")[2] for fqn, _ in self.module.named_parameters() if "parametrizations" not in fqn)
         return ["*", *dict.fromkeys(own)]
 

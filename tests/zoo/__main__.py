@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line, whose defaults come from the environment: `ZOO_ONLY`, `ZOO_MATCH`, `ZOO_JOBS`, ..."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser = argparse.ArgumentParser(prog="python -m tests.zoo", description=__doc__)
 
@@ -74,7 +73,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def libraries(text: str) -> list[str]:
-    """Names with commas between them."""
     for name in text.split(","):
         if name not in LIBRARIES:
             raise argparse.ArgumentTypeError(f"no library {name!r}: {', '.join(LIBRARIES)}")

@@ -29,7 +29,6 @@ def report_of(model: nn.Module, run: Run | None) -> Report:
 
 
 def all_names(entries: Iterable[ReportEntry]) -> set[str]:
-    """Of parameters, and of what computed weights are stored as."""
     return {name for entry in entries for name in (entry.fqn, *entry.aliases, *entry.stored)}
 
 
@@ -57,7 +56,6 @@ def generic_name(fqn: str) -> str:
 
 
 def reason(entry: ReportEntry) -> str:
-    """Why no rule filled a parameter."""
     if entry.kept:
         return entry.kept
     return "no rule" if entry.outcome == "kept" else entry.outcome

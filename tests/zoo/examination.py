@@ -55,7 +55,6 @@ class Construction(NamedTuple):
 
 
 def examine(tell: Tell, library_name: str, name: str) -> Findings:
-    """All checks of one model of a library."""
     return Examination(lambda: library(library_name).builder(name), tell).run()
 
 
@@ -135,7 +134,6 @@ class Examination:
         return model
 
     def plain(self) -> list[Problem]:
-        """What all others are compared with."""
         self.build = self.find()
         made = self.construct(nullcontext())
         self.reference = made.fingerprint()

@@ -62,7 +62,6 @@ def read_exceptions(path: Path = FILE) -> tuple[Accepted, ...]:
 
 
 def unaccepted(subject: Subject, findings: Findings, exceptions: Iterable[Accepted]) -> list[Problem]:
-    """The problems of a model that no exception covers."""
     exceptions = tuple(exceptions)
     return [each for each in findings.problems if not any(accepted.covers(subject, each) for accepted in exceptions)]
 

@@ -96,5 +96,4 @@ class Findings:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Findings:
-        """From what `to_dict` returned."""
         return cls(**{**found, "problems": [Problem(**problem) for problem in found["problems"]]})

@@ -66,7 +66,6 @@ def fingerprint(
 
 
 def names_of_tensors(model: nn.Module) -> list[tuple[Tensor, list[str]]]:
-    """Each parameter and buffer once, with all of its names."""
     found: dict[int, tuple[Tensor, list[str]]] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
@@ -77,7 +76,6 @@ def names_of_tensors(model: nn.Module) -> list[tuple[Tensor, list[str]]]:
 
 
 def digest(tensor: Tensor) -> str:
-    """The bits of a tensor, if it has any."""
     if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
         return ""
     bits = tensor.detach().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8)
@@ -85,7 +83,6 @@ def digest(tensor: Tensor) -> str:
 
 
 def layout(tensor: Tensor) -> str:
-    """What a tensor is, but for its values."""
     if torch.nn.parameter.is_lazy(tensor):
         return f"lazy {type(tensor).__name__}"
     kind = type(tensor).__name__
@@ -149,7 +146,6 @@ def changed_classes(before: Classes) -> Iterator[Difference]:
 
 
 def leftovers(model: nn.Module) -> Iterator[Difference]:
-    """What modules have that is an object of autoinit's."""
     for name, module in model.named_modules():
         for key, value in vars(module).items():
             for part in (value, *(value.values() if isinstance(value, dict) else ())):

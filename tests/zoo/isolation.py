@@ -61,17 +61,14 @@ class Worker:
 
     @property
     def left(self) -> float:
-        """Seconds that it may still take."""
         return max(0.0, self._start + self._limits.seconds - time.monotonic())
 
     def wait(self) -> Findings:
-        """What it has found, when it has ended."""
         while (findings := self.poll()) is None:
             self.connection.poll(self.left)
         return findings
 
     def poll(self) -> Findings | None:
-        """What it has found, or None while it is at work."""
         try:
             while self.connection.poll():
                 check, found = self.connection.recv()

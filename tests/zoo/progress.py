@@ -33,7 +33,6 @@ class Progress:
         return left * pace
 
     def done(self, subject: Subject) -> None:
-        """Count one model."""
         self._waiting.discard(subject)
         if time.monotonic() - self._told > EVERY:
             self._told = time.monotonic()
@@ -42,7 +41,6 @@ class Progress:
 
 
 def expected_seconds(subjects: Iterable[Subject], sizes: Sizes, jobs: int) -> float:
-    """How long the examination of some models will take."""
     return sum(PER_MODEL + PER_MILLION * sizes.get(subject.key, 0.0) for subject in subjects) / jobs
 
 

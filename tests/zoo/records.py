@@ -41,7 +41,6 @@ class Records(dict[Subject, Findings]):
         self.update(from_dict(json.loads(line)) for line in whole[1:])
 
     def add(self, subject: Subject, findings: Findings) -> None:
-        """Keep findings, and write them down at once."""
         self[subject] = findings
         with self._path.open("a") as file:
             file.write(json.dumps(to_dict(subject, findings)) + "\n")

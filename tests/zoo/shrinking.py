@@ -64,7 +64,6 @@ def tables(config: Any) -> Iterator[Table]:
 
 
 def kind_of(name: str) -> str:
-    """What a number of that name means."""
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.fullmatch(name)), "width")
 
 

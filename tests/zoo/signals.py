@@ -51,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(tell: Tell, library_name: str, name: str) -> Findings:
-    """One model; its signals stand in the place of its coverage."""
     warnings.simplefilter("ignore")
     findings = Findings()
     seed_everything()

@@ -21,7 +21,6 @@ Sizes = Mapping[str, float]
 
 
 def read_sizes(path: Path = FILE) -> dict[str, float]:
-    """The sizes that are known."""
     return {
         f"{family.partition('/')[0]}/{name}": millions
         for family, models in _read_families(path).items()

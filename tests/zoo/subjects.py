@@ -45,5 +45,4 @@ LIBRARIES = {"torchvision": "torchvision_models", "timm": "timm_models", "transf
 
 
 def library(name: str) -> Library:
-    """The catalogue of a library, which is imported now."""
     return importlib.import_module(f".{LIBRARIES[name]}", __package__)

@@ -32,7 +32,6 @@ def all_tables(
 
 
 def totals(found: Found, exceptions: Sequence[Accepted], versions: Mapping[str, str]) -> Table:
-    """One row a library."""
     libraries = dict.fromkeys(subject.library for subject in found)
     of_library = {name: {s: found[s] for s in found if s.library == name} for name in libraries}
     rows = [_row(name, some, exceptions) for name, some in of_library.items()]
@@ -122,7 +121,6 @@ def reasons(found: Found) -> Table:
 
 
 def problems(found: Found, exceptions: Sequence[Accepted]) -> Table:
-    """One row for each problem that no exception covers."""
     rows = [
         (subject.key, problem.check, "theirs" if problem.theirs else "OURS", problem.text[:300])
         for subject, findings in found.items()

@@ -68,7 +68,6 @@ def _classes(model_type: str) -> list[str]:
 
 
 def builder(name: str) -> Builder:
-    """A model of a small config."""
     model_type, _, class_name = name.partition(":")
     cls = _class_named(model_type, class_name) if class_name else _class_of(model_type)
     config = CONFIG_MAPPING[model_type](**ARGUMENTS.get(model_type, {}))
