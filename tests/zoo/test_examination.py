@@ -26,6 +26,7 @@ from .examination import Examination
 from .findings import Findings
 
 Sabotage = Callable[[nn.Module], object]
+Spoiled = Callable[..., Findings]
 
 
 class Net(nn.Module):
@@ -53,14 +54,10 @@ def small_heap() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An examination changes it for the rest of its process."""
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An examination changes the smallest sizes that are deferred for the rest of its process."""
     monkeypatch.setattr(Watch, "LARGE", Watch.LARGE)
     monkeypatch.setattr(memory, "SMALL", memory.SMALL)
-
-
-@pytest.fixture(autouse=True)
-def states_of_generators() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         yield
@@ -146,25 +143,24 @@ def test_what_differs_between_two_plain_constructions_is_theirs() -> None:
     assert problems == [("identity", "tensors", True), ("typical", "tensors", True)]
 
 
-def examined_with(
-    monkeypatch: pytest.MonkeyPatch,
-    sabotage: Sabotage,
-    only: list[dict[str, Any]] | None = None,
-    of: type[nn.Module] = Net,
-) -> Findings:
-    """Examine where every block, or those with one config, do something more to the models in them."""
+@pytest.fixture
+def spoiled(monkeypatch: pytest.MonkeyPatch) -> Spoiled:
+    """Examines where every block, or those with one config, do something more to the models in them."""
 
-    models: list[nn.Module] = []
+    def examine(sabotage: Sabotage, only: object = None, of: type[nn.Module] = Net) -> Findings:
+        models: list[nn.Module] = []
 
-    @contextmanager
-    def broken(cfg: object, **options: Any) -> Iterator[Run]:
-        with autoinit(cfg, **options) as run:
-            yield run
-        if only is None or cfg is only:
-            sabotage(models[-1])
+        @contextmanager
+        def broken(cfg: object, **options: Any) -> Iterator[Run]:
+            with autoinit(cfg, **options) as run:
+                yield run
+            if only is None or cfg is only:
+                sabotage(models[-1])
 
-    monkeypatch.setattr(examination, "autoinit", broken)
-    return examined(lambda: models.append(of()) or models[-1])
+        monkeypatch.setattr(examination, "autoinit", broken)
+        return examined(lambda: models.append(of()) or models[-1])
+
+    return examine
 
 
 def lay_out_otherwise(model: nn.Module) -> None:
@@ -189,19 +185,19 @@ def lay_out_otherwise(model: nn.Module) -> None:
         (lambda model: vars(model.layers[0]).update(training=Normal()), "leftovers"),
     ],
 )
-def test_a_trace_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, kind: str) -> None:
-    problems = found(examined_with(monkeypatch, sabotage))
+def test_a_trace_that_a_block_leaves_is_ours(spoiled: Spoiled, sabotage: Sabotage, kind: str) -> None:
+    problems = found(spoiled(sabotage))
     checks = {"identity", "typical"} if kind in ("states", "tensors") else {"identity", "typical", "everything"}
     assert {(check, kind, False) for check in checks} <= set(problems)
     assert not any(theirs for _, _, theirs in problems)
 
 
-def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch, spoiled: Spoiled) -> None:
     def change(model: nn.Module) -> None:
         original = nn.Linear.reset_parameters
         monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: original(self))
 
-    findings = examined_with(monkeypatch, change)
+    findings = spoiled(change)
     assert findings.problems[0].text.startswith("classes (1): Linear.reset_parameters: ")
     assert found(findings) == [(check, "classes", False) for check in ("identity", "typical", "everything")]
 
@@ -229,11 +225,9 @@ WRONG_VALUES: dict[str, Sabotage] = {
 
 @pytest.mark.parametrize("sabotage", WRONG_VALUES.values(), ids=WRONG_VALUES)
 @pytest.mark.parametrize("check", ["typical", "everything"])
-def test_values_that_are_not_what_the_report_says_are_found(
-    monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, check: str
-) -> None:
+def test_values_that_are_not_what_the_report_says_are_found(spoiled: Spoiled, sabotage: Sabotage, check: str) -> None:
     only = dict(typical=examination.TYPICAL, everything=examination.EVERYTHING)[check]
-    assert found(examined_with(monkeypatch, sabotage, only)) == [(check, "distribution", False)]
+    assert found(spoiled(sabotage, only)) == [(check, "distribution", False)]
 
 
 @pytest.mark.parametrize("check", ["typical", "everything"])
@@ -252,8 +246,8 @@ def test_a_parameter_that_no_rule_is_about_and_one_fills_is_found(monkeypatch: p
     assert found(examined(Net)) == [("typical", "unasked", False)]
 
 
-def test_an_error_in_a_block_is_ours_and_the_other_checks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = examined_with(monkeypatch, fail, only=examination.TYPICAL)
+def test_an_error_in_a_block_is_ours_and_the_other_checks_are_made(spoiled: Spoiled) -> None:
+    findings = spoiled(fail, only=examination.TYPICAL)
     assert found(findings) == [("typical", "error", False)]
     assert "everything" in findings.coverage
 
@@ -267,7 +261,7 @@ def test_a_warning_of_autoinits_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("what", ["a default", "a hook on all modules", "a mode"])
-def test_a_switch_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_a_switch_that_a_block_leaves_is_ours(spoiled: Spoiled, what: str) -> None:
     with ExitStack() as undo:
 
         def switch(model: nn.Module) -> None:
@@ -279,7 +273,7 @@ def test_a_switch_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch, w
             else:
                 undo.callback(register_module_forward_pre_hook(lambda module, args: None).remove)
 
-        findings = examined_with(monkeypatch, switch)
+        findings = spoiled(switch)
     assert ("identity", "switches", False) in found(findings)
 
 
@@ -334,12 +328,9 @@ def test_a_weight_that_is_computed_is_examined_as_forward_uses_it() -> None:
     assert findings.coverage["typical"]["filled"] == 10
 
 
-def test_a_computed_weight_that_is_not_what_the_report_says_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = examined_with(
-        monkeypatch,
-        lambda model: model.new.parametrizations.weight.original0.data.mul_(1.1),
-        only=examination.TYPICAL,
-        of=Computed,
+def test_a_computed_weight_that_is_not_what_the_report_says_is_found(spoiled: Spoiled) -> None:
+    findings = spoiled(
+        lambda model: model.new.parametrizations.weight.original0.data.mul_(1.1), only=examination.TYPICAL, of=Computed
     )
     assert found(findings) == [("typical", "distribution", False)]
     assert "new.weight" in findings.problems[0].text
