@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _again(target: Target, seed: int, number: int) -> int:
     case = target.case(f"{target.name}:{seed}:{number}")
-    print(f"{target.name} {number}: {target.shown(case)}")
+    print(f"{target.name} {number}: {case!r}")
     with surroundings():
         result = outcome(target, case)
     print(result.text if isinstance(result, Finding) else result)

@@ -114,10 +114,6 @@ class Checkpoints:
         for content in bytesets.smaller(case.content):
             yield replace(case, content=content)
 
-    def shown(self, case: Case) -> str:
-        beside = "".join(f", beside {name} of {content!r}" for name, content in case.beside)
-        return f"{case.name} of {case.content!r}{beside}"
-
 
 def _any_bytes(rng: random.Random) -> Case:
     form = rng.choice(FORMS)

@@ -61,9 +61,6 @@ class Names:
                 for at in range(0, len(pattern) if size else 0, max(size, 1)):
                     yield replace(case, patterns=(*before, pattern[:at] + pattern[at + size :], *after))
 
-    def shown(self, case: Case) -> str:
-        return f"model {case.model!r}, {case.key}={list(case.patterns)!r}"
-
 
 @cache
 def _names(model: str) -> tuple[list[str], list[str]]:

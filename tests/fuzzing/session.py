@@ -35,9 +35,6 @@ class Target(Protocol):
     def smaller(self, case: Any) -> Iterator[Any]:
         """Cases with less in them, the least first."""
 
-    def shown(self, case: Any) -> str:
-        """It as Python, or as what one can save to a file."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -102,7 +99,7 @@ class Session:
         self.counts[result if isinstance(result, str) else "FINDING"] += 1
         if isinstance(result, Finding) and result.kind not in self.findings:
             small = shrunk(target, case, result)
-            self.findings[result.kind] = number, f"{result.text}\ncase: {target.shown(small)[:LONGEST]}"
+            self.findings[result.kind] = number, f"{result.text}\ncase: {repr(small)[:LONGEST]}"
 
 
 def fuzz(

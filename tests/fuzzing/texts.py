@@ -98,6 +98,3 @@ class Texts:
     def smaller(self, case: Case) -> Iterator[Case]:
         for content in bytesets.smaller(case.content):
             yield replace(case, content=content)
-
-    def shown(self, case: Case) -> str:
-        return f"model {case.model!r}, a {case.suffix} file of {case.content!r}"
