@@ -22,7 +22,7 @@ from torch import nn
 
 import benchmarks
 from autoinit import initialize
-from benchmarks import compare, overview, plot, profile, stopwatch
+from benchmarks import profile, results, stopwatch
 from benchmarks.__main__ import BENCHES, main
 from benchmarks.contenders import (
     AUTOINIT,
@@ -202,15 +202,15 @@ def test_a_plot_has_a_line_for_each_way(tmp_path: Path) -> None:
     rows += times("one tensor", None, 2, 5.0)
     source, target = tmp_path / "bench.json", tmp_path / "images" / "building.svg"
     source.write_text(json.dumps({"machine": "a machine", "rows": [row.to_dict() for row in rows]}))
-    assert plot.lines(json.loads(source.read_text())["rows"]) == {
+    assert results.lines(results.on_most_threads(results.of_models(results.read(source)))) == {
         AUTOINIT: [(10, 1.0), (900, 8.0)],
         PLAIN: [(10, 2.0), (900, 16.0)],
         LIMIT: [(10, 0.25), (900, 2.0)],
     }
-    plot.main(source, target)
+    results.plot(source, target)
     drawn = target.read_text()
     assert all(text in drawn for text in (AUTOINIT, PLAIN, LIMIT, "small", "large", "a machine"))
-    plot.main(source, tmp_path / "again.svg")
+    results.plot(source, tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_text() == drawn
 
 
@@ -220,7 +220,7 @@ def test_the_overview_has_a_line_for_each_model_and_a_column_for_each_way(
     rows = [*times("small", 10, 1, 3.0), *times("small", 10, 2, 1.0), *times("one tensor", None, 2, 5.0)]
     source = tmp_path / "bench.json"
     source.write_text(json.dumps({"rows": [row.to_dict() for row in rows]}))
-    overview.main(source, source)
+    results.overview(source, source)
     shortly, _, short, empty, head, rule, *body = capsys.readouterr().out.splitlines()
     assert short == "| small | 1 s | 2 s | 0.50 |  | 0.50 |  |"
     assert short.count("|") == shortly.count("|") and not empty
@@ -238,7 +238,7 @@ def test_two_runs_are_compared_by_their_ratios(tmp_path: Path, capsys: pytest.Ca
         (tmp_path / name).write_text(json.dumps({"rows": rows}))
         return tmp_path / name
 
-    compare.main(
+    results.compare(
         run("one.json", slower=1.0, same=2.0, faster=3.0, gone=1.0), run("other.json", slower=1.5, same=2.2, faster=1.0)
     )
     assert capsys.readouterr().out.splitlines() == [
@@ -247,7 +247,7 @@ def test_two_runs_are_compared_by_their_ratios(tmp_path: Path, capsys: pytest.Ca
         "1 of 3 ratios within a factor of 1.25; the median moved by a factor of 1.100, the farthest by 3.00.",
         "1 rows are in one of the two only.",
     ]
-    compare.main(run("one.json", a=1.0), run("other.json", b=1.0))
+    results.compare(run("one.json", a=1.0), run("other.json", b=1.0))
     assert capsys.readouterr().out == "The two have no row in common.\n"
 
 
