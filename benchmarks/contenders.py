@@ -31,26 +31,18 @@ def in_a_block(subject: Subject, quick: bool) -> Way:
     return build
 
 
-def plainly(subject: Subject, quick: bool) -> Way:
-    return lambda: subject.model(quick)
+def after_construction(step: Callable[[Subject, nn.Module], object]) -> Callable[[Subject, bool], Way]:
+    """A way that does something with the model when it is built."""
 
+    def way(subject: Subject, quick: bool) -> Way:
+        def build() -> nn.Module:
+            model = subject.model(quick)
+            step(subject, model)
+            return model
 
-def with_mmengine(subject: Subject, quick: bool) -> Way:
-    def build() -> nn.Module:
-        model = subject.model(quick)
-        initialize_with_mmengine(model, subject.scheme.cfg)
-        return model
+        return build
 
-    return build
-
-
-def by_hand(subject: Subject, quick: bool) -> Way:
-    def build() -> nn.Module:
-        model = subject.model(quick)
-        subject.scheme.by_hand(model)
-        return model
-
-    return build
+    return way
 
 
 def skipping(subject: Subject, quick: bool) -> Way:
@@ -87,9 +79,9 @@ def limit(subject: Subject, quick: bool) -> Way:
 
 WAYS: dict[str, Callable[[Subject, bool], Way]] = {
     AUTOINIT: in_a_block,
-    PLAIN: plainly,
-    MMENGINE: with_mmengine,
-    BY_HAND: by_hand,
+    PLAIN: after_construction(lambda subject, model: None),
+    MMENGINE: after_construction(lambda subject, model: initialize_with_mmengine(model, subject.scheme.cfg)),
+    BY_HAND: after_construction(lambda subject, model: subject.scheme.by_hand(model)),
     SKIPPING: skipping,
     META: by_way_of_meta,
     LIMIT: limit,
