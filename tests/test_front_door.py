@@ -66,3 +66,14 @@ def test_the_front_door_is_as_it_was() -> None:
     if os.environ.get("AUTOINIT_FRONT_DOOR") == "write":
         WRITTEN.write_text(found)
     assert found == WRITTEN.read_text()
+
+
+def test_each_public_name_stands_on_one_page_of_the_reference() -> None:
+    same = {"autoinit.initializers.register_initializer": "autoinit.register_initializer"}
+    public = re.findall(r"^(?:class )?([\w.]+)\(", WRITTEN.read_text(), re.M)
+    pages = (Path(__file__).parents[1] / "docs" / "reference").glob("*.md")
+    shown = [name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(), re.M)]
+    assert sorted({same.get(name, name) for name in public} - {*shown}) == [], (
+        "add `::: NAME` to a page of the reference"
+    )
+    assert len(shown) == len({*shown})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from tests.mutation.equivalent import stale
+from tests.mutation.__main__ import stale
 from tests.mutation.operators import mutants
 
 
