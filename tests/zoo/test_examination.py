@@ -27,6 +27,7 @@ from .findings import Findings
 
 Sabotage = Callable[[nn.Module], object]
 Spoiled = Callable[..., Findings]
+IN_BLOCKS = ("identity", "typical", "everything")
 
 
 class Net(nn.Module):
@@ -84,14 +85,14 @@ def test_a_model_that_is_treated_as_it_has_to_be_has_no_problems() -> None:
 
 
 def test_what_is_pending_as_a_block_ends_is_counted() -> None:
-    assert examined(lambda: nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))).pending == 64 * 64 + 3 * 64
-
-    def build() -> nn.Module:
+    def build(reads: bool) -> nn.Module:
         layers = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))
-        layers[0].weight.sum()
+        if reads:
+            layers[0].weight.sum()
         return layers
 
-    assert examined(build).pending == 3 * 64
+    assert examined(lambda: build(reads=False)).pending == 64 * 64 + 3 * 64
+    assert examined(lambda: build(reads=True)).pending == 3 * 64
 
 
 def test_progress_is_told_check_by_check() -> None:
@@ -112,17 +113,9 @@ def test_what_cannot_be_built_plainly_is_theirs_and_is_tried_no_further(find: Ca
     assert not findings.built
 
 
-def test_what_can_be_built_but_once_is_theirs() -> None:
-    built: list[nn.Module] = []
-
-    def build() -> nn.Module:
-        if len(built) == 2:
-            raise RuntimeError("once and for a second look at the clock")
-        built.append(Net())
-        return built[-1]
-
-    findings = examined(build)
-    assert found(findings) == [(check, "error", True) for check in ("identity", "typical", "everything")]
+def test_what_can_be_built_but_twice_is_theirs() -> None:
+    models = iter([Net(), Net()])
+    assert found(examined(models.__next__)) == [(check, "error", True) for check in IN_BLOCKS]
 
 
 def masked_with(values: Iterator[float]) -> Callable[[], nn.Module]:
@@ -187,7 +180,7 @@ def lay_out_otherwise(model: nn.Module) -> None:
 )
 def test_a_trace_that_a_block_leaves_is_ours(spoiled: Spoiled, sabotage: Sabotage, kind: str) -> None:
     problems = found(spoiled(sabotage))
-    checks = {"identity", "typical"} if kind in ("states", "tensors") else {"identity", "typical", "everything"}
+    checks = IN_BLOCKS[:2] if kind in ("states", "tensors") else IN_BLOCKS
     assert {(check, kind, False) for check in checks} <= set(problems)
     assert not any(theirs for _, _, theirs in problems)
 
@@ -199,7 +192,7 @@ def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyP
 
     findings = spoiled(change)
     assert findings.problems[0].text.startswith("classes (1): Linear.reset_parameters: ")
-    assert found(findings) == [(check, "classes", False) for check in ("identity", "typical", "everything")]
+    assert found(findings) == [(check, "classes", False) for check in IN_BLOCKS]
 
 
 def of_another_shape(model: nn.Module) -> None:
@@ -230,34 +223,33 @@ def test_values_that_are_not_what_the_report_says_are_found(spoiled: Spoiled, sa
     assert found(spoiled(sabotage, only)) == [(check, "distribution", False)]
 
 
-@pytest.mark.parametrize("check", ["typical", "everything"])
-def test_a_parameter_that_rules_are_about_and_do_not_reach_is_found(
-    monkeypatch: pytest.MonkeyPatch, check: str
+def narrowed(first: dict[str, Any], *others: object) -> list[object]:
+    return [first | dict(name="layers.**"), *others]
+
+
+@pytest.mark.parametrize(
+    ("check", "change", "text"),
+    [
+        ("typical", narrowed, "missed (2): conv.weight:"),
+        ("everything", narrowed, "missed (6): pos_embed:"),
+        ("typical", lambda *rules: [*rules, dict(type="Normal", params="mask")], "unasked (1): mask: "),
+        # No module of that class: a warning under the policy of the config for everything.
+        ("everything", lambda *rules: [*rules, dict(type="Normal", layer="Conv3d")], "error: AutoInitWarning: "),
+    ],
+)
+def test_rules_that_reach_too_little_or_too_much(
+    monkeypatch: pytest.MonkeyPatch, check: str, change: Callable[..., object], text: str
 ) -> None:
-    first, *others = getattr(examination, check.upper())
-    monkeypatch.setattr(examination, check.upper(), [first | dict(name="layers.**"), *others])
+    monkeypatch.setattr(examination, check.upper(), change(*getattr(examination, check.upper())))
     [problem] = examined(Net).problems
     assert problem.check == check
-    assert problem.text.startswith(dict(typical="missed (2): conv.weight:", everything="missed (6): pos_embed:")[check])
-
-
-def test_a_parameter_that_no_rule_is_about_and_one_fills_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "TYPICAL", [*examination.TYPICAL, dict(type="Normal", params="mask")])
-    assert found(examined(Net)) == [("typical", "unasked", False)]
+    assert problem.text.startswith(text)
 
 
 def test_an_error_in_a_block_is_ours_and_the_other_checks_are_made(spoiled: Spoiled) -> None:
     findings = spoiled(fail, only=examination.TYPICAL)
     assert found(findings) == [("typical", "error", False)]
     assert "everything" in findings.coverage
-
-
-def test_a_warning_of_autoinits_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    # No module of that class: a warning under the policy of the config for everything.
-    monkeypatch.setattr(examination, "EVERYTHING", [*examination.EVERYTHING, dict(type="Normal", layer="Conv3d")])
-    problems = examined(Net).problems
-    assert [problem.check for problem in problems] == ["everything"]
-    assert problems[0].text.startswith("error: AutoInitWarning: ")
 
 
 @pytest.mark.parametrize("what", ["a default", "a hook on all modules", "a mode"])
@@ -285,7 +277,7 @@ def test_a_class_that_each_construction_changes_is_theirs() -> None:
             super().__init__()
             Counted.built += 1
 
-    assert found(examined(Counted)) == [(check, "classes", True) for check in ("identity", "typical", "everything")]
+    assert found(examined(Counted)) == [(check, "classes", True) for check in IN_BLOCKS]
 
 
 def test_a_parameter_that_is_kept_for_a_reason_is_not_filled_all_the_same() -> None:
