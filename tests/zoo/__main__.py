@@ -14,10 +14,10 @@ from . import tables
 from .examination import examine
 from .exceptions import read_exceptions, stale, unaccepted
 from .isolation import Limits, sweep
-from .progress import Progress, minutes
+from .progress import Progress
 from .records import REPOSITORY, Found, Records, circumstances, from_dict, to_dict
 from .selection import matching, smallest_of_families, worth_building
-from .sizes import SIZED, Sizes, count, read_sizes, write_sizes
+from .sizes import SIZED, count, read_sizes, write_sizes
 from .subjects import LIBRARIES, Subject, library
 
 RESULTS = REPOSITORY / "build" / "zoo.jsonl"
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.smallest:
         chosen = list(smallest_of_families(chosen, sizes))
     records = Records(RESULTS, circumstances())
-    examine_all(chosen, records, sizes, options.jobs, limits)
+    examine_all(chosen, records, options.jobs, limits)
     found = {subject: records[subject] for subject in records if subject in set(chosen)}
     result = {"circumstances": circumstances(), "records": [to_dict(*item) for item in found.items()]}
     options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -91,14 +91,13 @@ def measured(subjects: Sequence[Subject], jobs: int, limits: Limits) -> dict[str
     return sizes
 
 
-def examine_all(chosen: Sequence[Subject], records: Records, sizes: Sizes, jobs: int, limits: Limits) -> None:
+def examine_all(chosen: Sequence[Subject], records: Records, jobs: int, limits: Limits) -> None:
     """Examine what has no record yet, with a line for each problem and a sign of life now and then."""
     waiting = [subject for subject in chosen if subject not in records]
     if len(waiting) < len(chosen):
         print(f"{len(chosen) - len(waiting)} models were examined before the last sweep was interrupted", flush=True)
-    progress = Progress(waiting, sizes, jobs)
-    print(f"{len(waiting)} models, about {minutes(progress.left)} on {jobs} processes", flush=True)
-    exceptions = read_exceptions()
+    print(f"{len(waiting)} models on {jobs} processes", flush=True)
+    progress, exceptions = Progress(waiting), read_exceptions()
     for subject, findings in sweep(waiting, examine, jobs=jobs, limits=limits):
         records.add(subject, findings)
         for problem in unaccepted(subject, findings, exceptions):

@@ -12,7 +12,7 @@ import pytest
 from . import __main__ as command
 from .exceptions import FILE, Accepted, read_exceptions, stale, unaccepted
 from .findings import Difference, Findings, Problem, problems_of
-from .progress import PER_MILLION, PER_MODEL, Progress, expected_seconds
+from .progress import Progress
 from .records import Records, circumstances, from_dict, to_dict
 from .sizes import count, read_sizes, write_sizes
 from .subjects import Subject
@@ -149,23 +149,14 @@ def test_a_model_is_counted_as_it_is_in_the_file() -> None:
     assert round(values / 1e6, 2) == read_sizes()["torchvision/squeezenet1_1"] == 1.24
 
 
-def test_a_duration_is_estimated_from_sizes() -> None:
-    sizes = {"timm/a": 10.0, "timm/b": 30.0}
-    expected = expected_seconds([subject("a"), subject("b")], sizes, jobs=2)
-    assert expected == pytest.approx(PER_MODEL + PER_MILLION * 20)
-    # What is in no file is small.
-    assert expected_seconds([subject("c", library="transformers")], sizes, jobs=1) == PER_MODEL
-
-
-def test_an_estimate_follows_the_pace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_rest_is_estimated_from_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     now = [1000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    sizes = {f"timm/{name}": (100 - PER_MODEL) / PER_MILLION for name in "abcd"}
-    progress = Progress([subject(name) for name in "abcd"], sizes, jobs=1)
-    assert progress.left == pytest.approx(400)
+    progress = Progress([subject(name) for name in "abcd"])
     now[0] += 200
     progress.done(subject("a"))
-    assert progress.left == pytest.approx(600)
     assert capsys.readouterr().out == "1 of 4, about 10 min left: timm/a\n"
 
 
