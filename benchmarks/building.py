@@ -28,7 +28,7 @@ GOAL_SHARE, GOAL_MIB = 0.02, 64.0
 
 
 class Sample(NamedTuple):
-    """What building a model once took: seconds, and bytes at the highest point."""
+    """The cost of building a model once: seconds, and bytes at the highest point."""
 
     time: float
     peak: int

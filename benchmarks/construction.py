@@ -1,4 +1,4 @@
-"""What a block costs a model that it does nothing to; and where its rules cover everything, beside the drawing."""
+"""The cost of a block without matching rules, and of one whose rules cover everything, without the drawing."""
 
 from __future__ import annotations
 

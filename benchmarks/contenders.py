@@ -104,7 +104,7 @@ def left_as_garbage(subject: Subject, quick: bool) -> list[str]:
 
 
 def initialize_with_mmengine(model: nn.Module, cfg: list[dict[str, Any]]) -> None:
-    """What a model under OpenMMLab's `BaseModule` does in `init_weights()`."""
+    """Do what a model under OpenMMLab's `BaseModule` does in `init_weights()`."""
     from mmengine.logging import MMLogger
     from mmengine.model import BaseModule
 

@@ -31,7 +31,7 @@ class Rise(NamedTuple):
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """What initialization takes over the model's own bytes, loading over one tensor, and a plan over the model."""
+    """Initialization over the bytes of the model, loading over one tensor, and a plan over the model."""
     for case, (label, reference, goal) in CASES.items():
         rise = alone(measure, case, quick)
         ours, own = max(rise.peak, 1) / MIB, rise.own / MIB

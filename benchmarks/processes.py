@@ -23,7 +23,7 @@ def server() -> BaseContext:
 
 
 def alone(function: Callable[..., T], *args: object) -> T:
-    """What a call gives in a new process: no threads were started there, and no memory was used and freed."""
+    """Call a function in a new process, where no threads were started, and no memory was used and freed."""
     with ProcessPoolExecutor(max_workers=1, mp_context=server()) as executor:
         return executor.submit(quietly, function, *args).result()
 

@@ -1,4 +1,4 @@
-"""What the process has in memory, as the kernel counts it."""
+"""The memory of this process, as the kernel counts it."""
 
 from __future__ import annotations
 

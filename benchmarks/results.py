@@ -1,4 +1,4 @@
-"""What `python -m benchmarks --json` has written, for readers.
+"""Views of the files that `python -m benchmarks --json` writes.
 
     python -m benchmarks.results plot bench.json building.svg    time against size, a line for each way to a model
     python -m benchmarks.results overview bench.json busy.json   the building of models as two Markdown tables

@@ -51,7 +51,7 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the goal is reached; None if there is none."""
+        """True if the goal is reached; None if there is none."""
         if self.at_most is None:
             return None
         return (self.ours if self.goal_for_ours else self.ratio) <= self.at_most

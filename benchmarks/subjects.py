@@ -18,7 +18,7 @@ from .schemes import Scheme
 
 
 def reset_parameters(model: nn.Module) -> None:
-    """What is known as the way to fill a model that came from the meta device."""
+    """Fill a model that came from the meta device in the way that is commonly recommended."""
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()

@@ -1,4 +1,4 @@
-"""What holds for every test: hypothesis profiles, no network, and no trace of the hook afterwards."""
+"""Settings and fixtures of every test: hypothesis profiles, no network, and no trace of the hook afterwards."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def registered_for_one_test() -> Iterator[None]:
-    """What a test registers is gone after it: two tests may call their own scheme or layer by the same name."""
+    """Remove what a test registers: two tests may give their own scheme or layer the same name."""
     tables: list[dict[Any, Any]] = [registry._REGISTRY, location_schemes._RESOLVERS, conventions._REGISTRY]
     before = [*map(dict, tables)]
     yield

@@ -1,4 +1,4 @@
-"""What users of other libraries complained of: the thread, what happened there, and that it does not happen here.
+"""Complaints of users of other libraries: the thread, the bug, and a test that it does not happen here.
 
 Threads are paths on https://github.com.
 """

@@ -49,7 +49,7 @@ def described(name: str, value: object) -> Iterator[str]:
 
 
 def is_ours(value: object, owner: type, name: str) -> bool:
-    """Whether a member comes from a class of this package."""
+    """True for a member that a class of this package defines."""
     holder = next((base for base in owner.__mro__ if name in vars(base)), None)
     return holder is not None and holder.__module__.startswith("autoinit")
 

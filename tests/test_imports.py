@@ -112,7 +112,7 @@ OF_TORCH = {"torch", "nn", "functional", "Tensor", "parametrize"}
 OF_TENSORS = {"_cdata", "_version", "_schema"}
 ONE_FILE = "_torch.py"
 PATCHED = {_torch.NO_GRAD_TRUNC_NORMAL, _torch.INJECT_NEW_CLASS}
-"""Those that are patched are named in strings."""
+"""Functions that are patched are named in strings."""
 
 
 def private_names_of_torch(root: Path) -> list[str]:

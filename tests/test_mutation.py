@@ -1,4 +1,4 @@
-"""What the campaign `make mutants` changes, and how it finds entries of its list that are out of date."""
+"""The mutants of the campaign `make mutants`, and entries of its list that are out of date."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ NORMAL: dict[str, Any] = dict(type="Normal", layer="Linear", std=0.02)
 
 
 def is_drawn(weight: Tensor, std: float = 0.02) -> bool:
-    """Whether the values of a weight have this std, within a tenth."""
+    """True if the values of a weight have this std, within a tenth."""
     return abs(weight.detach().std().item() / std - 1) < 0.1
 
 

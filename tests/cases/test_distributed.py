@@ -120,7 +120,7 @@ def sevens(model: nn.Module) -> dict[str, Tensor]:
 
 
 def loaded(rank: int, send: Callable[[nn.Module, int], None]) -> tuple[bool, bool]:
-    """Whether all values are those that were loaded, and whether the report says so."""
+    """Two booleans: all values are those that were loaded; the report says so."""
     with autoinit(NORMAL, seed=0) as run:
         model = Net()
         send(model, rank)

@@ -34,7 +34,7 @@ def is_seven(*tensors: Tensor) -> bool:
 
 
 def kept(run: Any, *fqns: str) -> bool:
-    """Whether a report of the run has each of the names, and says of it that it was kept."""
+    """True if a report of the run has each of the names, as kept."""
     entries = [report[fqn] for fqn in fqns for report in run.reports if fqn in report]
     return len(entries) >= len(fqns) and all(entry.outcome.startswith("kept") for entry in entries)
 

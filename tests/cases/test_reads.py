@@ -87,9 +87,7 @@ WRITES: dict[str, tuple[Use, Tensor | None]] = {
 
 
 def is_as_plain(use: Use) -> bool:
-    """Whether `autoinit([])` gives the parameters, what the constructor saw, and the generator's state of plain
-    construction.
-    """
+    """True if `autoinit([])` changes no parameter, nothing that the constructor read, and no state of the generator."""
 
     def state(net: Any) -> list[Tensor]:
         seen = [] if net.seen is None else [net.seen.detach()]

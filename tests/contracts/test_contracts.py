@@ -34,7 +34,7 @@ def test_a_what_cannot_be_done_changes_nothing(case: Any, wrong: dict[str, Any],
     tree, cfg = case
     model = tree.build()
     if wrong["type"] == "Orthogonal":
-        # What is wrong with it shows where it wins, on a parameter without an axis to spare.
+        # It is wrong where it wins, on a parameter with fewer than two dimensions.
         gets = planned(model, dict(type="Constant", val=1, params="*")).values()
         assume(any(entry.fill == Constant(1.0) and len(entry.shape or ()) < 2 for entry in gets))
         place = len(cfg)
@@ -57,7 +57,7 @@ def test_d4_without_deferral_what_no_rule_covers_is_bitwise_that_of_plain_constr
 @given(ruled(), seeds())
 def test_d1_nothing_is_left_unfilled(case: Any, seed: int) -> None:
     tree, cfg = case
-    torch.use_deterministic_algorithms(True)  # What torch allocates is then NaN until somebody fills it.
+    torch.use_deterministic_algorithms(True)  # torch then fills new memory with NaN.
     try:
         model = under(cfg, tree, seed)
     finally:

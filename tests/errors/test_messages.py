@@ -1,4 +1,4 @@
-"""What users read when a config is wrong: where, what, the nearest valid thing, and the remedy.
+"""Messages about wrong configs: where, what, the nearest valid thing, and the remedy.
 
 Each case is a config, planned on one small model, with the exact text.
 """
@@ -320,7 +320,7 @@ CASES = [
 
 
 def complaint(case: Case, model: nn.Module) -> str:
-    """What is not as the case says when its config is planned for a model; empty if everything is."""
+    """The difference to the expected error when the config is planned for a model; empty if there is none."""
     try:
         plan(model, case.cfg)
     except AutoInitError as error:
@@ -368,7 +368,7 @@ def test_a_name_like_no_other_lists_what_there_is() -> None:
         plan(ResNet(), dict(type="Zzz"))
 
 
-# What has a meaning, but probably not the one that was meant
+# Configs that are valid, but probably mistakes
 
 ABSENT = "init_cfg (layer='Conv3d') matches no module of ResNet. The class exists; this model has none."
 NOTHING = (
@@ -396,7 +396,7 @@ def test_warnings(cfg: Any, texts: Sequence[str]) -> None:
     assert all(warning.category is AutoInitWarning for warning in caught)
 
 
-# What is not in a config
+# Errors outside of configs
 
 
 def test_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def rule(type: str = "Normal", **keys: Any) -> Callable[[Net], object]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """What somebody does with a model, and the error that tells it."""
+    """A wrong use of a model, and the text of the error."""
 
     does: Callable[[Net], object]
     text: str

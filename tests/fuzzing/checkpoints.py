@@ -38,7 +38,7 @@ class Small(nn.Module):
 
 
 MARKER = pathlib.Path(tempfile.gettempdir(), "autoinit-fuzzing-ran")
-"""What a hostile pickle would make, if it were run."""
+"""The file that a hostile pickle would make, if it were run."""
 
 GLOBALS = (
     *("os system", "posix system", "builtins eval", "builtins exec", "builtins getattr", "subprocess call"),

@@ -1,4 +1,4 @@
-"""What one case may use: ten seconds of processor time, some memory, no network."""
+"""Limits of one case: ten seconds of processor time, some memory, no network."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Target(Protocol):
         """The case of a seed: always the same."""
 
     def run(self, case: Any) -> str:
-        """What became of it, for counting; raises whatever should not be."""
+        """Run a case and return its outcome, for counting; raise anything that should not happen."""
 
     def smaller(self, case: Any) -> Iterator[Any]:
         """Cases with less in them, the least first."""
@@ -38,7 +38,7 @@ class Target(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What should not have happened."""
+    """An outcome that should not happen."""
 
     kind: str
     """The same for the same fault: an exception's type and place, or a broken contract."""
@@ -85,7 +85,7 @@ def shrunk(target: Target, case: Any, found: Finding, attempts: int = 400) -> An
 
 @dataclass(kw_only=True)
 class Session:
-    """What a run of one target came to: cases by their outcome, and by its kind a number and a case of each finding."""
+    """The result of a run: cases by their outcome, and each finding by its kind, with a number and a case."""
 
     counts: Counter[str] = field(default_factory=Counter)
     findings: dict[str, tuple[int, str]] = field(default_factory=dict)

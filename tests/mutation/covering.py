@@ -36,7 +36,7 @@ OPTIONS = (
 """The quick tests, in one process, the same each time."""
 
 IMPORT = ""
-"""What coverage calls the code that is run outside of tests."""
+"""The context of code that is run outside of tests."""
 
 EXAMPLES = "15"
 """Of each property: a mutant that fifteen do not find is, to this measure, not found."""
@@ -44,7 +44,7 @@ EXAMPLES = "15"
 
 @dataclass(frozen=True, kw_only=True)
 class Covering:
-    """What a run under coverage has found."""
+    """The result of a run under coverage."""
 
     lines: dict[str, dict[int, list[str]]]
     """By file, by line, the tests that run it; the one without a name is the import of the file."""

@@ -47,7 +47,7 @@ class Mutant:
 
     @property
     def name(self) -> str:
-        """What the list of equivalent ones calls it: stays the same while the lines around it move."""
+        """The name in the list of equivalent mutants: it stays the same while the lines around it move."""
         return f"{self.path}: {self.code}: {self.before} -> {self.after}"
 
     @property
@@ -78,7 +78,7 @@ def mutants(path: Path, root: Path) -> list[Mutant]:
 
 
 def _walk(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
-    """What may be changed: no annotations, docstrings, imports, messages, assertions; nor the `strict` of `zip`."""
+    """Nodes that may be changed: no annotation, docstring, import, message or assertion; nor the `strict` of `zip`."""
     yield node, place
     if isinstance(node, _LEFT_ALONE) or (isinstance(node, ast.keyword) and node.arg == "strict"):
         return

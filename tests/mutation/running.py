@@ -70,7 +70,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def run(mutant: Mutant | None, tests: Sequence[str], root: Path, limit: float) -> str:
-    """What tests, by their node ids, say of a mutant, or of the package as it is, within seconds by the clock."""
+    """Run tests, by their node ids, on a mutant or on the package as it is, for so many seconds at most."""
     child = os.fork()
     if not child:
         code = 70

@@ -1,4 +1,4 @@
-"""What each source says, as a config. Nothing here initializes anything."""
+"""The statement of each source, as a config. Nothing here initializes anything."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class _Model:
 
     @cached_property
     def targets(self) -> list[str]:
-        """What an override of the root can name: what is below it, at any depth, and has a weight or a bias."""
+        """Names for an override of the root: modules at any depth that have a weight or a bias."""
         below = [fqn for fqn, _ in self.module.named_modules() if fqn and "parametrizations" not in fqn]
         return [fqn for fqn in below if self.matched({"name": [fqn, f"{fqn}.**"]})]
 
@@ -176,9 +176,9 @@ class _Model:
         return {"params": "bias"}, self.matched({"params": "bias"})
 
     def matched(self, selector: dict[str, Any]) -> _Matched:
-        """What gets a rule's scheme, not the value that it has for biases."""
+        """Parameters that get the scheme of a rule, not its value for biases."""
         with warnings.catch_warnings():
-            # What the model says of its own initialization has rules of its own, which are none of ours.
+            # The init_cfg of the model itself has rules of its own.
             warnings.simplefilter("ignore", AutoInitWarning)
             planned = plan(self.module, dict(selector, type="Constant", val=1), unmatched="ignore")
         found = [

@@ -189,7 +189,7 @@ def missing_norm() -> Case:
         model = nn.Sequential(nn.Linear(64, 64, bias=False), Norm(64))
     model.to_empty(device="cpu")
     with torch.no_grad():
-        model[1].weight.fill_(1e-41)  # What memory holds is not always the same.
+        model[1].weight.fill_(1e-41)  # Fresh memory does not always hold the same.
     torch.manual_seed(SEED)
     nn.init.kaiming_uniform_(model[0].weight, a=1)
     return Case(model, cfg, frozenset({"1.weight"}), "differ from 1")

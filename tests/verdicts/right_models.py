@@ -64,5 +64,5 @@ def verdicts(count: int, alpha: float, seed: int) -> Iterator[Verdict]:
 
 
 def false_alarms(count: int, alpha: float, seed: int) -> list[str]:
-    """What is said of those right models that fail."""
+    """The first failure of each right model that fails."""
     return [str(verdict.failures[0]) for verdict in verdicts(count, alpha, seed) if not verdict.ok]

@@ -86,7 +86,7 @@ def measured(subjects: Sequence[Subject], jobs: int, limits: Limits) -> dict[str
     if unknown:
         print(f"Counting the parameters of {len(unknown)} new models", flush=True)
     for subject, findings in sweep(unknown, count, jobs=jobs, limits=limits):
-        # What cannot be counted is tried, and has its problem then.
+        # A model that cannot be counted is tried all the same, and has its problem then.
         sizes[subject.key] = findings.values / 1e6
     return sizes
 

@@ -48,7 +48,7 @@ def covered_by_everything(model: nn.Module) -> set[str]:
 
 
 def in_use(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, str]]:
-    """What forward uses, and not what that is computed from: its name, its module's name, that, and the name in it."""
+    """The weights that forward uses: FQN, FQN of the module, the module, and the name in it."""
     for module_fqn, module in model.named_modules(remove_duplicate=False):
         if not isinstance(module, parametrize.ParametrizationList):
             for name in names_in_use(module):

@@ -1,4 +1,4 @@
-"""What the checks of one model found, as JSON can hold it."""
+"""The findings of the checks of one model, as JSON can hold them."""
 
 from __future__ import annotations
 

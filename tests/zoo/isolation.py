@@ -85,7 +85,7 @@ class Worker:
         return None
 
     def end(self, failure: str = "") -> Findings:
-        """What it has found, when it is ended now: at its end, or with a failure."""
+        """End the process, at its end or with a failure, and return its findings."""
         if failure:
             problem = Problem(check=self._check, text=failure, theirs=self._check == PLAIN)
             self._so_far.problems.append(problem)
@@ -102,7 +102,7 @@ class Worker:
 
 
 def _work(connection: Connection, output: Path, memory: int, examine: Examine, arguments: tuple[Any, ...]) -> None:
-    # What libraries print is of interest if it is the last thing before a crash.
+    # Output of libraries is kept, because it may be the last thing before a crash.
     with output.open("wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -126,7 +126,7 @@ def _work(connection: Connection, output: Path, memory: int, examine: Examine, a
 def sweep(
     subjects: Iterable[Subject], examine: Examine, *, jobs: int, limits: Limits
 ) -> Iterator[tuple[Subject, Findings]]:
-    """What each model has shown, in the order in which they are done; so many at a time are begun, in their order.
+    """Examine `jobs` models at a time, in their order; yield the findings of each as soon as it is done.
 
     `examine` is called with a `Tell`, the library and the name.
     """

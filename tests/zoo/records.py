@@ -55,7 +55,7 @@ def from_dict(record: Mapping[str, Any]) -> tuple[Subject, Findings]:
 
 
 def circumstances() -> dict[str, str]:
-    """What a model's findings depend on: versions, and the code of autoinit and of the zoo."""
+    """Versions, and the code of autoinit and of the zoo: the findings of a model depend on them."""
     tests = REPOSITORY / "tests"
     files = [*(REPOSITORY / "autoinit").rglob("*.py"), *(tests / "zoo").glob("*.py"), tests / "closed_form.py"]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()

@@ -28,14 +28,14 @@ KINDS = {
     r"label|codebooks|quantizers|points|seed|cost|loss|crop|fps|hop|register|langs|spkrs|speakers|seconds|steps|freq|"
     r"grid|tiles|side|reduction|conv_pos|mel|bands|feature_size|range|stages|queries).*",
 }
-"""What a number means, by the whole of its name; the first that fits. What none fits is a width, too."""
+"""The meaning of a number by its whole name; the first pattern that matches. Without a match it is a width."""
 
 _PATTERNS = {kind: re.compile(names, re.X) for kind, names in KINDS.items()}
 
 AT_MOST = {"vocabulary": 128, "positions": 128, "experts": 4, "choices among experts": 1, "layers": 2}
 # Below the size of the vocabulary, and a prime, so that most of the special tokens stay different ones.
 TOKENS = 97
-# What is smaller is a count of something, not a width.
+# A smaller number is a count of something, not a width.
 NARROWEST = 16
 MOST_KINDS_OF_LAYERS = 6
 

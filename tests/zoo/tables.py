@@ -1,4 +1,4 @@
-"""What a sweep has found, as tables."""
+"""The findings of a sweep, as tables."""
 
 from __future__ import annotations
 

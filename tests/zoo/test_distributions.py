@@ -78,7 +78,7 @@ def test_a_sample_is_from_all_over_a_tensor(shape: tuple[int, ...]) -> None:
 
 
 class Odd(nn.Module):
-    """What is about some parameters and not about others that look alike."""
+    """Parameters that rules are about, beside others that look alike."""
 
     def __init__(self) -> None:
         super().__init__()

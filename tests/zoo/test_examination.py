@@ -1,4 +1,4 @@
-"""What an examination finds: each check fails on the fault it is there for, and says whose fault it is."""
+"""Faults that an examination finds: each check fails on the fault it is there for, and says whose fault it is."""
 
 from __future__ import annotations
 

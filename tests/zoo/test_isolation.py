@@ -68,7 +68,7 @@ def test_a_process_that_comes_to_a_bad_end_is_a_problem_of_the_check_it_was_at(h
     [problem] = found.problems
     assert re.match(text, problem.text, re.DOTALL)
     assert (problem.check, problem.theirs) == (check, check == "plain")
-    # What was found before is kept.
+    # Earlier findings are kept.
     assert (found.model, found.values) == ("Net", 3)
 
 

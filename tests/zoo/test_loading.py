@@ -64,7 +64,7 @@ def same(model: nn.Module, donor: nn.Module, prefix: str = "") -> bool:
 
 
 def kept(load: Callable[[], nn.Module]) -> nn.Module:
-    """What is loaded in a block, of which all is kept."""
+    """Load a model in a block, and check that all of it is kept."""
     with autoinit(CFG, seed=0) as run:
         model = load()
     assert set(outcomes(run.report)) == {"kept: data"}

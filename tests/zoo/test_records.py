@@ -1,4 +1,4 @@
-"""What a sweep keeps on disk, and what the next one makes of it: resumption, exceptions, sizes; and the tables."""
+"""The files of a sweep, from which the next one resumes; exceptions, sizes and tables."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_sizes_are_kept_a_line_a_family(tmp_path: Path) -> None:
     write_sizes(subjects, {"timm/a": 1.234, "timm/b": 20.0, "timm/vit": 5.7}, path)
     assert path.read_text() == '{\n"timm/resnet": {"a": 1.23, "b": 20.0},\n"timm/vit": {"vit": 5.7}\n}\n'
     assert read_sizes(path) == {"timm/a": 1.23, "timm/b": 20.0, "timm/vit": 5.7}
-    # Those of other libraries stay, those of models that are gone do not.
+    # Sizes of other libraries stay, sizes of models that are gone do not.
     write_sizes([subject("c", library="torchvision")], {"torchvision/c": 3.0}, path)
     write_sizes([subject("b")], {"timm/b": 4.0}, path)
     assert read_sizes(path) == {"timm/b": 4.0, "torchvision/c": 3.0}

@@ -1,4 +1,4 @@
-"""Somebody else's model, built by its own unedited code: plainly, and again inside a block."""
+"""Models of other libraries, built by their own unedited code: plainly, and again inside a block."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_widths_are_divided_by_one_number_wherever_they_stand() -> None:
     inner = Config(d_model=768, heads=[dict(channels=(48, 96, 33))])
     config = Config(hidden_size=768, text_config=inner, num_attention_heads=32, few_channels=3)
     before = copy.deepcopy(config)
-    # What is no multiple stays.
+    # Numbers that are no multiple stay.
     small_inner = Config(d_model=48, heads=[dict(channels=(3, 6, 33))])
     small = Config(hidden_size=48, text_config=small_inner, num_attention_heads=32, few_channels=3)
     assert shrunk(config, 16) == small

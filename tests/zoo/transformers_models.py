@@ -108,7 +108,7 @@ def changed(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def succeeds(attempt: Callable[[], object], seconds: int = 30) -> bool:
-    """Whether a call returns, found out in a copy of this process: what it breaks, caches or leaks is gone."""
+    """Try a call in a fork of this process, so that nothing that it breaks, caches or leaks stays."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
