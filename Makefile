@@ -47,7 +47,7 @@ bench: $(VENV)/with-bench $(VENV)/with-zoo ## measure beside the rivals; what dr
 	mkdir -p build
 	$(PY) -m benchmarks --json build/bench.json
 	$(PY) -m benchmarks --busy --only building --only sampling --json build/busy.json
-	$(PY) -m benchmarks.plot build/bench.json build/building.svg
+	$(PY) -m benchmarks.results plot build/bench.json build/building.svg
 
 browser: $(VENV)/with-browser $(VENV)/with-zoo ## the HTML report in a Chromium that is installed, and the pictures of the docs
 	$(PYTEST) tests/unit/html/test_browser.py

@@ -11,9 +11,8 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from . import building, construction, cuda, initialization, memory, planning, sampling, verification
-from .competitor import competing
-from .machine import describe_machine
-from .rows import Row, tabulate
+from .processes import competing
+from .rows import Row, describe_machine, tabulate
 
 BENCHES: dict[str, Callable[[bool], Iterator[Row]]] = {
     "building": building.rows,
@@ -54,7 +53,6 @@ def measured(names: Iterable[str], quick: bool) -> Iterator[Row]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--only", metavar="NAME", action="append", choices=BENCHES, help=", ".join(BENCHES))
     parser.add_argument("--busy", action="store_true", help="beside another process, which takes one core")

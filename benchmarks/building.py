@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from .contenders import AUTOINIT, BY_HAND, LIMIT, META, MMENGINE, PLAIN, WAYS, contenders, left_as_garbage
 from .processes import alone, quietly
 from .resident import MIB, own_bytes, risen
-from .rows import Row
+from .rows import Row, beside
 from .stopwatch import seconds, turns
 from .subjects import SUBJECTS, Subject
 
@@ -27,7 +28,7 @@ GOAL_SHARE, GOAL_MIB = 0.02, 64.0
 
 
 class Sample(NamedTuple):
-    """What building a model once took: seconds, and bytes at the highest point."""
+    """The cost of building a model once: seconds, and bytes at the highest point."""
 
     time: float
     peak: int
@@ -38,22 +39,14 @@ def rows(quick: bool = False) -> Iterator[Row]:
     counts = thread_counts(quick)
     for subject in SUBJECTS.values():
         for threads in counts:
-            medians = measure(subject, threads, quick)
+            medians = (alone if quick else quietly)(take_turns, subject.name, threads, quick)
             yield from rows_of_time(subject, threads, medians, quick)
         yield from rows_of_memory(subject, threads, medians, quick)
 
 
 def thread_counts(quick: bool = False) -> list[int]:
-    """One, two and all."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return [1] if quick else sorted({1, min(2, cores), cores})
-
-
-def measure(subject: Subject, threads: int, quick: bool) -> dict[str, Sample]:
-    """The medians of the contenders."""
-    if quick:
-        return alone(take_turns, subject.name, threads, quick)
-    return take_turns(subject.name, threads, quick)
 
 
 def take_turns(subject_name: str, threads: int, quick: bool) -> dict[str, Sample]:
@@ -66,7 +59,6 @@ def take_turns(subject_name: str, threads: int, quick: bool) -> dict[str, Sample
 
 
 def median(samples: Sequence[Sample]) -> Sample:
-    """Of the times, and of the peaks."""
     times, peaks = zip(*samples, strict=True)
     return Sample(statistics.median(times), int(statistics.median(peaks)))
 
@@ -85,43 +77,25 @@ def sample(subject_name: str, way_name: str, threads: int, quick: bool) -> Sampl
 
 
 def rows_of_time(subject: Subject, threads: int, medians: dict[str, Sample], quick: bool) -> Iterator[Row]:
-    """Ours over each rival."""
-    model = subject.on_meta(quick)
-    for rival in list(medians)[1:]:
-        yield Row(
-            bench="building",
-            case=f"{subject.name}, {threads} thread{'s' if threads > 1 else ''}",
-            ours=medians[AUTOINIT].time,
-            reference=rival,
-            theirs=medians[rival].time,
-            note=garbage(subject, quick) if rival == META else "",
-            at_most=GOALS.get((subject.name, threads, rival)),
-            parameters=sum(param.numel() for param in model.parameters()) if subject.fills else None,
-            threads=threads,
-        )
+    size = sum(param.numel() for param in subject.on_meta(quick).parameters()) if subject.fills else None
+    goals = {rival: GOALS[key] for rival in medians if (key := (subject.name, threads, rival)) in GOALS}
+    case = f"{subject.name}, {threads} thread{'s' if threads > 1 else ''}"
+    for row in beside("building", case, {name: each.time for name, each in medians.items()}, goals):
+        note = garbage(subject, quick) if row.reference == META else ""
+        yield replace(row, note=note, parameters=size, threads=threads)
 
 
 def garbage(subject: Subject, quick: bool) -> str:
-    """What the way by the meta device leaves as it finds it."""
     left = left_as_garbage(subject, quick)
     return f"{len(left)} tensor{'s' if len(left) > 1 else ''} left as garbage" if left else ""
 
 
 def rows_of_memory(subject: Subject, threads: int, medians: dict[str, Sample], quick: bool) -> Iterator[Row]:
-    """Our peak over the model's own bytes, and over each rival's."""
     own = own_bytes(subject.on_meta(quick)) / MIB
     peaks = {name: max(each.peak, 1) / MIB for name, each in medians.items() if name != LIMIT}
     ours = peaks.pop(AUTOINIT)
-    for reference, theirs in {"the model's own bytes": own, **peaks}.items():
-        is_own = reference not in peaks
-        yield Row(
-            bench="building",
-            case=f"{subject.name}, peak memory",
-            ours=ours,
-            reference=reference,
-            theirs=theirs,
-            unit="MiB",
-            at_most=(1 + GOAL_SHARE) * own + GOAL_MIB if is_own else None,
-            goal_for_ours=is_own,
-            threads=threads,
-        )
+    whole = {"ours": ours, "the model's own bytes": own, **peaks}
+    for row in beside("building", f"{subject.name}, peak memory", whole):
+        is_own = row.reference not in peaks
+        goal = dict(at_most=(1 + GOAL_SHARE) * own + GOAL_MIB, goal_for_ours=True) if is_own else {}
+        yield replace(row, unit="MiB", threads=threads, **goal)

@@ -58,7 +58,6 @@ def layers(quick: bool) -> nn.Sequential:
 
 
 def largest(model: nn.Module) -> int:
-    """Bytes of the largest tensor."""
     return max(param.numel() * param.element_size() for param in model.parameters())
 
 

@@ -1,9 +1,9 @@
-"""What a block costs a model that it does nothing to; and where its rules cover everything, beside the drawing."""
+"""The cost of a block without matching rules, and of one whose rules cover everything, without the drawing."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from unittest import mock
 
@@ -14,13 +14,14 @@ from autoinit import autoinit
 from autoinit.applying import execution
 from tests.zoo.configs import EVERYTHING
 from tests.zoo.exceptions import read_exceptions
-from tests.zoo.findings import PLAIN
+from tests.zoo.findings import PLAIN as PLAIN_CHECK
 from tests.zoo.operators import torchvision_operators
 from tests.zoo.selection import LARGEST
 from tests.zoo.sizes import read_sizes
 from tests.zoo.subjects import LIBRARIES, Subject, library
 
-from .rows import Row
+from .contenders import PLAIN
+from .rows import Row, beside
 from .schemes import ABSENT_CFG
 from .stopwatch import medians
 from .subjects import linears, vit
@@ -34,7 +35,6 @@ Build = Callable[[], object]
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Construction inside a block, over plain construction."""
     layers = 100 if quick else 10_000
     yield from compare("vit_b_16", lambda: vit("vit_b_16", quick), SINGLE, 3 if quick else 9)
     yield from compare(f"{layers:,} x Linear(4, 4)", lambda: linears(layers), SMALL, 3 if quick else 15)
@@ -46,14 +46,10 @@ def rows(quick: bool = False) -> Iterator[Row]:
 def compare(name: str, build: Build, goal: float, rounds: int) -> Iterator[Row]:
     """One model, with no rules and with one that matches nothing."""
     blocks = {"no rules": within([], build), "no rule that matches": within(ABSENT_CFG, build)}
-    measured = medians({"plain": build, **blocks}, rounds)
-    for block in blocks:
-        yield row(f"{name}, {block}", measured[block], measured["plain"], goal)
+    yield from over_plain(name, medians({PLAIN: build, **blocks}, rounds), dict.fromkeys(blocks, goal))
 
 
 def within(cfg: list[dict[str, Any]], build: Build, **options: Any) -> Build:
-    """The same in a block."""
-
     def build_within() -> object:
         with autoinit(cfg, unmatched="ignore", **options):
             return build()
@@ -82,18 +78,16 @@ def of_the_zoo(count: int) -> Iterator[Row]:
             build = library(subject.library).builder(subject.name)
             covered = undrawn(within(EVERYTHING, build, own_init="skip"))
             blocks = {"no rules": within([], build), UNDRAWN: covered}
-            summed.update(medians({"plain": build, **blocks}, ROUNDS))
+            summed.update(medians({PLAIN: build, **blocks}, ROUNDS))
     finally:
         torch.set_num_threads(threads)
-    goals = {"no rules": ZOO, UNDRAWN: ZOO_UNDER_RULES}
-    for block, goal in goals.items():
-        yield row(f"{count} models of the zoo, {block}", summed[block], summed["plain"], goal)
+    yield from over_plain(f"{count} models of the zoo", summed, {"no rules": ZOO, UNDRAWN: ZOO_UNDER_RULES})
 
 
 def spread(count: int) -> list[Subject]:
     """As many models at even distances in the catalogues of all libraries, none with more than 100 M parameters."""
     sizes = read_sizes()
-    unbuildable = [accepted for accepted in read_exceptions() if accepted.check == PLAIN]
+    unbuildable = [accepted for accepted in read_exceptions() if accepted.check == PLAIN_CHECK]
     small = [
         subject
         for name in LIBRARIES
@@ -109,7 +103,7 @@ def undrawn(build: Build) -> Build:
     return unfilled(build)
 
 
-def row(case: str, ours: float, theirs: float, goal: float) -> Row:
-    """A block over plain construction."""
-    reference = "plain construction"
-    return Row(bench="construction", case=case, ours=ours, reference=reference, theirs=theirs, at_most=goal)
+def over_plain(name: str, measured: Mapping[str, float], goals: Mapping[str, float]) -> Iterator[Row]:
+    for block, goal in goals.items():
+        pair = {block: measured[block], PLAIN: measured[PLAIN]}
+        yield from beside("construction", f"{name}, {block}", pair, {PLAIN: goal})

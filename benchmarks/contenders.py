@@ -31,26 +31,18 @@ def in_a_block(subject: Subject, quick: bool) -> Way:
     return build
 
 
-def plainly(subject: Subject, quick: bool) -> Way:
-    return lambda: subject.model(quick)
+def after_construction(step: Callable[[Subject, nn.Module], object]) -> Callable[[Subject, bool], Way]:
+    """A way that does something with the model when it is built."""
 
+    def way(subject: Subject, quick: bool) -> Way:
+        def build() -> nn.Module:
+            model = subject.model(quick)
+            step(subject, model)
+            return model
 
-def with_mmengine(subject: Subject, quick: bool) -> Way:
-    def build() -> nn.Module:
-        model = subject.model(quick)
-        initialize_with_mmengine(model, subject.scheme.cfg)
-        return model
+        return build
 
-    return build
-
-
-def by_hand(subject: Subject, quick: bool) -> Way:
-    def build() -> nn.Module:
-        model = subject.model(quick)
-        subject.scheme.by_hand(model)
-        return model
-
-    return build
+    return way
 
 
 def skipping(subject: Subject, quick: bool) -> Way:
@@ -87,9 +79,9 @@ def limit(subject: Subject, quick: bool) -> Way:
 
 WAYS: dict[str, Callable[[Subject, bool], Way]] = {
     AUTOINIT: in_a_block,
-    PLAIN: plainly,
-    MMENGINE: with_mmengine,
-    BY_HAND: by_hand,
+    PLAIN: after_construction(lambda subject, model: None),
+    MMENGINE: after_construction(lambda subject, model: initialize_with_mmengine(model, subject.scheme.cfg)),
+    BY_HAND: after_construction(lambda subject, model: subject.scheme.by_hand(model)),
     SKIPPING: skipping,
     META: by_way_of_meta,
     LIMIT: limit,
@@ -97,7 +89,6 @@ WAYS: dict[str, Callable[[Subject, bool], Way]] = {
 
 
 def contenders(subject: Subject) -> list[str]:
-    """The ways that lead to this model."""
     absent = set() if subject.library == "transformers" else {SKIPPING}
     return [name for name in WAYS if name not in absent and (subject.fills or name not in (PLAIN, META))]
 
@@ -113,7 +104,7 @@ def left_as_garbage(subject: Subject, quick: bool) -> list[str]:
 
 
 def initialize_with_mmengine(model: nn.Module, cfg: list[dict[str, Any]]) -> None:
-    """What a model under OpenMMLab's `BaseModule` does in `init_weights()`."""
+    """Do what a model under OpenMMLab's `BaseModule` does in `init_weights()`."""
     from mmengine.logging import MMLogger
     from mmengine.model import BaseModule
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 
 from autoinit import autoinit
 
-from .rows import Row
+from .contenders import PLAIN
+from .rows import Row, beside
 from .sampling import FAMILIES, STD, Holder, by_operators, drawing
 from .stopwatch import medians
 from .subjects import SUBJECTS
+
+Run = Callable[[], object]
 
 OF_FILL = 1 / 0.55
 """The goal of design.md: 0.55 of the values that `fill_` writes in the same time."""
@@ -23,7 +27,6 @@ def rows(quick: bool = False) -> Iterator[Row]:
     """One tensor over `fill_` and torch's own; a model in a block over plain construction."""
     if not torch.cuda.is_available():
         return
-    name = torch.cuda.get_device_name()
     exponent, rounds = (12, 3) if quick else (30, 9)
     holder = Holder(1 << exponent).cuda()
     for family, (cfg, rival, _) in FAMILIES.items():
@@ -34,26 +37,21 @@ def rows(quick: bool = False) -> Iterator[Row]:
             "torch.nn.init": lambda rival=rival: rival(holder.weight),
             "autoinit by torch's operators": by_operators(ours),
         }
-        measured = medians({key: finished(run) for key, run in contenders.items()}, rounds)
-        for reference in list(contenders)[1:]:
-            goal = OF_FILL if reference == "fill_" else None
-            yield row(f"{family}, 2^{exponent} values", measured, reference, name, goal)
+        yield from compare(f"{family}, 2^{exponent} values", contenders, rounds, {"fill_": OF_FILL})
     subject = SUBJECTS["Llama 3.2 1B"]
     build = partial(subject.model, quick)
-    contenders = {"ours": in_a_block(build, subject.scheme.cfg), "plain construction": on_cuda(build)}
-    measured = medians({key: finished(run) for key, run in contenders.items()}, rounds)
-    yield row(subject.name, measured, "plain construction", name, 1.0)
+    block = partial(autoinit, subject.scheme.cfg, own_init="skip", unmatched="ignore")
+    contenders = {"ours": within(build, block), PLAIN: within(build, nullcontext)}
+    yield from compare(subject.name, contenders, rounds, {PLAIN: 1.0})
 
 
-def row(case: str, measured: dict[str, float], reference: str, device: str, goal: float | None) -> Row:
-    """One reference beside ours."""
-    ours, theirs = measured["ours"], measured[reference]
-    return Row(bench="cuda", case=case, ours=ours, reference=reference, theirs=theirs, note=device, at_most=goal)
+def compare(case: str, contenders: dict[str, Run], rounds: int, goals: dict[str, float]) -> Iterator[Row]:
+    measured = medians({name: finished(run) for name, run in contenders.items()}, rounds)
+    for row in beside("cuda", case, measured, goals):
+        yield replace(row, note=torch.cuda.get_device_name())
 
 
-def finished(run: Callable[[], object]) -> Callable[[], object]:
-    """The same until the GPU has done it."""
-
+def finished(run: Run) -> Run:
     def run_and_wait() -> object:
         result = run()
         torch.cuda.synchronize()
@@ -62,21 +60,9 @@ def finished(run: Callable[[], object]) -> Callable[[], object]:
     return run_and_wait
 
 
-def on_cuda(build: Callable[[], object]) -> Callable[[], object]:
-    """A construction on the GPU."""
-
+def within(build: Run, block: Callable[[], AbstractContextManager[object]]) -> Run:
     def build_there() -> object:
-        with torch.device("cuda"):
+        with torch.device("cuda"), block():
             return build()
 
     return build_there
-
-
-def in_a_block(build: Callable[[], object], cfg: list[dict[str, Any]]) -> Callable[[], object]:
-    """The same in a block."""
-
-    def build_within() -> object:
-        with torch.device("cuda"), autoinit(cfg, own_init="skip", unmatched="ignore"):
-            return build()
-
-    return build_within

@@ -9,19 +9,16 @@ from torch import nn
 from autoinit import initialize, normal_init
 
 from .contenders import initialize_with_mmengine
-from .rows import Row
+from .rows import Row, beside
 from .schemes import LINEARS, STD, VIT, Scheme
 from .stopwatch import medians
 from .subjects import linears, vit
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """A few large tensors, and many small ones."""
     layers = 100 if quick else 10_000
     yield from compare("vit_b_16", vit("vit_b_16", quick), VIT, 3)
-    small = linears(layers)
-    yield from compare(f"{layers:,} x Linear(4, 4)", small, LINEARS, 3 if quick else 7)
-
+    yield from compare(f"{layers:,} x Linear(4, 4)", linears(layers), LINEARS, 3 if quick else 7)
     yield one_layer(100 if quick else 2000)
 
 
@@ -40,29 +37,15 @@ def one_layer(times: int) -> Row:
 
     measured = {name: 1e6 * taken / times for name, taken in medians({"a": ours, "b": by_hand}, 5).items()}
     return Row(
-        bench="initialization",
-        case="normal_init(Linear(8, 8))",
-        ours=measured["a"],
-        reference="torch.nn.init by hand",
-        theirs=measured["b"],
-        unit="us",
-        at_most=100,
-        goal_for_ours=True,
+        **dict(bench="initialization", case="normal_init(Linear(8, 8))", reference="torch.nn.init by hand"),
+        **dict(ours=measured["a"], theirs=measured["b"], unit="us", at_most=100, goal_for_ours=True),
     )
 
 
 def compare(name: str, model: nn.Module, scheme: Scheme, rounds: int) -> Iterator[Row]:
-    """One model and scheme, over both rivals."""
-    rivals = {
+    contenders = {
+        "autoinit": lambda: initialize(model, scheme.cfg),
         "mmengine init_weights()": lambda: initialize_with_mmengine(model, scheme.cfg),
         "torch.nn.init by hand": lambda: scheme.by_hand(model),
     }
-    measured = medians({"autoinit": lambda: initialize(model, scheme.cfg), **rivals}, rounds)
-    for rival in rivals:
-        yield Row(
-            bench="initialization",
-            case=name,
-            ours=measured["autoinit"],
-            reference=rival,
-            theirs=measured[rival],
-        )
+    yield from beside("initialization", name, medians(contenders, rounds))

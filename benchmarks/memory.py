@@ -31,55 +31,35 @@ class Rise(NamedTuple):
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """What initialization takes over the model's own bytes, loading over one tensor, and a plan over the model."""
+    """Initialization over the bytes of the model, loading over one tensor, and a plan over the model."""
     for case, (label, reference, goal) in CASES.items():
         rise = alone(measure, case, quick)
+        ours, own = max(rise.peak, 1) / MIB, rise.own / MIB
+        at_most = goal(own) if goal else None
         yield Row(
-            bench="memory",
-            case=label,
-            ours=max(rise.peak, 1) / MIB,
-            reference=reference,
-            theirs=rise.own / MIB,
-            unit="MiB",
-            at_most=goal(rise.own / MIB) if goal else None,
-            goal_for_ours=goal is not None,
+            **dict(bench="memory", case=label, ours=ours, reference=reference, theirs=own, unit="MiB"),
+            **dict(at_most=at_most, goal_for_ours=goal is not None),
         )
 
 
 def of_the_model(own: float) -> float:
-    """The goal of initializing, in MiB."""
     return GOAL_SHARE * own + GOAL_MIB
 
 
-def of_the_largest(own: float) -> float:
-    """The goal of loading, in MiB."""
-    return own + GOAL_MIB_OF_LOADING
-
-
-def of_looking(own: float) -> float:
-    """The goal of verifying, in MiB."""
-    return GOAL_MIB
-
-
 Goal = Callable[[float], float]
+OWN = "the model's own bytes"
 CASES: dict[str, tuple[str, str, Goal | None]] = {
-    "initialize": ("initialize(vit_b_16), peak beyond the model", "the model's own bytes", of_the_model),
-    "block": ("with autoinit(cfg): vit_b_16(), peak beyond the model", "the model's own bytes", of_the_model),
-    "verify": ("verify(vit_b_16, report), peak beyond the model", "the model's own bytes", of_looking),
+    "initialize": ("initialize(vit_b_16), peak beyond the model", OWN, of_the_model),
+    "block": ("with autoinit(cfg): vit_b_16(), peak beyond the model", OWN, of_the_model),
+    "verify": ("verify(vit_b_16, report), peak beyond the model", OWN, lambda own: GOAL_MIB),
     "plan": ("plan of 1,000,000 parameters on meta", "the model, which is all objects", None),
-    **{
-        f"load {form}": (
-            f"Pretrained, 1 GiB, {form}: peak beyond the model",
-            "the largest tensor",
-            of_the_largest if form in ONE_TENSOR else None,
-        )
-        for form in FORMATS
-    },
 }
+for form in FORMATS:
+    loading: Goal | None = (lambda own: own + GOAL_MIB_OF_LOADING) if form in ONE_TENSOR else None
+    CASES[f"load {form}"] = (f"Pretrained, 1 GiB, {form}: peak beyond the model", "the largest tensor", loading)
 
 
 def measure(case: str, quick: bool) -> Rise:
-    """Measure a case in this process."""
     warm_up()
     if case.startswith("load "):
         return Rise(*measure_load(case.removeprefix("load "), quick, risen))
@@ -108,6 +88,5 @@ def measure(case: str, quick: bool) -> Rise:
 
 
 def warm_up() -> None:
-    """Have everything imported, and torch's threads running."""
     model = nn.Sequential(nn.Linear(1024, 1024), nn.Conv2d(1, 1, 1), nn.LayerNorm(1))
     initialize(model, VIT_CFG)

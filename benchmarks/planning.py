@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 from torch import nn
 
@@ -29,27 +30,16 @@ def meta_model(parameters: int) -> nn.Sequential:
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Microseconds a parameter, over those at the smallest size."""
     sizes = (100, 1_000) if quick else SIZES
     whole = meta_model(sizes[-1])
     reference = None
     for size in sizes:
         part = nn.Sequential(*list(whole)[: size // 2])
         rounds = 3 if quick or size > 10_000 else 15
-        per_parameter = medians({"plan": planner(part)}, rounds, warm_up=size <= 10_000)["plan"] / size * 1e6
+        run = partial(plan, part, VIT_CFG, unmatched="ignore")
+        per_parameter = medians({"plan": run}, rounds, warm_up=size <= 10_000)["plan"] / size * 1e6
         reference = reference or per_parameter
         yield Row(
-            bench="planning",
-            case=f"{size:,} parameters on meta, each",
-            ours=per_parameter,
-            reference=f"{sizes[0]:,} parameters",
-            theirs=reference,
-            unit="us",
-            at_most=GOAL_US,
-            goal_for_ours=True,
+            **dict(bench="planning", case=f"{size:,} parameters on meta, each", reference=f"{sizes[0]:,} parameters"),
+            **dict(ours=per_parameter, theirs=reference, unit="us", at_most=GOAL_US, goal_for_ours=True),
         )
-
-
-def planner(model: nn.Module) -> Callable[[], object]:
-    """A call that plans three rules on a model."""
-    return lambda: plan(model, VIT_CFG, unmatched="ignore")

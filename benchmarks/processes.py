@@ -1,12 +1,13 @@
-"""Calls in processes of their own, which begin with everything imported and nothing else."""
+"""Calls in processes of their own, and another process that takes a core, as on machines where people work."""
 
 from __future__ import annotations
 
 import functools
 import multiprocessing
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ def server() -> BaseContext:
 
 
 def alone(function: Callable[..., T], *args: object) -> T:
-    """What a call gives in a new process: no threads were started there, and no memory was used and freed."""
+    """Call a function in a new process, where no threads were started, and no memory was used and freed."""
     with ProcessPoolExecutor(max_workers=1, mp_context=server()) as executor:
         return executor.submit(quietly, function, *args).result()
 
@@ -32,3 +33,20 @@ def quietly(function: Callable[..., T], *args: object) -> T:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return function(*args)
+
+
+@contextmanager
+def competing() -> Iterator[None]:
+    process = multiprocessing.get_context("spawn").Process(target=compute, daemon=True)
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.join()
+
+
+def compute() -> None:
+    number = 1
+    while True:
+        number = number * 6364136223846793005 % 2**64

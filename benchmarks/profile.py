@@ -15,8 +15,8 @@ from autoinit.tables import Table
 
 from .building import median, sample
 from .contenders import AUTOINIT, LIMIT, WAYS
-from .machine import describe_machine
 from .processes import alone
+from .rows import describe_machine
 from .stopwatch import medians, turns, uncollected
 from .subjects import SUBJECTS
 
@@ -42,7 +42,6 @@ PHASES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print both tables."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__)
     parser.add_argument("subject", nargs="?", default=SUBJECT, choices=SUBJECTS, help=f"a model ({SUBJECT})")
     parser.add_argument("--quick", action="store_true", help="a small model of its kind")
@@ -75,7 +74,6 @@ def whole_builds(subject_name: str, quick: bool) -> dict[str, float]:
 
 
 def refill(subject_name: str, quick: bool) -> float:
-    """Seconds for writing over a model that is there."""
     params = [param.detach() for param in SUBJECTS[subject_name].model(quick).parameters()]
     return medians({"fill": lambda: [param.fill_(1) for param in params]}, ROUNDS)["fill"]
 
@@ -90,12 +88,10 @@ def own_times(stats: pstats.Stats) -> Iterator[tuple[str, float]]:
 
 
 def phase_of(path: str) -> str:
-    """The first phase that a path belongs to."""
     return next(phase for part, phase in PHASES.items() if part in path)
 
 
 def phases_table(subject_name: str, phases: dict[str, float]) -> Table:
-    """Longest first."""
     total = sum(phases.values())
     longest_first = sorted(phases.items(), key=lambda item: -item[1])
     title = f"Building {subject_name} in a block, under a profiler, on {describe_machine()}"
@@ -104,7 +100,6 @@ def phases_table(subject_name: str, phases: dict[str, float]) -> Table:
 
 
 def limit_table(subject_name: str, times: dict[str, float], quick: bool) -> Table:
-    """Whole builds, and writing the same bytes."""
     values = sum(param.numel() for param in SUBJECTS[subject_name].on_meta(quick).parameters())
     rows = [
         (name, f"{time:.4g} s", f"{values / time / 1e6:,.0f} M", f"{times[AUTOINIT] / time:.2f}")

@@ -1,4 +1,4 @@
-"""What the process has in memory, as the kernel counts it."""
+"""The memory of this process, as the kernel counts it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ MIB = 1 << 20
 
 
 def own_bytes(model: nn.Module) -> int:
-    """What the parameters hold."""
     return sum(param.numel() * param.element_size() for param in model.parameters())
 
 
@@ -31,7 +30,6 @@ def risen(run: Callable[[], object]) -> int:
 
 
 def status(field: str) -> int:
-    """Bytes, from what Linux says of this process."""
     for line in Path("/proc/self/status").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == field:

@@ -1,9 +1,14 @@
-"""One line of the result: our figure, the reference's, and whether the goal is reached."""
+"""One line of the result: our figure, the reference's, and whether the goal is reached; and the machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import platform
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
 
 from autoinit.tables import Table
 
@@ -42,18 +47,16 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Ours over theirs."""
         return self.ours / self.theirs
 
     @property
     def reached(self) -> bool | None:
-        """Whether the goal is reached; None if there is none."""
+        """True if the goal is reached; None if there is none."""
         if self.at_most is None:
             return None
         return (self.ours if self.goal_for_ours else self.ratio) <= self.at_most
 
     def to_dict(self) -> dict[str, object]:
-        """The fields, the ratio, and whether the goal is reached."""
         return {**asdict(self), "ratio": self.ratio, "reached": self.reached}
 
     def cells(self) -> tuple[str, ...]:
@@ -66,6 +69,27 @@ class Row:
         return self.bench, self.case, ours, theirs, reference, f"{self.ratio:.3f}", goal, reached
 
 
+def beside(bench: str, case: str, measured: Mapping[str, float], goals: Mapping[str, float] = {}) -> Iterator[Row]:
+    """The first of what was measured beside each of the others; a goal is for the ratio to the rival of its name."""
+    ours = next(iter(measured.values()))
+    for rival in list(measured)[1:]:
+        theirs, at_most = measured[rival], goals.get(rival)
+        yield Row(bench=bench, case=case, ours=ours, reference=rival, theirs=theirs, at_most=at_most)
+
+
 def tabulate(rows: Iterable[Row], machine: str) -> Table:
-    """All rows, under the machine they were measured on."""
     return Table(title=f"Medians on {machine}", columns=COLUMNS, rows=[row.cells() for row in rows])
+
+
+def cpu_model() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def describe_machine() -> str:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = torch.get_num_threads()
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    return f"{cpu_model()}, {cores} cores, {threads} threads, {versions}"

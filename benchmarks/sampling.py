@@ -14,7 +14,7 @@ from autoinit.applying.sharding import Split, held
 from autoinit.sampling import NormalTransform, Region, Sampler, derive_key
 from autoinit.sampling import sampler as sampler_module
 
-from .rows import Row
+from .rows import Row, beside
 from .stopwatch import medians
 
 STD = 0.02
@@ -40,7 +40,6 @@ class Holder(nn.Module):
 
 
 def rows(quick: bool = False) -> Iterator[Row]:
-    """Each family over torch's, and over itself on one thread."""
     exponent = 12 if quick else 26
     holder = Holder(1 << exponent)
     for family, (cfg, rival, goal) in FAMILIES.items():
@@ -53,17 +52,7 @@ def rows(quick: bool = False) -> Iterator[Row]:
             "fill_": lambda: holder.weight.data.fill_(STD),
         }
         measured = medians(contenders, rounds=3 if quick else 5)
-        case = f"{family}, 2^{exponent} values"
-        goals = {"torch.nn.init": goal}
-        for reference in list(contenders)[1:]:
-            yield Row(
-                bench="sampling",
-                case=case,
-                ours=measured["ours"],
-                reference=reference,
-                theirs=measured[reference],
-                at_most=goals.get(reference),
-            )
+        yield from beside("sampling", f"{family}, 2^{exponent} values", measured, {"torch.nn.init": goal})
     yield from shards(quick)
 
 
@@ -90,34 +79,18 @@ def shards(quick: bool) -> Iterator[Row]:
             "contiguous": lambda flat=flat: sampler.draw_into(flat, key, normal),
         }
         measured = medians(contenders, rounds=3 if quick else 9)
-        yield Row(
-            bench="sampling",
-            case=f"normal, shard of {width} x {width}: {case}",
-            ours=measured["ours"],
-            reference="contiguous",
-            theirs=measured["contiguous"],
-            at_most=3,
-        )
+        yield from beside("sampling", f"normal, shard of {width} x {width}: {case}", measured, {"contiguous": 3})
 
 
 def drawing(holder: Holder, cfg: dict[str, Any]) -> Callable[[], object]:
-    """A call that fills the parameter."""
     return lambda: initialize(holder, dict(cfg, params="weight"))
 
 
 def by_operators(run: Callable[[], object]) -> Callable[[], object]:
-    """The same without a kernel."""
-
-    def run_by_operators() -> object:
-        with mock.patch.object(sampler_module, "kernel_on", return_value=None):
-            return run()
-
-    return run_by_operators
+    return mock.patch.object(sampler_module, "kernel_on", mock.Mock(return_value=None))(lambda: run())
 
 
 def alone(run: Callable[[], object]) -> Callable[[], object]:
-    """The same with one of torch's threads."""
-
     def run_alone() -> object:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

@@ -93,7 +93,6 @@ def linears_by_hand(model: nn.Module) -> None:
 
 
 def of_one_tensor(init: Callable[[Tensor], object], **keys: Any) -> Scheme:
-    """A scheme for the layer that is one tensor."""
     return Scheme(cfg=[dict(keys, layer="OneTensor")], by_hand=lambda model: init(model.weight))
 
 

@@ -24,7 +24,7 @@ def medians(contenders: Mapping[str, Callable[[], object]], rounds: int, warm_up
 
 
 def turns(contenders: Mapping[str, Callable[[], T]], rounds: int, patience: float = math.inf) -> dict[str, list[T]]:
-    """What contenders return who take turns; one that has taken more seconds than `patience` is not asked again."""
+    """Call the contenders in turns; one that has taken more seconds than `patience` is not called again."""
     results: dict[str, list[T]] = {name: [] for name in contenders}
     taken = dict.fromkeys(contenders, 0.0)
     for index in range(rounds):

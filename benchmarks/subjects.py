@@ -18,7 +18,7 @@ from .schemes import Scheme
 
 
 def reset_parameters(model: nn.Module) -> None:
-    """What is known as the way to fill a model that came from the meta device."""
+    """Fill a model that came from the meta device in the way that is commonly recommended."""
     for module in model.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
@@ -47,11 +47,9 @@ class Subject:
     fills: bool = True
 
     def model(self, quick: bool) -> nn.Module:
-        """The model, or the small one."""
         return self.small() if quick else self.build()
 
     def on_meta(self, quick: bool) -> nn.Module:
-        """The model with no memory of its own."""
         with torch.device("meta"):
             return self.model(quick)
 
@@ -65,12 +63,10 @@ class OneTensor(nn.Module):
 
 
 def linears(count: int) -> nn.Sequential:
-    """Many layers that are all overhead."""
     return nn.Sequential(*(nn.Linear(4, 4) for _ in range(count)))
 
 
 def torchvision() -> ModuleType:
-    """Its models, whether its own library loads or not."""
     torchvision_operators()
     from torchvision import models
 
@@ -112,7 +108,6 @@ def llama(**sizes: Any) -> nn.Module:
 
 
 def vision(name: str, small: Callable[[], nn.Module], scheme: Scheme) -> Subject:
-    """A model of torchvision."""
     return Subject(name=name, build=lambda: getattr(torchvision(), name)(), small=small, scheme=scheme)
 
 
@@ -123,7 +118,6 @@ def language(name: str, build: Callable[[], nn.Module], small: Callable[[], nn.M
 
 
 def tensor(family: str, scheme: Scheme) -> Subject:
-    """One tensor of a GiB."""
     build, small = partial(OneTensor, 1 << 28), partial(OneTensor, 1 << 10)
     return Subject(name=f"2^28 values, {family}", build=build, small=small, scheme=scheme, fills=False)
 

@@ -1,4 +1,4 @@
-"""What is put into models whose first layer is linear."""
+"""Batches of inputs for models whose first layer is linear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether values come from the closed-form distribution that a report promises: four tests a tensor, one error rate.
+"""Tests of values against the closed-form distribution that a report promises: four a tensor, at one error rate.
 
 Constants are compared bit by bit. A random tensor of n values is tested for
 

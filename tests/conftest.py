@@ -1,4 +1,4 @@
-"""What holds for every test: hypothesis profiles, no network, and no trace of the hook afterwards."""
+"""Settings and fixtures of every test: hypothesis profiles, no network, and no trace of the hook afterwards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import os
 import pathlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 # Read when the libraries are imported. Models are built from configs; nothing may wait for a network.
@@ -16,11 +17,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import HealthCheck, settings
+from torch import nn
+from torch.nn.modules import module as torch_module
 
 from autoinit.checkpoints import location_schemes
 from autoinit.fans import conventions
 from autoinit.initializers import registry
-from tests.leaks import no_trace_of_the_hook
 
 if TYPE_CHECKING:
     from tests.processes import Interpreter
@@ -46,7 +48,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def registered_for_one_test() -> Iterator[None]:
-    """What a test registers is gone after it: two tests may call their own scheme or layer by the same name."""
+    """Remove what a test registers: two tests may give their own scheme or layer the same name."""
     tables: list[dict[Any, Any]] = [registry._REGISTRY, location_schemes._RESOLVERS, conventions._REGISTRY]
     before = [*map(dict, tables)]
     yield
@@ -56,6 +58,25 @@ def registered_for_one_test() -> Iterator[None]:
             table.update(known)
             conventions._of_class.cache_clear()
             conventions._of_parameter.cache_clear()
+
+
+@contextmanager
+def no_trace_of_the_hook(*, compiles: bool = False) -> Iterator[None]:
+    """Fail if a hook is left behind, and remove it: a leak is this code's failure, not that of all after it.
+
+    Args:
+        compiles: whether the code may run `torch.compile`, which replaces `nn.Module.__init__` for good.
+    """
+    init = nn.Module.__init__
+    yield
+    leaked_init = nn.Module.__init__
+    leaked_hooks = list(torch_module._global_forward_pre_hooks.values())
+    torch_module._global_forward_pre_hooks.clear()
+    if leaked_init is not init and not compiles:
+        nn.Module.__init__ = init
+        pytest.fail(f"nn.Module.__init__ was left replaced by {leaked_init!r}", pytrace=False)
+    if leaked_hooks:
+        pytest.fail(f"global forward pre-hooks were left behind: {leaked_hooks}", pytrace=False)
 
 
 @pytest.fixture(autouse=True)

@@ -54,7 +54,7 @@ class Interpreter:
         return subprocess.CompletedProcess(arguments, status, *written)
 
     def check(self, code: str, *arguments: str, **options: Any) -> str:
-        """What a script prints; an `AssertionError` with its traceback if it fails."""
+        """The output of a script; an `AssertionError` with its traceback if it fails."""
         done = self.run(code, *arguments, **options)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -83,7 +83,7 @@ class Ranks:
 @contextmanager
 def one_of(world: int, rank: int) -> Iterator[None]:
     """This process as one of many ranks, whose collectives do nothing."""
-    # What torch has cached for one rank has the coordinates of that rank.
+    # The caches of torch hold the coordinates of one rank.
     _clear_python_sharding_prop_cache()
     _clear_fast_path_sharding_prop_cache()
     dist.init_process_group("fake", rank=rank, world_size=world, store=FakeStore())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import cProfile
+import gc
 import importlib
 import json
 import math
@@ -9,6 +11,7 @@ import multiprocessing
 import os
 import pkgutil
 import pstats
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,9 +22,8 @@ from torch import nn
 
 import benchmarks
 from autoinit import initialize
-from benchmarks import compare, overview, plot, profile, stopwatch
+from benchmarks import profile, results, stopwatch
 from benchmarks.__main__ import BENCHES, main
-from benchmarks.competitor import competing
 from benchmarks.contenders import (
     AUTOINIT,
     LIMIT,
@@ -33,9 +35,9 @@ from benchmarks.contenders import (
     initialize_with_mmengine,
     left_as_garbage,
 )
-from benchmarks.processes import alone
+from benchmarks.processes import alone, competing
 from benchmarks.resident import MIB, risen
-from benchmarks.rows import COLUMNS, Row, tabulate
+from benchmarks.rows import COLUMNS, Row, beside, tabulate
 from benchmarks.stopwatch import medians, turns
 from benchmarks.subjects import SUBJECTS, Subject
 
@@ -63,10 +65,9 @@ def test_every_benchmark_is_listed() -> None:
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "bench.json"
-    main(["--quick", "--only", "planning", "--json", str(path)])
+    main(["--quick", "--busy", "--only", "planning", "--json", str(path)])
     printed = capsys.readouterr().out
-    assert "torch" in printed
-    assert all(column in printed for column in COLUMNS)
+    assert all(text in printed for text in ("torch", *COLUMNS, "beside a process that takes one core"))
     written = json.loads(path.read_text())
     assert written["quick"] is True
     assert [row["bench"] for row in written["rows"]] == ["planning"] * 2
@@ -78,11 +79,6 @@ def test_the_competing_process_is_there_for_the_measurement_alone() -> None:
         (process,) = set(multiprocessing.active_children()) - before
         assert process.is_alive()
     assert not process.is_alive()
-
-
-def test_a_busy_machine_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--quick", "--busy", "--only", "planning"])
-    assert "beside a process that takes one core" in capsys.readouterr().out
 
 
 def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -111,19 +107,10 @@ def test_a_goal_is_for_the_ratio_or_for_our_figure(
 
 
 def test_repetitions_take_turns_and_the_collector_comes_back() -> None:
-    import gc
-
-    order: list[str] = []
-    enabled: set[bool] = set()
-
-    def contender(name: str) -> None:
-        order.append(name)
-        enabled.add(gc.isenabled())
-
-    measured = medians({name: lambda name=name: contender(name) for name in "ab"}, rounds=2, warm_up=False)
-    assert measured.keys() == {"a", "b"}
-    assert "".join(order) == "abba"
-    assert enabled == {False}
+    order: list[tuple[str, bool]] = []
+    contenders = {name: lambda name=name: order.append((name, gc.isenabled())) for name in "ab"}
+    assert medians(contenders, rounds=2, warm_up=False).keys() == {"a", "b"}
+    assert order == [(name, False) for name in "abba"]
     assert gc.isenabled()
 
 
@@ -146,9 +133,6 @@ def test_who_has_run_longer_than_patience_is_not_asked_again(monkeypatch: pytest
 
 def test_a_call_alone_has_a_process_of_its_own() -> None:
     assert len({os.getpid(), alone(os.getpid), alone(os.getpid)}) == 3
-
-
-def test_an_error_of_a_call_alone_arrives() -> None:
     with pytest.raises(ZeroDivisionError):
         alone(divmod, 1, 0)
 
@@ -208,16 +192,9 @@ def test_what_the_way_by_meta_leaves_is_named() -> None:
 
 
 def times(name: str, size: int | None, threads: int, ours: float) -> list[Row]:
-    rivals = {PLAIN: 2 * ours, LIMIT: ours / 4}
-    return [
-        Row(bench="building", case=f"{name}, {threads} threads", ours=ours, reference=rival, theirs=theirs)
-        if size is None
-        else Row(
-            **dict(bench="building", case=f"{name}, {threads} threads", ours=ours, reference=rival, theirs=theirs),
-            **dict(parameters=size, threads=threads),
-        )
-        for rival, theirs in rivals.items()
-    ]
+    measured = {AUTOINIT: ours, PLAIN: 2 * ours, LIMIT: ours / 4}
+    found = beside("building", f"{name}, {threads} threads", measured)
+    return [replace(row, parameters=size, threads=size and threads) for row in found]
 
 
 def test_a_plot_has_a_line_for_each_way(tmp_path: Path) -> None:
@@ -225,15 +202,15 @@ def test_a_plot_has_a_line_for_each_way(tmp_path: Path) -> None:
     rows += times("one tensor", None, 2, 5.0)
     source, target = tmp_path / "bench.json", tmp_path / "images" / "building.svg"
     source.write_text(json.dumps({"machine": "a machine", "rows": [row.to_dict() for row in rows]}))
-    assert plot.lines(json.loads(source.read_text())["rows"]) == {
+    assert results.lines(results.on_most_threads(results.of_models(results.read(source)))) == {
         AUTOINIT: [(10, 1.0), (900, 8.0)],
         PLAIN: [(10, 2.0), (900, 16.0)],
         LIMIT: [(10, 0.25), (900, 2.0)],
     }
-    plot.main(source, target)
+    results.plot(source, target)
     drawn = target.read_text()
     assert all(text in drawn for text in (AUTOINIT, PLAIN, LIMIT, "small", "large", "a machine"))
-    plot.main(source, tmp_path / "again.svg")
+    results.plot(source, tmp_path / "again.svg")
     assert (tmp_path / "again.svg").read_text() == drawn
 
 
@@ -243,7 +220,7 @@ def test_the_overview_has_a_line_for_each_model_and_a_column_for_each_way(
     rows = [*times("small", 10, 1, 3.0), *times("small", 10, 2, 1.0), *times("one tensor", None, 2, 5.0)]
     source = tmp_path / "bench.json"
     source.write_text(json.dumps({"rows": [row.to_dict() for row in rows]}))
-    overview.main(source, source)
+    results.overview(source, source)
     shortly, _, short, empty, head, rule, *body = capsys.readouterr().out.splitlines()
     assert short == "| small | 1 s | 2 s | 0.50 |  | 0.50 |  |"
     assert short.count("|") == shortly.count("|") and not empty
@@ -261,7 +238,7 @@ def test_two_runs_are_compared_by_their_ratios(tmp_path: Path, capsys: pytest.Ca
         (tmp_path / name).write_text(json.dumps({"rows": rows}))
         return tmp_path / name
 
-    compare.main(
+    results.compare(
         run("one.json", slower=1.0, same=2.0, faster=3.0, gone=1.0), run("other.json", slower=1.5, same=2.2, faster=1.0)
     )
     assert capsys.readouterr().out.splitlines() == [
@@ -270,7 +247,7 @@ def test_two_runs_are_compared_by_their_ratios(tmp_path: Path, capsys: pytest.Ca
         "1 of 3 ratios within a factor of 1.25; the median moved by a factor of 1.100, the farthest by 3.00.",
         "1 rows are in one of the two only.",
     ]
-    compare.main(run("one.json", a=1.0), run("other.json", b=1.0))
+    results.compare(run("one.json", a=1.0), run("other.json", b=1.0))
     assert capsys.readouterr().out == "The two have no row in common.\n"
 
 
@@ -282,8 +259,6 @@ def test_a_profile_accounts_for_every_phase(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_time_of_a_function_in_c_is_its_callers() -> None:
-    import cProfile
-
     tensor = torch.empty(4)
     # A clock that advances only when the tensor is written, so that a busy machine changes nothing.
     with cProfile.Profile(lambda: tensor._version) as profiler:

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 from torch.nn.modules.module import _global_forward_pre_hooks, register_module_forward_pre_hook
 
-from tests.leaks import no_trace_of_the_hook
+from tests.conftest import no_trace_of_the_hook
 
 
 def replace_init() -> None:

@@ -61,45 +61,48 @@ class Fence:
     lines_of_page: int
 
     @property
+    def words(self) -> list[str]:
+        return self.info.split()
+
+    @property
     def runs(self) -> bool:
-        return self.info.split()[:1] == ["python"] and "no-run" not in self.info.split() and self.file is None
-
-    @property
-    def is_console(self) -> bool:
-        return self.info.split() == ["console"]
-
-    @property
-    def is_expected_output(self) -> bool:
-        return self.info.split() == ["text", "expect"]
+        return self.words[:1] == ["python"] and "no-run" not in self.words and self.file is None
 
     @property
     def file(self) -> str | None:
-        language = self.info.split()[:1]
-        if language in (["yaml"], ["toml"]) and (match := FILE.match(self.body)):
-            return match[1]
-        if language in (["json"], ["python"]) and (match := TITLE.search(self.info)):
-            return match[1]
-        return None
+        match = None
+        if self.words[:1] in (["yaml"], ["toml"]):
+            match = FILE.match(self.body)
+        elif self.words[:1] in (["json"], ["python"]):
+            match = TITLE.search(self.info)
+        return match[1] if match else None
 
 
 def fences(text: str) -> Iterator[Fence]:
     for match in FENCE.finditer(text):
-        first_line = text.count("\n", 0, match.start("body")) + 1
-        yield Fence(
-            info=match["info"],
-            body=textwrap.dedent(match["body"]),
-            line=first_line,
-            lines_of_page=text.count("\n") + 1,
-        )
+        line, lines = (text.count("\n", 0, end) + 1 for end in (match.start("body"), len(text)))
+        yield Fence(info=match["info"], body=textwrap.dedent(match["body"]), line=line, lines_of_page=lines)
 
 
-def write_files(page: list[Fence], folder: Path) -> None:
+def run_page(path: Path, folder: Path, namespace: dict[str, object]) -> str:
+    """Run all that a page shows; where it prints something else, and what."""
+    page = list(fences(path.read_text()))
     for fence in page:
         if fence.file is not None:
             target = folder / fence.file
             assert not target.exists(), f"two fences of one page write {fence.file}"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(fence.body)
+    printed: str | None = None
+    complaints = []
+    for fence in page:
+        if fence.words == ["text", "expect"]:
+            assert printed is not None, f"{path}:{fence.line}: no snippet right above this output"
+            complaints.append(compared(path, fence, fence.body, printed, printed))
+        if fence.words == ["console"]:
+            complaints += run_console(fence, path, folder)
+        printed = run_snippet(fence, path, namespace) if fence.runs else None
+    return "\n".join(filter(None, complaints))
 
 
 def run_snippet(fence: Fence, path: Path, namespace: dict[str, object]) -> str:
@@ -110,22 +113,31 @@ def run_snippet(fence: Fence, path: Path, namespace: dict[str, object]) -> str:
     return printed.getvalue()
 
 
-def run_console(fence: Fence, path: Path, folder: Path) -> None:
+def run_console(fence: Fence, path: Path, folder: Path) -> Iterator[str]:
     """Run commands as a reader would who has the package, and with it its plugin, installed."""
     before, *commands = re.split(r"^\$ ", fence.body, flags=re.M)
     assert commands and not before, f"{path}:{fence.line}: a command begins with `$ `"
-    written = []
+    written = ""
     for lines in commands:
         line, _, want = lines.partition("\n")
         command, *args = shlex.split(line)
         assert command in RUN, f"{path}:{fence.line}: only `$ pytest` and `$ autoinit` are run"
         got, errors = RUN[command](args, folder)
-        is_same = printed_as_expected(want, got)
-        written.append(f"$ {line}\n{want if is_same else got}")
-        if not is_same and not WRITE:
-            pytest.fail(f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{got}{errors}", pytrace=False)
-    if WRITE and "".join(written) != fence.body:
-        write_output(path, fence, "".join(written))
+        written += f"$ {line}\n{want if printed_as_expected(want, got) else got}"
+        if not WRITE:
+            yield compared(path, fence, want, got, got + errors)
+    if WRITE and written != fence.body:
+        write_output(path, fence, written)
+
+
+def compared(path: Path, fence: Fence, want: str, got: str, shown: str) -> str:
+    """How what was printed differs from what the page shows; nothing if it does not, or is written there now."""
+    if printed_as_expected(want, got):
+        return ""
+    if WRITE:
+        write_output(path, fence, got)
+        return ""
+    return f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{shown}"
 
 
 def run_pytest(args: list[str], folder: Path) -> tuple[str, str]:
@@ -164,22 +176,6 @@ def write_output(path: Path, fence: Fence, printed: str) -> None:
     path.write_text("\n".join(lines))
 
 
-def run_page(path: Path, folder: Path, namespace: dict[str, object]) -> None:
-    page = list(fences(path.read_text()))
-    write_files(page, folder)
-    printed: str | None = None
-    for fence in page:
-        if fence.is_expected_output:
-            assert printed is not None, f"{path}:{fence.line}: no snippet right above this output"
-            if WRITE and not printed_as_expected(fence.body, printed):
-                write_output(path, fence, printed)
-            elif not printed_as_expected(fence.body, printed):
-                pytest.fail(f"{path}:{fence.line}: expected\n{fence.body}\nbut it printed\n{printed}", pytrace=False)
-        if fence.is_console:
-            run_console(fence, path, folder)
-        printed = run_snippet(fence, path, namespace) if fence.runs else None
-
-
 @pytest.fixture
 def namespace(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     """The globals of a module that exists, so that snippets' classes can be pickled."""
@@ -203,16 +199,13 @@ def a_readers_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
 def test_snippets_of_a_page_run(path: Path, tmp_path: Path, namespace: dict[str, object]) -> None:
-    run_page(path, tmp_path, namespace)
+    assert run_page(path, tmp_path, namespace) == ""
 
 
 def test_no_snippet_goes_by_another_name() -> None:
-    languages = {word for path in PAGES for fence in fences(path.read_text()) for word in fence.info.split()[:1]}
-    assert not languages & {"py", "py3", "python3", "pycon"}
-
-
-def test_snippets_are_found() -> None:
-    assert not PAGES or sum(fence.runs for path in PAGES for fence in fences(path.read_text())) > 0
+    found = [fence for path in PAGES for fence in fences(path.read_text())]
+    assert not {word for fence in found for word in fence.words[:1]} & {"py", "py3", "python3", "pycon"}
+    assert any(fence.runs for fence in found)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -220,8 +213,7 @@ def test_examples_in_docstrings(name: str) -> None:
     options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     with contextlib.redirect_stdout(io.StringIO()) as complaint:
         result = doctest.testmod(importlib.import_module(name), optionflags=options)
-    if result.failed:
-        pytest.fail(complaint.getvalue(), pytrace=False)
+    assert not result.failed, complaint.getvalue()
 
 
 PAGE = """\
@@ -265,34 +257,31 @@ none.yaml: No such file or directory.
 """
 
 
-def test_a_page_shows_what_commands_print(tmp_path: Path, namespace: dict[str, object]) -> None:
-    path = tmp_path / "page.md"
-    path.write_text(CONSOLE)
-    run_page(path, tmp_path, namespace)
-
-
-def test_a_page_is_one_program_with_its_files(tmp_path: Path, namespace: dict[str, object]) -> None:
-    path = tmp_path / "page.md"
-    path.write_text(PAGE.replace("SCHEME", "Kaiming"))
-    run_page(path, tmp_path, namespace)
-    assert (tmp_path / "cfg" / "init.yaml").exists()
+@pytest.mark.parametrize("text", [CONSOLE, PAGE.replace("SCHEME", "Kaiming")], ids=["commands", "files"])
+def test_a_page_shows_what_is_printed(tmp_path: Path, namespace: dict[str, object], text: str) -> None:
+    (tmp_path / "page.md").write_text(text)
+    assert run_page(tmp_path / "page.md", tmp_path, namespace) == ""
+    assert (tmp_path / "cfg" / "init.yaml").exists() or (tmp_path / "test_it.py").exists()
 
 
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [
-        (PAGE.replace("SCHEME", "Xavier"), pytest.fail.Exception, r"page\.md:14: expected\n.*Xavier"),
+        (PAGE.replace("SCHEME", "Xavier"), None, r"page\.md:14: expected\n.*Xavier"),
+        (CONSOLE.replace("1 passed", "1 failed"), None, "but it printed\n.*1 passed in"),
         ("```python\n\n1 / 0\n```\n", ZeroDivisionError, "division by zero"),
         ("```text expect\nhello\n```\n", AssertionError, "no snippet right above"),
         ('```json title="a"\n1\n```\n' * 2, AssertionError, "two fences of one page write a"),
         ("```console\n$ rm -r x\n```\n", AssertionError, r"page\.md:2: only `\$ pytest` and `\$ autoinit`"),
-        (CONSOLE.replace("1 passed", "1 failed"), pytest.fail.Exception, "but it printed\n.*1 passed in"),
     ],
 )
 def test_the_check_of_pages_can_fail(
-    tmp_path: Path, namespace: dict[str, object], text: str, error: type[BaseException], message: str
+    tmp_path: Path, namespace: dict[str, object], text: str, error: type[Exception] | None, message: str
 ) -> None:
     path = tmp_path / "page.md"
     path.write_text(text)
-    with pytest.raises(error, match=f"(?s){message}"):
-        run_page(path, tmp_path, namespace)
+    if error is None:
+        assert re.search(message, run_page(path, tmp_path, namespace), re.DOTALL)
+    else:
+        with pytest.raises(error, match=message):
+            run_page(path, tmp_path, namespace)

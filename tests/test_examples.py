@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ REPOSITORY = Path(__file__).parents[1]
 EXAMPLES = REPOSITORY / "docs" / "examples"
 PROGRAMS = sorted(path for path in EXAMPLES.glob("*.py") if path.name != "demo.py")  # the tour takes a minute
 PAGES = sorted((REPOSITORY / "docs").rglob("*.md"))
+WRITE = os.environ.get("AUTOINIT_DOCS") == "write"
 RUN = """
 import runpy, sys
 from tests.zoo.conftest import torchvision_operators
@@ -44,25 +46,30 @@ def libraries(program: str) -> set[str]:
     return found
 
 
-def page_with(title: str) -> Path:
-    pages = [page for page in PAGES if f'title="{title}"' in page.read_text()]
-    assert len(pages) == 1, f"{title} stands on {len(pages)} pages, not on one"
-    return pages[0]
+def difference(title: str, body: str, of: str = "", pages: Sequence[Path] = PAGES, write: bool = WRITE) -> str:
+    """How a fence, in which `...` stands for anything, differs from what it has to show; or it is written.
 
-
-def fence(title: str) -> re.Pattern[str]:
-    return re.compile(rf'(?P<head>^```\w+ title="{re.escape(title)}"\n)(?P<body>.*?)(?P<end>^```$)', re.M | re.S)
-
-
-def check(page: Path, title: str, body: str, *, write: bool = os.environ.get("AUTOINIT_DOCS") == "write") -> None:
-    """Compare a fence of a page, in which `...` stands for anything, with what it has to show, or write it."""
-    text = page.read_text()
-    match = fence(title).search(text)
-    assert match is not None, f"{page} has no fence with the title {title}"
+    Args:
+        title: of the fence.
+        body: what it has to show.
+        of: title of the fence of the program that it belongs to.
+        pages: of which one has that program.
+        write: whether a fence that differs gets the body.
+    """
+    found = [page for page in pages if f'title="{of or title}"' in page.read_text()]
+    if len(found) != 1:
+        return f"{of or title} stands on {len(found)} pages, not on one"
+    (page,), text = found, found[0].read_text()
+    fence = rf'(?P<head>^```\w+ title="{re.escape(title)}"\n)(?P<body>.*?)(?P<end>^```$)'
+    match = re.search(fence, text, re.M | re.S)
+    if match is None:
+        return f"{page} has no fence with the title {title}"
     if printed_as_expected(match["body"], body):
-        return
-    assert write, f"{page} differs from docs/examples: see the docstring of {Path(__file__).name}"
-    page.write_text(text[: match.start("body")] + body + text[match.end("body") :])
+        return ""
+    if write:
+        page.write_text(text[: match.start("body")] + body + text[match.end("body") :])
+        return ""
+    return f"{page} differs from docs/examples: see the docstring of {Path(__file__).name}"
 
 
 def run(program: Path, folder: Path) -> str:
@@ -77,9 +84,8 @@ def run(program: Path, folder: Path) -> str:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
 def test_a_program_stands_on_its_page(program: Path) -> None:
-    for path in (program, program.with_suffix(".yaml")):
-        if path.exists():
-            check(page_with(program.name), path.name, path.read_text())
+    for path in filter(Path.exists, (program, program.with_suffix(".yaml"))):
+        assert difference(path.name, path.read_text(), of=program.name) == ""
 
 
 @pytest.mark.slow
@@ -88,19 +94,19 @@ def test_a_program_prints_what_its_page_shows(program: Path, tmp_path: Path) -> 
     for library in sorted(libraries(program.read_text())):
         if importlib.util.find_spec(library) is None:
             pytest.skip(f"{program.name} needs {library}")
-    check(page_with(program.name), "Output", run(program, tmp_path))
+    assert difference("Output", run(program, tmp_path), of=program.name) == ""
 
 
 def test_the_check_of_a_page_can_fail(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text('```text title="Output"\none\n```\n')
-    check(page, "Output", "one\n", write=False)
-    with pytest.raises(AssertionError, match="differs"):
-        check(page, "Output", "two\n", write=False)
-    with pytest.raises(AssertionError, match="no fence"):
-        check(page, "other.py", "")
-    check(page, "Output", "two\n", write=True)
-    assert page.read_text() == '```text title="Output"\ntwo\n```\n'
+    page.write_text('```python title="a.py"\n```\n```text title="Output"\none\n```\n')
+    options = dict(of="a.py", pages=[page])
+    assert difference("Output", "one\n", **options, write=False) == ""
+    assert "differs" in difference("Output", "two\n", **options, write=False)
+    assert "no fence" in difference("a.yaml", "", **options, write=False)
+    assert "b.py stands on 0 pages, not on one" in difference("b.py", "", pages=[page])
+    assert difference("Output", "two\n", **options, write=True) == ""
+    assert page.read_text().endswith('```text title="Output"\ntwo\n```\n')
 
 
 def test_the_libraries_of_a_program_are_found() -> None:

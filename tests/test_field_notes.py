@@ -1,4 +1,4 @@
-"""What users of other libraries complained of: the thread, what happened there, and that it does not happen here.
+"""Complaints of users of other libraries: the thread, the bug, and a test that it does not happen here.
 
 Threads are paths on https://github.com.
 """
@@ -151,38 +151,7 @@ def test_ties_are_not_lost() -> None:
     assert "head.weight" in list(initialize(sketch.to_empty(device="cpu"), cfg, seed=0))
 
 
-# ---------------------------------------------------------------- reproducible, chosen, seen
-
-
-def test_code_that_cannot_be_modified_is_reproducible() -> None:
-    # keras-team/keras/issues/17007: "for many architectures we can NOT modify the code".
-    def build(extra: int) -> nn.Module:
-        return nn.Sequential(*[nn.Linear(4, 4) for _ in range(extra)], nn.LayerNorm(4))
-
-    cfg = dict(type="Normal", layer="Linear")
-    with autoinit(cfg, seed=3):
-        short = build(2)
-    torch.manual_seed(99)
-    with autoinit(cfg, seed=3):
-        long = build(5)
-    assert all(torch.equal(short[index].weight, long[index].weight) for index in range(2))
-
-
-def test_selectors_choose_between_schemes() -> None:
-    # pytorch/pytorch/issues/29523: with a context manager there is "no clear way to say how would you pick between the
-    # different initialization schemes".
-    cfg = [
-        dict(type="Kaiming", layer="Conv2d", bias=None),
-        dict(type="Normal", layer="Linear", std=0.01, bias=None),
-        dict(type="Orthogonal", name="2", bias=None),
-    ]
-    with autoinit(cfg, seed=0) as run:
-        model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 2), nn.Linear(2, 2))
-    assert [type(run.report[f"{index}.weight"].rule.initializer).__name__ for index in range(len(model))] == [  # type: ignore[union-attr]
-        "Kaiming",
-        "Normal",
-        "Orthogonal",
-    ]
+# ---------------------------------------------------------------- copies
 
 
 def test_copies_of_a_computed_weight_are_drawn_each_for_itself() -> None:

@@ -18,12 +18,7 @@ import autoinit.initializers
 import autoinit.testing
 
 WRITTEN = Path(__file__).parent / "data" / "front_door.txt"
-MODULES: tuple[ModuleType, ...] = (
-    autoinit,
-    autoinit.initializers,
-    autoinit.compat.mmengine,
-    autoinit.testing,
-)
+MODULES: tuple[ModuleType, ...] = (autoinit, autoinit.initializers, autoinit.compat.mmengine, autoinit.testing)
 
 
 USED = {"Run": ("report", "reports")}
@@ -54,7 +49,7 @@ def described(name: str, value: object) -> Iterator[str]:
 
 
 def is_ours(value: object, owner: type, name: str) -> bool:
-    """Whether a member comes from a class of this package."""
+    """True for a member that a class of this package defines."""
     holder = next((base for base in owner.__mro__ if name in vars(base)), None)
     return holder is not None and holder.__module__.startswith("autoinit")
 
@@ -71,3 +66,14 @@ def test_the_front_door_is_as_it_was() -> None:
     if os.environ.get("AUTOINIT_FRONT_DOOR") == "write":
         WRITTEN.write_text(found)
     assert found == WRITTEN.read_text()
+
+
+def test_each_public_name_stands_on_one_page_of_the_reference() -> None:
+    same = {"autoinit.initializers.register_initializer": "autoinit.register_initializer"}
+    public = re.findall(r"^(?:class )?([\w.]+)\(", WRITTEN.read_text(), re.M)
+    pages = (Path(__file__).parents[1] / "docs" / "reference").glob("*.md")
+    shown = [name for page in pages for name in re.findall(r"^::: (\S+)", page.read_text(), re.M)]
+    assert sorted({same.get(name, name) for name in public} - {*shown}) == [], (
+        "add `::: NAME` to a page of the reference"
+    )
+    assert len(shown) == len({*shown})

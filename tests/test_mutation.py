@@ -1,11 +1,11 @@
-"""What the campaign `make mutants` changes, and how it finds entries of its list that are out of date."""
+"""The mutants of the campaign `make mutants`, and entries of its list that are out of date."""
 
 from __future__ import annotations
 
 import ast
 from pathlib import Path
 
-from tests.mutation.equivalent import stale
+from tests.mutation.__main__ import stale
 from tests.mutation.operators import mutants
 
 
@@ -23,7 +23,10 @@ def test_a_mutant_that_is_listed_and_no_longer_there_is_stale(tmp_path: Path) ->
 
 def test_a_mutant_is_the_module_with_one_thing_changed(tmp_path: Path) -> None:
     path = module(tmp_path)
-    made = {mutant.name: ast.unparse(mutant.tree(tmp_path)) for mutant in mutants(path, tmp_path)}
+    made = {}
+    for mutant in mutants(path, tmp_path):
+        with mutant.made() as changed:
+            made[mutant.name] = ast.unparse(changed)
     code = "module.py: return min(zip(a, a, strict=True)) < 1"
     less = "min(zip(a, a, strict=True)) < 1"
     assert list(made) == [

@@ -92,36 +92,28 @@ def test_stages_say_what_they_were_given(tree: Branch) -> None:
     assert len(said) == repr(tree).count("init_cfg=")
 
 
+PARAMETRIZED, FLOATS = layers(parametrized=True), layers(dtypes=(torch.float32, torch.float16))
+KINDS = (nn.Linear, nn.MultiheadAttention, nn.LSTM, nn.ConvTranspose2d, nn.Embedding, nn.Bilinear, nn.PReLU)
+BRANCHES = (Stage, Unit, nn.Sequential, nn.ModuleList, nn.ModuleDict)
+SCHEMES = ("Normal", "Uniform", "TruncNormal", "Kaiming", "Xavier", "LeCun", "Orthogonal", "Eye", "Sparse")
 OCCURS: dict[str, tuple[Any, Callable[[Any], bool]]] = {
     "tied parameters": (module_trees(ties=True), lambda tree: any("weight" in source for source, _ in tree.ties)),
     "shared modules": (
         module_trees(ties=True),
         lambda tree: any("weight" not in s and "bias" not in s for s, _ in tree.ties),
     ),
-    "weight norm": (layers(parametrized=True), lambda layer: layer.through == "weight_norm"),
-    "spectral norm": (layers(parametrized=True), lambda layer: layer.through == "spectral_norm"),
-    "another dtype": (
-        layers(dtypes=(torch.float32, torch.float16)),
-        lambda layer: ("dtype", torch.float16) in layer.options,
-    ),
+    "weight norm": (PARAMETRIZED, lambda layer: layer.through == "weight_norm"),
+    "spectral norm": (PARAMETRIZED, lambda layer: layer.through == "spectral_norm"),
+    "another dtype": (FLOATS, lambda layer: ("dtype", torch.float16) in layer.options),
     "own parameters": (module_trees(), lambda tree: len(tree.params) == 2),
     "four levels": (module_trees(), lambda tree: any(name.count(".") == 4 for name in names(tree))),
     "a scalar": (tensors(), lambda tensor: tensor.shape == ()),
     "channels last": (tensors(), lambda tensor: tensor.memory == "channels_last"),
     "a seed of 64 bits": (seeds(), lambda seed: seed == 2**64 - 1),
-    **{
-        f"layer {kind.__name__}": (layers(), lambda layer, kind=kind: layer.kind is kind)
-        for kind in (nn.Linear, nn.MultiheadAttention, nn.LSTM, nn.ConvTranspose2d, nn.Embedding, nn.Bilinear, nn.PReLU)
-    },
-    **{
-        f"branch {kind.__name__}": (module_trees(), lambda tree, kind=kind: tree.kind is kind)
-        for kind in (Stage, Unit, nn.Sequential, nn.ModuleList, nn.ModuleDict)
-    },
-    **{
-        f"scheme {name}": (schemes((4, 4)), lambda scheme, name=name: scheme["type"] == name)
-        for name in ("Normal", "Uniform", "TruncNormal", "Kaiming", "Xavier", "LeCun", "Orthogonal", "Eye", "Sparse")
-    },
     "scheme Dirac": (schemes((4, 4, 3)), lambda scheme: scheme["type"] == "Dirac"),
+    **{f"layer {kind.__name__}": (layers(), lambda layer, kind=kind: layer.kind is kind) for kind in KINDS},
+    **{f"branch {kind.__name__}": (module_trees(), lambda tree, kind=kind: tree.kind is kind) for kind in BRANCHES},
+    **{f"scheme {name}": (schemes((4, 4)), lambda each, name=name: each["type"] == name) for name in SCHEMES},
 }
 
 

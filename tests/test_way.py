@@ -12,7 +12,7 @@ import autoinit
 
 PACKAGE = str(Path(autoinit.__file__).parent)
 FUNCTIONS, TYPES = 256, 48
-"""What it takes today; whoever makes the way shorter lowers them."""
+"""The numbers of today. Lower them when the way gets shorter."""
 
 
 def build() -> nn.Module:

@@ -1,4 +1,4 @@
-"""Whether two samples come from one distribution that nobody has written down."""
+"""Tests that two samples come from one distribution, which need not be known."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ REPEATS = 3
 
 
 def builder() -> Callable[[], nn.Module]:
-    """What builds the model: 86 M parameters, no download, and not a word of autoinit in its code."""
+    """Return a function that builds the model: 86 M parameters, no download, and its code does not know autoinit."""
     # transformers imports torchvision where it finds it. A ViT needs none of it, so it is not to be found.
     sys.modules.setdefault("torchvision", None)
     from transformers import ViTConfig, ViTForImageClassification

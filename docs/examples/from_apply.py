@@ -34,5 +34,5 @@ with autoinit(CFG, seed=0) as run:
     model = build()
 print(run.report.caption)
 
-# What neither the function nor the config says anything about.
+# The parameters that neither the function nor the config covers.
 print(*run.report.uncovered, sep="\n")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy
+import pytest
 import torch
 from safetensors import torch as safetensors
 from torch import Tensor, nn
@@ -17,7 +19,10 @@ from torch import Tensor, nn
 from autoinit import autoinit, initialize, normal_init
 from tests.models import filled_with
 
+from . import Net, is_drawn
+
 NORMAL = dict(type="Normal", layer=["Linear", "_ConvNd", "Embedding"], std=0.02)
+State = dict[str, Tensor]
 
 
 def net() -> nn.Sequential:
@@ -29,12 +34,73 @@ def is_seven(*tensors: Tensor) -> bool:
 
 
 def kept(run: Any, *fqns: str) -> bool:
-    """Whether a report of the run has each of the names, and says of it that it was kept."""
+    """True if a report of the run has each of the names, as kept."""
     entries = [report[fqn] for fqn in fqns for report in run.reports if fqn in report]
     return len(entries) >= len(fqns) and all(entry.outcome.startswith("kept") for entry in entries)
 
 
+def place(model: nn.Module, tensors: State) -> nn.Module:
+    """As accelerate's `set_module_tensor_to_device`: new parameters in the tables of the modules."""
+    for name, tensor in tensors.items():
+        owner, _, leaf = name.rpartition(".")
+        model.get_submodule(owner)._parameters[leaf] = nn.Parameter(tensor.to("cpu"))
+    return model
+
+
+def on_meta_from_a_dict(checkpoint: State, path: pathlib.Path) -> nn.Module:
+    """huggingface/diffusers#281: from_pretrained builds on meta and puts parameters in place by accelerate."""
+    with torch.device("meta"):
+        model = net()
+    return place(model, checkpoint)
+
+
+def on_meta_from_a_file(checkpoint: State, path: pathlib.Path) -> nn.Module:
+    """huggingface/diffusers#1115: the same, the file is read in the block by torch.load."""
+    return on_meta_from_a_dict(torch.load(path, weights_only=True), path)
+
+
+def over_built_ones(checkpoint: State, path: pathlib.Path) -> nn.Module:
+    """huggingface/accelerate utils/modeling.py (load_checkpoint_in_model with a device_map), from safetensors."""
+    return place(net(), safetensors.load_file(path.with_suffix(".safetensors")))
+
+
+def entry_by_entry(checkpoint: State, path: pathlib.Path) -> nn.Module:
+    """michuanhaohao/reid-strong-baseline modeling/baseline.py (load_param): model.state_dict()[key].copy_(value)."""
+    model = net()
+    for key, value in checkpoint.items():
+        model.state_dict()[key].copy_(value)
+    return model
+
+
+def views_of_a_vector(checkpoint: State, path: pathlib.Path) -> nn.Module:
+    """pytorch/pytorch torch/nn/utils/convert_parameters.py (vector_to_parameters): parameters become views."""
+    model = net()
+    nn.utils.vector_to_parameters(checkpoint["vector"], model.parameters())
+    return model
+
+
+@pytest.mark.parametrize(
+    "load",
+    [on_meta_from_a_dict, on_meta_from_a_file, over_built_ones, entry_by_entry, views_of_a_vector],
+    ids=lambda load: load.__name__,
+)
+def test_what_another_program_loads_is_kept(
+    load: Callable[[State, pathlib.Path], nn.Module], tmp_path: pathlib.Path
+) -> None:
+    path, checkpoint = tmp_path / "x.pth", filled_with(7, net()).state_dict()
+    torch.save(checkpoint, path)
+    safetensors.save_file(checkpoint, path.with_suffix(".safetensors"))
+    if load is views_of_a_vector:
+        checkpoint = {"vector": torch.full((80 * 80 + 80 + 80 * 8 + 8,), 7.0)}
+    with autoinit(NORMAL, seed=0) as run:
+        model = load(checkpoint, path)
+    assert is_seven(*checkpoint.values(), *model.parameters())
+    assert kept(run, "0.weight", "0.bias", "2.weight", "2.bias")
+
+
 class Lora(nn.Module):
+    """cloneofsimo/lora lora_diffusion/lora.py: a layer gives its parameters to a new one and goes."""
+
     def __init__(self, base: nn.Linear) -> None:
         super().__init__()
         self.linear = nn.Linear(base.in_features, base.out_features)
@@ -42,30 +108,17 @@ class Lora(nn.Module):
         self.linear.weight, self.linear.bias = base.weight, base.bias
 
 
-def test_a_pretrained_parameter_moves_into_a_new_layer() -> None:
-    """cloneofsimo/lora lora_diffusion/lora.py: a layer from outside gives its parameters to a new one and goes.
-
-    Right: kept; only what is new is filled.
-    """
-    model = filled_with(7, net())
+@pytest.mark.parametrize("loaded_in_the_block", [False, True])
+def test_a_parameter_moves_into_a_new_layer(loaded_in_the_block: bool) -> None:
+    """Right: kept, in whatever layer it ends; only what is new is filled."""
+    model, prefix = filled_with(7, net()), "0." if loaded_in_the_block else ""
     with autoinit(NORMAL, seed=0) as run:
+        if loaded_in_the_block:
+            checkpoint, model = model.state_dict(), net()
+            model.load_state_dict(checkpoint)
         model[0], model[2] = Lora(model[0]), Lora(model[2])
-    assert is_seven(model[0].linear.weight, model[2].linear.bias) and kept(run, "linear.weight", "linear.bias")
-    assert abs(model[0].down.weight.std() - 0.02) < 0.003
-
-
-def test_a_parameter_loaded_in_the_block_moves_into_a_new_layer() -> None:
-    """cloneofsimo/lora lora_diffusion/lora.py, on a model that is loaded in the block.
-
-    Right: kept, in whatever layer it ends.
-    """
-    checkpoint = filled_with(7, net()).state_dict()
-    with autoinit(NORMAL, seed=0) as run:
-        model = net()
-        model.load_state_dict(checkpoint)
-        model[0] = Lora(model[0])
-    assert is_seven(model[0].linear.weight, model[0].linear.bias) and kept(run, "0.linear.weight", "0.linear.bias")
-    assert abs(model[0].down.weight.std() - 0.02) < 0.003
+    assert is_seven(*model[0].linear.parameters(), *model[2].linear.parameters())
+    assert kept(run, f"{prefix}linear.weight", f"{prefix}linear.bias") and is_drawn(model[0].down.weight)
 
 
 def test_a_convolution_is_inflated_from_one_of_fewer_dimensions() -> None:
@@ -78,11 +131,8 @@ def test_a_convolution_is_inflated_from_one_of_fewer_dimensions() -> None:
         conv = nn.Conv3d(3, 64, 3)
         conv.weight = nn.Parameter(flat.weight.data.unsqueeze(2).repeat(1, 1, 3, 1, 1) / 3)
         conv.bias = flat.bias
-    assert (
-        torch.allclose(conv.weight, torch.tensor(7 / 3))
-        and is_seven(conv.bias, flat.weight)
-        and kept(run, "weight", "bias")
-    )
+    assert torch.allclose(conv.weight, torch.tensor(7 / 3)) and is_seven(conv.bias, flat.weight)
+    assert kept(run, "weight", "bias")
 
 
 def test_a_first_layer_gets_more_channels_than_the_checkpoint_has() -> None:
@@ -113,75 +163,6 @@ def test_position_embeddings_get_longer() -> None:
     assert is_seven(longer.weight[:16]) and kept(run, "0.weight")
 
 
-def place(model: nn.Module, tensors: dict[str, Tensor]) -> nn.Module:
-    """As accelerate's `set_module_tensor_to_device`: new parameters in the tables of the modules."""
-    for name, tensor in tensors.items():
-        owner, _, leaf = name.rpartition(".")
-        model.get_submodule(owner)._parameters[leaf] = nn.Parameter(tensor.to("cpu"))
-    return model
-
-
-def test_a_model_on_meta_gets_parameters_from_a_dict_made_before() -> None:
-    """huggingface/diffusers#281: from_pretrained builds on meta and puts parameters in place by accelerate.
-
-    Right: kept.
-    """
-    checkpoint = filled_with(7, net()).state_dict()
-    with autoinit(NORMAL, seed=0) as run:
-        with torch.device("meta"):
-            model = net()
-        place(model, checkpoint)
-    assert is_seven(*model.parameters()) and kept(run, "0.weight", "0.bias", "2.weight", "2.bias")
-
-
-def test_a_model_on_meta_gets_parameters_from_a_file_read_in_the_block() -> None:
-    """huggingface/diffusers#1115: the same, the file is read in the block by torch.load. Right: kept."""
-    torch.save(filled_with(7, net()).state_dict(), file := io.BytesIO())
-    with autoinit(NORMAL, seed=0) as run:
-        with torch.device("meta"):
-            model = net()
-        file.seek(0)
-        place(model, torch.load(file, weights_only=True))
-    assert is_seven(*model.parameters()) and kept(run, "0.weight", "2.bias")
-
-
-def test_a_built_model_gets_parameters_from_a_safetensors_file(tmp_path: pathlib.Path) -> None:
-    """huggingface/accelerate utils/modeling.py (load_checkpoint_in_model with a device_map): new Parameters over those
-    that were built.
-
-    Right: kept.
-    """
-    safetensors.save_file(filled_with(7, net()).state_dict(), tmp_path / "x.safetensors")
-    with autoinit(NORMAL, seed=0) as run:
-        model = place(net(), safetensors.load_file(tmp_path / "x.safetensors"))
-    assert is_seven(*model.parameters()) and kept(run, "0.weight", "2.bias")
-
-
-def test_a_state_dict_is_written_entry_by_entry() -> None:
-    """michuanhaohao/reid-strong-baseline modeling/baseline.py (load_param): model.state_dict()[key].copy_(value).
-
-    Right: kept.
-    """
-    checkpoint = filled_with(7, net()).state_dict()
-    with autoinit(NORMAL, seed=0) as run:
-        model = net()
-        for key, value in checkpoint.items():
-            model.state_dict()[key].copy_(value)
-    assert is_seven(*model.parameters()) and kept(run, "0.weight", "2.bias")
-
-
-def test_a_vector_from_outside_becomes_the_memory_of_the_parameters() -> None:
-    """pytorch/pytorch torch/nn/utils/convert_parameters.py (vector_to_parameters): parameters become views of a vector.
-
-    Right: kept, the vector unchanged.
-    """
-    vector = torch.full((80 * 80 + 80 + 80 * 8 + 8,), 7.0)
-    with autoinit(NORMAL, seed=0) as run:
-        model = net()
-        nn.utils.vector_to_parameters(vector, model.parameters())
-    assert is_seven(vector, *model.parameters()) and kept(run, "0.weight", "2.bias")
-
-
 def test_a_parameter_is_made_of_a_tensor_from_outside() -> None:
     """torch docs, nn.Parameter(tensor): it has the memory of the tensor.
 
@@ -206,28 +187,18 @@ def test_an_exported_program_is_read_as_a_backbone() -> None:
     assert is_seven(*model.parameters())
 
 
-def test_word_vectors_come_from_numpy() -> None:
-    """bentrevett/pytorch-sentiment-analysis (embedding.weight.data.copy_(pretrained vectors)), vectors from numpy.
+def test_arrays_of_numpy_are_data() -> None:
+    """bentrevett/pytorch-sentiment-analysis: embedding.weight.data.copy_(vectors);
+    huggingface/transformers load_tf_weights_in_bert: pointer.data = torch.from_numpy(array).
 
-    Right: kept.
+    Right: kept, and the arrays unchanged.
     """
-    vectors = numpy.full((200, 50), 7, dtype="float32")
+    vectors, array = (numpy.full(shape, 7, dtype="float32") for shape in ((200, 50), (80, 80)))
     with autoinit(NORMAL, seed=0) as run:
-        table = nn.Embedding(200, 50)
-        table.weight.data.copy_(torch.from_numpy(vectors))
-    assert is_seven(table.weight) and kept(run, "weight")
-
-
-def test_arrays_of_another_framework_become_the_data_of_parameters() -> None:
-    """huggingface/transformers load_tf_weights_in_bert: pointer.data = torch.from_numpy(array).
-
-    Right: kept, and the array unchanged.
-    """
-    array = numpy.full((80, 80), 7, dtype="float32")
-    with autoinit(NORMAL, seed=0) as run:
-        model = net()
-        model[0].weight.data = torch.from_numpy(array)
-    assert is_seven(model[0].weight) and (array == 7).all() and kept(run, "0.weight")
+        model = nn.Sequential(nn.Embedding(200, 50), nn.Linear(80, 80))
+        model[0].weight.data.copy_(torch.from_numpy(vectors))
+        model[1].weight.data = torch.from_numpy(array)
+    assert is_seven(model[0].weight, model[1].weight) and (array == 7).all() and kept(run, "0.weight", "1.weight")
 
 
 def test_a_frozen_table_that_numpy_computed_stays() -> None:
@@ -237,20 +208,15 @@ def test_a_frozen_table_that_numpy_computed_stays() -> None:
     """
     table = numpy.sin(numpy.outer(numpy.arange(64), numpy.arange(128) / 128)).astype("float32")
 
-    class Mae(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.cls_token, self.pos_embed = (
-                nn.Parameter(torch.zeros(1, 1, 128)),
-                nn.Parameter(torch.zeros(1, 64, 128), requires_grad=False),
-            )
-            self.pos_embed.data.copy_(torch.from_numpy(table).unsqueeze(0))
+    def construct(mae: Any) -> None:
+        mae.cls_token = nn.Parameter(torch.zeros(1, 1, 128))
+        mae.pos_embed = nn.Parameter(torch.zeros(1, 64, 128), requires_grad=False)
+        mae.pos_embed.data.copy_(torch.from_numpy(table).unsqueeze(0))
 
     with autoinit(dict(type="Normal", name="**", params="*", std=0.02), seed=0) as run:
-        model = Mae()
-    assert (
-        (model.pos_embed[0].numpy() == table).all() and kept(run, "pos_embed") and 0.01 < model.cls_token.std() < 0.03
-    )
+        model = Net(construct)
+    assert (model.pos_embed[0].numpy() == table).all() and kept(run, "pos_embed")
+    assert 0.01 < model.cls_token.std() < 0.03
 
 
 def test_what_was_trained_without_a_call_stays() -> None:
@@ -259,27 +225,16 @@ def test_what_was_trained_without_a_call_stays() -> None:
     Right: kept, the trained values.
     """
 
-    class Factors(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.u, self.v = nn.Parameter(torch.randn(64, 64)), nn.Parameter(torch.randn(64, 64))
-
-        def loss(self) -> Tensor:
-            return (self.u @ self.v.T).square().mean()
+    def construct(factors: Any) -> None:
+        factors.u, factors.v = nn.Parameter(torch.randn(64, 64)), nn.Parameter(torch.randn(64, 64))
 
     with autoinit(dict(type="Constant", params=["u", "v"], val=3.0)) as run:
-        model = Factors()
+        model = Net(construct)
         optimizer = torch.optim.SGD(model.parameters(), 1.0)
-        model.loss().backward()
+        (model.u @ model.v.T).square().mean().backward()
         optimizer.step()
         trained = model.u.detach().clone()
     assert torch.equal(model.u, trained) and kept(run, "u", "v")
-
-
-class Parts(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.body, self.head = nn.Linear(64, 64), nn.Linear(64, 64)
 
 
 def test_a_rule_may_say_that_it_overwrites() -> None:
@@ -291,24 +246,28 @@ def test_a_rule_may_say_that_it_overwrites() -> None:
     assert is_seven(model[0].weight) and kept(run, "0.weight") and bool((model[2].weight == 1).all())
 
 
-def test_a_part_is_initialized_explicitly_in_the_block() -> None:
-    """autoinit's own API, "an inner block beats an outer one": initialize(model.head, cfg) inside a block.
+@pytest.mark.parametrize(
+    ("call", "spread"),
+    [
+        (lambda layer: initialize(layer, dict(type="Constant", layer="Linear", val=7.0, bias=7.0)), 0.0),
+        (lambda layer: normal_init(layer, mean=7, std=0.001, bias=7), 0.01),
+    ],
+)
+def test_a_part_is_initialized_explicitly_in_the_block(call: Callable[[nn.Module], object], spread: float) -> None:
+    """autoinit's own API, "an inner block beats an outer one": initialize(model.head, cfg) inside a block;
+    open-mmlab/mmdetection 2.x, heads that call normal_init(layer, std=0.01) themselves.
 
     Right: it stands; the rest is the block's.
     """
-    with autoinit(NORMAL, seed=0) as run:
-        model = Parts()
-        initialize(model.head, dict(type="Constant", layer="Linear", val=7.0, bias=7.0))
-    assert is_seven(model.head.weight, model.head.bias) and kept(run, "head.weight", "head.bias")
-    assert abs(model.body.weight.std() - 0.02) < 0.002
 
+    def construct(m: Any) -> None:
+        m.body, m.head = nn.Linear(64, 64), nn.Linear(64, 64)
 
-def test_one_layer_is_initialized_by_a_function_of_ours_in_the_block() -> None:
-    """open-mmlab/mmdetection 2.x, heads that call normal_init(layer, std=0.01) themselves. Right: it stands."""
     with autoinit(NORMAL, seed=0) as run:
-        model = Parts()
-        normal_init(model.head, mean=7, std=0.001)
-    assert abs(model.head.weight.mean() - 7) < 0.01 and kept(run, "head.weight", "head.bias")
+        model = Net(construct)
+        call(model.head)
+    assert ((model.head.weight - 7).abs() <= spread).all() and is_seven(model.head.bias)
+    assert kept(run, "head.weight", "head.bias") and is_drawn(model.body.weight)
 
 
 def test_a_checkpoint_from_before_batches_were_counted_is_loaded() -> None:

@@ -6,6 +6,8 @@ Right: what works in plain construction works in a block, the values are the rul
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,18 +15,13 @@ from torch._subclasses import FakeTensorMode
 
 from autoinit import AutoInitError, autoinit, initialize
 
-NORMAL = dict(type="Normal", layer=["Linear", "_ConvNd"], std=0.02)
+from . import NORMAL, is_drawn
+
+X = torch.ones(2, 128)
 
 
 def net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 8))
-
-
-def filled(weight: Tensor, std: float = 0.02) -> bool:
-    return abs(weight.detach().std().item() / std - 1) < 0.1
-
-
-X = torch.ones(2, 128)
 
 
 def run_fake(model: nn.Module) -> None:
@@ -39,17 +36,28 @@ def test_the_first_call_is_with_fake_tensors() -> None:
     """
     with autoinit(NORMAL, seed=0) as run:
         run_fake(model := net())
-    assert filled(model[0].weight) and run.report["0.weight"].outcome == "filled" and (model[0].bias == 0).all()
+    assert is_drawn(model[0].weight) and run.report["0.weight"].outcome == "filled" and (model[0].bias == 0).all()
 
 
-def test_the_first_call_is_with_fake_tensors_and_there_are_no_rules() -> None:
-    """pytorch/pytorch#136446, autoinit([]). Right: bitwise as plain."""
+def to_bfloat16() -> nn.Module:
+    torch.__future__.set_swap_module_params_on_conversion(True)  # put back in conftest.py
+    return nn.Linear(128, 128).to(torch.bfloat16)
+
+
+def called_with_fake_tensors() -> nn.Module:
+    run_fake(model := net())
+    return model
+
+
+@pytest.mark.parametrize("build", [called_with_fake_tensors, to_bfloat16])
+def test_without_rules_all_is_as_plain(build: Callable[[], nn.Module]) -> None:
+    """pytorch/pytorch#136446; #187008: swap_tensors refuses tensors with weak references."""
     torch.manual_seed(1)
-    plain = net()
+    plain = build()
     torch.manual_seed(1)
     with autoinit([]):
-        run_fake(model := net())
-    assert torch.equal(plain[0].weight, model[0].weight) and torch.equal(plain[2].bias, model[2].bias)
+        model = build()
+    assert all(map(torch.equal, plain.parameters(), model.parameters()))
 
 
 def test_a_model_of_fake_tensors_is_built() -> None:
@@ -60,9 +68,8 @@ def test_a_model_of_fake_tensors_is_built() -> None:
     with autoinit(NORMAL, seed=0) as run:
         with FakeTensorMode():
             model = net()
-    assert type(model[0].weight.data).__name__ == "FakeTensor" and all(
-        entry.outcome != "filled" for entry in run.report.values()
-    )
+    assert type(model[0].weight.data).__name__ == "FakeTensor"
+    assert all(entry.outcome != "filled" for entry in run.report.values())
 
 
 def test_a_model_is_traced() -> None:
@@ -72,7 +79,7 @@ def test_a_model_is_traced() -> None:
     """
     with autoinit(NORMAL, seed=0):
         traced = torch.jit.trace(model := net(), X)
-    assert filled(model[0].weight) and torch.equal(traced(X), model(X))
+    assert is_drawn(model[0].weight) and torch.equal(traced(X), model(X))
 
 
 def test_a_trace_passes_the_check_of_torch() -> None:
@@ -85,37 +92,16 @@ def test_a_trace_passes_the_check_of_torch() -> None:
     assert (model[0].weight == 0.5).all() and torch.equal(traced(X), model(X))
 
 
-@pytest.fixture
-def swapping() -> None:
-    torch.__future__.set_swap_module_params_on_conversion(True)  # put back in conftest.py
-
-
-def test_tensors_are_swapped_on_conversion_without_rules(swapping: None) -> None:
-    """pytorch/pytorch#187008: swap_tensors refuses tensors with weak references; .to(bfloat16) in a block.
-
-    Right: as plain.
-    """
-    torch.manual_seed(1)
-    plain = nn.Linear(128, 128).to(torch.bfloat16)
-    torch.manual_seed(1)
-    with autoinit([]):
-        layer = nn.Linear(128, 128).to(torch.bfloat16)
-    assert torch.equal(plain.weight, layer.weight)
-
-
-def test_tensors_are_swapped_on_conversion_under_a_rule(swapping: None) -> None:
+def test_tensors_are_swapped_on_conversion_under_a_rule() -> None:
     """pytorch/pytorch#187008, with a rule. Right: the rule's values in the new dtype."""
     with autoinit(NORMAL, seed=0) as run:
-        layer = nn.Linear(128, 128).to(torch.bfloat16)
-    assert (
-        layer.weight.dtype == torch.bfloat16
-        and filled(layer.weight.float())
-        and run.report["weight"].outcome == "filled"
-    )
+        layer = to_bfloat16()
+    assert layer.weight.dtype == torch.bfloat16 and is_drawn(layer.weight) and run.report["weight"].outcome == "filled"
 
 
-def test_tensors_are_swapped_on_loading(swapping: None) -> None:
+def test_tensors_are_swapped_on_loading() -> None:
     """pytorch/pytorch#186796: load_state_dict swaps, too. Right: loaded, and kept under a rule."""
+    torch.__future__.set_swap_module_params_on_conversion(True)
     checkpoint = {name: torch.full_like(tensor, 7.0) for name, tensor in net().state_dict().items()}
     with autoinit(NORMAL, seed=0) as run:
         model = net()
@@ -131,7 +117,7 @@ def test_a_model_is_built_in_inference_mode() -> None:
     with autoinit(NORMAL, seed=0):
         with torch.inference_mode():
             layer = nn.Linear(128, 128)
-    assert layer.weight.is_inference() and filled(layer.weight)
+    assert layer.weight.is_inference() and is_drawn(layer.weight)
 
 
 def test_a_model_with_a_part_from_inference_mode_is_initialized_or_left_alone() -> None:
@@ -148,23 +134,22 @@ def test_a_model_with_a_part_from_inference_mode_is_initialized_or_left_alone() 
     except AutoInitError:
         assert torch.equal(model[0].weight, before)
     else:
-        assert filled(model[0].weight) and filled(frozen.weight)
+        assert is_drawn(model[0].weight) and is_drawn(frozen.weight)
 
 
-def test_the_first_call_is_inside_grad() -> None:
-    """torch docs, torch.func.grad of a function that calls the model. Right: the gradient of the model as it ends."""
-    f = lambda model: torch.func.grad(lambda x: model(x).sum())(X)  # noqa: E731
-    with autoinit(NORMAL, seed=0):
-        got = f(model := net())
-    assert filled(model[0].weight) and torch.equal(got, f(model))
-
-
-def test_the_first_call_is_inside_jvp() -> None:
-    """torch docs, torch.func.jvp of a model (directional derivatives, PINNs).
+@pytest.mark.parametrize(
+    "derivative",
+    [
+        lambda model: torch.func.grad(lambda x: model(x).sum())(X),
+        lambda model: torch.func.jvp(model, (X,), (X,))[1],
+    ],
+    ids=["grad", "jvp"],
+)
+def test_the_first_call_is_inside_a_derivative(derivative: Callable[[nn.Module], Tensor]) -> None:
+    """torch docs, torch.func.grad of a function that calls the model; torch.func.jvp of a model (PINNs).
 
     Right: the derivative of the model as it ends.
     """
-    f = lambda model: torch.func.jvp(model, (X,), (X,))[1]  # noqa: E731
     with autoinit(NORMAL, seed=0):
-        got = f(model := net())
-    assert filled(model[0].weight) and torch.equal(got, f(model))
+        got = derivative(model := net())
+    assert is_drawn(model[0].weight) and torch.equal(got, derivative(model))

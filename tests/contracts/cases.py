@@ -9,15 +9,23 @@ from typing import Any
 from unittest import mock
 
 import torch
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from autoinit import AutoInitWarning, Plan, autoinit, initialize, plan
 from autoinit.construction import Watch
-from tests.strategies import Branch, layers, module_trees
+from tests.strategies import Branch, configs, layers, module_trees
 
 DTYPES = (torch.float32, torch.bfloat16)
 PLAIN = module_trees(leaves=layers(dtypes=DTYPES))
 TIED = module_trees(leaves=layers(dtypes=DTYPES, parametrized=True), ties=True)
+
+
+@st.composite
+def ruled(draw: st.DrawFn, trees: st.SearchStrategy[Branch] = TIED, **options: Any) -> tuple[Branch, list[Any]]:
+    """Trees, each with a config for it."""
+    tree = draw(trees)
+    return tree, draw(configs(tree, **options))
 
 
 @contextmanager
@@ -34,7 +42,7 @@ def planned(model: nn.Module, cfg: Any) -> Plan:
 
 
 def fills(model: nn.Module, cfg: Any) -> dict[str, object]:
-    """What a config gives to the parameters that it covers."""
+    """The fills of the parameters that a config covers."""
     return {fqn: entry.fill for fqn, entry in planned(model, cfg).items() if entry.fill is not None}
 
 
@@ -63,7 +71,7 @@ def covered(model: nn.Module, cfg: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def under(cfg: Any, tree: Branch, seed: int | None, **options: Any) -> nn.Module:
-    """What is built in a block, where every parameter is large enough to be deferred."""
+    """Build a model in a block, in which every parameter is large enough to be deferred."""
     torch.manual_seed(0)
     with (
         whatever_loses(),
@@ -74,7 +82,7 @@ def under(cfg: Any, tree: Branch, seed: int | None, **options: Any) -> nn.Module
 
 
 def existing(cfg: Any, tree: Branch, seed: int | None) -> nn.Module:
-    """What is built, and then initialized."""
+    """Build a model, and then initialize it."""
     torch.manual_seed(0)
     model = tree.build()
     with whatever_loses():

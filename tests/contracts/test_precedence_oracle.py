@@ -302,9 +302,13 @@ def loads(draw: st.DrawFn, carrier: nn.Module, folder: Path) -> dict[str, Any]:
     return item
 
 
-def check(model: nn.Module, expected: dict[int, float]) -> None:
-    found = {name: set(param.flatten().tolist()) for name, param in model.named_parameters()}
-    assert found == {name: {expected[id(param)]} for name, param in model.named_parameters()}
+def found(model: nn.Module) -> dict[str, set[float]]:
+    return {name: set(param.flatten().tolist()) for name, param in model.named_parameters()}
+
+
+def expected(model: nn.Module, passed: list[list[dict[str, Any]]], **options: bool) -> dict[str, set[float]]:
+    values = Oracle(model).run(passed, **options)
+    return {name: {values[id(param)]} for name, param in model.named_parameters()}
 
 
 @given(st.data())
@@ -318,7 +322,7 @@ def test_precedence(folder: Path, data: st.DataObject) -> None:
     own_init = data.draw(st.sampled_from(["auto", "run", "skip"]), label="own_init")
     with without_our_warnings():
         autoinit.initialize(model, passed, unmatched="ignore", own_init=own_init)
-    check(model, Oracle(model).run([passed], in_block=False, runs_own=own_init == "run"))
+    assert found(model) == expected(model, [passed], in_block=False, runs_own=own_init == "run")
 
 
 @given(st.data())
@@ -331,4 +335,4 @@ def test_precedence_of_blocks(data: st.DataObject) -> None:
     with without_our_warnings():
         with autoinit.autoinit(outer, unmatched="ignore"), autoinit.autoinit(inner, unmatched="ignore"):
             model = filled_with(SENTINEL, data.draw(models(), label="model"))
-    check(model, Oracle(model).run([outer, inner], in_block=True))
+    assert found(model) == expected(model, [outer, inner], in_block=True)

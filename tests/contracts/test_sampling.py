@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from hypothesis import assume, given
@@ -12,7 +13,7 @@ from torch import nn
 from autoinit import autoinit, initialize
 from tests.strategies import Branch, Stage, configs, schemes, seeds
 
-from .cases import PLAIN, TIED, covered, existing, planned, under, whatever_loses
+from .cases import PLAIN, covered, existing, planned, ruled, under, whatever_loses
 
 
 def changed(data: st.DataObject, tree: Branch) -> Branch:
@@ -25,10 +26,11 @@ def changed(data: st.DataObject, tree: Branch) -> Branch:
     return tree.with_children(data.draw(st.permutations(children)) if named else children)
 
 
-@given(st.data(), seeds())
-def test_s1_layers_added_removed_or_reordered_change_no_other_parameter(data: st.DataObject, seed: int) -> None:
-    tree = data.draw(PLAIN)
-    cfg = data.draw(configs(tree, overrides=False))
+@given(st.data(), ruled(PLAIN, overrides=False), seeds())
+def test_s1_layers_added_removed_or_reordered_change_no_other_parameter(
+    data: st.DataObject, case: Any, seed: int
+) -> None:
+    tree, cfg = case
     other = changed(data, tree)
     before, after = covered(under(cfg, tree, seed), cfg), covered(under(cfg, other, seed), cfg)
     assert after.items() <= before.items()
@@ -49,12 +51,11 @@ def test_s1_a_root_does_not_depend_on_the_others_of_its_block(data: st.DataObjec
     assert values[0] == values[1]
 
 
-@given(st.data(), seeds())
+@given(ruled(PLAIN), seeds())
 def test_s2_the_generator_decides_where_no_seed_is_given_and_is_asked_only_for_what_is_random(
-    data: st.DataObject, seed: int
+    case: Any, seed: int
 ) -> None:
-    tree = data.draw(PLAIN)
-    cfg = data.draw(configs(tree))
+    tree, cfg = case
     model = tree.build()
     runs = []
     for _ in range(2):
@@ -68,10 +69,9 @@ def test_s2_the_generator_decides_where_no_seed_is_given_and_is_asked_only_for_w
     assert torch.equal(torch.get_rng_state(), runs[0][1]) is not is_random
 
 
-@given(st.data(), seeds())
-def test_s1_copies_of_a_model_and_models_on_other_threads_get_the_same_values(data: st.DataObject, seed: int) -> None:
-    tree = data.draw(TIED)
-    cfg = data.draw(configs(tree))
+@given(ruled(), seeds())
+def test_s1_copies_of_a_model_and_models_on_other_threads_get_the_same_values(case: Any, seed: int) -> None:
+    tree, cfg = case
     model = existing(cfg, tree, seed)
     again = copy.deepcopy(tree.build())
     threads = torch.get_num_threads()

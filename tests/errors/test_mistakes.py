@@ -70,7 +70,7 @@ def rule(type: str = "Normal", **keys: Any) -> Callable[[Net], object]:
 
 @dataclass(frozen=True)
 class Mistake:
-    """What somebody does with a model, and the error that tells it."""
+    """A wrong use of a model, and the text of the error."""
 
     does: Callable[[Net], object]
     text: str
@@ -88,20 +88,15 @@ def misnamed(name: Any, hint: str, shown: str = "", **keys: Any) -> Mistake:
     return Mistake(rule(name=name, **keys), f"init_cfg ({described}) matches no module of Net. {hint}")
 
 
+MODULE = (
+    "autoinit(cfg) was called with a module, {}, as in model.apply(autoinit(cfg)). It initializes what is built in its "
+    f"block: `with autoinit(cfg): model = ...`. {EXISTING}"
+)
 CALLS = [
+    Mistake(lambda net: net.apply(autoinit(LINEAR)), MODULE.format("Conv2d")),
+    Mistake(lambda net: autoinit(LINEAR)(net), MODULE.format("Net")),
     Mistake(
-        lambda net: net.apply(autoinit(LINEAR)),
-        "autoinit(cfg) was called with a module, Conv2d, as in model.apply(autoinit(cfg)). It initializes what is "
-        f"built in its block: `with autoinit(cfg): model = ...`. {EXISTING}",
-    ),
-    Mistake(
-        lambda net: autoinit(LINEAR)(net),
-        "autoinit(cfg) was called with a module, Net, as in model.apply(autoinit(cfg)). It initializes what is built "
-        f"in its block: `with autoinit(cfg): model = ...`. {EXISTING}",
-    ),
-    Mistake(
-        lambda net: autoinit(net, LINEAR),
-        f"autoinit(cfg) takes one positional argument, the config, not 2. {EXISTING}",
+        lambda net: autoinit(net, LINEAR), f"autoinit(cfg) takes one positional argument, the config, not 2. {EXISTING}"
     ),
     Mistake(
         lambda net: autoinit(LINEAR, LINEAR),
@@ -217,10 +212,9 @@ def test_an_error_tells_the_remedy_and_nothing_is_changed(mistake: Mistake) -> N
     assert all(map(torch.equal, weights(net), before)) and torch.equal(torch.get_rng_state(), state)
 
 
+EMPTY = "not an empty file. Write a rule, such as {type: Normal, layer: Linear}, or [] for no rules."
 FILES = {
-    "": "not an empty file. Write a rule, such as {type: Normal, layer: Linear}, or [] for no rules.",
-    "# later\n": "not an empty file. Write a rule, such as {type: Normal, layer: Linear}, or [] for no rules.",
-    "init_cfg:\n": "not an empty file. Write a rule, such as {type: Normal, layer: Linear}, or [] for no rules.",
+    **dict.fromkeys(["", "# later\n", "init_cfg:\n"], EMPTY),
     "type:Normal\nlayer:Linear\n": "not str 'type:Normal layer:Linear'. In YAML a space follows each colon.",
     "type: Normal\nname: **.fc  # heads\n": "line 2, column 7: YAML reads **.fc as an alias, because it begins with an "
     'asterisk. Put it in quotes: "**.fc".',
@@ -266,8 +260,7 @@ WARNINGS = [
         "init_cfg (name='re:lay.*s') matches modules of Net but none of their parameters (weight, bias).",
     ),
     Mistake(
-        rule(name="neck"),
-        "init_cfg (name='neck') matches modules of Net but none of their parameters (weight, bias).",
+        rule(name="neck"), "init_cfg (name='neck') matches modules of Net but none of their parameters (weight, bias)."
     ),
 ]
 
@@ -340,27 +333,14 @@ def test_numbers_of_other_types_are_numbers(one: Any) -> None:
 
 # The table of other names against the definitions of those who gave the names, for a weight of 64 outputs, 16 inputs.
 
-STD = {
-    "xavieruniform": math.sqrt(2 / 80),
-    "xaviernormal": math.sqrt(2 / 80),
-    "kaiminguniform": math.sqrt(2 / 16),
-    "kaimingnormal": math.sqrt(2 / 16),
-    "henormal": math.sqrt(2 / 16),
-    "heuniform": math.sqrt(2 / 16),
-    "glorotnormal": math.sqrt(2 / 80),
-    "glorotuniform": math.sqrt(2 / 80),
-    "lecunnormal": math.sqrt(1 / 16),
-    "lecununiform": math.sqrt(1 / 16),
-    "he": math.sqrt(2 / 16),
-    "msra": math.sqrt(2 / 16),
-    "glorot": math.sqrt(2 / 80),
-    "msrafill": math.sqrt(2 / 64),
-    "c2msrafill": math.sqrt(2 / 64),
-    "xavierfill": math.sqrt(1 / 16),
-    "c2xavierfill": math.sqrt(1 / 16),
-    "zeros": 0,
-    "ones": 0,
+VARIANCES = {
+    "xavieruniform xaviernormal glorotnormal glorotuniform glorot": 2 / 80,
+    "kaiminguniform kaimingnormal henormal heuniform he msra": 2 / 16,
+    "lecunnormal lecununiform xavierfill c2xavierfill": 1 / 16,
+    "msrafill c2msrafill": 2 / 64,
+    "zeros ones": 0,
 }
+STD = {name: math.sqrt(variance) for names, variance in VARIANCES.items() for name in names.split()}
 
 
 @pytest.mark.parametrize("name", OTHER_NAMES)

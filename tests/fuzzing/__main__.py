@@ -13,9 +13,8 @@ from collections.abc import Callable, Sequence
 
 from .checkpoints import Checkpoints
 from .configs import Configs
-from .findings import Finding, Target, outcome
 from .names import Names
-from .session import Session, fuzz, surroundings
+from .session import Finding, Session, Target, fuzz, outcome, surroundings
 from .texts import Texts
 
 TARGETS: dict[str, Callable[[], Target]] = {
@@ -30,7 +29,6 @@ FOUND = 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Fuzz; or, with `--case`, run one case again."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzzing", description=__doc__)
     parser.add_argument("targets", nargs="*", metavar="target", help=", ".join(TARGETS))
     parser.add_argument("--seconds", type=float, default=60, help="for each target (default: 60)")
@@ -55,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _again(target: Target, seed: int, number: int) -> int:
     case = target.case(f"{target.name}:{seed}:{number}")
-    print(f"{target.name} {number}: {target.shown(case)}")
+    print(f"{target.name} {number}: {case!r}")
     with surroundings():
         result = outcome(target, case)
     print(result.text if isinstance(result, Finding) else result)
@@ -77,7 +75,6 @@ def _here(target: Target, options: argparse.Namespace) -> int:
 
 
 def table(name: str, session: Session, seed: int) -> str:
-    """What a session came to, in words."""
     speed = session.cases / max(session.seconds, 1e-9)
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in session.counts.most_common())
     lines = [f"{name}: {session.cases:,} cases in {session.seconds:.0f} s, {speed:.0f} a second: {counts}"]

@@ -20,27 +20,19 @@ Config = Callable[[], object]
 INIT = nn.Module.__init__
 
 
-def apply(make: Make, config: Config, *, runs_code: bool = False, seed: int | None = 0) -> str:
+def apply(make: Make, config: Config, *, runs_code: bool = False) -> str:
     """Plan, initialize, and build in a block; gives what became of it: "ok" or the name of the error.
 
-    Args:
-        make: builds the model.
-        config: makes the config.
-        runs_code: whether a function of the user's may be run, and so fail half way.
-        seed: for `initialize` and the block.
-
-    Raises:
-        BrokenError: a contract does not hold.
-        Exception: whatever is no `AutoInitError`.
+    A `BrokenError` says which contract does not hold. A function of the user's (`runs_code`) may fail half way.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = _built(make)
         plain = _state(model)
         planned = _judged("plan", lambda: str(plan(model, config())), model, plain)
-        done = _judged("initialize", lambda: str(initialize(model, config(), seed=seed)), model, plain, runs_code)
+        done = _judged("initialize", lambda: str(initialize(model, config(), seed=0)), model, plain, runs_code)
         _agree("plan", planned, "initialize", done, runs_code)
-        built = _in_block(make, config, plain, seed, runs_code)
+        built = _in_block(make, config, plain, runs_code)
         _agree("initialize", done, "autoinit", built, runs_code)
     return "ok" if done is None else type(done).__name__
 
@@ -59,6 +51,27 @@ def _judged(
     way: str, action: Callable[[], object], model: nn.Module, before: list[Tensor], runs_code: bool = False
 ) -> AutoInitError | None:
     """Run it; the error that is allowed, with everything as it was before."""
+    error = _error_of(way, action, runs_code)
+    if way == "plan" or (error is not None and not isinstance(error, ApplyError)):
+        _check_same(way, before, _state(model))
+    return error
+
+
+def _in_block(make: Make, config: Config, plain: list[Tensor], runs_code: bool) -> AutoInitError | None:
+    models: list[nn.Module] = []
+
+    def build() -> None:
+        torch.manual_seed(1)
+        with autoinit(config(), seed=0):  # type: ignore[arg-type]
+            models.append(make())
+
+    error = _error_of("autoinit", build, runs_code)
+    if error is not None and models and not isinstance(error, ApplyError):
+        _check_same("autoinit", plain, _state(models[0]))
+    return error
+
+
+def _error_of(way: str, action: Callable[[], object], runs_code: bool) -> AutoInitError | None:
     error: AutoInitError | None = None
     try:
         action()
@@ -67,31 +80,6 @@ def _judged(
     _check_hook(way)
     if error is not None:
         _check_error(way, error, runs_code)
-    if way == "plan" or (error is not None and not isinstance(error, ApplyError)):
-        _check_same(way, before, _state(model))
-    return error
-
-
-def _in_block(
-    make: Make, config: Config, plain: list[Tensor], seed: int | None, runs_code: bool
-) -> AutoInitError | None:
-    models: list[nn.Module] = []
-
-    def build() -> None:
-        torch.manual_seed(1)
-        with autoinit(config(), seed=seed):  # type: ignore[arg-type]
-            models.append(make())
-
-    error: AutoInitError | None = None
-    try:
-        build()
-    except AutoInitError as caught:
-        error = caught
-    _check_hook("autoinit")
-    if error is not None:
-        _check_error("autoinit", error, runs_code)
-        if models and not isinstance(error, ApplyError):
-            _check_same("autoinit", plain, _state(models[0]))
     return error
 
 

@@ -38,7 +38,7 @@ class Small(nn.Module):
 
 
 MARKER = pathlib.Path(tempfile.gettempdir(), "autoinit-fuzzing-ran")
-"""What a hostile pickle would make, if it were run."""
+"""The file that a hostile pickle would make, if it were run."""
 
 GLOBALS = (
     *("os system", "posix system", "builtins eval", "builtins exec", "builtins getattr", "subprocess call"),
@@ -68,7 +68,6 @@ def state_dict() -> dict[Any, Any]:
 
 @cache
 def whole(form: str) -> bytes:
-    """A file of each kind as it should be."""
     state = state_dict()
     if form == "raw":
         return pickle.dumps({name: tensor.tolist() for name, tensor in state.items()}, protocol=2)
@@ -115,10 +114,6 @@ class Checkpoints:
         for content in bytesets.smaller(case.content):
             yield replace(case, content=content)
 
-    def shown(self, case: Case) -> str:
-        beside = "".join(f", beside {name} of {content!r}" for name, content in case.beside)
-        return f"{case.name} of {case.content!r}{beside}"
-
 
 def _any_bytes(rng: random.Random) -> Case:
     form = rng.choice(FORMS)
@@ -160,7 +155,6 @@ def _archive(records: list[tuple[str, bytes]], compression: int) -> bytes:
 
 
 def _header(rng: random.Random) -> Case:
-    """A safetensors file whose header lies."""
     content = whole("safe")
     length = int.from_bytes(content[:8], "little")
     header, values = json.loads(content[8 : 8 + length]), content[8 + length :]
@@ -223,8 +217,8 @@ def _strange(rng: random.Random) -> Case:
         *(torch.zeros(4, 2, 2, 2).half(), torch.zeros(4, 2, 2, 2, dtype=torch.int8), torch.zeros(4, device="meta")),
         *(nn.Parameter(torch.full((4, 2, 2, 2), torch.nan)), torch.arange(64.0)[::2].view(4, 2, 2, 2), "text", None),
         *(
-            [1, 2],
             torch.zeros(4, 2, 2, 2).transpose(0, 1).contiguous().transpose(0, 1),
+            [1, 2],
             b"x",
             {"weight": torch.ones(4)},
         ),

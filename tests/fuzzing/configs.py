@@ -51,9 +51,6 @@ class Configs:
         for tree in objects.smaller(case.tree):
             yield Case(model=case.model, tree=tree)
 
-    def shown(self, case: Case) -> str:
-        return f"model {case.model!r}, config {case.tree!r}"
-
 
 def _item(rng: random.Random) -> dict[str, Any]:
     """A config that makes sense, most of the time."""

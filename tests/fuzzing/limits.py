@@ -1,4 +1,4 @@
-"""What one case may use: ten seconds of processor time, some memory, no network."""
+"""Limits of one case: ten seconds of processor time, some memory, no network."""
 
 from __future__ import annotations
 
@@ -56,12 +56,10 @@ def _on_alarm(number: int, frame: FrameType | None) -> None:
 
 
 def peak_memory() -> int:
-    """The most memory that this process has had, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def resident() -> int:
-    """The memory that this process has now, in bytes."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * resource.getpagesize()
 

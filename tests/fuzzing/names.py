@@ -61,9 +61,6 @@ class Names:
                 for at in range(0, len(pattern) if size else 0, max(size, 1)):
                     yield replace(case, patterns=(*before, pattern[:at] + pattern[at + size :], *after))
 
-    def shown(self, case: Case) -> str:
-        return f"model {case.model!r}, {case.key}={list(case.patterns)!r}"
-
 
 @cache
 def _names(model: str) -> tuple[list[str], list[str]]:
@@ -107,8 +104,6 @@ def _expression(rng: random.Random, word: str) -> str:
 def _piece(rng: random.Random, word: str) -> str:
     literal = word[: rng.randrange(len(word) + 1)].replace(".", r"\.")
     pieces = (
-        literal,
-        literal,
         ".",
         r"\w",
         "a",
@@ -122,5 +117,8 @@ def _piece(rng: random.Random, word: str) -> str:
         r"\b",
         "^",
         "$",
+        "(?i:W)",
+        "(?<=a)",
+        "",
     )
-    return rng.choice((*pieces, "(?i:W)", "(?<=a)", ""))
+    return rng.choice((literal, literal, *pieces))

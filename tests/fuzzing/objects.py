@@ -138,7 +138,6 @@ TYPES = (
 
 
 def atom(rng: random.Random) -> Any:
-    """A value that is no container of the tree."""
     return rng.choice(rng.choice((NUMBERS, NUMBERS, STRINGS, STRINGS, OTHERS, TYPES)))
 
 
@@ -156,7 +155,6 @@ def paths(tree: Any, at: Path = ()) -> Iterator[Path]:
 
 
 def found(tree: Any, path: Path) -> Any:
-    """What is at a place."""
     for step in path:
         tree = tree.of if step is Made else tree[step]
     return tree
@@ -223,7 +221,6 @@ def _other_items(value: list[Any], rng: random.Random) -> list[Any]:
 
 
 def _tweaked(value: Any, rng: random.Random) -> Any:
-    """Something close to a value."""
     if type(value) is str and value:
         at = rng.randrange(len(value))
         letter = rng.choice("*?[].:re()aA \0é")

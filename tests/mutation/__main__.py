@@ -9,17 +9,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from .covering import EXAMPLES, FOLDERS, Covering, files, measure
-from .equivalent import reasons, stale
 from .operators import Mutant, mutants
 from .running import KILLED, SURVIVED, run, warm_up
 
 ROOT = Path(__file__).parents[2]
 MAPS = ROOT / "build" / "covering"
 GOAL = 0.9
+EQUIVALENT = Path(__file__).with_name("equivalent.txt")
+"""Mutants that no test can notice, each with the reason."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,7 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sample(folder: str, size: int, seed: int) -> tuple[list[Mutant], int]:
-    """Some mutants of a folder, and how many it has."""
     found = [made for path in files(ROOT, folder) for made in mutants(path, ROOT)]
     if 0 < size < len(found):
         chosen = random.Random(f"{folder}:{seed}").sample(range(len(found)), size)
@@ -95,7 +96,6 @@ def check_control(covering: Covering) -> None:
 
 
 def judged(mutant: Mutant, covering: Covering, budget: float) -> str:
-    """What becomes of a mutant."""
     if not reasons().keys().isdisjoint((mutant.name, mutant.line_name)):
         return "equivalent"
     tests, are_all = covering.tests(mutant.path, mutant.line, budget)
@@ -103,6 +103,28 @@ def judged(mutant: Mutant, covering: Covering, budget: float) -> str:
         return "not covered"
     verdict = run(mutant, tests, ROOT, limit=30 + 4 * sum(covering.seconds[test] for test in tests))
     return f"{SURVIVED} the quickest {len(tests)} tests" if verdict == SURVIVED and not are_all else verdict
+
+
+@cache
+def reasons() -> dict[str, str]:
+    """By the name of the mutant, or of the line of code of which no mutant can be noticed.
+
+    The list has a line for each, and below it, indented, the reason. Those of a line without one have that of the next.
+    """
+    found: dict[str, str] = {}
+    for line in EQUIVALENT.read_text().splitlines():
+        if line.startswith("    "):
+            for name in [name for name, reason in found.items() if not reason]:
+                found[name] = line.strip()
+        elif line and not line.startswith("#"):
+            found[line] = ""
+    return found
+
+
+def stale(made: Iterable[Mutant], listed: Mapping[str, str]) -> list[str]:
+    """Names that are listed and that no mutant has."""
+    there = {name for mutant in made for name in (mutant.name, mutant.line_name)}
+    return [name for name in listed if name not in there]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from dataclasses import dataclass
@@ -34,23 +35,21 @@ OPTIONS = (
 )
 """The quick tests, in one process, the same each time."""
 
+IMPORT = ""
+"""The context of code that is run outside of tests."""
+
 EXAMPLES = "15"
 """Of each property: a mutant that fifteen do not find is, to this measure, not found."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Covering:
-    """What a run under coverage has found.
-
-    Args:
-        lines: by file, by line, the tests that run it.
-        imported: by file, the lines that are run when it is imported.
-        seconds: by test.
-    """
+    """The result of a run under coverage."""
 
     lines: dict[str, dict[int, list[str]]]
-    imported: dict[str, set[int]]
+    """By file, by line, the tests that run it; the one without a name is the import of the file."""
     seconds: dict[str, float]
+    """By test."""
 
     def tests(self, path: str, line: int, budget: float) -> tuple[list[str], bool]:
         """The tests for a line, quickest first, as far as the budget goes; and whether these are all.
@@ -59,12 +58,14 @@ class Covering:
         again come first, then those of its file.
         """
         known = self.lines.get(path, {})
-        groups = [known.get(line, [])]
-        if line in self.imported.get(path, ()) or not groups[0]:
+        own = known.get(line, [])
+        groups = [own]
+        if IMPORT in own or not own:
             groups += [[test for tests in known.values() for test in tests], list(self.seconds)]
         taken: dict[str, None] = {}
         total = 0.0
-        for test in (test for group in groups for test in sorted(group, key=lambda test: self.seconds[test])):
+        quickest = [sorted(set(group) - {IMPORT}, key=lambda test: (self.seconds[test], test)) for group in groups]
+        for test in itertools.chain.from_iterable(quickest):
             if test not in taken:
                 total += self.seconds[test]
                 if total > budget and taken:
@@ -74,16 +75,13 @@ class Covering:
 
     @classmethod
     def read(cls, path: Path) -> Covering:
-        """What `measure` wrote."""
         content = json.loads(path.read_text())
+        names = content["tests"]
         lines = {
-            file: {int(line): [content["tests"][number] for number in tests] for line, tests in found.items()}
+            file: {int(line): [names[number] for number in numbers] for line, numbers in found.items()}
             for file, found in content["lines"].items()
         }
-        imported = {file: set(found) for file, found in content["imported"].items()}
-        return cls(
-            lines=lines, imported=imported, seconds={test: content["seconds"][test] for test in content["tests"]}
-        )
+        return cls(lines=lines, seconds=content["seconds"])
 
 
 class Recorder:
@@ -103,11 +101,10 @@ class Recorder:
             self.failed.add(report.nodeid)
 
     def pytest_runtest_logfinish(self, nodeid: str, location: object) -> None:
-        self._coverage.switch_context("")
+        self._coverage.switch_context(IMPORT)
 
 
 def files(root: Path, folder: str) -> list[Path]:
-    """The code of a folder."""
     return [*sorted((root / "autoinit" / folder).rglob("*.py")), *(root / name for name in OUTSIDE.get(folder, ()))]
 
 
@@ -122,21 +119,18 @@ def measure(root: Path, folder: str, out: Path) -> int:
     pytest.main([*OPTIONS, *tests], plugins=[recorder])
     measured.stop()
     data = measured.get_data()
-    names = sorted(recorder.seconds.keys() - recorder.failed)
-    numbers = {name: number for number, name in enumerate(names)}
-    lines: dict[str, dict[int, list[int]]] = {}
-    imported: dict[str, list[int]] = {}
-    for file in data.measured_files():
-        name = str(Path(file).relative_to(root))
-        found = data.contexts_by_lineno(file)
-        lines[name] = {
-            line: sorted(numbers[context] for context in contexts if context in numbers)
-            for line, contexts in found.items()
+    passed = recorder.seconds.keys() - recorder.failed
+    numbers = {name: number for number, name in enumerate([IMPORT, *sorted(passed)])}
+    lines = {
+        str(Path(file).relative_to(root)): {
+            line: [numbers[context] for context in contexts if context in numbers]
+            for line, contexts in data.contexts_by_lineno(file).items()
         }
-        imported[name] = [line for line, contexts in found.items() if "" in contexts]
+        for file in data.measured_files()
+    }
+    seconds = {name: recorder.seconds[name] for name in passed}
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"tests": names, "lines": lines, "imported": imported, "seconds": recorder.seconds}))
-    print(
-        f"{len(names)} tests in {sum(recorder.seconds.values()):.0f} s, {len(recorder.failed)} failed", file=sys.stderr
-    )
-    return int(bool(recorder.failed))
+    out.write_text(json.dumps({"tests": list(numbers), "lines": lines, "seconds": seconds}))
+    took, failed = sum(recorder.seconds.values()), len(recorder.failed)
+    print(f"{len(passed)} tests in {took:.0f} s, {failed} failed", file=sys.stderr)
+    return int(bool(failed))

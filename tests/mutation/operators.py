@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = dict(
@@ -19,92 +21,77 @@ SWAPS: dict[type[ast.AST], type[ast.AST]] = dict(
     )
 )
 
-Position = tuple[tuple[str, int | None], ...]
-"""The way to a node: names of fields, with indices where they hold lists."""
+Place = Callable[[ast.AST], object]
+"""Puts a node where another stands in its module's tree."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """One change.
-
-    Args:
-        path: of the file, from the root of the repository.
-        number: among the mutants of the file.
-        line: where, from 1.
-        code: of that line.
-        before: the changed code as it was.
-        after: as it is.
-        position: of the changed node in the module's tree.
-        replacement: what takes its place.
-    """
+    """One change, of a line of code from 1 on, in a file by its path from the root of the repository."""
 
     path: str
-    number: int
     line: int
     code: str
-    before: str
-    after: str
-    position: Position
+    module: ast.Module
+    node: ast.AST
+    place: Place
     replacement: ast.AST
 
     @property
+    def before(self) -> str:
+        return _shown(self.node)
+
+    @property
+    def after(self) -> str:
+        return _shown(self.replacement)
+
+    @property
     def name(self) -> str:
-        """What the list of equivalent ones calls it: stays the same while the lines around it move."""
+        """The name in the list of equivalent mutants: it stays the same while the lines around it move."""
         return f"{self.path}: {self.code}: {self.before} -> {self.after}"
 
     @property
     def line_name(self) -> str:
-        """What that list calls it and all others of its line."""
         return f"{self.path}: {self.code}"
 
-    def tree(self, root: Path) -> ast.Module:
-        """The module with the change."""
-        tree = ast.parse((root / self.path).read_text())
-        _put(tree, self.position, copy.deepcopy(self.replacement))
-        return ast.fix_missing_locations(tree)
+    @contextmanager
+    def made(self) -> Iterator[ast.Module]:
+        self.place(self.replacement)
+        yield ast.fix_missing_locations(self.module)
+        self.place(self.node)
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.before}  ->  {self.after}"
 
 
 def mutants(path: Path, root: Path) -> list[Mutant]:
-    """All mutants of a file, in its order."""
     text = path.read_text()
-    changes, lines = enumerate(_changes(ast.parse(text))), text.splitlines()
-    name = path.relative_to(root).as_posix()
-    return [
-        Mutant(
-            path=name,
-            number=number,
-            line=line,
-            code=lines[line - 1].strip(),
-            before=before,
-            after=_shown(replacement),
-            position=position,
-            replacement=replacement,
-        )
-        for number, (position, line, before, replacement) in changes
-    ]
-
-
-def _changes(tree: ast.Module) -> Iterator[tuple[Position, int, str, ast.AST]]:
-    for position, node in _walk(tree, ()):
+    module, lines = ast.parse(text), text.splitlines()
+    found = []
+    for node, place in _walk(module, lambda node: None):
         for replacement in _replacements(node):
             ast.copy_location(replacement, node)
-            yield position, node.lineno, _shown(node), replacement  # type: ignore[attr-defined]
+            line: int = node.lineno  # type: ignore[attr-defined]
+            where = dict(path=path.relative_to(root).as_posix(), line=line, code=lines[line - 1].strip(), module=module)
+            found.append(Mutant(**where, node=node, place=place, replacement=replacement))
+    return found
 
 
-def _walk(node: ast.AST, at: Position) -> Iterator[tuple[Position, ast.AST]]:
-    """What may be changed: no annotations, docstrings, imports, messages, assertions; nor the `strict` of `zip`."""
-    yield at, node
+def _walk(node: ast.AST, place: Place) -> Iterator[tuple[ast.AST, Place]]:
+    """Nodes that may be changed: no annotation, docstring, import, message or assertion; nor the `strict` of `zip`."""
+    yield node, place
+    if isinstance(node, _LEFT_ALONE) or (isinstance(node, ast.keyword) and node.arg == "strict"):
+        return
     for name, value in ast.iter_fields(node):
-        if name in ("annotation", "returns", "decorator_list", "bases") or isinstance(node, _LEFT_ALONE):
+        if name in ("annotation", "returns", "decorator_list", "bases"):
             continue
-        if isinstance(node, ast.keyword) and node.arg == "strict":
-            continue
-        for index, child in enumerate(value) if isinstance(value, list) else ((None, value),):
+        if isinstance(value, list):
+            children = [(child, partial(value.__setitem__, index)) for index, child in enumerate(value)]
+        else:
+            children = [(value, partial(setattr, node, name))]
+        for child, child_place in children:
             if isinstance(child, ast.AST) and not _is_docstring(child):
-                yield from _walk(child, (*at, (name, index)))
+                yield from _walk(child, child_place)
 
 
 _LEFT_ALONE = (ast.Raise, ast.Import, ast.ImportFrom, ast.JoinedStr, ast.Assert, ast.Global)
@@ -160,17 +147,5 @@ def _is_none(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
 
 
-def _put(tree: ast.AST, position: Position, replacement: ast.AST) -> None:
-    for name, index in position[:-1]:
-        value = getattr(tree, name)
-        tree = value if index is None else value[index]
-    name, index = position[-1]
-    if index is None:
-        setattr(tree, name, replacement)
-    else:
-        getattr(tree, name)[index] = replacement
-
-
 def _shown(node: ast.AST) -> str:
-    """The first line of its code."""
     return ast.unparse(node).partition("\n")[0][:160]

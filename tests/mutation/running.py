@@ -53,7 +53,8 @@ class Finder(importlib.abc.MetaPathFinder):
     def __init__(self, mutant: Mutant, root: Path) -> None:
         self._file = str(root / mutant.path)
         self._name = mutant.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        self._code = compile(mutant.tree(root), self._file, "exec", dont_inherit=True)
+        with mutant.made() as module:
+            self._code = compile(module, self._file, "exec", dont_inherit=True)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -69,14 +70,7 @@ class Finder(importlib.abc.MetaPathFinder):
 
 
 def run(mutant: Mutant | None, tests: Sequence[str], root: Path, limit: float) -> str:
-    """What the tests say of a mutant, or of the package as it is.
-
-    Args:
-        mutant: None for none.
-        tests: their node ids.
-        root: of the repository.
-        limit: seconds by the clock.
-    """
+    """Run tests, by their node ids, on a mutant or on the package as it is, for so many seconds at most."""
     child = os.fork()
     if not child:
         code = 70

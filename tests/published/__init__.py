@@ -1,1 +1,1 @@
-"""What libraries' own sources say of their initialization, as configs, for their own weights to be verified against."""
+"""Configs of the initialization that the source code of libraries states; their weights are verified against it."""

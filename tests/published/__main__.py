@@ -19,7 +19,6 @@ ALPHA = 1e-3
 
 
 def examine(statement: Statement, seed: int) -> Verdict:
-    """The verdict on weights that the library made itself."""
     torch.manual_seed(seed)
     model = statement.build()
     with warnings.catch_warnings():

@@ -1,30 +1,23 @@
-"""What each source says, as a config. Nothing here initializes anything."""
+"""The statement of each source, as a config. Nothing here initializes anything."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
 
 from torch import nn
 
 
-@dataclass(frozen=True, kw_only=True)
-class Statement:
-    """A model as its library builds it, and what the library's source says of its weights.
-
-    Args:
-        name: of the model.
-        source: where it is said.
-        build: the model.
-        says: from the model to the config.
-    """
+class Statement(NamedTuple):
+    """A model as its library builds it, where its weights are described, and what is said there, as a config."""
 
     name: str
     source: str
     build: Callable[[], nn.Module]
-    says: Callable[[nn.Module], list[dict[str, Any]]]
+    says: Callable[[Any], list[dict[str, Any]]]
 
 
 NORM = dict(type="Constant", val=1, layer=["LayerNorm", "_BatchNorm"])
@@ -37,28 +30,23 @@ def torch_default(**selector: Any) -> dict[str, Any]:
 
 
 def torch_bias(fan_in: int, **selector: Any) -> dict[str, Any]:
-    """The same, of the bias."""
     return dict(type="Uniform", a=-1 / math.sqrt(fan_in), b=1 / math.sqrt(fan_in), params="bias", **selector)
 
 
-def resnet(model: nn.Module) -> list[dict[str, Any]]:
+def resnet(model: Any) -> list[dict[str, Any]]:
     return [
         dict(type="Kaiming", mode="fan_out", layer="Conv2d"),
         NORM,
         torch_default(layer="Linear"),
-        torch_bias(model.fc.in_features, layer="Linear"),  # type: ignore[union-attr]
+        torch_bias(model.fc.in_features, layer="Linear"),
     ]
 
 
-def vgg(model: nn.Module) -> list[dict[str, Any]]:
-    return [
-        dict(type="Kaiming", mode="fan_out", layer="Conv2d"),
-        NORM,
-        dict(type="Normal", std=0.01, layer="Linear"),
-    ]
+def vgg(model: Any) -> list[dict[str, Any]]:
+    return [dict(type="Kaiming", mode="fan_out", layer="Conv2d"), NORM, dict(type="Normal", std=0.01, layer="Linear")]
 
 
-def torchvision_vit(model: nn.Module) -> list[dict[str, Any]]:
+def torchvision_vit(model: Any) -> list[dict[str, Any]]:
     return [
         dict(type="TruncNormal", std="1/sqrt(fan_in)", layer="Conv2d"),
         NORM,
@@ -74,7 +62,7 @@ def torchvision_vit(model: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
-def timm_vit(model: nn.Module) -> list[dict[str, Any]]:
+def timm_vit(model: Any) -> list[dict[str, Any]]:
     return [
         dict(type="TruncNormal", std=0.02, a=-2, b=2, layer="Linear"),
         NORM,
@@ -85,97 +73,59 @@ def timm_vit(model: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
-def gpt2(model: nn.Module) -> list[dict[str, Any]]:
-    config: Any = model.config
-    std = config.initializer_range
+def gpt2(model: Any) -> list[dict[str, Any]]:
+    std = model.config.initializer_range
     return [
         dict(type="Normal", std=std, layer=["Conv1D", "Linear", "Embedding"]),
         NORM,
-        dict(type="Normal", std=std / math.sqrt(2 * config.n_layer), name="**.c_proj", params="weight"),
+        dict(type="Normal", std=std / math.sqrt(2 * model.config.n_layer), name="**.c_proj", params="weight"),
     ]
 
 
-def bert(model: nn.Module) -> list[dict[str, Any]]:
-    config: Any = model.config
-    return [dict(type="Normal", std=config.initializer_range, layer=["Linear", "Embedding"]), NORM]
+def bert(model: Any) -> list[dict[str, Any]]:
+    return [dict(type="Normal", std=model.config.initializer_range, layer=["Linear", "Embedding"]), NORM]
 
 
-def llama(model: nn.Module) -> list[dict[str, Any]]:
-    config: Any = model.config
+def llama(model: Any) -> list[dict[str, Any]]:
     return [
-        dict(type="Normal", std=config.initializer_range, layer=["Linear", "Embedding"]),
+        dict(type="Normal", std=model.config.initializer_range, layer=["Linear", "Embedding"]),
         dict(type="Constant", val=1, layer="LlamaRMSNorm"),
     ]
 
 
-def _torchvision(name: str) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
-        from torchvision.models import get_model
-
-        return get_model(name, weights=None)
-
-    return build
+def _torchvision(name: str) -> nn.Module:
+    return import_module("torchvision.models").get_model(name, weights=None)
 
 
-def _timm(name: str, **arguments: Any) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
-        import timm
-
-        return timm.create_model(name, pretrained=False, **arguments)
-
-    return build
+def _timm(name: str) -> nn.Module:
+    return import_module("timm").create_model(name, pretrained=False)
 
 
-def _transformers(name: str, config: str, **arguments: Any) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
-        import transformers
-
-        return getattr(transformers, name)(getattr(transformers, config)(**arguments))
-
-    return build
+def _transformers(name: str, config: str, **arguments: Any) -> nn.Module:
+    library = import_module("transformers")
+    return getattr(library, name)(getattr(library, config)(**arguments))
 
 
 SMALL_LLAMA = dict(hidden_size=1024, intermediate_size=2816, num_hidden_layers=8, num_attention_heads=16)
-
+TORCHVISION = {"resnet18": resnet, "resnet50": resnet, "vgg11": vgg, "vgg16_bn": vgg, "vit_b_16": torchvision_vit}
+TRANSFORMERS = {
+    "GPT-2": ("modeling_gpt2.py", partial(_transformers, "GPT2LMHeadModel", "GPT2Config"), gpt2),
+    "BERT": ("modeling_utils.py", partial(_transformers, "BertForPreTraining", "BertConfig"), bert),
+    "Llama, 8 layers": (
+        "modeling_utils.py",
+        partial(_transformers, "LlamaForCausalLM", "LlamaConfig", **SMALL_LLAMA),
+        llama,
+    ),
+}
+SOURCES = {resnet: "resnet.py", vgg: "vgg.py", torchvision_vit: "vision_transformer.py"}
 STATEMENTS = (
-    Statement(name="torchvision resnet18", source="resnet.py", build=_torchvision("resnet18"), says=resnet),
-    Statement(name="torchvision resnet50", source="resnet.py", build=_torchvision("resnet50"), says=resnet),
-    Statement(name="torchvision vgg11", source="vgg.py", build=_torchvision("vgg11"), says=vgg),
-    Statement(name="torchvision vgg16_bn", source="vgg.py", build=_torchvision("vgg16_bn"), says=vgg),
-    Statement(
-        name="torchvision vit_b_16",
-        source="vision_transformer.py",
-        build=_torchvision("vit_b_16"),
-        says=torchvision_vit,
+    *(
+        Statement(f"torchvision {name}", SOURCES[says], partial(_torchvision, name), says)
+        for name, says in TORCHVISION.items()
     ),
-    Statement(
-        name="timm vit_base_patch16_224",
-        source="vision_transformer.py",
-        build=_timm("vit_base_patch16_224"),
-        says=timm_vit,
+    *(
+        Statement(f"timm {name}", "vision_transformer.py", partial(_timm, name), timm_vit)
+        for name in ("vit_base_patch16_224", "vit_tiny_patch16_224")
     ),
-    Statement(
-        name="timm vit_tiny_patch16_224",
-        source="vision_transformer.py",
-        build=_timm("vit_tiny_patch16_224"),
-        says=timm_vit,
-    ),
-    Statement(
-        name="transformers GPT-2",
-        source="modeling_gpt2.py",
-        build=_transformers("GPT2LMHeadModel", "GPT2Config"),
-        says=gpt2,
-    ),
-    Statement(
-        name="transformers BERT",
-        source="modeling_utils.py",
-        build=_transformers("BertForPreTraining", "BertConfig"),
-        says=bert,
-    ),
-    Statement(
-        name="transformers Llama, 8 layers",
-        source="modeling_utils.py",
-        build=_transformers("LlamaForCausalLM", "LlamaConfig", **SMALL_LLAMA),
-        says=llama,
-    ),
+    *(Statement(f"transformers {name}", *of_model) for name, of_model in TRANSFORMERS.items()),
 )

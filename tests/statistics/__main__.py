@@ -39,7 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def of_values(count: int) -> Iterator[tuple[str, float]]:
-    """Names and p-values."""
     for family, found in FAMILIES.items():
         sample = draw(family, count)
         results = {**moments(sample, found.ideal), **lags(sample[: 1 << 24], found.ideal)}
@@ -52,14 +51,12 @@ def of_values(count: int) -> Iterator[tuple[str, float]]:
 
 
 def of_words(count: int) -> Iterator[tuple[str, float]]:
-    """Names and p-values."""
     for order in ORDERS:
         words = take(order, count)
         yield from ((f"words {order}: {name}", test(words)) for name, test in BATTERY.items())
 
 
 def write_raw(order: str) -> int:
-    """Until nobody reads."""
     try:
         for part in ORDERS[order]():
             sys.stdout.buffer.write(part.tobytes())
@@ -69,7 +66,6 @@ def write_raw(order: str) -> int:
 
 
 def dieharder(order: str) -> int:
-    """How many of its tests fail."""
     failed = 0
     for number in DIEHARDER:
         source = [sys.executable, "-m", "tests.statistics", "--raw", order]

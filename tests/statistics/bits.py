@@ -142,14 +142,5 @@ def lagged_xor(words: np.ndarray) -> float:
 
 BATTERY: dict[str, Callable[[np.ndarray], float]] = {
     test.__name__: test
-    for test in (
-        bit_counts,
-        bit_pairs,
-        matrix_ranks,
-        birthday_spacings,
-        collisions,
-        hamming_weights,
-        gaps,
-        lagged_xor,
-    )
+    for test in (bit_counts, bit_pairs, matrix_ranks, birthday_spacings, collisions, hamming_weights, gaps, lagged_xor)
 }

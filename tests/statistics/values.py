@@ -30,14 +30,12 @@ FAMILIES = {
 
 
 def draw(family: str, count: int, key: Key | None = None) -> np.ndarray:
-    """Values of one parameter."""
     out = torch.empty(count)
     Sampler(torch.device("cpu")).draw_into(out, key or derive_key(0, 0, "weight"), FAMILIES[family].transform)
     return out.numpy()
 
 
 def of_normal(z: float) -> float:
-    """Two-sided."""
     return float(2 * stats.norm.sf(abs(z)))
 
 

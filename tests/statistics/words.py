@@ -21,7 +21,6 @@ def one_bit_apart(count: int) -> list[Key]:
 
 
 def words_of(sampler: Sampler, key: Key, start: int, count: int) -> np.ndarray:
-    """Some words of a stream."""
     return sampler.bits(key, 2 * start, 2 * count).view(torch.int64).numpy().view(np.uint64).copy()
 
 
@@ -58,7 +57,6 @@ ORDERS = {"within": within, "across": across, "blocks": blocks}
 
 
 def take(order: str, count: int) -> np.ndarray:
-    """The first words of an order."""
     parts, have = [], 0
     for part in ORDERS[order]():
         parts.append(part)

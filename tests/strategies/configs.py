@@ -49,8 +49,7 @@ _BY_FAN: tuple[Schemes, ...] = (
         },
     ),
     st.fixed_dictionaries(
-        {"type": st.just("Xavier")},
-        optional={"gain": _GAINS, "distribution": st.sampled_from(("normal", "uniform"))},
+        {"type": st.just("Xavier")}, optional={"gain": _GAINS, "distribution": st.sampled_from(("normal", "uniform"))}
     ),
     st.just({"type": "Caffe2Xavier"}),
     st.just({"type": "LeCun"}),
@@ -118,7 +117,6 @@ class _Model:
 
     @cached_property
     def names(self) -> list[str]:
-        """Patterns over the names of modules."""
         patterns: list[str] = []
         for fqn, _ in self.module.named_modules():
             if not fqn or "parametrizations" in fqn:
@@ -130,13 +128,12 @@ class _Model:
 
     @cached_property
     def params(self) -> list[str]:
-        """Patterns over the names of parameters."""
         own = (fqn.rpartition(".")[2] for fqn, _ in self.module.named_parameters() if "parametrizations" not in fqn)
         return ["*", *dict.fromkeys(own)]
 
     @cached_property
     def targets(self) -> list[str]:
-        """What an override of the root can name: what is below it, at any depth, and has a weight or a bias."""
+        """Names for an override of the root: modules at any depth that have a weight or a bias."""
         below = [fqn for fqn, _ in self.module.named_modules() if fqn and "parametrizations" not in fqn]
         return [fqn for fqn in below if self.matched({"name": [fqn, f"{fqn}.**"]})]
 
@@ -179,9 +176,9 @@ class _Model:
         return {"params": "bias"}, self.matched({"params": "bias"})
 
     def matched(self, selector: dict[str, Any]) -> _Matched:
-        """What gets a rule's scheme, not the value that it has for biases."""
+        """Parameters that get the scheme of a rule, not its value for biases."""
         with warnings.catch_warnings():
-            # What the model says of its own initialization has rules of its own, which are none of ours.
+            # The init_cfg of the model itself has rules of its own.
             warnings.simplefilter("ignore", AutoInitWarning)
             planned = plan(self.module, dict(selector, type="Constant", val=1), unmatched="ignore")
         found = [
@@ -241,11 +238,7 @@ def _rules(draw: st.DrawFn, model: _Model, own: Schemes | None, with_overrides: 
 
 
 def configs(
-    tree: Branch | Layer | nn.Module,
-    *,
-    schemes: Schemes | None = None,
-    max_rules: int = 4,
-    overrides: bool = True,
+    tree: Branch | Layer | nn.Module, *, schemes: Schemes | None = None, max_rules: int = 4, overrides: bool = True
 ) -> st.SearchStrategy[list[dict[str, Any]]]:
     """Configs for a model: each rule matches something, with a scheme that is defined for what it matches.
 

@@ -45,7 +45,6 @@ class Layer:
     through: str = ""
 
     def build(self) -> nn.Module:
-        """The layer, as its constructor makes it."""
         made = self.kind(*self.args, **dict(self.options))
         if self.through:
             getattr(parametrizations, self.through)(made)
@@ -71,7 +70,6 @@ class Branch:
     init_cfg: Any = None
 
     def build(self) -> nn.Module:
-        """The model, as its constructors make it."""
         children = [(name, child.build()) for name, child in self.children]
         if issubclass(self.kind, Stage):
             module: nn.Module = self.kind(children, self.params, init_cfg=self.init_cfg)
@@ -116,7 +114,6 @@ Tree = Layer | Branch
 
 
 def found(module: nn.Module, fqn: str) -> Any:
-    """The parameter or module of a name."""
     owner, _, name = fqn.rpartition(".")
     return getattr(module.get_submodule(owner), name)
 

@@ -30,7 +30,7 @@ _ARGUMENTS: dict[type[nn.Module], st.SearchStrategy[tuple[Any, ...]]] = {
     nn.ReLU: st.just(()),
 }
 LAYERS = tuple(_ARGUMENTS)
-"""What trees are made of, if nobody says otherwise."""
+"""The layers of trees, by default."""
 
 _WITHOUT_BIAS = (nn.Linear, nn.Conv2d, nn.LayerNorm, nn.MultiheadAttention, nn.Conv1d, nn.ConvTranspose2d, nn.Bilinear)
 _WITHOUT_DTYPE = (nn.ReLU,)
@@ -151,7 +151,7 @@ def _tied(draw: st.DrawFn, trees: st.SearchStrategy[Branch]) -> Branch:
 
 
 def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
-    """What can be tied in a model: parameters of one shape, and modules that are not inside each other."""
+    """Pairs that can be tied: parameters of one shape, and modules that are not inside each other."""
     params = [
         (name, param)
         for name, param in module.named_parameters()
@@ -171,5 +171,5 @@ def _pairs(module: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def _is_free(name: str, module: nn.Module) -> bool:
-    """Whether a module is a child of a branch, where any other can be in its place; a layer needs the parts it has."""
+    """True for children of branches, which any other module can replace; a layer needs the parts it has."""
     return "parametrizations" not in name and type(module) in (*BRANCHES, *LAYERS)

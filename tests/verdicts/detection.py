@@ -18,7 +18,7 @@ FAMILIES = (
 
 
 def found(size: int, error: float, cfg: dict[str, object], dtype: torch.dtype, seed: int, alpha: float) -> bool:
-    """Whether it finds that a weight, alone in its model, is scaled by 1 + `error` or 1 - `error`."""
+    """Scale a weight, alone in its model, by 1 + `error` or 1 - `error`; True if `verify` finds it."""
     model = nn.Sequential(nn.Linear(size, 1))
     initialize(model, {**cfg, "layer": "Linear"}, seed=seed)
     with torch.no_grad():

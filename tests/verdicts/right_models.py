@@ -34,7 +34,6 @@ WHOLE = (dict(type="Orthogonal", gain=1.4), dict(type="Sparse", sparsity=0.1), d
 
 
 def build(choose: Random) -> tuple[nn.Module, list[dict[str, Any]]]:
-    """A small network and a config that fills all of it."""
     a, b, c, d = (choose.choice(SIZES) for _ in range(4))
     model = nn.Sequential(
         nn.Linear(a, b),
@@ -57,7 +56,6 @@ def build(choose: Random) -> tuple[nn.Module, list[dict[str, Any]]]:
 
 
 def verdicts(count: int, alpha: float, seed: int) -> Iterator[Verdict]:
-    """On models that are all right."""
     choose = Random(seed)
     for _ in range(count):
         model, cfg = build(choose)
@@ -66,5 +64,5 @@ def verdicts(count: int, alpha: float, seed: int) -> Iterator[Verdict]:
 
 
 def false_alarms(count: int, alpha: float, seed: int) -> list[str]:
-    """What is said of those right models that fail."""
+    """The first failure of each right model that fails."""
     return [str(verdict.failures[0]) for verdict in verdicts(count, alpha, seed) if not verdict.ok]

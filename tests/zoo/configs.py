@@ -48,7 +48,7 @@ def covered_by_everything(model: nn.Module) -> set[str]:
 
 
 def in_use(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, str]]:
-    """What forward uses, and not what that is computed from: its name, its module's name, that, and the name in it."""
+    """The weights that forward uses: FQN, FQN of the module, the module, and the name in it."""
     for module_fqn, module in model.named_modules(remove_duplicate=False):
         if not isinstance(module, parametrize.ParametrizationList):
             for name in names_in_use(module):
@@ -56,12 +56,7 @@ def in_use(model: nn.Module) -> Iterator[tuple[str, str, nn.Module, str]]:
 
 
 def names_in_use(module: nn.Module) -> list[str]:
-    """The names of a module's own parameters, and of weights that old-style hooks and parametrizations compute.
-
-    Example:
-        >>> names_in_use(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
-        ['bias', 'weight']
-    """
+    """The names of a module's own parameters, and of weights that old-style hooks and parametrizations compute."""
     names = [name for name, param in module._parameters.items() if param is not None]
     for computed in {name.rpartition("_")[0] for name in names if name.endswith(("_g", "_v", "_orig"))}:
         # An old-style hook leaves the weight itself as a plain attribute.

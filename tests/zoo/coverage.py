@@ -19,11 +19,7 @@ FILLED, OWN = "filled", "own init_weights"
 
 
 def report_of(model: nn.Module, run: Run | None) -> Report:
-    """The report of a model, among those of what else its construction built.
-
-    Raises:
-        LookupError: none of them is.
-    """
+    """The report of a model, among those of what else its construction built."""
     names = {name for name, _ in model.named_parameters()}
     reports = run.reports if run is not None else []
     for report in reports:
@@ -33,7 +29,6 @@ def report_of(model: nn.Module, run: Run | None) -> Report:
 
 
 def all_names(entries: Iterable[ReportEntry]) -> set[str]:
-    """Of parameters, and of what computed weights are stored as."""
     return {name for entry in entries for name in (entry.fqn, *entry.aliases, *entry.stored)}
 
 
@@ -55,30 +50,19 @@ def coverage(report: Report) -> dict[str, Any]:
 
 
 def generic_name(fqn: str) -> str:
-    """The name of a parameter in its module; of those in a list, the list's.
-
-    Example:
-        >>> generic_name("blocks.0.attn.gamma_1"), generic_name("blocks.0.tokens.12")
-        ('gamma_1', 'tokens.N')
-    """
+    """The name of a parameter in its module; of those in a list, the list's."""
     list_and_index = re.search(r"([^.]+)\.\d+$", fqn)
     return f"{list_and_index[1]}.N" if list_and_index else fqn.rpartition(".")[2]
 
 
 def reason(entry: ReportEntry) -> str:
-    """Why no rule filled a parameter."""
     if entry.kept:
         return entry.kept
     return "no rule" if entry.outcome == "kept" else entry.outcome
 
 
 def missed(report: Report, expected: set[str]) -> Iterator[Difference]:
-    """Parameters that were not filled, for whatever reason, although a rule is about them, or the reverse.
-
-    Args:
-        report: of a model.
-        expected: the parameters that the rules are about, under any of their names.
-    """
+    """Parameters that were not filled, for whatever reason, although a rule is expected to, or the reverse."""
     for fqn, entry in report.items():
         is_expected = not expected.isdisjoint((fqn, *entry.aliases))
         if is_expected and entry.outcome != FILLED:

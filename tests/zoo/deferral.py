@@ -1,4 +1,4 @@
-"""What is asked of a model some of whose parameters rules cover, while constructors' own fills are deferred (D1)."""
+"""Checks of a model with rules for some parameters, while the fills of its constructors are deferred (D1)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SOME = [dict(type="Normal", std=0.05, layer=["Linear", "Conv1D"], params="weight
 
 
 def examine(tell: Tell, library_name: str, name: str) -> Findings:
-    """Whether nothing is left unfilled, and everything has its distribution: the rules', or the constructor's."""
+    """Check that nothing is left unfilled, and that all values have the distribution of a rule or a constructor."""
     findings = Findings()
     tell("plain", findings)
     build = library(library_name).builder(name)

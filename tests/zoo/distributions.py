@@ -1,4 +1,4 @@
-"""Whether what a rule filled has the distribution that the report promises, at one error rate for a whole sweep.
+"""Tests that filled parameters have the distributions of the report, at one error rate for a whole sweep.
 
 The tests are those of `closed_form`, on as many values as each needs. Each is made at a level of `FALSE_ALARM /
 MOST_TESTS`, so that the probability of any false alarm in a sweep of up to `MOST_TESTS` tests is at most `FALSE_ALARM`,
@@ -41,7 +41,7 @@ class Distributions:
         self.tests = 0
 
     def deviations(self, values: Tensor, fill: Fill | None) -> Iterator[str]:
-        """What is wrong with a tensor, in words."""
+        """The errors of a tensor, in words."""
         values = values.detach()
         if not values.numel():
             return

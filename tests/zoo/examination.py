@@ -1,4 +1,4 @@
-"""What is asked of every model: the same without rules, filled by its rules, and otherwise as it was."""
+"""The checks of every model: the same without rules, filled by its rules, and otherwise as it was."""
 
 from __future__ import annotations
 
@@ -55,7 +55,6 @@ class Construction(NamedTuple):
 
 
 def examine(tell: Tell, library_name: str, name: str) -> Findings:
-    """All checks of one model of a library."""
     return Examination(lambda: library(library_name).builder(name), tell).run()
 
 
@@ -67,9 +66,9 @@ def construct(build: Builder, block: AbstractContextManager[Run | None]) -> Cons
         warnings.simplefilter("error", AutoInitWarning)
         # A head that is tied to an embedding, and a rule for each: meant.
         warnings.filterwarnings("ignore", ".* are one parameter: ", AutoInitWarning)
-        # What a constructor leaves unwritten has a table of its own.
+        # Unwritten parameters have a table of their own.
         warnings.filterwarnings("ignore", ".*: nothing was written to this memory", AutoInitWarning)
-        # What it gives is missed by the rules, and reported so.
+        # Its parameters are reported as missed by the rules.
         warnings.filterwarnings("ignore", r".*init_weights\(\) runs after the rules", AutoInitWarning)
         start = time.perf_counter()
         with block as run:
@@ -115,7 +114,7 @@ class Examination:
         gc.collect()
 
     def fails_plainly(self, error: Exception) -> bool:
-        """Whether another plain construction ends in the same error: some models can be built only once."""
+        """Check for the same error in another plain construction: some models can be built only once."""
         try:
             construct(self.build, nullcontext())
         except Exception as again:
@@ -135,7 +134,6 @@ class Examination:
         return model
 
     def plain(self) -> list[Problem]:
-        """What all others are compared with."""
         self.build = self.find()
         made = self.construct(nullcontext())
         self.reference = made.fingerprint()
@@ -155,7 +153,7 @@ class Examination:
         return self.blamed([*self.reference.differences(made.fingerprint()), *self.traces(made.model)])
 
     def typical(self) -> list[Problem]:
-        """What rules cover has their values, and everything else those of plain construction (D4)."""
+        """Covered parameters have the values of their rules, all others those of plain construction (D4)."""
         # With an explicit seed autoinit has no reason to draw from torch's generator.
         made = self.construct(autoinit(TYPICAL, seed=SEED, unmatched="ignore", defer=False))
         report = report_of(made.model, made.run)
@@ -199,7 +197,7 @@ class Examination:
         """As problems: theirs where two plain constructions differ in the same."""
         if not found:
             return []
-        # What a block has left changed for good is no fault of a construction that finds it so.
+        # A change that a block has left for good is not the fault of this construction.
         reference, classes = replace(self.reference, switches=switches()), contents(self.classes)
         again = construct(self.build, nullcontext())
         known = [*reference.differences(again.fingerprint()), *changed_classes(classes)]
@@ -222,7 +220,7 @@ def pending_in(model: nn.Module) -> int:
 
 
 def models_of(run: Run | None) -> list[str]:
-    """What a block has reports of: the model, and what else was built and belongs to nothing."""
+    """The models of the reports of a block: this one, and others that were built and belong to nothing."""
     return [report.model for report in run.reports] if run is not None else []
 
 
@@ -241,7 +239,7 @@ def split(entry: ReportEntry) -> tuple[str, str]:
 
 
 def values_of(entry: ReportEntry, model: nn.Module) -> Any:
-    """What forward uses; of a weight that it divides by a norm the dividend, which is what has the distribution."""
+    """The tensor that forward uses; of a spectral norm the dividend, because it has the distribution of the rule."""
     value: Any = model
     for part in (entry.stored[0] if "spectral" in entry.through else entry.fqn).split("."):
         value = getattr(value, part)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from .findings import CHECKS, Problem
-from .records import Record
+from .findings import CHECKS, Findings, Problem
+from .records import Found
 from .subjects import LIBRARIES, Subject
 
 if sys.version_info >= (3, 11):
@@ -52,48 +52,34 @@ class Accepted:
         return fnmatchcase(subject.key, self.model)
 
     def covers(self, subject: Subject, problem: Problem) -> bool:
-        return self.is_about(subject) and self._is_of(problem)
-
-    def _is_of(self, problem: Problem) -> bool:
-        return fnmatchcase(problem.check, self.check) and fnmatchcase(problem.text, self.problem)
+        of_problem = fnmatchcase(problem.check, self.check) and fnmatchcase(problem.text, self.problem)
+        return of_problem and self.is_about(subject)
 
 
 def read_exceptions(path: Path = FILE) -> tuple[Accepted, ...]:
-    """The entries of a file.
-
-    Raises:
-        ValueError, TypeError: an entry names no check, gives no reason, or has a key too many or too few.
-    """
+    """The entries of a file; a ValueError or TypeError for one that is wrong."""
     return tuple(Accepted(**entry) for entry in tomllib.loads(path.read_text()).get("exception", []))
 
 
-def unaccepted(record: Record, exceptions: Iterable[Accepted]) -> list[Problem]:
-    """The problems of a model that no exception covers."""
+def unaccepted(subject: Subject, findings: Findings, exceptions: Iterable[Accepted]) -> list[Problem]:
     exceptions = tuple(exceptions)
-    return [
-        problem
-        for problem in record.findings.problems
-        if not any(accepted.covers(record.subject, problem) for accepted in exceptions)
-    ]
+    return [each for each in findings.problems if not any(accepted.covers(subject, each) for accepted in exceptions)]
 
 
-def stale(exceptions: Iterable[Accepted], records: Sequence[Record], everything: Iterable[Subject]) -> list[Accepted]:
+def stale(exceptions: Iterable[Accepted], found: Found, everything: Iterable[Subject]) -> list[Accepted]:
     """The exceptions that no longer occur.
 
     Args:
         exceptions: the file's.
-        records: of this sweep.
+        found: in this sweep.
         everything: all subjects of some libraries: an exception is only judged if all that it is about were examined.
     """
-    examined = {record.subject for record in records}
     subjects = set(everything)
     libraries = {subject.library for subject in subjects}
     return [
         accepted
         for accepted in exceptions
         if accepted.library in libraries
-        and {subject for subject in subjects if accepted.is_about(subject)} <= examined
-        and not any(
-            accepted.covers(record.subject, problem) for record in records for problem in record.findings.problems
-        )
+        and all(subject in found for subject in subjects if accepted.is_about(subject))
+        and not any(accepted.covers(subject, each) for subject in found for each in found[subject].problems)
     ]

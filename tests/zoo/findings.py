@@ -1,4 +1,4 @@
-"""What the checks of one model found, as JSON can hold it."""
+"""The findings of the checks of one model, as JSON can hold them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from torch import nn
 
 PLAIN = "plain"
 CHECKS = (PLAIN, "identity", "typical", "everything")
-
-
 # Of what a model has in hundreds the first few say as much as all.
 SHOWN = 3
 
@@ -40,15 +38,7 @@ class Problem:
 
 
 def problems_of(check: str, differences: Iterable[Difference], known: Iterable[Difference] = ()) -> list[Problem]:
-    """One problem for each kind, apart for those that are theirs: where two plain constructions differ in the same.
-
-    Example:
-        >>> problems_of(
-        ...     "identity",
-        ...     [Difference("tensors", "a", "changed"), Difference("tensors", "b", "changed")],
-        ... )
-        [Problem(check='identity', text='tensors (2): a: changed; b: changed', theirs=False)]
-    """
+    """One problem for each kind, apart for those that are theirs: where two plain constructions differ in the same."""
     excused = {(difference.kind, difference.what) for difference in known}
     groups: dict[tuple[str, bool], list[str]] = {}
     for kind, what, how in differences:
@@ -106,5 +96,4 @@ class Findings:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Findings:
-        """From what `to_dict` returned."""
         return cls(**{**found, "problems": [Problem(**problem) for problem in found["problems"]]})

@@ -1,4 +1,4 @@
-"""What two constructions of one model are compared by, small enough to keep for a model of any size."""
+"""Fingerprints of constructions, which are compared; small enough to keep for a model of any size."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Fingerprint:
     switches: Mapping[str, str]
 
     def differences(self, other: Fingerprint, but_for: Collection[str] = ()) -> Iterator[Difference]:
-        """What is not the same in another one, but for the values of some tensors that are meant to differ."""
+        """The differences to another one, except in the values of some tensors that are meant to differ."""
         if list(self.layouts) != list(other.layouts) and self.layouts.keys() == other.layouts.keys():
             yield Difference("order", "of the tensors", "is another")
         for kind in ("tensors", "layouts", "ties", "attributes", "states", "switches"):
@@ -66,7 +66,6 @@ def fingerprint(
 
 
 def names_of_tensors(model: nn.Module) -> list[tuple[Tensor, list[str]]]:
-    """Each parameter and buffer once, with all of its names."""
     found: dict[int, tuple[Tensor, list[str]]] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
         for name, tensor in (*module._parameters.items(), *module._buffers.items()):
@@ -77,7 +76,6 @@ def names_of_tensors(model: nn.Module) -> list[tuple[Tensor, list[str]]]:
 
 
 def digest(tensor: Tensor) -> str:
-    """The bits of a tensor, if it has any."""
     if torch.nn.parameter.is_lazy(tensor) or tensor.is_meta:
         return ""
     bits = tensor.detach().resolve_conj().resolve_neg().contiguous().flatten().view(torch.uint8)
@@ -85,7 +83,6 @@ def digest(tensor: Tensor) -> str:
 
 
 def layout(tensor: Tensor) -> str:
-    """What a tensor is, but for its values."""
     if torch.nn.parameter.is_lazy(tensor):
         return f"lazy {type(tensor).__name__}"
     kind = type(tensor).__name__
@@ -114,7 +111,7 @@ def states_of_generators() -> dict[str, str]:
 
 
 def switches() -> dict[str, str]:
-    """What a construction may leave switched besides its model."""
+    """Global settings, hooks and modes of torch that a construction may leave changed."""
     defaults = (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled())
     hooks = {name: len(table) for name, table in vars(torch_module).items() if _is_table_of_hooks(name, table)}
     modes = torch._C._len_torch_dispatch_stack(), torch._C._len_torch_function_stack()
@@ -129,7 +126,7 @@ Classes = Mapping[Any, Mapping[str, object]]
 
 
 def classes_of(model: nn.Module) -> Classes:
-    """What every class of a model, and of their ancestors, consists of; and what constructors call to fill tensors."""
+    """The attributes of all classes of a model and their ancestors, and of the functions that fill tensors."""
     classes = {cls for module in model.modules() for cls in type(module).__mro__ if cls is not object}
     return contents((*classes, nn.Parameter, Tensor, torch._C.TensorBase, nn.init))
 
@@ -149,7 +146,6 @@ def changed_classes(before: Classes) -> Iterator[Difference]:
 
 
 def leftovers(model: nn.Module) -> Iterator[Difference]:
-    """What modules have that is an object of autoinit's."""
     for name, module in model.named_modules():
         for key, value in vars(module).items():
             for part in (value, *(value.values() if isinstance(value, dict) else ())):

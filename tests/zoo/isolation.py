@@ -10,10 +10,9 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -31,14 +30,8 @@ Tell = Callable[[str, Findings], None]
 Examine = Callable[..., Findings]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """For one model.
-
-    Args:
-        seconds: of wall time.
-        memory: of data, in MiB.
-    """
+class Limits(NamedTuple):
+    """For one model: seconds of wall time, and MiB of data."""
 
     seconds: float = 600
     memory: int = 8192
@@ -68,36 +61,31 @@ class Worker:
 
     @property
     def left(self) -> float:
-        """Seconds that it may still take."""
         return max(0.0, self._start + self._limits.seconds - time.monotonic())
 
     def wait(self) -> Findings:
-        """What it has found, when it has ended."""
         while (findings := self.poll()) is None:
             self.connection.poll(self.left)
         return findings
 
     def poll(self) -> Findings | None:
-        """What it has found, or None while it is at work."""
         try:
             while self.connection.poll():
                 check, found = self.connection.recv()
                 self._so_far = Findings.from_dict(found)
                 if check is None:
-                    return self._end()
+                    return self.end()
                 self._check = check
         except EOFError:
             self._process.join()
-            return self._end(f"crash: exit code {self._process.exitcode}: {self._last_words()}")
+            last_words = self._output.read_text(errors="replace")[-300:]
+            return self.end(f"crash: exit code {self._process.exitcode}: {last_words}")
         if not self.left:
-            return self._end(f"timeout: not done after {self._limits.seconds:g} s")
+            return self.end(f"timeout: not done after {self._limits.seconds:g} s")
         return None
 
-    def stop(self) -> None:
-        """End it before it is done."""
-        self._end("stopped")
-
-    def _end(self, failure: str = "") -> Findings:
+    def end(self, failure: str = "") -> Findings:
+        """End the process, at its end or with a failure, and return its findings."""
         if failure:
             problem = Problem(check=self._check, text=failure, theirs=self._check == PLAIN)
             self._so_far.problems.append(problem)
@@ -112,12 +100,9 @@ class Worker:
         self._output.unlink()
         return self._so_far
 
-    def _last_words(self) -> str:
-        return self._output.read_text(errors="replace")[-300:]
-
 
 def _work(connection: Connection, output: Path, memory: int, examine: Examine, arguments: tuple[Any, ...]) -> None:
-    # What libraries print is of interest if it is the last thing before a crash.
+    # Output of libraries is kept, because it may be the last thing before a crash.
     with output.open("wb", buffering=0) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -141,13 +126,9 @@ def _work(connection: Connection, output: Path, memory: int, examine: Examine, a
 def sweep(
     subjects: Iterable[Subject], examine: Examine, *, jobs: int, limits: Limits
 ) -> Iterator[tuple[Subject, Findings]]:
-    """What each model has shown, in the order in which they are done.
+    """Examine `jobs` models at a time, in their order; yield the findings of each as soon as it is done.
 
-    Args:
-        subjects: are begun in this order.
-        examine: is called with a `Tell`, the library and the name.
-        jobs: how many processes at a time.
-        limits: of each.
+    `examine` is called with a `Tell`, the library and the name.
     """
     waiting = iter(subjects)
     running: dict[Worker, Subject] = {}
@@ -163,4 +144,4 @@ def sweep(
                     yield running.pop(worker), findings
     finally:
         for worker in running:
-            worker.stop()
+            worker.end("stopped")

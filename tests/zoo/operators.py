@@ -1,4 +1,4 @@
-"""What torchvision (and timm, which needs it) asks for at import, where its compiled operators are not."""
+"""Operators that torchvision (and timm, which needs it) asks for at import, where its own are not compiled."""
 
 from __future__ import annotations
 

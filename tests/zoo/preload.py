@@ -1,4 +1,4 @@
-"""What every examination needs, imported once: the process that imports this is then forked for each model.
+"""Imports of every examination, done once: the process that imports this is then forked for each model.
 
 It starts no thread and draws no number, so that its forks are all alike.
 """

@@ -1,32 +1,38 @@
-"""Somebody else's model, built by its own unedited code: plainly, and again inside a block.
-
-Each file of the zoo lists three cases and inherits these tests for them.
-"""
+"""Models of three libraries, built by their own unedited code, with a config for each and what becomes of it."""
 
 from __future__ import annotations
 
-import copy
-import io
-import pickle
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pytest
+import timm
 import torch
 from torch import Tensor, nn
+from torchvision.models import ResNet, SwinTransformer, VisionTransformer
+from torchvision.models.resnet import BasicBlock
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    ViTConfig,
+    ViTForImageClassification,
+)
 
 from autoinit import Report, autoinit
-from autoinit.fills import Fill
-from tests.closed_form import bitwise_equal, deviations
+from autoinit.fills import Constant, Fill, Normal, TruncNormal, Uniform
 
-from .fingerprints import SEED, attributes, changed_classes, classes_of, leftovers
+from .fingerprints import SEED
+
+Build = Callable[[], nn.Module]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A model of the zoo and what becomes of it.
+    """A model of a library and what becomes of it.
 
     Args:
         build: builds it, without pretrained weights.
@@ -36,8 +42,8 @@ class Case:
         uncovered: a few FQNs that the config is not about.
     """
 
-    build: Callable[[], nn.Module]
-    longer: Callable[[], nn.Module]
+    build: Build
+    longer: Build
     cfg: list[dict[str, Any]]
     fills: Mapping[str, Fill]
     uncovered: tuple[str, ...]
@@ -62,7 +68,7 @@ class Case:
             return self.build(), torch.get_rng_state()
 
 
-def retrofit(build: Callable[[], nn.Module], cfg: object, **options: Any) -> tuple[nn.Module, Report]:
+def retrofit(build: Build, cfg: object, **options: Any) -> tuple[nn.Module, Report]:
     """Build a model inside a block, where torch's generator is as for the plain one."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
@@ -71,92 +77,184 @@ def retrofit(build: Callable[[], nn.Module], cfg: object, **options: Any) -> tup
     return model, run.report
 
 
-def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers, those included that are not saved."""
-    return dict(model.named_parameters()) | dict(model.named_buffers())
+def within(bound: float) -> Uniform:
+    return Uniform(-bound, bound)
 
 
-def differing(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> list[str]:
-    """Names of what is not bitwise the same in both, or only in one."""
-    common = one.keys() & other.keys()
-    return sorted(one.keys() ^ other.keys()) + [name for name in common if not bitwise_equal(one[name], other[name])]
+def resnet(*layers: int) -> Build:
+    return lambda: ResNet(BasicBlock, list(layers))
 
 
-def same_fill(one: Fill | None, other: Fill) -> bool:
-    """Equality but for the last digits of their numbers."""
-    return type(one) is type(other) and vars(one) == pytest.approx(vars(other), rel=1e-12)
+def torchvision_vit(layers: int) -> Build:
+    sizes = dict(image_size=64, patch_size=8, num_heads=3, hidden_dim=96, mlp_dim=192, num_classes=50)
+    return lambda: VisionTransformer(num_layers=layers, **sizes)
 
 
-def covered(model: nn.Module, report: Report) -> dict[str, Tensor]:
-    return {fqn: param for fqn, param in model.named_parameters() if report[fqn].outcome == "filled"}
+def swin(*depths: int) -> Build:
+    heads = [3 * 2**stage for stage in range(len(depths))]
+    sizes = dict(patch_size=[4, 4], embed_dim=48, num_heads=heads, window_size=[7, 7], num_classes=50)
+    return lambda: SwinTransformer(depths=list(depths), **sizes)
 
 
-class RetrofitTests:
-    """What holds for every model of the zoo; `conftest.py` gives it each of the `CASES` of a file."""
+TIMM_VIT = dict(embed_dim=96, num_heads=3, img_size=64, patch_size=8, num_classes=50)
 
-    def test_covered_parameters_have_their_closed_form(self, case: Case) -> None:
-        model, report = case.retrofitted
-        values = covered(model, report)
-        fills = {fqn: report[fqn].fill for fqn in values}
-        assert {fqn: fills[fqn] for fqn, fill in case.fills.items() if not same_fill(fills[fqn], fill)} == {}
-        assert deviations(values, fills) == []
 
-    def test_other_parameters_are_those_of_plain_construction(self, case: Case) -> None:
-        model, report = case.undeferred
-        others = state_of(model).keys() - covered(model, report).keys()
-        assert others >= set(case.uncovered)
-        plain, retrofitted = state_of(case.plain), state_of(model)
-        assert plain.keys() == retrofitted.keys()
-        assert differing({name: plain[name] for name in others}, {name: retrofitted[name] for name in others}) == []
+def of_timm(name: str, **options: Any) -> Build:
+    return lambda: timm.create_model(name, **options)
 
-    def test_covered_parameters_are_not_those_of_plain_construction(self, case: Case) -> None:
-        model, report = case.retrofitted
-        random = {fqn: p for fqn, p in covered(model, report).items() if report[fqn].fill.is_random}
-        plain = state_of(case.plain)
-        assert len(random) > 5
-        assert len(differing(random, {fqn: plain[fqn] for fqn in random})) == len(random)
 
-    def test_constructors_own_initialization_is_not_run_again(self, case: Case) -> None:
-        _, report = case.retrofitted
-        assert set(report.outcomes) == {"filled", "kept"}
-        assert report.seed == SEED
+def transformers_vit(layers: int) -> Build:
+    sizes = dict(hidden_size=96, intermediate_size=192, num_attention_heads=3, image_size=64, patch_size=8)
+    return lambda: ViTForImageClassification(ViTConfig(num_hidden_layers=layers, num_labels=10, **sizes))
 
-    def test_an_explicit_seed_draws_nothing_from_torchs_generator(self, case: Case) -> None:
-        _, after_plain = case.plainly()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(SEED)
-            with autoinit(case.cfg, seed=0, defer=False):
-                case.build()
-            assert torch.equal(torch.get_rng_state(), after_plain)
 
-    def test_no_trace_is_left(self, case: Case) -> None:
-        before, init = classes_of(case.plain), nn.Module.__init__
-        model, _ = retrofit(case.build, case.cfg)
-        assert nn.Module.__init__ is init
-        assert [*changed_classes(before), *leftovers(model)] == []
-        assert [*map(attributes, model.modules())] == [*map(attributes, case.plain.modules())]
+def gpt2(layers: int, **changes: object) -> Build:
+    sizes = dict(n_embd=96, n_head=3, vocab_size=500, n_positions=64, bos_token_id=0, eos_token_id=0)
+    return lambda: GPT2LMHeadModel(GPT2Config(n_layer=layers, **sizes, **changes))
 
-    def test_the_model_is_copied_and_saved_as_any_other(self, case: Case) -> None:
-        model, _ = case.retrofitted
-        pickled = pickle.dumps(model)
-        assert b"autoinit" not in pickled
-        assert differing(state_of(pickle.loads(pickled)), state_of(model)) == []
-        assert differing(state_of(copy.deepcopy(model)), state_of(model)) == []
-        saved = io.BytesIO()
-        torch.save(model.state_dict(), saved)
-        saved.seek(0)
-        assert model.state_dict().keys() == case.plain.state_dict().keys()
-        twin = copy.deepcopy(case.plain)
-        twin.load_state_dict(torch.load(saved, weights_only=True))
-        assert differing(twin.state_dict(), model.state_dict()) == []
 
-    def test_the_same_config_and_seed_give_the_same_model(self, case: Case) -> None:
-        model, report = case.retrofitted
-        again, report_again = retrofit(case.build, case.cfg)
-        assert report_again == report
-        assert differing(state_of(again), state_of(model)) == []
+def llama(layers: int) -> Build:
+    sizes = dict(hidden_size=96, intermediate_size=256, num_attention_heads=6, num_key_value_heads=2, vocab_size=500)
+    return lambda: LlamaForCausalLM(LlamaConfig(num_hidden_layers=layers, **sizes))
 
-    def test_a_layer_more_changes_no_other_covered_parameter(self, case: Case) -> None:
-        short, long = covered(*case.retrofitted), covered(*retrofit(case.longer, case.cfg))
-        assert long.keys() > short.keys()
-        assert differing(short, {fqn: long[fqn] for fqn in short}) == []
+
+CASES = {
+    "torchvision resnet18": Case(
+        build=resnet(2, 2, 2, 2),
+        longer=resnet(2, 3, 2, 2),
+        cfg=[
+            dict(type="Kaiming", layer="Conv2d", override=dict(type="Xavier", name="fc", bias_prob=0.01)),
+            dict(type="Constant", layer="BatchNorm2d", val=1, name="**.bn2", bias=None),
+        ],
+        fills={
+            "layer2.0.conv1.weight": Normal(0.0, math.sqrt(2 / (128 * 9))),
+            "fc.weight": Normal(0.0, math.sqrt(2 / (512 + 1000))),
+            "fc.bias": Constant(-math.log(99)),
+            "layer4.1.bn2.weight": Constant(1.0),
+        },
+        uncovered=("bn1.weight", "layer4.1.bn2.bias", "layer1.0.bn1.weight", "layer1.0.bn1.running_var"),
+    ),
+    "torchvision vit": Case(
+        build=torchvision_vit(2),
+        longer=torchvision_vit(3),
+        cfg=[
+            dict(type="TruncNormal", layer="Linear", std=0.02, a=-0.04, b=0.04),
+            dict(type="Xavier", params="in_proj_weight", distribution="uniform"),
+            dict(type="Constant", layer="LayerNorm", val=1),
+        ],
+        fills={
+            # A subclass of Linear under nn.MultiheadAttention.
+            "encoder.layers.encoder_layer_1.self_attention.out_proj.weight": TruncNormal(0.0, 0.02, -0.04, 0.04),
+            "encoder.layers.encoder_layer_0.self_attention.in_proj_weight": within(math.sqrt(6 / (96 + 3 * 96))),
+        },
+        uncovered=(
+            "class_token",
+            "encoder.pos_embedding",
+            "conv_proj.weight",
+            "encoder.layers.encoder_layer_0.self_attention.in_proj_bias",
+        ),
+    ),
+    "torchvision swin": Case(
+        build=swin(2, 2),
+        longer=swin(2, 3),
+        cfg=[
+            dict(type="Caffe2Xavier", layer="Linear"),
+            dict(type="Uniform", name="features.*.*.mlp.**", layer="Linear", a=-0.01, b=0.03, bias=0.5),
+        ],
+        fills={
+            "head.weight": within(math.sqrt(3 / 96)),
+            "features.1.0.mlp.0.weight": Uniform(-0.01, 0.03),
+            "features.1.0.mlp.0.bias": Constant(0.5),
+        },
+        uncovered=("features.1.0.attn.relative_position_bias_table", "features.0.0.weight", "norm.weight"),
+    ),
+    "timm vit": Case(
+        build=of_timm("vit_tiny_patch16_224", depth=3, **TIMM_VIT),
+        longer=of_timm("vit_tiny_patch16_224", depth=4, **TIMM_VIT),
+        cfg=[
+            dict(type="TruncNormal", layer="Linear", std=0.05, a=-0.1, b=0.1),
+            dict(type="Normal", params="*_embed", std=0.2),
+            dict(type="Constant", layer="LayerNorm", val=1, bias=0.125),
+        ],
+        fills={
+            "pos_embed": Normal(0.0, 0.2),
+            "blocks.2.attn.qkv.weight": TruncNormal(0.0, 0.05, -0.1, 0.1),
+            "head.bias": Constant(0.0),
+            "blocks.0.norm1.bias": Constant(0.125),
+        },
+        uncovered=("cls_token", "patch_embed.proj.weight", "patch_embed.proj.bias"),
+    ),
+    "timm resnet18": Case(
+        build=of_timm("resnet18"),
+        longer=of_timm("resnet18", layers=(3, 2, 2, 2)),
+        cfg=[
+            dict(type="Kaiming", layer="Conv2d", mode="fan_in", distribution="uniform"),
+            dict(type="Constant", layer="_BatchNorm", val=1, override=dict(type="Constant", name="bn1", val=0.5)),
+        ],
+        fills={
+            "conv1.weight": within(math.sqrt(6 / (3 * 49))),
+            "bn1.weight": Constant(0.5),
+            # timm's init_weights sets these to zero.
+            "layer1.0.bn2.weight": Constant(1.0),
+        },
+        uncovered=("fc.weight", "fc.bias"),
+    ),
+    "timm convnext": Case(
+        build=of_timm("convnext_atto", num_classes=50),
+        longer=of_timm("convnext_atto", num_classes=50, depths=(2, 2, 6, 3)),
+        cfg=[
+            dict(type="LeCun", name="stem.0"),
+            dict(type="Normal", name="**.mlp.*", std=0.01),
+            dict(type="Constant", params="gamma", val=0.1),
+        ],
+        fills={"stages.3.blocks.0.mlp.fc2.weight": Normal(0.0, 0.01), "stages.0.blocks.0.gamma": Constant(0.1)},
+        uncovered=("stages.0.blocks.0.conv_dw.weight", "head.fc.weight"),
+    ),
+    "transformers vit": Case(
+        build=transformers_vit(2),
+        longer=transformers_vit(3),
+        cfg=[
+            dict(type="TruncNormal", layer="Linear", std=0.03, a=-0.06, b=0.06),
+            dict(type="Kaiming", layer="Conv2d", bias=None, override=dict(type="Normal", name="classifier", std=0.01)),
+            dict(type="Constant", layer="LayerNorm", val=0.5, bias=0.25),
+        ],
+        fills={
+            "vit.layernorm.weight": Constant(0.5),
+            "vit.layernorm.bias": Constant(0.25),
+            "vit.embeddings.patch_embeddings.projection.weight": Normal(0.0, math.sqrt(2 / (96 * 8 * 8))),
+            "classifier.weight": Normal(0.0, 0.01),
+        },
+        uncovered=(
+            "vit.embeddings.cls_token",
+            "vit.embeddings.position_embeddings",
+            "vit.embeddings.patch_embeddings.projection.bias",
+        ),
+    ),
+    "transformers gpt2": Case(
+        build=gpt2(2),
+        longer=gpt2(3),
+        cfg=[
+            dict(type="Normal", layer="Conv1D", std=0.05),
+            dict(type="TruncNormal", name="**.wte", std=0.1, a=-0.1, b=0.3),
+        ],
+        fills={
+            # transformers' own _init_weights would have given this one a std of 0.02 / sqrt(2 layers x 2).
+            "transformer.h.1.mlp.c_proj.weight": Normal(0.0, 0.05),
+            "transformer.wte.weight": TruncNormal(0.0, 0.1, -0.1, 0.3),
+        },
+        uncovered=("transformer.wpe.weight", "transformer.ln_f.weight"),
+    ),
+    "transformers llama": Case(
+        build=llama(2),
+        longer=llama(3),
+        cfg=[
+            dict(type="Xavier", layer="Linear", distribution="uniform"),
+            dict(type="Constant", layer="LlamaRMSNorm", val=0.9),
+        ],
+        fills={
+            "model.layers.0.mlp.down_proj.weight": within(math.sqrt(6 / (96 + 256))),
+            "model.norm.weight": Constant(0.9),
+        },
+        uncovered=("model.embed_tokens.weight",),
+    ),
+}

@@ -46,5 +46,5 @@ def _order(subject: Subject, sizes: Sizes) -> tuple[float, str]:
 
 
 def matching(subjects: Iterable[Subject], pattern: str) -> list[Subject]:
-    """Those whose `library/name` or name a glob matches."""
+    """Select the subjects whose `library/name` or name matches a glob."""
     return [s for s in subjects if fnmatchcase(s.key, pattern) or fnmatchcase(s.name, pattern)]

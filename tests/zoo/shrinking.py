@@ -28,14 +28,14 @@ KINDS = {
     r"label|codebooks|quantizers|points|seed|cost|loss|crop|fps|hop|register|langs|spkrs|speakers|seconds|steps|freq|"
     r"grid|tiles|side|reduction|conv_pos|mel|bands|feature_size|range|stages|queries).*",
 }
-"""What a number means, by the whole of its name; the first that fits. What none fits is a width, too."""
+"""The meaning of a number by its whole name; the first pattern that matches. Without a match it is a width."""
 
 _PATTERNS = {kind: re.compile(names, re.X) for kind, names in KINDS.items()}
 
 AT_MOST = {"vocabulary": 128, "positions": 128, "experts": 4, "choices among experts": 1, "layers": 2}
 # Below the size of the vocabulary, and a prime, so that most of the special tokens stay different ones.
 TOKENS = 97
-# What is smaller is a count of something, not a width.
+# A smaller number is a count of something, not a width.
 NARROWEST = 16
 MOST_KINDS_OF_LAYERS = 6
 
@@ -43,12 +43,7 @@ Table = MutableMapping[str, Any]
 
 
 def shrunk(config: Any, divisor: int) -> Any:
-    """A copy of a config with few and small layers.
-
-    Args:
-        config: of transformers, with other configs, dicts and lists inside.
-        divisor: of every width that is a multiple of it.
-    """
+    """A copy of a config with few layers, and with every width divided that is a multiple of the divisor."""
     config = copy.deepcopy(config)
     for table in tables(config):
         shorten(table)
@@ -69,20 +64,6 @@ def tables(config: Any) -> Iterator[Table]:
 
 
 def kind_of(name: str) -> str:
-    """What a number of that name means.
-
-    Example:
-        >>> [
-        ...     kind_of(name)
-        ...     for name in (
-        ...         "encoder_layers",
-        ...         "moe_intermediate_size",
-        ...         "bos_token_id",
-        ...         "num_attention_heads",
-        ...     )
-        ... ]
-        ['layers', 'width', 'token', 'as it is']
-    """
     return next((kind for kind, pattern in _PATTERNS.items() if pattern.fullmatch(name)), "width")
 
 
@@ -107,12 +88,7 @@ class Exactly(int):
 
 
 def different(layers: Sequence[Any]) -> list[int]:
-    """The first layer of each kind, in order, and at least two.
-
-    Example:
-        >>> different(["mamba", "mamba", "attention", "mamba"]), different(["attention"] * 12)
-        ([0, 2], [0, 1])
-    """
+    """The first layer of each kind, in order, and at least two."""
     first = [index for index, layer in enumerate(layers) if layers.index(layer) == index]
     return first[:MOST_KINDS_OF_LAYERS] if len(first) > 1 else [0, 1]
 

@@ -7,34 +7,28 @@ large signals of models as published are, and whether a model is afterwards what
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import signal
 import sys
 import warnings
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from autoinit import Propagation, propagate
 from autoinit.tables import Table
 
-from .isolation import CONTEXT
+from .findings import Findings
+from .fingerprints import fingerprint, seed_everything, states_of_generators, switches
+from .isolation import Limits, Tell, sweep
+from .records import REPOSITORY, Found, to_dict
 from .selection import matching, subset
 from .sizes import read_sizes
-from .subjects import LIBRARIES, Subject, library
+from .subjects import LIBRARIES, library
 
 BATCH = 4
-SECONDS = 180
-"""For one model."""
-ROUND = 20
-"""Models before the processes are replaced by new ones."""
 EXTREMES = ("std", "gradient")
 
 
@@ -43,58 +37,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.zoo.signals", description=__doc__)
     parser.add_argument("--match", default="*", help="glob over names")
     parser.add_argument("--jobs", "-j", type=int, default=2)
-    parser.add_argument("--json", type=Path, default=Path("build/signals.jsonl"), help="where results go, a line each")
+    results = REPOSITORY / "build" / "signals.json"
+    parser.add_argument("--json", type=Path, default=results, help="where results go")
     options = parser.parse_args(arguments)
+    # The models that a test run builds.
+    chosen = subset((subject for name in LIBRARIES for subject in library(name).subjects()), read_sizes())
+    found = dict(sweep(matching(chosen, options.match), measure, jobs=options.jobs, limits=Limits(seconds=180)))
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    records = []
-    with options.json.open("w") as file:
-        for record in measured(matching(chosen(), options.match), options.jobs):
-            records.append(record)
-            print(json.dumps(record), file=file, flush=True)
-    for table in tables(records):
+    options.json.write_text(json.dumps([to_dict(*item) for item in found.items()]) + "\n")
+    for table in tables(found):
         print(f"\n{table}")
-    return int(any(record.get("changed") for record in records))
+    return int(any(findings.coverage.get("changed") for findings in found.values()))
 
 
-def chosen() -> list[Subject]:
-    """The models that a test run builds."""
-    return subset((subject for name in LIBRARIES for subject in library(name).subjects()), read_sizes())
-
-
-def measured(subjects: Sequence[Subject], jobs: int) -> Iterator[dict[str, Any]]:
-    # Processes are replaced here, for an executor that does it by itself can wait forever (python/cpython#115634).
-    for start in range(0, len(subjects), ROUND):
-        with ProcessPoolExecutor(jobs, CONTEXT) as pool:
-            some = subjects[start : start + ROUND]
-            futures = {pool.submit(measure, subject.library, subject.name): subject for subject in some}
-            for future in as_completed(futures):
-                record = {"library": futures[future].library, "model": futures[future].name}
-                try:
-                    yield {**record, **future.result()}
-                except BrokenProcessPool as error:
-                    yield {**record, "outcome": "crashed", "text": str(error)}
-
-
-def measure(library_name: str, name: str) -> dict[str, Any]:
-    """One model, in a process that may take a limited time."""
-    torch.set_num_threads(1)
+def measure(tell: Tell, library_name: str, name: str) -> Findings:
     warnings.simplefilter("ignore")
-    signal.signal(signal.SIGALRM, _too_late)
-    signal.alarm(SECONDS)
-    try:
-        torch.manual_seed(0)
-        model = library(library_name).builder(name)()
-        before = fingerprint(model)
-        found = propagate(model, usual_inputs(model))
-        return {"outcome": "measured", "changed": fingerprint(model) != before, **summary(found)}
-    except Exception as error:
-        return {"outcome": "failed", "text": f"{type(error).__name__}: {error}"[:600]}
-    finally:
-        signal.alarm(0)
+    findings = Findings()
+    seed_everything()
+    model = library(library_name).builder(name)()
+    findings.describe(model)
+    tell("propagate", findings)
+    before = state(model)
+    found = propagate(model, usual_inputs(model))
+    findings.coverage = {"changed": state(model) != before, **summary(found)}
+    return findings
 
 
-def _too_late(*_: object) -> None:
-    raise TimeoutError(f"not done after {SECONDS} s")
+def state(model: Any) -> object:
+    """All that propagation may not change."""
+    params = [(id(param), param.grad is None) for param in model.parameters()]
+    training = [module.training for module in model.modules()]
+    return fingerprint(model, states_of_generators(), switches()), params, training
 
 
 def usual_inputs(model: Any) -> object:
@@ -104,23 +77,10 @@ def usual_inputs(model: Any) -> object:
         words = model.config.get_text_config().vocab_size
         return {name: torch.randint(words, (BATCH, 16), generator=generator)}
     if name:
-        config = model.config
-        size = (config.num_channels, config.image_size, config.image_size)
+        size = (model.config.num_channels, model.config.image_size, model.config.image_size)
         return {name: torch.randn(BATCH, *size, generator=generator)}
     size = getattr(model, "pretrained_cfg", {}).get("input_size", (3, 224, 224))
     return torch.randn(BATCH, *size, generator=generator)
-
-
-def fingerprint(model: nn.Module) -> str:
-    """Of all that propagation may not change."""
-    digest = hashlib.sha256(torch.get_rng_state().numpy().tobytes())
-    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
-        digest.update(f"{name} {tensor.requires_grad} {tensor.grad is None} {id(tensor)}".encode())
-        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    for name, module in model.named_modules():
-        hooks = module._forward_hooks, module._forward_pre_hooks, module._forward_hooks_with_kwargs
-        digest.update(f"{name} {module.training} {[len(table) for table in hooks]}".encode())
-    return digest.hexdigest()
 
 
 def summary(found: Propagation) -> dict[str, Any]:
@@ -128,33 +88,29 @@ def summary(found: Propagation) -> dict[str, Any]:
     return {
         "inputs": found.inputs,
         "modules": len(found),
-        "flags": Counter(flag.kind for flag in found.flags),
+        "flags": dict(Counter(flag.kind for flag in found.flags)),
         "first": str(found.flags[0]) if found.flags else "",
         "dead": max((s.dead for s in found.values() if s.dead is not None), default=0.0),
         **{f"{name}_{end.__name__}": end(of, default=None) for name, of in values.items() for end in (min, max)},
     }
 
 
-def tables(records: Iterable[dict[str, Any]]) -> Iterator[Table]:
-    by_library: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in records:
-        by_library[record["library"]].append(record)
-    outcomes = ("measured", "failed", "crashed")
+def tables(found: Found) -> Iterator[Table]:
     rows = []
-    for name, group in sorted(by_library.items()):
-        counts = Counter(record["outcome"] for record in group)
-        clean = sum(record["outcome"] == "measured" and not record["flags"] for record in group)
-        changed = sum(bool(record.get("changed")) for record in group)
-        rows.append((name, str(len(group)), *(str(counts[o]) for o in outcomes), str(clean), str(changed)))
-    yield Table(title="Inputs", columns=("library", "models", *outcomes, "no flag", "changed"), rows=rows)
-    found = [record for group in by_library.values() for record in group if record["outcome"] == "measured"]
-    kinds = Counter(kind for record in found for kind in record["flags"])
+    for name in LIBRARIES:
+        some = [findings for subject, findings in found.items() if subject.library == name]
+        measured = [findings.coverage for findings in some if findings.coverage]
+        counts = (len(some), len(measured), sum(not each["flags"] for each in measured))
+        rows.append((name, *map(str, counts), str(sum(each["changed"] for each in measured))))
+    yield Table(title="Inputs", columns=("library", "models", "measured", "no flag", "changed"), rows=rows)
+    all_measured = [findings.coverage for findings in found.values() if findings.coverage]
+    kinds = Counter(kind for measured in all_measured for kind in measured["flags"])
     rows = [(kind, str(count)) for kind, count in kinds.most_common()]
     yield Table(title="Flags", columns=("kind", "models"), rows=rows)
-    yield Table(title="Extremes", columns=("signal", "smallest", "largest"), rows=list(_extremes(found)))
+    yield Table(title="Extremes", columns=("signal", "smallest", "largest"), rows=list(_extremes(all_measured)))
 
 
-def _extremes(found: Sequence[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
+def _extremes(found: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
     """Of all models but the outermost 1 in 100 at each end."""
     for name in EXTREMES:
         low = sorted(record[f"{name}_min"] for record in found if record[f"{name}_min"])

@@ -21,7 +21,6 @@ Sizes = Mapping[str, float]
 
 
 def read_sizes(path: Path = FILE) -> dict[str, float]:
-    """The sizes that are known."""
     return {
         f"{family.partition('/')[0]}/{name}": millions
         for family, models in _read_families(path).items()
@@ -30,13 +29,7 @@ def read_sizes(path: Path = FILE) -> dict[str, float]:
 
 
 def write_sizes(subjects: Iterable[Subject], sizes: Sizes, path: Path = FILE) -> None:
-    """The sizes of whole libraries: a line per family, so that a new release makes a short diff.
-
-    Args:
-        subjects: of those libraries; what the file says of others is kept.
-        sizes: of the subjects.
-        path: of the file.
-    """
+    """The sizes of whole libraries beside those of others: a line per family makes the diff of a new release short."""
     subjects = [subject for subject in subjects if subject.library in SIZED]
     written = {subject.library for subject in subjects}
     families = {key: models for key, models in _read_families(path).items() if key.partition("/")[0] not in written}

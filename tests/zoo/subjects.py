@@ -32,22 +32,17 @@ class Subject:
 
 
 class Library(Protocol):
-    """What a module in `LIBRARIES` has to offer."""
+    """The functions of each module in `LIBRARIES`."""
 
     def subjects(self) -> list[Subject]:
         """Every architecture, in a fixed order."""
 
     def builder(self, name: str) -> Builder:
-        """What builds a new model at each call. Whatever has to be imported or decided is, before it is returned."""
+        """A function that builds a new model at each call; imports and decisions are made before it is returned."""
 
 
-LIBRARIES = {
-    "torchvision": "torchvision_models",
-    "timm": "timm_models",
-    "transformers": "transformers_models",
-}
+LIBRARIES = {"torchvision": "torchvision_models", "timm": "timm_models", "transformers": "transformers_models"}
 
 
 def library(name: str) -> Library:
-    """The catalogue of a library, which is imported now."""
     return importlib.import_module(f".{LIBRARIES[name]}", __package__)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from autoinit import plan
 from autoinit.fills import Constant, Fill, Normal, TruncNormal, Uniform
+from tests.models import Around
 
 from .configs import EVERYTHING, TYPICAL, covered_by_everything, covered_by_typical
 from .coverage import coverage, generic_name, missed
@@ -50,11 +51,8 @@ def test_one_value_out_of_range_is_found() -> None:
     assert found(values, Uniform(0.0, 1.0)) == ["range"]
 
 
-def test_an_empty_tensor_has_no_distribution() -> None:
+def test_what_has_no_distribution() -> None:
     assert found(torch.empty(0, 3), Normal(0.0, 1.0)) == []
-
-
-def test_a_fill_without_a_closed_form_is_refused() -> None:
     with pytest.raises(TypeError, match="no closed form for None"):
         found(torch.ones(3), None)
 
@@ -72,33 +70,15 @@ def test_a_sample_is_from_all_over_a_tensor(shape: tuple[int, ...]) -> None:
     total = torch.Size(shape).numel()
     sample = spread(torch.arange(total).view(shape), 500)
     assert len(sample.unique()) == 500
+    assert torch.equal(spread(sample, 500), sample)
     # From each tenth of the tensor, and from each tenth of the positions in a row.
     for positions, length in ((sample, total), (sample % shape[-1], shape[-1])):
         counts = torch.histc(positions.float(), bins=min(10, length), min=0, max=length)
         assert counts.min() > 500 / len(counts) / 2
 
 
-def test_a_small_tensor_is_tested_whole() -> None:
-    assert torch.equal(spread(torch.arange(6).view(2, 3), 6), torch.arange(6))
-
-
-class Scale(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(8))
-
-
-class Gate(nn.Module):
-    """Has names as old-style hooks give them, and no hook."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight_g = nn.Parameter(torch.ones(8))
-        self.weight_v = nn.Parameter(torch.ones(8))
-
-
 class Odd(nn.Module):
-    """What is about some parameters and not about others that look alike."""
+    """Parameters that rules are about, beside others that look alike."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -106,8 +86,7 @@ class Odd(nn.Module):
         self.tokens_of_nothing = nn.Parameter(torch.zeros(1, 8))
         self.layer_scale = nn.Parameter(torch.ones(8))
         self.counts = nn.Parameter(torch.zeros(3, dtype=torch.int64), requires_grad=False)
-        self.input_norm = Scale()
-        self.rms = Scale()
+        self.input_norm, self.rms = (Around(weight=torch.ones(8)) for _ in range(2))
         self.bn = nn.BatchNorm1d(8)
         self.normalize = nn.Identity()
         self.attention = nn.MultiheadAttention(8, 2)
@@ -120,7 +99,8 @@ class Odd(nn.Module):
         self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
         self.old = nn.utils.weight_norm(nn.Conv1d(8, 8, 1))
         self.divided = nn.utils.spectral_norm(nn.Linear(8, 8, bias=False))
-        self.gate = Gate()
+        # Names as old-style hooks give them, and no hook.
+        self.gate = Around(weight_g=torch.ones(8), weight_v=torch.ones(8))
 
 
 @pytest.mark.filterwarnings("ignore:.* are one parameter. :autoinit.AutoInitWarning")
@@ -172,9 +152,6 @@ def test_coverage_counts_what_is_not_filled_by_layer_and_name() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("fqn", "name"),
-    [("weight", "weight"), ("blocks.0.attn.gamma_1", "gamma_1"), ("a.tokens.12", "tokens.N"), ("0.weight", "weight")],
-)
-def test_parameters_of_a_list_have_the_name_of_the_list(fqn: str, name: str) -> None:
-    assert generic_name(fqn) == name
+def test_parameters_of_a_list_have_the_name_of_the_list() -> None:
+    names = {"weight": "weight", "blocks.0.attn.gamma_1": "gamma_1", "a.tokens.12": "tokens.N", "0.weight": "weight"}
+    assert {fqn: generic_name(fqn) for fqn in names} == names

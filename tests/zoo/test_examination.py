@@ -1,11 +1,12 @@
-"""What an examination finds: each check fails on the fault it is there for, and says whose fault it is."""
+"""Faults that an examination finds: each check fails on the fault it is there for, and says whose fault it is."""
 
 from __future__ import annotations
 
 import gc
+import itertools
 import random
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.nn.utils import parametrizations
-from torch.overrides import TorchFunctionMode
-from torch.utils.hooks import RemovableHandle
+from torch.overrides import BaseTorchFunctionMode
 
 from autoinit import Run, autoinit
 from autoinit.construction import Watch, memory
@@ -26,6 +26,8 @@ from .examination import Examination
 from .findings import Findings
 
 Sabotage = Callable[[nn.Module], object]
+Spoiled = Callable[..., Findings]
+IN_BLOCKS = ("identity", "typical", "everything")
 
 
 class Net(nn.Module):
@@ -53,14 +55,10 @@ def small_heap() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An examination changes it for the rest of its process."""
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An examination changes the smallest sizes that are deferred for the rest of its process."""
     monkeypatch.setattr(Watch, "LARGE", Watch.LARGE)
     monkeypatch.setattr(memory, "SMALL", memory.SMALL)
-
-
-@pytest.fixture(autouse=True)
-def states_of_generators() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         yield
@@ -87,14 +85,14 @@ def test_a_model_that_is_treated_as_it_has_to_be_has_no_problems() -> None:
 
 
 def test_what_is_pending_as_a_block_ends_is_counted() -> None:
-    assert examined(lambda: nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))).pending == 64 * 64 + 3 * 64
-
-    def build() -> nn.Module:
+    def build(reads: bool) -> nn.Module:
         layers = nn.Sequential(nn.Linear(64, 64), nn.LayerNorm(64))
-        layers[0].weight.sum()
+        if reads:
+            layers[0].weight.sum()
         return layers
 
-    assert examined(build).pending == 3 * 64
+    assert examined(lambda: build(reads=False)).pending == 64 * 64 + 3 * 64
+    assert examined(lambda: build(reads=True)).pending == 3 * 64
 
 
 def test_progress_is_told_check_by_check() -> None:
@@ -103,78 +101,59 @@ def test_progress_is_told_check_by_check() -> None:
     assert told == [("plain", False), ("identity", True), ("typical", True), ("everything", True)]
 
 
-def test_what_cannot_be_built_plainly_is_theirs_and_is_tried_no_further() -> None:
-    def build() -> nn.Module:
-        raise ImportError("needs natten")
+def fail(*_: object) -> Any:
+    raise ImportError("needs natten")
 
-    findings = examined(build)
+
+@pytest.mark.parametrize("find", [lambda: fail, fail], ids=["the model", "its name"])
+def test_what_cannot_be_built_plainly_is_theirs_and_is_tried_no_further(find: Callable[[], Any]) -> None:
+    findings = Examination(find).run()
     assert found(findings) == [("plain", "error", True)]
     assert "needs natten" in findings.problems[0].text
     assert not findings.built
 
 
-def test_what_can_be_built_but_once_is_theirs() -> None:
-    built: list[nn.Module] = []
+def test_what_can_be_built_but_twice_is_theirs() -> None:
+    models = iter([Net(), Net()])
+    assert found(examined(models.__next__)) == [(check, "error", True) for check in IN_BLOCKS]
 
+
+def masked_with(values: Iterator[float]) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
-        if len(built) == 2:
-            raise RuntimeError("once and for a second look at the clock")
-        built.append(Net())
-        return built[-1]
+        model = Net()
+        model.mask.data.fill_(next(values))
+        return model
 
-    findings = examined(build)
-    assert found(findings) == [(check, "error", True) for check in ("identity", "typical", "everything")]
-
-
-def test_a_name_that_the_library_does_not_know_is_theirs() -> None:
-    def find() -> Callable[[], nn.Module]:
-        raise LookupError("unknown")
-
-    assert found(Examination(find).run()) == [("plain", "error", True)]
+    return build
 
 
 def test_memory_that_a_constructor_leaves_as_it_was_is_noted() -> None:
-    def build() -> nn.Module:
-        model = Net()
-        model.mask.data.fill_(torch.nan)
-        return model
-
-    assert examined(build).unfilled == ["mask"]
+    assert examined(masked_with(itertools.repeat(torch.nan))).unfilled == ["mask"]
 
 
 def test_what_differs_between_two_plain_constructions_is_theirs() -> None:
-    counts = iter(range(100))
-
-    def build() -> nn.Module:
-        model = Net()
-        model.mask.data.fill_(next(counts))
-        return model
-
-    assert found(examined(build)) == [("identity", "tensors", True), ("typical", "tensors", True)]
+    problems = found(examined(masked_with(itertools.count())))
+    assert problems == [("identity", "tensors", True), ("typical", "tensors", True)]
 
 
-def examined_with(
-    monkeypatch: pytest.MonkeyPatch,
-    sabotage: Sabotage,
-    only: list[dict[str, Any]] | None = None,
-    of: type[nn.Module] = Net,
-) -> Findings:
-    """Examine where every block, or those with one config, do something more to the models in them."""
+@pytest.fixture
+def spoiled(monkeypatch: pytest.MonkeyPatch) -> Spoiled:
+    """Examines where every block, or those with one config, do something more to the models in them."""
 
-    @contextmanager
-    def broken(cfg: object, **options: Any) -> Iterator[Run]:
-        with autoinit(cfg, **options) as run:
-            yield run
-        if only is None or cfg is only:
-            sabotage(models[-1])
+    def examine(sabotage: Sabotage, only: object = None, of: type[nn.Module] = Net) -> Findings:
+        models: list[nn.Module] = []
 
-    def build() -> nn.Module:
-        models.append(of())
-        return models[-1]
+        @contextmanager
+        def broken(cfg: object, **options: Any) -> Iterator[Run]:
+            with autoinit(cfg, **options) as run:
+                yield run
+            if only is None or cfg is only:
+                sabotage(models[-1])
 
-    models: list[nn.Module] = []
-    monkeypatch.setattr(examination, "autoinit", broken)
-    return examined(build)
+        monkeypatch.setattr(examination, "autoinit", broken)
+        return examined(lambda: models.append(of()) or models[-1])
+
+    return examine
 
 
 def lay_out_otherwise(model: nn.Module) -> None:
@@ -196,28 +175,24 @@ def lay_out_otherwise(model: nn.Module) -> None:
         (lambda model: setattr(model.head, "weight", nn.Parameter(model.head.weight.detach().clone())), "ties"),
         (lambda model: model.mask.requires_grad_(False), "layouts"),
         (lay_out_otherwise, "layouts"),
+        (lambda model: vars(model.layers[0]).update(training=Normal()), "leftovers"),
     ],
 )
-def test_a_trace_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, kind: str) -> None:
-    problems = found(examined_with(monkeypatch, sabotage))
-    checks = {"identity", "typical"} if kind in ("states", "tensors") else {"identity", "typical", "everything"}
+def test_a_trace_that_a_block_leaves_is_ours(spoiled: Spoiled, sabotage: Sabotage, kind: str) -> None:
+    problems = found(spoiled(sabotage))
+    checks = IN_BLOCKS[:2] if kind in ("states", "tensors") else IN_BLOCKS
     assert {(check, kind, False) for check in checks} <= set(problems)
     assert not any(theirs for _, _, theirs in problems)
 
 
-def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch, spoiled: Spoiled) -> None:
     def change(model: nn.Module) -> None:
         original = nn.Linear.reset_parameters
         monkeypatch.setattr(nn.Linear, "reset_parameters", lambda self: original(self))
 
-    findings = examined_with(monkeypatch, change)
+    findings = spoiled(change)
     assert findings.problems[0].text.startswith("classes (1): Linear.reset_parameters: ")
-    assert found(findings) == [(check, "classes", False) for check in ("identity", "typical", "everything")]
-
-
-def test_what_is_left_of_autoinit_on_a_module_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = examined_with(monkeypatch, lambda model: vars(model.layers[0]).update(training=Normal()))
-    assert ("identity", "leftovers", False) in found(findings)
+    assert found(findings) == [(check, "classes", False) for check in IN_BLOCKS]
 
 
 def of_another_shape(model: nn.Module) -> None:
@@ -243,74 +218,54 @@ WRONG_VALUES: dict[str, Sabotage] = {
 
 @pytest.mark.parametrize("sabotage", WRONG_VALUES.values(), ids=WRONG_VALUES)
 @pytest.mark.parametrize("check", ["typical", "everything"])
-def test_values_that_are_not_what_the_report_says_are_found(
-    monkeypatch: pytest.MonkeyPatch, sabotage: Sabotage, check: str
-) -> None:
+def test_values_that_are_not_what_the_report_says_are_found(spoiled: Spoiled, sabotage: Sabotage, check: str) -> None:
     only = dict(typical=examination.TYPICAL, everything=examination.EVERYTHING)[check]
-    assert found(examined_with(monkeypatch, sabotage, only)) == [(check, "distribution", False)]
+    assert found(spoiled(sabotage, only)) == [(check, "distribution", False)]
 
 
-@pytest.mark.parametrize("check", ["typical", "everything"])
-def test_a_parameter_that_rules_are_about_and_do_not_reach_is_found(
-    monkeypatch: pytest.MonkeyPatch, check: str
+def narrowed(first: dict[str, Any], *others: object) -> list[object]:
+    return [first | dict(name="layers.**"), *others]
+
+
+@pytest.mark.parametrize(
+    ("check", "change", "text"),
+    [
+        ("typical", narrowed, "missed (2): conv.weight:"),
+        ("everything", narrowed, "missed (6): pos_embed:"),
+        ("typical", lambda *rules: [*rules, dict(type="Normal", params="mask")], "unasked (1): mask: "),
+        # No module of that class: a warning under the policy of the config for everything.
+        ("everything", lambda *rules: [*rules, dict(type="Normal", layer="Conv3d")], "error: AutoInitWarning: "),
+    ],
+)
+def test_rules_that_reach_too_little_or_too_much(
+    monkeypatch: pytest.MonkeyPatch, check: str, change: Callable[..., object], text: str
 ) -> None:
-    first, *others = getattr(examination, check.upper())
-    monkeypatch.setattr(examination, check.upper(), [first | dict(name="layers.**"), *others])
+    monkeypatch.setattr(examination, check.upper(), change(*getattr(examination, check.upper())))
     [problem] = examined(Net).problems
     assert problem.check == check
-    assert problem.text.startswith(dict(typical="missed (2): conv.weight:", everything="missed (6): pos_embed:")[check])
+    assert problem.text.startswith(text)
 
 
-def test_a_parameter_that_no_rule_is_about_and_one_fills_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "TYPICAL", [*examination.TYPICAL, dict(type="Normal", params="mask")])
-    assert found(examined(Net)) == [("typical", "unasked", False)]
-
-
-def test_an_error_in_a_block_is_ours_and_the_other_checks_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(model: nn.Module) -> None:
-        raise RuntimeError("at the end of the block")
-
-    findings = examined_with(monkeypatch, fail, only=examination.TYPICAL)
+def test_an_error_in_a_block_is_ours_and_the_other_checks_are_made(spoiled: Spoiled) -> None:
+    findings = spoiled(fail, only=examination.TYPICAL)
     assert found(findings) == [("typical", "error", False)]
     assert "everything" in findings.coverage
 
 
-def test_a_warning_of_autoinits_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    # No module of that class: a warning under the policy of the config for everything.
-    monkeypatch.setattr(examination, "EVERYTHING", [*examination.EVERYTHING, dict(type="Normal", layer="Conv3d")])
-    problems = examined(Net).problems
-    assert [problem.check for problem in problems] == ["everything"]
-    assert problems[0].text.startswith("error: AutoInitWarning: ")
+@pytest.mark.parametrize("what", ["a default", "a hook on all modules", "a mode"])
+def test_a_switch_that_a_block_leaves_is_ours(spoiled: Spoiled, what: str) -> None:
+    with ExitStack() as undo:
 
+        def switch(model: nn.Module) -> None:
+            if what == "a default":
+                undo.callback(torch.set_default_dtype, torch.float32)
+                torch.set_default_dtype(torch.float64)
+            elif what == "a mode":
+                undo.enter_context(BaseTorchFunctionMode())
+            else:
+                undo.callback(register_module_forward_pre_hook(lambda module, args: None).remove)
 
-def test_a_default_that_a_block_leaves_changed_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        findings = examined_with(monkeypatch, lambda model: torch.set_default_dtype(torch.float64))
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert ("identity", "switches", False) in found(findings)
-
-
-def test_a_hook_on_all_modules_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    handles: list[RemovableHandle] = []
-    hook = register_module_forward_pre_hook
-    findings = examined_with(monkeypatch, lambda model: handles.append(hook(lambda module, args: None)))
-    for handle in handles:
-        handle.remove()
-    assert found(findings) == [(check, "switches", False) for check in ("identity", "typical", "everything")]
-
-
-def test_a_mode_that_a_block_leaves_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Mode(TorchFunctionMode):
-        def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            return function(*args, **(kwargs or {}))
-
-    modes: list[Mode] = []
-    try:
-        findings = examined_with(monkeypatch, lambda model: modes.append(Mode().__enter__()))
-    finally:
-        for mode in reversed(modes):
-            mode.__exit__(None, None, None)
+        findings = spoiled(switch)
     assert ("identity", "switches", False) in found(findings)
 
 
@@ -322,27 +277,18 @@ def test_a_class_that_each_construction_changes_is_theirs() -> None:
             super().__init__()
             Counted.built += 1
 
-    assert found(examined(Counted)) == [(check, "classes", True) for check in ("identity", "typical", "everything")]
+    assert found(examined(Counted)) == [(check, "classes", True) for check in IN_BLOCKS]
 
 
 def test_a_parameter_that_is_kept_for_a_reason_is_not_filled_all_the_same() -> None:
-    class Called(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.part = nn.Linear(40, 40)
-
     def build() -> nn.Module:
         part = nn.Linear(40, 40)
         part(torch.ones(1, 40))
-        model = Called()
-        model.part = part
-        return model
+        return nn.Sequential(part)
 
     problems = examined(build).problems
-    assert [(p.check, p.theirs) for p in problems if p.text.startswith("missed")] == [
-        ("typical", False),
-        ("everything", False),
-    ]
+    missed = [(p.check, p.theirs) for p in problems if p.text.startswith("missed")]
+    assert missed == [("typical", False), ("everything", False)]
     assert "final since its first call" in problems[0].text
 
 
@@ -374,12 +320,9 @@ def test_a_weight_that_is_computed_is_examined_as_forward_uses_it() -> None:
     assert findings.coverage["typical"]["filled"] == 10
 
 
-def test_a_computed_weight_that_is_not_what_the_report_says_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    findings = examined_with(
-        monkeypatch,
-        lambda model: model.new.parametrizations.weight.original0.data.mul_(1.1),
-        only=examination.TYPICAL,
-        of=Computed,
+def test_a_computed_weight_that_is_not_what_the_report_says_is_found(spoiled: Spoiled) -> None:
+    findings = spoiled(
+        lambda model: model.new.parametrizations.weight.original0.data.mul_(1.1), only=examination.TYPICAL, of=Computed
     )
     assert found(findings) == [("typical", "distribution", False)]
     assert "new.weight" in findings.problems[0].text

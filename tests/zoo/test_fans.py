@@ -37,137 +37,84 @@ def fans_of(model: nn.Module, ending: str) -> Fans:
     return [(int(fans.fan_in), int(fans.fan_out)) for fans in entry.fans]
 
 
-CASES: list[tuple[str, Callable[[], nn.Module], dict[str, Fans]]] = [
-    (
-        "GPT-2",
+DEEPSEEK = EXPERTS | dict(
+    **dict(n_routed_experts=4, n_group=2, topk_group=1, first_k_dense_replace=0, kv_lora_rank=12, q_lora_rank=20),
+    **dict(qk_rope_head_dim=4, qk_nope_head_dim=8, v_head_dim=10),
+)
+DBRX = dict(
+    **dict(d_model=48, n_heads=6, n_layers=1, attn_config=dict(kv_n_heads=2, rope_theta=10000.0)),
+    ffn_config=dict(ffn_hidden_size=40, moe_num_experts=4, moe_top_k=1, hidden_size=48),
+)
+UP_AND_DOWN: dict[str, Fans] = {".gate_up_proj": [(48, 40)], ".down_proj": [(40, 48)]}
+CASES: dict[str, tuple[Callable[[], nn.Module], dict[str, Fans]]] = {
+    "GPT-2": (
         lambda: model_of("GPT2", n_embd=48, n_layer=1, n_head=6, n_inner=40),
         {".c_attn.weight": [(48, 48)], ".attn.c_proj.weight": [(48, 48)], ".c_fc.weight": [(48, 40)]},
     ),
-    (
-        "Mixtral",
-        lambda: model_of("Mixtral", **EXPERTS),
-        {".gate_up_proj": [(48, 40)], ".down_proj": [(40, 48)], ".gate.weight": [(48, 4)]},
-    ),
-    ("Qwen2 MoE", lambda: model_of("Qwen2Moe", **EXPERTS), {".gate_up_proj": [(48, 40)], ".down_proj": [(40, 48)]}),
-    (
-        "DeepSeek-V3",
-        lambda: model_of(
-            "DeepseekV3",
-            **EXPERTS
-            | dict(num_key_value_heads=6, n_routed_experts=4, n_group=2, topk_group=1, first_k_dense_replace=0),
-            kv_lora_rank=12,
-            qk_rope_head_dim=4,
-            qk_nope_head_dim=8,
-            v_head_dim=10,
-            q_lora_rank=20,
-        ),
+    "Mixtral": (lambda: model_of("Mixtral", **EXPERTS), UP_AND_DOWN | {".gate.weight": [(48, 4)]}),
+    "Qwen2 MoE": (lambda: model_of("Qwen2Moe", **EXPERTS), UP_AND_DOWN),
+    "DeepSeek-V3": (
+        lambda: model_of("DeepseekV3", **DEEPSEEK | dict(num_key_value_heads=6)),
         {
-            ".experts.gate_up_proj": [(48, 40)],
-            ".experts.down_proj": [(40, 48)],
+            **{f".experts{name}": fans for name, fans in UP_AND_DOWN.items()},
             ".kv_a_proj_with_mqa.weight": [(48, 12), (48, 4)],
             ".kv_b_proj.weight": [(12, 48), (12, 60)],
         },
     ),
-    (
-        "Llama 4",
+    "Llama 4": (
         lambda: transformers.Llama4TextModel(
             transformers.Llama4TextConfig(**EXPERTS, intermediate_size_mlp=40, pad_token_id=0)
         ),
-        {".experts.gate_up_proj": [(48, 40)], ".experts.down_proj": [(40, 48)]},
+        {f".experts{name}": fans for name, fans in UP_AND_DOWN.items()},
     ),
-    ("gpt-oss", lambda: model_of("GptOss", **EXPERTS), {".gate_up_proj": [(48, 40)], ".down_proj": [(40, 48)]}),
-    (
-        "DBRX",
-        lambda: model_of(
-            "Dbrx",
-            d_model=48,
-            n_heads=6,
-            n_layers=1,
-            attn_config=dict(kv_n_heads=2, rope_theta=10000.0),
-            ffn_config=dict(ffn_hidden_size=40, moe_num_experts=4, moe_top_k=1, hidden_size=48),
-        ),
-        {
-            ".w1": [(48, 40)],
-            ".v1": [(48, 40)],
-            ".w2": [(40, 48)],
-            ".Wqkv.weight": [(48, 48), (48, 16)],
-        },
+    "gpt-oss": (lambda: model_of("GptOss", **EXPERTS), UP_AND_DOWN),
+    "DBRX": (
+        lambda: model_of("Dbrx", **DBRX),
+        {".w1": [(48, 40)], ".v1": [(48, 40)], ".w2": [(40, 48)], ".Wqkv.weight": [(48, 48), (48, 16)]},
     ),
-    (
-        "Phi-3",
+    "Phi-3": (
         lambda: model_of("Phi3", **GROUPED, pad_token_id=0),
         {".qkv_proj.weight": [(48, 48), (48, 16)], ".gate_up_proj.weight": [(48, 40)]},
     ),
-    (
-        "Falcon, many keys",
+    "Falcon, many keys": (
         lambda: model_of("Falcon", num_kv_heads=2, new_decoder_architecture=True),
         {".query_key_value.weight": [(48, 48), (48, 16)]},
     ),
-    (
-        "Falcon, one key",
+    "Falcon, one key": (
         lambda: model_of("Falcon", multi_query=True, new_decoder_architecture=False),
         {".query_key_value.weight": [(48, 48), (48, 8)]},
     ),
-    (
-        "Falcon, one key per head",
+    "Falcon, one key per head": (
         lambda: model_of("Falcon", multi_query=False, new_decoder_architecture=False),
         {".query_key_value.weight": [(48, 48)]},
     ),
-    ("BLOOM", lambda: model_of("Bloom", n_head=6, n_layer=1), {".query_key_value.weight": [(48, 48)]}),
-    (
-        "GPT-BigCode",
+    "BLOOM": (lambda: model_of("Bloom", n_head=6, n_layer=1), {".query_key_value.weight": [(48, 48)]}),
+    "GPT-BigCode": (
         lambda: model_of("GPTBigCode", n_embd=48, n_layer=1, n_head=6),
         {".c_attn.weight": [(48, 48), (48, 8)]},
     ),
-    (
-        "Mamba",
+    "Mamba": (
         lambda: model_of("Mamba", intermediate_size=96, state_size=4, time_step_rank=3),
         {".in_proj.weight": [(48, 96)], ".x_proj.weight": [(96, 3), (96, 4)], ".conv1d.weight": [(4, 4)]},
     ),
-    (
-        "XLNet",
+    "XLNet": (
         lambda: model_of("XLNet", d_model=48, n_head=6, d_inner=40, n_layer=1),
         {".rel_attn.q": [(48, 48)], ".rel_attn.o": [(48, 48)]},
     ),
-    (
-        "timm's ViT",
+    "timm's ViT": (
         lambda: timm.create_model("vit_tiny_patch16_224", num_classes=10),
         {".attn.qkv.weight": [(192, 192)], ".patch_embed.proj.weight": [(768, 192 * 256)]},
     ),
-    (
-        "timm's SwiGLU",
-        lambda: timm.layers.SwiGLUPacked(48, 80),
-        {".fc1.weight": [(48, 40)], ".fc2.weight": [(40, 48)]},
-    ),
-    (
-        "timm's LeViT",
-        lambda: timm.create_model("levit_128"),
-        {".attn.qkv.linear.weight": [(128, 64), (128, 128)]},
-    ),
-    (
-        "timm's MobileNet",
-        lambda: timm.create_model("mobilenetv3_small_050"),
-        {".conv_dw.weight": [(9, 9)]},
-    ),
-    (
-        "timm's CondConv",
-        lambda: timm.layers.CondConv2d(8, 12, 3, num_experts=4),
-        {".weight": [(72, 108)]},
-    ),
-    (
-        "torchvision's Swin",
-        lambda: torchvision.models.swin_t(),
-        {".attn.qkv.weight": [(96, 96)]},
-    ),
-    (
-        "torchvision's ViT",
-        lambda: torchvision.models.vit_b_16(),
-        {".self_attention.in_proj_weight": [(768, 768)]},
-    ),
-]
+    "timm's SwiGLU": (lambda: timm.layers.SwiGLUPacked(48, 80), {".fc1.weight": [(48, 40)], ".fc2.weight": [(40, 48)]}),
+    "timm's LeViT": (lambda: timm.create_model("levit_128"), {".attn.qkv.linear.weight": [(128, 64), (128, 128)]}),
+    "timm's MobileNet": (lambda: timm.create_model("mobilenetv3_small_050"), {".conv_dw.weight": [(9, 9)]}),
+    "timm's CondConv": (lambda: timm.layers.CondConv2d(8, 12, 3, num_experts=4), {".weight": [(72, 108)]}),
+    "torchvision's Swin": (torchvision.models.swin_t, {".attn.qkv.weight": [(96, 96)]}),
+    "torchvision's ViT": (torchvision.models.vit_b_16, {".self_attention.in_proj_weight": [(768, 768)]}),
+}
 
 
-@pytest.mark.parametrize(("build", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+@pytest.mark.parametrize(("build", "expected"), CASES.values(), ids=CASES)
 def test_fans_are_those_of_the_layers_code(build: Callable[[], nn.Module], expected: dict[str, Fans]) -> None:
     with torch.device("meta"):
         model = build()

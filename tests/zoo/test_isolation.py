@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
@@ -26,7 +27,8 @@ LIMITS = Limits(seconds=120, memory=4096)
 
 def sound(tell: Tell, library: str, name: str) -> Findings:
     tell("plain", Findings())
-    return Findings(model=f"{library} {name}", parameters=os.getpid())
+    # Memory that no constructor fills is NaN.
+    return Findings(model=f"{library} {name}", parameters=os.getpid(), unfilled=[str(torch.empty(1000).sum().item())])
 
 
 def misbehaving(tell: Tell, check: str, how: str) -> Findings:
@@ -47,7 +49,7 @@ def test_findings_come_back_from_another_process() -> None:
     found = Worker(sound, "timm", "vit", limits=LIMITS).wait()
     assert found.model == "timm vit"
     assert found.parameters != os.getpid()
-    assert found.problems == []
+    assert (found.problems, found.unfilled) == ([], ["nan"])
     assert found.memory > 50
     assert found.took > 0
 
@@ -57,16 +59,16 @@ def test_findings_come_back_from_another_process() -> None:
     [
         ("exits", "crash: exit code 3: famous last words"),
         ("is killed", "crash: exit code -9: famous last words"),
-        ("takes too much memory", "crash: exit code 1: "),
+        ("takes too much memory", "crash: exit code 1: .*allocate memory"),
     ],
 )
 @pytest.mark.parametrize("check", ["plain", "typical"])
 def test_a_process_that_comes_to_a_bad_end_is_a_problem_of_the_check_it_was_at(how: str, text: str, check: str) -> None:
     found = Worker(misbehaving, check, how, limits=LIMITS).wait()
     [problem] = found.problems
-    assert problem.text.startswith(text)
+    assert re.match(text, problem.text, re.DOTALL)
     assert (problem.check, problem.theirs) == (check, check == "plain")
-    # What was found before is kept.
+    # Earlier findings are kept.
     assert (found.model, found.values) == ("Net", 3)
 
 
@@ -99,19 +101,6 @@ def test_a_process_that_does_not_end_when_its_work_is_done_is_ended(monkeypatch:
     found = Worker(lingering, limits=LIMITS).wait()
     assert found.problems == []
     assert not Path(f"/proc/{found.parameters}").exists()
-
-
-def test_a_process_cannot_take_more_memory_than_it_may() -> None:
-    found = Worker(misbehaving, "identity", "takes too much memory", limits=LIMITS).wait()
-    assert "allocate memory" in found.problems[0].text
-
-
-def test_memory_that_no_constructor_fills_is_nan() -> None:
-    assert Worker(uninitialized, limits=LIMITS).wait().unfilled == ["nan"]
-
-
-def uninitialized(tell: Tell) -> Findings:
-    return Findings(unfilled=[str(torch.empty(1000).sum().item())])
 
 
 def when_told(tell: Tell, folder: str, name: str) -> Findings:

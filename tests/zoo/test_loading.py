@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import (
     AutoModel,
@@ -62,20 +63,19 @@ def same(model: nn.Module, donor: nn.Module, prefix: str = "") -> bool:
     return all(bitwise_equal(param, theirs[prefix + name]) for name, param in model.named_parameters())
 
 
+def kept(load: Callable[[], nn.Module]) -> nn.Module:
+    """Load a model in a block, and check that all of it is kept."""
+    with autoinit(CFG, seed=0) as run:
+        model = load()
+    assert set(outcomes(run.report)) == {"kept: data"}
+    return model
+
+
 def test_from_pretrained(source: tuple[nn.Module, Path]) -> None:
     donor, folder = source
-    with autoinit(CFG, seed=0) as run:
-        model = BertForSequenceClassification.from_pretrained(folder)
-    assert set(outcomes(run.report)) == {"kept: data"}
-    assert same(model, donor)
-
-
-def test_from_pretrained_of_a_part(source: tuple[nn.Module, Path]) -> None:
-    donor, folder = source
-    with autoinit(CFG, seed=0) as run:
-        model = AutoModel.from_pretrained(folder)
-    assert set(outcomes(run.report)) == {"kept: data"}
-    assert same(model, donor, "bert.")
+    assert same(kept(lambda: BertForSequenceClassification.from_pretrained(folder)), donor)
+    assert same(kept(lambda: AutoModel.from_pretrained(folder)), donor, "bert.")
+    assert kept(lambda: BertModel.from_pretrained(folder, dtype=torch.float16)).dtype == torch.float16
 
 
 def test_only_a_mismatched_head_is_new(source: tuple[nn.Module, Path]) -> None:
@@ -123,21 +123,11 @@ def test_what_is_done_with_it_in_the_block(
     assert model.encoder.layer[0].output.dense.weight.abs().max() < 1
 
 
-def test_a_model_in_another_precision(source: tuple[nn.Module, Path]) -> None:
-    _, folder = source
-    with autoinit(CFG, seed=0) as run:
-        model = BertModel.from_pretrained(folder, dtype=torch.float16)
-    assert set(outcomes(run.report)) == {"kept: data"}
-    assert model.dtype == torch.float16
-
-
 def test_a_tied_head_stays_tied(tmp_path: Path) -> None:
     sizes = dict(n_embd=32, n_layer=1, n_head=2, vocab_size=70, bos_token_id=1, eos_token_id=1)
     donor = GPT2LMHeadModel(GPT2Config(**sizes))
     donor.save_pretrained(tmp_path)
-    with autoinit(CFG, seed=0) as run:
-        model = GPT2LMHeadModel.from_pretrained(tmp_path)
-    assert set(outcomes(run.report)) == {"kept: data"}
+    model = kept(lambda: GPT2LMHeadModel.from_pretrained(tmp_path))
     assert model.lm_head.weight is model.transformer.wte.weight
     assert same(model, donor)
 
@@ -176,22 +166,6 @@ def vit(**options: Any) -> nn.Module:
     return timm.create_model("vit_tiny_patch16_224", **{**sizes, **options})
 
 
-@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_timm_checkpoint_path(tmp_path: Path, suffix: str) -> None:
-    donor = vit()
-    path = tmp_path / f"vit.{suffix}"
-    if suffix == "pth":
-        torch.save({"state_dict": donor.state_dict()}, path)
-    else:
-        from safetensors.torch import save_file
-
-        save_file(donor.state_dict(), path)
-    with autoinit(CFG, seed=0) as run:
-        model = vit(checkpoint_path=str(path))
-    assert set(outcomes(run.report)) == {"kept: data"}
-    assert same(model, donor)
-
-
 def flax_names(model: nn.Module) -> dict[str, np.ndarray]:
     """The arrays of a ViT under the names that JAX's implementation gives them."""
     state = {name: value.detach().numpy() for name, value in model.state_dict().items()}
@@ -221,13 +195,17 @@ def flax_names(model: nn.Module) -> dict[str, np.ndarray]:
     return names
 
 
-def test_timm_reads_files_of_jax_by_a_loader_of_its_own(tmp_path: Path) -> None:
-    donor = vit()
-    np.savez(tmp_path / "vit.npz", **flax_names(donor))
-    with autoinit(CFG, seed=0) as run:
-        model = vit(checkpoint_path=str(tmp_path / "vit.npz"))
-    assert set(outcomes(run.report)) == {"kept: data"}
-    assert same(model, donor)
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "npz"])
+def test_timm_checkpoint_path(tmp_path: Path, suffix: str) -> None:
+    """Files of JAX have a loader of their own."""
+    donor, path = vit(), tmp_path / f"vit.{suffix}"
+    if suffix == "pth":
+        torch.save({"state_dict": donor.state_dict()}, path)
+    elif suffix == "npz":
+        np.savez(path, **flax_names(donor))
+    else:
+        save_file(donor.state_dict(), path)
+    assert same(kept(lambda: vit(checkpoint_path=str(path))), donor)
 
 
 def test_a_new_head_on_what_timm_loaded(tmp_path: Path) -> None:

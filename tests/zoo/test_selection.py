@@ -1,17 +1,13 @@
-"""Which models are examined, and what the tables say of them."""
+"""Which models are examined."""
 
 from __future__ import annotations
 
 import pytest
 
 from . import __main__ as command
-from .exceptions import Accepted
-from .findings import Findings, Problem
-from .records import Record
 from .selection import EVERY, matching, smallest_of_families, subset, worth_building
 from .sizes import SIZED, read_sizes
 from .subjects import LIBRARIES, Subject, library
-from .tables import all_tables
 
 MODELS = {
     ("timm", "resnet18", "resnet"): 11,
@@ -75,13 +71,8 @@ def test_options_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     for name, value in dict(ONLY="timm,transformers", MATCH="vit*", JOBS="3", MEMORY="1000", SECONDS="5").items():
         monkeypatch.setenv(f"ZOO_{name}", value)
     options = command.parse([])
-    assert (options.only, options.match, options.jobs, options.memory, options.seconds) == (
-        ["timm", "transformers"],
-        "vit*",
-        3,
-        1000,
-        5.0,
-    )
+    assert (options.only, options.match) == (["timm", "transformers"], "vit*")
+    assert (options.jobs, options.memory, options.seconds, bool(options.smallest)) == (3, 1000, 5.0, False)
     assert command.parse(["--only", "timm", "-j", "1"]).only == ["timm"]
 
 
@@ -89,63 +80,3 @@ def test_a_library_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         command.parse(["--only", "tim"])
     assert "no library 'tim'" in capsys.readouterr().err
-
-
-COVERAGE = {
-    "typical": {"filled": 3, "values": 75, "uncovered": [["Experts", "gate_up_proj", "no rule", 1, 25]]},
-    "everything": {"filled": 4, "values": 100, "uncovered": []},
-}
-SECONDS = {"plain": 1.0, "identity": 1.5, "typical": 2.0, "everything": 3.0}
-GOOD = Findings(
-    model="Net", parameters=4, values=100, pending=90, coverage=COVERAGE, seconds=SECONDS, unfilled=["w", "v"]
-)
-OURS = Problem(check="identity", text="ties (1): a: cut")
-THEIRS = Problem(check="plain", text="error: ImportError: natten", theirs=True)
-
-
-def test_the_tables_count_what_was_found() -> None:
-    records = [
-        Record(subject=Subject(library="timm", name="a", family="f"), findings=GOOD),
-        Record(
-            subject=Subject(library="timm", name="b", family="f"),
-            findings=Findings(**{**vars(GOOD), "problems": [OURS]}),
-        ),
-        Record(subject=Subject(library="timm", name="c", family="f"), findings=Findings(problems=[THEIRS])),
-    ]
-    accepted = Accepted(model="timm/c", check="plain", problem="*", reason="natten is not here")
-    versions = {"torch": "2.13", "sources": "abc"}
-    tables = {table.title: table for table in all_tables(records, [accepted], [], versions)}
-    [row] = tables["The zoo, torch 2.13"].rows
-    columns = tables["The zoo, torch 2.13"].columns
-    assert dict(zip(columns, row, strict=True)) == {
-        "library": "timm",
-        "tried": "3",
-        "built": "2",
-        "identical": "1",
-        "parameters": "8",
-        "deferred": "90.00%",
-        "filled by type": "75.00%",
-        "of values": "75.00%",
-        "filled by **": "100.00%",
-        "ours": "1",
-        "theirs": "0",
-        "accepted": "1",
-        "plain": "2.0 s",
-        "no rules": "3.0 s",
-        "by type": "4.0 s",
-        "**": "6.0 s",
-    }
-    assert tables["Not filled by the rules of 'typical'"].rows == [
-        ("Experts", "gate_up_proj", "no rule", "2", "50", "2", "timm/a")
-    ]
-    assert tables["Why parameters were not filled"].rows == [("typical", "timm", "no rule", "2")]
-    assert tables["Left unfilled by their constructors"].rows == [("timm/a", "2", "w"), ("timm/b", "2", "w")]
-    assert tables["Problems"].rows == [("timm/b", "identity", "OURS", "ties (1): a: cut")]
-    assert tables["Slowest in a block"].rows[0] == ("timm/a", "everything", "1.00 s", "3.00 s", "4", "100")
-
-
-@pytest.mark.parametrize("problem", [None, OURS])
-def test_the_command_fails_if_a_problem_is_not_accepted(problem: Problem | None) -> None:
-    findings = Findings(**{**vars(GOOD), "problems": [problem] if problem else []})
-    record = Record(subject=Subject(library="timm", name="a", family="f"), findings=findings)
-    assert command.show([record], [], {}) == (1 if problem else 0)

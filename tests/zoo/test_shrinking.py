@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import time
@@ -37,33 +38,21 @@ def test_a_name_says_what_a_number_means(kind: str, names: str) -> None:
 
 def test_widths_are_divided_by_one_number_wherever_they_stand() -> None:
     inner = Config(d_model=768, heads=[dict(channels=(48, 96, 33))])
-    small = shrunk(Config(hidden_size=768, text_config=inner, num_attention_heads=32, few_channels=3), 16)
-    assert (small.hidden_size, small.text_config.d_model, small.num_attention_heads, small.few_channels) == (
-        48,
-        48,
-        32,
-        3,
-    )
-    # What is no multiple stays.
-    assert small.text_config.heads[0]["channels"] == (3, 6, 33)
-
-
-def test_the_config_that_was_given_stays_as_it_is() -> None:
-    config = Config(hidden_size=768, sub=Config(vocab_size=5000), table=dict(num_experts=64))
-    shrunk(config, 16)
-    assert (config.hidden_size, config.sub.vocab_size, config.table) == (768, 5000, {"num_experts": 64})
+    config = Config(hidden_size=768, text_config=inner, num_attention_heads=32, few_channels=3)
+    before = copy.deepcopy(config)
+    # Numbers that are no multiple stay.
+    small_inner = Config(d_model=48, heads=[dict(channels=(3, 6, 33))])
+    small = Config(hidden_size=48, text_config=small_inner, num_attention_heads=32, few_channels=3)
+    assert shrunk(config, 16) == small
+    assert config == before
 
 
 def test_counts_get_small_and_tokens_fit_the_vocabulary() -> None:
-    small = shrunk(
-        Config(vocab_size=50_000, eos_token_id=49_999, pad_token_id=-1, num_experts=64, max_positions=4096), 2
-    )
+    tokens = dict(eos_token_id=49_999, pad_token_id=-1)
+    small = shrunk(Config(vocab_size=50_000, num_experts=64, max_positions=4096, **tokens), 2)
     assert small.vocab_size == AT_MOST["vocabulary"] > TOKENS > small.eos_token_id
-    assert (small.pad_token_id, small.num_experts, small.max_positions) == (
-        -1,
-        AT_MOST["experts"],
-        AT_MOST["positions"],
-    )
+    assert small.pad_token_id == -1
+    assert (small.num_experts, small.max_positions) == (AT_MOST["experts"], AT_MOST["positions"])
 
 
 def test_what_is_no_number_or_a_truth_value_stays() -> None:
@@ -72,18 +61,11 @@ def test_what_is_no_number_or_a_truth_value_stays() -> None:
 
 
 def test_one_layer_of_each_kind_is_kept_in_every_list_about_layers() -> None:
-    small = shrunk(
-        Config(
-            num_hidden_layers=6, layer_types=["a", "a", "a", "b", "a", "b"], intermediate_size=[32, 32, 64, 64, 32, 64]
-        ),
-        16,
-    )
-    assert vars(small) == dict(num_hidden_layers=3, layer_types=["a", "a", "b"], intermediate_size=[2, 4, 4])
-
-
-def test_a_list_of_another_length_is_not_about_layers() -> None:
-    small = shrunk(Config(num_layers=6, stages=["a", "b", "c"], depths=[9, 1, 3]), 16)
-    assert vars(small) == dict(num_layers=2, stages=["a", "b", "c"], depths=[2, 1, 2])
+    config = Config(num_hidden_layers=6, layer_types=[*"aaabab"], intermediate_size=[32, 32, 64, 64, 32, 64])
+    assert shrunk(config, 16) == Config(num_hidden_layers=3, layer_types=[*"aab"], intermediate_size=[2, 4, 4])
+    # A list of another length is not about layers.
+    config = Config(num_layers=6, stages=[*"abc"], depths=[9, 1, 3])
+    assert shrunk(config, 16) == Config(num_layers=2, stages=[*"abc"], depths=[2, 1, 2])
 
 
 def test_at_least_two_layers_are_kept_and_not_too_many() -> None:

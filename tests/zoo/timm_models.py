@@ -19,5 +19,4 @@ def subjects() -> list[Subject]:
 
 
 def builder(name: str) -> Builder:
-    """A model without pretrained weights."""
     return functools.partial(timm.create_model, name, pretrained=False)

@@ -1,4 +1,4 @@
-"""What the shrinker cannot know: fields without a usable default, and sizes that hang together in ways of their own."""
+"""Settings that the shrinker cannot guess: fields without a usable default, and sizes that depend on each other."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     impossible = [accepted for accepted in read_exceptions() if accepted.check == PLAIN]
     chosen = [subject for subject in chosen if not any(accepted.is_about(subject) for accepted in impossible)]
     results = {}
-    progress = Progress(chosen, sizes, options.jobs)
+    progress = Progress(chosen)
     limits = Limits(seconds=options.seconds, memory=options.memory)
     for subject, findings in sweep(chosen, measure, jobs=options.jobs, limits=limits):
         results[subject.key] = findings.to_dict()

@@ -68,7 +68,6 @@ def _classes(model_type: str) -> list[str]:
 
 
 def builder(name: str) -> Builder:
-    """A model of a small config."""
     model_type, _, class_name = name.partition(":")
     cls = _class_named(model_type, class_name) if class_name else _class_of(model_type)
     config = CONFIG_MAPPING[model_type](**ARGUMENTS.get(model_type, {}))
@@ -109,7 +108,7 @@ def changed(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def succeeds(attempt: Callable[[], object], seconds: int = 30) -> bool:
-    """Whether a call returns, found out in a copy of this process: what it breaks, caches or leaks is gone."""
+    """Try a call in a fork of this process, so that nothing that it breaks, caches or leaks stays."""
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
