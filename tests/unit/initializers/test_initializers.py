@@ -423,7 +423,6 @@ CUT_AND_BOUNDS = "Give cut, in standard deviations, or a and b, which are values
         ("Function", dict(function=nn.init.normal_, arguments={"sdt": 1}), "tensor and {'sdt': 1}: got an unexpected"),
         ("Function", dict(function=lambda: None), "cannot be called with a tensor and {}"),
     ],
-    ids=str,
 )
 def test_mistakes(name: str, arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
