@@ -79,10 +79,15 @@ class ByName(Result, Mapping[str, E]):
         return min(tables, key=lambda table: len(table.rows))
 
     def _table(self, columns: cells.Cells, entries: Iterable[E]) -> Table:
+        entries = list(entries)
+        file = cells.file_of_rules(entries)
+        shown = [{title: cell(entry) for title, cell in columns.items()} for entry in entries]
+        for row in shown if file else ():
+            row.update({title: row[title].replace(f"{file}: ", "") for title in ("rule", "overrides")})
         return Table(
-            title=f"{type(self).__name__} of {self.model}",
+            title=f"{type(self).__name__} of {self.model}{f' by {file}' if file else ''}",
             columns=tuple(columns),
-            rows=[tuple(cell(entry) for cell in columns.values()) for entry in entries],
+            rows=[tuple(row.values()) for row in shown],
             caption=self.caption,
             optional=OPTIONAL,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import takewhile
 from typing import Any
@@ -44,6 +44,13 @@ def initializer(entry: Entry) -> str:
     if entry.rule is None or entry.fill is None or not entry.fill.is_random:
         return text
     return text.replace(by_position(entry.given), str(entry.rule.initializer))
+
+
+def file_of_rules(entries: Iterable[Entry]) -> str:
+    """The config file that all rules are from, if there is one."""
+    rules = {rule.origin for entry in entries for rule in (*([entry.rule] if entry.rule else []), *entry.overrides)}
+    files = {origin.rpartition(": ")[0] for origin in rules}
+    return files.pop() if len(files) == 1 else ""
 
 
 def urgency(entry: Entry) -> int:

@@ -111,6 +111,9 @@ class TracedParameter:
         }
 
 
+COLUMNS = ("parameter", "shape", "calls", "overwritten", "line")
+
+
 class Trace(Result, Mapping[str, tuple[Call, ...]]):
     """The calls that filled each parameter of one model, by FQN in model order; any other name finds them as well.
 
@@ -189,18 +192,31 @@ class Trace(Result, Mapping[str, tuple[Call, ...]]):
 
         Args:
             full: Whether to show every parameter of a large model. By default parameters that differ only in numbers
-                of their names share a row.
+                of their names share a row. If the rows are still many, they have no shapes, and then no overwritten
+                calls.
         """
-        rows = [(fqn, shape_text(each.shape), *_cells(each)) for fqn, each in self.parameters.items()]
-        table = Table(
+        if full or len(self) <= LONG:
+            return self._table(COLUMNS)
+        tables: list[Table] = []
+        for left_out in ((), ("shape",), ("shape", "overwritten")):
+            tables.append(self._table(tuple(title for title in COLUMNS if title not in left_out)).folded())
+            if len(tables[-1].rows) <= LONG:
+                break
+        return min(tables, key=lambda table: len(table.rows))
+
+    def _table(self, columns: tuple[str, ...]) -> Table:
+        rows = [
+            dict(zip(COLUMNS, (fqn, shape_text(each.shape), *_cells(each)), strict=True))
+            for fqn, each in self.parameters.items()
+        ]
+        return Table(
             title=f"Trace of {self.model}",
-            columns=("parameter", "shape", "calls", "overwritten", "line"),
+            columns=columns,
             optional=("overwritten", "shape"),
             whole=("calls", "overwritten"),
-            rows=rows,
+            rows=[tuple(row[title] for title in columns) for row in rows],
             caption=self.caption,
         )
-        return table.folded() if len(rows) > LONG and not full else table
 
     @property
     def caption(self) -> str:

@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, ViTConfig, ViTModel
 
-from autoinit import plan
+from autoinit import plan, trace
 
 CFG = [
     dict(type="TruncNormal", std=0.02, a=-2, b=2, layer=["Linear", "Conv1D", "Embedding", "Conv2d"]),
@@ -49,3 +49,12 @@ def test_long_names_stand_under_the_prefix_that_they_share() -> None:
         model = torchvision.models.vit_b_16()
     text = plan(model, CFG, unmatched="ignore").table().text(80)
     assert "\nencoder.layers.encoder_layer_{0..11}.\n  ln_{1,2}.weight " in text
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_trace_fits_a_screen(name: str) -> None:
+    with torch.device("meta"), trace() as t:
+        model = MODELS[name]()
+    text = t.table().text(80)
+    assert len(text.split("\n")) <= 32 and max(map(len, text.split("\n"))) <= 80
+    assert "…" not in text and model is t.root
