@@ -25,7 +25,7 @@ COUNTER = "num_batches_tracked"
 
 
 class LoadingModule(NamedTuple):
-    """A module that loads its own tensors; a `whole` one has loading code, and loads those of all modules below, too."""
+    """A module that loads its own tensors; a `whole` one has code for it, and loads all below it too."""
 
     prefix: str
     module: nn.Module
