@@ -103,11 +103,11 @@ class Match:
         return not self.rule.name or any(fqn_pattern(pattern)(name) for pattern in self.globs)
 
     @property
-    def fills_only_biases(self) -> bool:
-        """Whether a rule for weights and their biases has found biases alone."""
+    def is_for_weights(self) -> bool:
+        """Whether biases alone are not what the rule is for, because it says nothing of them."""
         rule = self.rule
-        is_meant = rule.params is not None or rule.bias is not UNSET or not isinstance(rule.initializer, Initializer)
-        return self.has_params and not self.uses_initializer and self.passed and not is_meant
+        says_nothing = rule.params is None and rule.bias is UNSET and isinstance(rule.initializer, Initializer)
+        return self.passed and says_nothing
 
     def enter(self, node: Node, above: str) -> None:
         """Note whether a module meets `within`; `above` is the FQN of the module that has it."""
