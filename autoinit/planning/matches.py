@@ -62,8 +62,7 @@ class Match:
         missing: The error for a target that does not exist.
         uses_initializer: Whether a parameter gets the rule's own initializer, and not the constant of a bias.
         is_empty: Whether an override's targets have no parameters at all.
-        lost: The globs in a list of names that match no module; for each whether that must be a mistake, None if it
-            says little.
+        lost: The globs of a list that match no module; for each whether that must be a mistake, None if it says little.
         hint: A remedy for the message if a `name` matches nothing, or only modules without parameters.
     """
 
@@ -104,7 +103,7 @@ class Match:
 
     @property
     def is_for_weights(self) -> bool:
-        """Whether biases alone are not what the rule is for, because it says nothing of them."""
+        """Whether a rule of the user is meant for weights: it names neither parameters nor a bias."""
         rule = self.rule
         says_nothing = rule.params is None and rule.bias is UNSET and isinstance(rule.initializer, Initializer)
         return self.passed and says_nothing
