@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -144,18 +144,15 @@ class Rule:
                     raise self._error(key, f"class {layer.__qualname__} is not a torch.nn.Module.", ConfigTypeError)
         if any(isinstance(each, bool) for each in self.ndim):
             raise self._error("ndim", f"{list(self.ndim)} must be {NDIM}, not bool.", ConfigTypeError)
-        key = "name"
-        try:
-            for pattern in self.name:
-                fqn_pattern(pattern)
-            key = "params"
-            for pattern in self.params or ():
-                param_pattern(pattern)
-            key = "ndim"
-            if self.ndim:
-                check_ndim(self.ndim)
-        except ConfigError as error:
-            raise self._error(key, str(error)) from error
+        checks: list[tuple[str, Callable[[Any], object], object]] = [("name", fqn_pattern, each) for each in self.name]
+        checks += [("params", param_pattern, each) for each in self.params or ()]
+        if self.ndim:
+            checks.append(("ndim", check_ndim, self.ndim))
+        for key, check, value in checks:
+            try:
+                check(value)
+            except ConfigError as error:
+                raise self._error(key, str(error)) from error
 
     def _check_bias(self) -> None:
         given: Any = plain_number(self.bias)

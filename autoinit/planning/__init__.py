@@ -41,7 +41,6 @@ from .steps import Load as Load
 from .steps import ModuleCall as ModuleCall
 from .steps import OwnInit as OwnInit
 from .steps import Reset as Reset
-from .steps import Step as Step
 from .tree import PARALLEL as PARALLEL
 from .tree import Node as Node
 from .tree import joined as joined

@@ -62,8 +62,7 @@ class Match:
         missing: The error for a target that does not exist.
         uses_initializer: Whether a parameter gets the rule's own initializer, and not the constant of a bias.
         is_empty: Whether an override's targets have no parameters at all.
-        lost: The globs in a list of names that match no module; for each whether that must be a mistake, None if it
-            says little.
+        lost: The globs of a list that match no module; for each whether that must be a mistake, None if it says little.
         hint: A remedy for the message if a `name` matches nothing, or only modules without parameters.
     """
 
@@ -103,11 +102,11 @@ class Match:
         return not self.rule.name or any(fqn_pattern(pattern)(name) for pattern in self.globs)
 
     @property
-    def fills_only_biases(self) -> bool:
-        """Whether a rule for weights and their biases has found biases alone."""
+    def is_for_weights(self) -> bool:
+        """Whether a rule of the user is meant for weights: it names neither parameters nor a bias."""
         rule = self.rule
-        is_meant = rule.params is not None or rule.bias is not UNSET or not isinstance(rule.initializer, Initializer)
-        return self.has_params and not self.uses_initializer and self.passed and not is_meant
+        says_nothing = rule.params is None and rule.bias is UNSET and isinstance(rule.initializer, Initializer)
+        return self.passed and says_nothing
 
     def enter(self, node: Node, above: str) -> None:
         """Note whether a module meets `within`; `above` is the FQN of the module that has it."""

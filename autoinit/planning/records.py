@@ -23,7 +23,7 @@ class Record:
     """One tensor that can be filled, and what the walk over its model found out about it.
 
     Args:
-        fqn: Its first name.
+        fqn: Its first name; `aliases` are the others.
         param: The parameter or buffer. For a parametrized weight, the first tensor that is stored for it.
         owner: The module that has it, under the attribute `name`.
         weight: How it is set, if it is parametrized.
@@ -33,7 +33,6 @@ class Record:
         own: The call of a module's own `init_weights` that will run over it.
         load: The load whose checkpoint has its name, if the loading code of a module decides.
         padding: The rows that embeddings use for padding, in ascending order, along `padding_axis`.
-        aliases: Its other names.
         candidates: The rules that match it under its first name.
         alias_candidates: The rules that match it under another name, with that name.
     """

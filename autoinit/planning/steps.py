@@ -54,15 +54,10 @@ class Load:
     """Load a checkpoint into the module at `fqn`.
 
     Args:
-        fqn: Name of the module.
-        checkpoint: The opened checkpoint.
         keys: Names of the module that get values.
-        missing: Names of the module that the checkpoint does not have.
-        unexpected: Names of the checkpoint that the module does not have.
+        missing: Names of the module that the checkpoint does not have; `unexpected` is the reverse.
         mismatched: Names of both, of different shapes.
         other_dtype: Names of both, of which one is of integers, say, and the other of floats.
-        rule: The rule that asks for it.
-        rank: Precedence of the rule.
         kept: Names of the module that would fit and are left alone: loaded by the model itself, built elsewhere.
         coded: Whether modules with loading code of their own decide on some names: until the load is applied, these
             are not counted as missing, unexpected or mismatched.

@@ -42,7 +42,7 @@ def rule_matches(planner: Planner) -> RuleMatches:
             match.hint = _hint(match, planner)
         elif len(match.rule.name) > 1:
             _find_lost(match, planner)
-        if match.fills_only_biases:
+        if match.has_params and not match.uses_initializer and match.is_for_weights:
             match.hint = _other_params(match, planner)
     return RuleMatches(
         model=class_name(planner.root),
@@ -211,7 +211,7 @@ def _partial_problem(matches: Sequence[Match], model: str, names: Counter[str]) 
         hint = nearest(typos[0], names) if typos else ""
         text = f"{rule.origin} (params={(typos or lost)[0]!r}) matches no parameter of {model}.{hint}"
         return text, True if typos else None
-    if all(match.fills_only_biases for match in matches if match.has_params):
+    if not any(match.uses_initializer for match in matches) and first.is_for_weights:
         return (
             f"{rule.describe()} gives {rule.initializer} to nothing: what it matches in {model} has a bias and no "
             f"'weight'.{first.hint} Name the parameters with params=, or write bias=0 if only the bias is meant."

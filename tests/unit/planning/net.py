@@ -6,14 +6,7 @@ import torch
 from torch import nn
 
 from autoinit import plan
-
-
-class SubLinear(nn.Linear):
-    pass
-
-
-class GrandLinear(SubLinear):
-    pass
+from tests.models import SubSubLinear
 
 
 class Block(nn.Module):
@@ -35,7 +28,7 @@ class Net(nn.Module):
         self.layer1 = nn.Sequential(Block(), Block())
         self.layer2 = nn.Sequential(Block())
         self.cls_token = nn.Parameter(torch.zeros(1, 1, 4))
-        self.head = GrandLinear(4, 3)
+        self.head = SubSubLinear(4, 3)
 
 
 def constant(value: float, **keys: object) -> dict[str, object]:

@@ -32,7 +32,7 @@ def decision(entry: Entry) -> tuple[object, str, list[str]]:
 @pytest.mark.parametrize(
     ("keys", "expected"),
     [
-        (dict(within="tests.unit.planning.net.GrandLinear"), {"head.weight": 1.0, "head.bias": 0.0}),
+        (dict(within="tests.models.SubSubLinear"), {"head.weight": 1.0, "head.bias": 0.0}),
         (dict(params="layer2.*.conv1.*", bias=3), {"layer2.0.conv1.weight": 1.0, "layer2.0.conv1.bias": 3.0}),
         (dict(override=dict(name="layer1.0.norm")), {"layer1.0.norm1.weight": 1.0, "layer1.0.norm1.bias": 0.0}),
         (dict(override=dict(name="layer1.0.attn")), {"layer1.0.attn.proj.weight": 1.0, "layer1.0.attn.proj.bias": 0.0}),

@@ -21,8 +21,8 @@ from autoinit import (
     initialize,
     plan,
 )
-from tests.models import Around
-from tests.unit.planning.net import Net, SubLinear, constant
+from tests.models import Around, SubLinear
+from tests.unit.planning.net import Net, constant
 
 # --- rules that match nothing ------------------------------------------------------------------------------------
 
@@ -44,7 +44,7 @@ from tests.unit.planning.net import Net, SubLinear, constant
         (constant(1, within=["Block", "Qwerty"]), MatchError, r"\(within='Qwerty'\) matches no .* The model"),
         (constant(1, name="head.wieght"), MatchError, r"matches no module of Net. Did you mean 'head.weight'\?$"),
         (constant(1, name="head.weight", layer="Conv2d"), MatchError, "a name is of another class, or elsewhere.$"),
-        (constant(1, name="head", within="Block"), MatchError, r"matches no module of Net. head is of class GrandLin"),
+        (constant(1, name="head", within="Block"), MatchError, r"matches no module of Net. head is of class SubSubLin"),
         (constant(1, params="layer1.0.conv.weight"), MatchError, r"none of .* Did you mean 'layer1.0.conv1.weight'\?$"),
         (constant(1, params="re:conv1.weight"), MatchError, r"none of their parameters \(re:conv1.weight\)\."),
     ],
