@@ -104,7 +104,7 @@ class ConstructionRecord:
                 self._new(tensor, outside()).is_foreign = True  # Made before the block.
         if not operator.reads:
             return {}
-        overwritten = {id(tensor) for tensor in call.written if _is_whole(tensor) and not call.reads_too(tensor)}
+        overwritten = {id(tensor) for tensor in call.written if not call.reads_too(tensor) and _is_whole(tensor)}
         return {id(tensor): self.content(tensor) for tensor in call.tensors if id(tensor) not in overwritten}
 
     def note(self, call: Call, reads: Reads, result: Any, frame: FrameType) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -70,30 +70,17 @@ class Fill(ABC):
         tensor.copy_(region.select(whole))
 
     def scaled(self, factor: float) -> Fill:
-        """The fill of the same tensor times a factor other than 0; by default one with another `gain`.
+        """The fill of the same tensor times a factor other than 0.
 
         Raises:
             ShapeError: The values cannot be scaled.
         """
-        if not hasattr(self, "gain"):
-            raise ShapeError(f"{self} cannot be scaled. Remove 'scale', or give the initializer the number itself.")
-        return replace(self, gain=self.gain * factor)  # type: ignore[type-var]
-
-    def __repr__(self) -> str:
-        return self._shown("")
+        raise ShapeError(f"{self} cannot be scaled. Remove 'scale', or give the initializer the number itself.")
 
     def __str__(self) -> str:
         """Like the repr, which is exact, with six digits."""
-        return self._shown(".6g")
-
-    def _shown(self, digits: str) -> str:
-        shown = []
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if field.repr and not (field.name == "gain" and value == field.default):
-                shown.append(
-                    f"{field.name}={value:{digits}}" if isinstance(value, float) else f"{field.name}={value!r}"
-                )
+        values = ((f.name, getattr(self, f.name)) for f in fields(self) if f.repr)  # type: ignore[arg-type]
+        shown = (f"{name}={value:.6g}" if isinstance(value, float) else f"{name}={value!r}" for name, value in values)
         return f"{type(self).__name__}({', '.join(shown)})"
 
 

@@ -25,8 +25,17 @@ def normals(tensor: Tensor, shape: Sequence[int], std: float, key_of: KeyOf, sam
     return drawn.to(tensor.dtype) if is_double else drawn
 
 
+class Gained(Fill):
+    """A fill in proportion to its `gain`."""
+
+    gain: float
+
+    def scaled(self, factor: float) -> Fill:
+        return replace(self, gain=self.gain * factor)  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class Orthogonal(Fill):
+class Orthogonal(Gained):
     """Rows or columns, whichever are fewer, orthonormal, times `gain`; axes after the first are flattened.
 
     Haar distributed (Mezzadri 2007, "How to generate random matrices from the classical compact groups").
@@ -54,7 +63,7 @@ class Orthogonal(Fill):
 
 
 @dataclass(frozen=True)
-class DeltaOrthogonal(Fill):
+class DeltaOrthogonal(Gained):
     """An `Orthogonal` matrix at the centre of a convolution's kernel, zeros elsewhere (Xiao et al. 2018)."""
 
     gain: float
@@ -86,13 +95,19 @@ def middle(tensor: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, repr=False)
-class Dirac(Fill):
+class Dirac(Gained):
     """A convolution that passes its input channels through, in each of `groups` groups (`torch.nn.init.dirac_`)."""
 
     groups: int = 1
     gain: float = 1.0
 
     is_random = False
+
+    def __repr__(self) -> str:
+        return f"Dirac(groups={self.groups}{'' if self.gain == 1 else f', gain={self.gain!r}'})"
+
+    def __str__(self) -> str:
+        return f"Dirac(groups={self.groups}{'' if self.gain == 1 else f', gain={self.gain:.6g}'})"
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         groups = tensor.zero_().view(self.groups, tensor.shape[0] // self.groups, *tensor.shape[1:])
@@ -102,7 +117,7 @@ class Dirac(Fill):
 
 
 @dataclass(frozen=True, repr=False)
-class Eye(Fill):
+class Eye(Gained):
     """The identity matrix, as much of it as fits, times `gain` (`torch.nn.init.eye_`)."""
 
     gain: float = 1.0
@@ -111,6 +126,12 @@ class Eye(Fill):
 
     def write(self, tensor: Tensor, key_of: KeyOf, sampler: Sampler) -> None:
         tensor.zero_().diagonal().fill_(self.gain)
+
+    def __repr__(self) -> str:
+        return "Eye()" if self.gain == 1 else f"Eye(gain={self.gain!r})"
+
+    def __str__(self) -> str:
+        return "Eye()" if self.gain == 1 else f"Eye(gain={self.gain:.6g})"
 
 
 @dataclass(frozen=True)
