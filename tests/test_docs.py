@@ -58,7 +58,6 @@ class Fence:
     info: str
     body: str
     line: int
-    lines_of_page: int
 
     @property
     def words(self) -> list[str]:
@@ -80,8 +79,8 @@ class Fence:
 
 def fences(text: str) -> Iterator[Fence]:
     for match in FENCE.finditer(text):
-        line, lines = (text.count("\n", 0, end) + 1 for end in (match.start("body"), len(text)))
-        yield Fence(info=match["info"], body=textwrap.dedent(match["body"]), line=line, lines_of_page=lines)
+        line = text.count("\n", 0, match.start("body")) + 1
+        yield Fence(info=match["info"], body=textwrap.dedent(match["body"]), line=line)
 
 
 def run_page(path: Path, folder: Path, namespace: dict[str, object]) -> str:
@@ -94,15 +93,21 @@ def run_page(path: Path, folder: Path, namespace: dict[str, object]) -> str:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(fence.body)
     printed: str | None = None
-    complaints = []
+    found: list[tuple[Fence, str, str]] = []
     for fence in page:
+        where = f"{path}:{fence.line}"
         if fence.words == ["text", "expect"]:
-            assert printed is not None, f"{path}:{fence.line}: no snippet right above this output"
-            complaints.append(compared(path, fence, fence.body, printed, printed))
+            assert printed is not None, f"{where}: no snippet right above this output"
+            found.append((fence, printed, difference(fence.body, printed)))
         if fence.words == ["console"]:
-            complaints += run_console(fence, path, folder)
+            found.append((fence, *run_console(fence, where, folder)))
         printed = run_snippet(fence, path, namespace) if fence.runs else None
-    return "\n".join(filter(None, complaints))
+    differing = [(fence, body, complaint) for fence, body, complaint in found if complaint]
+    if WRITE:
+        for fence, body, _ in reversed(differing):
+            write_output(path, fence, body)
+        return ""
+    return "\n".join(f"{path}:{fence.line}: {complaint}" for fence, _, complaint in differing)
 
 
 def run_snippet(fence: Fence, path: Path, namespace: dict[str, object]) -> str:
@@ -113,31 +118,24 @@ def run_snippet(fence: Fence, path: Path, namespace: dict[str, object]) -> str:
     return printed.getvalue()
 
 
-def run_console(fence: Fence, path: Path, folder: Path) -> Iterator[str]:
-    """Run commands as a reader would who has the package, and with it its plugin, installed."""
+def run_console(fence: Fence, where: str, folder: Path) -> tuple[str, str]:
+    """Run commands as with an installed package, plugin included; return all that is printed, and complaints."""
     before, *commands = re.split(r"^\$ ", fence.body, flags=re.M)
-    assert commands and not before, f"{path}:{fence.line}: a command begins with `$ `"
-    written = ""
+    assert commands and not before, f"{where}: a command begins with `$ `"
+    written = complaints = ""
     for lines in commands:
         line, _, want = lines.partition("\n")
         command, *args = shlex.split(line)
-        assert command in RUN, f"{path}:{fence.line}: only `$ pytest` and `$ autoinit` are run"
+        assert command in RUN, f"{where}: only `$ pytest` and `$ autoinit` are run"
         got, errors = RUN[command](args, folder)
-        written += f"$ {line}\n{want if printed_as_expected(want, got) else got}"
-        if not WRITE:
-            yield compared(path, fence, want, got, got + errors)
-    if WRITE and written != fence.body:
-        write_output(path, fence, written)
+        complaint = difference(want, got, errors)
+        written += f"$ {line}\n{got if complaint else want}"
+        complaints += complaint
+    return written, complaints
 
 
-def compared(path: Path, fence: Fence, want: str, got: str, shown: str) -> str:
-    """How what was printed differs from what the page shows; nothing if it does not, or is written there now."""
-    if printed_as_expected(want, got):
-        return ""
-    if WRITE:
-        write_output(path, fence, got)
-        return ""
-    return f"{path}:{fence.line}: expected\n{want}\nbut it printed\n{shown}"
+def difference(want: str, got: str, errors: str = "") -> str:
+    return "" if printed_as_expected(want, got) else f"expected\n{want}\nbut it printed\n{got}{errors}"
 
 
 def run_pytest(args: list[str], folder: Path) -> tuple[str, str]:
@@ -169,8 +167,7 @@ def write_output(path: Path, fence: Fence, printed: str) -> None:
     """Put what was printed in the place of a fence's body."""
     lines = path.read_text().split("\n")
     indent = " " * (len(lines[fence.line - 2]) - len(lines[fence.line - 2].lstrip()))
-    moved = len(lines) - fence.lines_of_page  # by outputs that were written above
-    first = fence.line - 1 + moved
+    first = fence.line - 1
     body = [f"{indent}{line}".rstrip() for line in printed.strip("\n").split("\n")]
     lines[first : first + fence.body.count("\n")] = body
     path.write_text("\n".join(lines))

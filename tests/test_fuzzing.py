@@ -14,9 +14,9 @@ from torch import nn
 from autoinit import ApplyError, ConfigError
 from autoinit.config import parsing
 from tests.fuzzing import application, limits, objects
-from tests.fuzzing.__main__ import TARGETS, main, table
+from tests.fuzzing.__main__ import TARGETS, main
 from tests.fuzzing.models import MODELS
-from tests.fuzzing.session import Finding, fuzz, outcome, shrunk
+from tests.fuzzing.session import Finding, fuzz, outcome, shrunk, table
 
 
 class Planted:

@@ -39,7 +39,7 @@ FLOORS = floors_in_table((ROOT / "docs" / "design.md").read_text())
 
 # A module named like a function of the front door would take its place once it is imported.
 PUBLIC_FUNCTIONS = {
-    *("autoinit", "plan", "trace", "verify", "materialize", "rebuild", "initialize", "paused", "propagate"),
+    *("autoinit", "plan", "trace", "verify", "materialize", "rebuild", "initialize", "paused", "propagate")
 }
 NAMES_THAT_SAY_NOTHING = {"utils", "helper", "helpers", "manager", "info", "common", "misc"}
 OPTIONAL = {

@@ -139,10 +139,7 @@ def test_a_model_with_a_part_from_inference_mode_is_initialized_or_left_alone() 
 
 @pytest.mark.parametrize(
     "derivative",
-    [
-        lambda model: torch.func.grad(lambda x: model(x).sum())(X),
-        lambda model: torch.func.jvp(model, (X,), (X,))[1],
-    ],
+    [lambda model: torch.func.grad(lambda x: model(x).sum())(X), lambda model: torch.func.jvp(model, (X,), (X,))[1]],
     ids=["grad", "jvp"],
 )
 def test_the_first_call_is_inside_a_derivative(derivative: Callable[[nn.Module], Tensor]) -> None:

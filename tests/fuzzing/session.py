@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import tempfile
 import time
 import traceback
@@ -17,6 +18,8 @@ from unittest import mock
 
 from .limits import BrokenError, Hang, limited, offline
 
+FOUND = 3
+"""How a process says that it has come to its end and found something; 1 is what ends it before."""
 LONGEST = 5000
 """Letters of a case that are printed; its number makes all of it again."""
 
@@ -125,6 +128,28 @@ def fuzz(
             case = target.case(f"{target.name}:{seed}:{number}")
             session.note(number, target, case, outcome(target, case))
     return session
+
+
+def table(name: str, session: Session, seed: int) -> str:
+    speed = session.cases / max(session.seconds, 1e-9)
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in session.counts.most_common())
+    lines = [f"{name}: {session.cases:,} cases in {session.seconds:.0f} s, {speed:.0f} a second: {counts}"]
+    for kind, (number, text) in session.findings.items():
+        again = f"python -m tests.fuzzing {name} --seed {seed} --case {number}"
+        lines += [f"\nFOUND {kind}\n{text[-12_000:]}\nagain: {again}"]
+    return "\n".join(lines)
+
+
+def fuzz_and_print(make: Callable[[], Target], seed: int, seconds: float, first: int, reached: Any) -> None:
+    """Fuzz in this process, which may not survive it."""
+
+    def about_to(number: int) -> None:
+        reached.value = number
+
+    target = make()
+    session = fuzz(target, seed=seed, seconds=seconds, first=first, about_to=about_to)
+    print(table(target.name, session, seed), flush=True)
+    sys.exit(FOUND if session.findings else 0)
 
 
 @contextmanager

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.abc
-import importlib.machinery
-import importlib.util
 import os
 import signal
 import sys
 import time
 from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 
 import pytest
 
@@ -34,39 +32,16 @@ def warm_up() -> None:
     assert not any(name.partition(".")[0] == "autoinit" for name in sys.modules)
 
 
-class Loader(importlib.abc.InspectLoader):
-    """Gives a module the code of a mutant."""
+def install(mutant: Mutant, root: Path) -> None:
+    """Give the file of a mutant its code when it is imported; the process has no other use afterwards."""
+    file, get_code = str(root / mutant.path), SourceFileLoader.get_code
+    with mutant.made() as module:
+        code = compile(module, file, "exec", dont_inherit=True)
 
-    def __init__(self, code: CodeType) -> None:
-        self._code = code
+    def mutated(loader: SourceFileLoader, fullname: str) -> CodeType | None:
+        return code if loader.path == file else get_code(loader, fullname)
 
-    def get_source(self, fullname: str) -> None:
-        return None
-
-    def get_code(self, fullname: str) -> CodeType:
-        return self._code
-
-
-class Finder(importlib.abc.MetaPathFinder):
-    """Finds one module before anybody else does."""
-
-    def __init__(self, mutant: Mutant, root: Path) -> None:
-        self._file = str(root / mutant.path)
-        self._name = mutant.path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
-        with mutant.made() as module:
-            self._code = compile(module, self._file, "exec", dont_inherit=True)
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
-            return None
-        is_package = self._file.endswith("__init__.py")
-        spec = importlib.machinery.ModuleSpec(fullname, Loader(self._code), origin=self._file, is_package=is_package)
-        spec.has_location = True
-        if is_package:
-            spec.submodule_search_locations = [str(Path(self._file).parent)]
-        return spec
+    SourceFileLoader.get_code = mutated  # type: ignore[method-assign, assignment]
 
 
 def run(mutant: Mutant | None, tests: Sequence[str], root: Path, limit: float) -> str:
@@ -90,7 +65,7 @@ def _in_child(mutant: Mutant | None, tests: Sequence[str], root: Path) -> int:
     os.dup2(null, 1)
     os.dup2(null, 2)
     if mutant is not None:
-        sys.meta_path.insert(0, Finder(mutant, root))
+        install(mutant, root)
     return int(pytest.main(["-x", *OPTIONS, *tests]))
 
 
