@@ -35,9 +35,7 @@ def rule_matches(planner: Planner) -> RuleMatches:
     for match in planner.matches:
         is_by_name = match.rule.name or match.rule.within or match.rule.has_full_params
         if match.rank.override:
-            targets = [module for module in planner.modules.values() if id(module) in (match.targets or ())]
-            has_any = any(param is not None for each in targets for param in each._parameters.values())
-            match.is_empty = bool(targets) and not match.has_params and not has_any
+            match.is_empty = not match.has_params and _is_empty(match, planner)
         elif is_by_name and not match.has_params:
             match.hint = _hint(match, planner)
         elif len(match.rule.name) > 1:
@@ -110,6 +108,12 @@ def _names_below(match: Match, planner: Planner) -> tuple[Sequence[str], Sequenc
         and any(param is not None and fills(name) for name, param in module._parameters.items())
     ]
     return list(found), useful
+
+
+def _is_empty(match: Match, planner: Planner) -> bool:
+    """Whether an override has targets, and these have no parameters."""
+    targets = [module for module in planner.modules.values() if id(module) in (match.targets or ())]
+    return bool(targets) and not any(param is not None for each in targets for param in each._parameters.values())
 
 
 def _other_params(match: Match, planner: Planner) -> str:
