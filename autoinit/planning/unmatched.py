@@ -175,10 +175,8 @@ def _problem(
     if any(match.other_ndims for match in matches):
         *some, last = sorted(set().union(*(match.other_ndims for match in matches)))
         ndims = f"{', '.join(map(str, some))} or {last}" if some else str(last)
-        return (
-            f"{rule.describe()} matches no parameter of {model}: what the other keys select has {ndims} dimensions.",
-            False,
-        )
+        text = f"{rule.describe()} matches no parameter of {model}: what the other keys select has {ndims} dimensions."
+        return text, False
     if not any(match.has_modules for match in matches):
         remedy = " The class exists; this model has none." if absent or not first.hint else first.hint
         return f"{rule.describe()} matches no module of {model}.{remedy}", bool(rule.name) and not absent
@@ -186,10 +184,8 @@ def _problem(
         return None
     wanted, hint = rule.params or DEFAULT_PARAMS, first.hint
     if rule.params and not rule.has_full_params:
-        is_elsewhere = any(param in names for param in wanted)
-        hint = (
-            " Other layers of the model have it: remove layer= or name=." if is_elsewhere else _nearest(wanted, names)
-        )
+        elsewhere = " Other layers of the model have it: remove layer= or name=."
+        hint = elsewhere if any(param in names for param in wanted) else _nearest(wanted, names)
     text = f"{rule.describe()} matches modules of {model} but none of their parameters ({', '.join(wanted)}).{hint}"
     return text, rule.params is not None
 
