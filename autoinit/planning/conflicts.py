@@ -49,28 +49,23 @@ def warn_of_conflicts(planners: Sequence[Planner], unmatched: Unmatched = "auto"
             f"{call} runs after the rules and may overwrite what {first_of(origins)} gives to {first_of(fqns)}. Pass "
             'own_init="skip" to leave it out, or own_init="run" to run it without this warning.'
         )
-    kept = [each for each in kept if _lacks_overwrite(*each)]
     if kept and unmatched != "ignore":
         _warn_of_kept(planners, kept)
 
 
-def _lacks_overwrite(planner: Planner, record: Record) -> bool:
-    """Whether a tensor would be filled if only its winner had `overwrite=True`."""
-    winner = record.winner
-    if record.kept is None or winner is None or id(record.param) in planner.context.filled_within:
-        return False
-    return may_overwrite(record.kept) and not winner.rule.overwrite
-
-
 def _warn_of_kept(planners: Sequence[Planner], kept: Sequence[tuple[Planner, Record]]) -> None:
-    """Warn of rules that match only tensors that are `kept`."""
-    found: dict[int, tuple[Rule, list[str], str | None]] = {}
+    """Warn of rules that match only tensors which hold data, and which they would fill with `overwrite=True`."""
+    found: dict[int, tuple[Rule, list[str], str]] = {}
+    data: set[int] = set()
     for planner, record in kept:
-        for rank, rule, _ in record.ranked():
+        ranked, why = record.ranked(), record.kept or ""
+        if ranked[-1].rule.overwrite or not may_overwrite(why) or id(record.param) in planner.context.filled_within:
+            continue
+        data.add(id(record))
+        for rank, rule, _ in ranked:
             if not loads_rule(rule) and abs(rank.config) < planner.passed:
-                found.setdefault(id(rule), (rule, [], record.kept))[1].append(record.fqn)
-    ids = {id(record) for _, record in kept}
-    for record in (record for planner in planners for record in planner.records if id(record) not in ids):
+                found.setdefault(id(rule), (rule, [], why))[1].append(record.fqn)
+    for record in (record for planner in planners for record in planner.records if found and id(record) not in data):
         for candidate in record.ranked():
             found.pop(id(candidate.rule), None)
     for rule, fqns, why in found.values():

@@ -35,9 +35,7 @@ def rule_matches(planner: Planner) -> RuleMatches:
     for match in planner.matches:
         is_by_name = match.rule.name or match.rule.within or match.rule.has_full_params
         if match.rank.override:
-            targets = [module for module in planner.modules.values() if id(module) in (match.targets or ())]
-            has_any = any(param is not None for each in targets for param in each._parameters.values())
-            match.is_empty = bool(targets) and not match.has_params and not has_any
+            match.is_empty = not match.has_params and _is_empty(match, planner)
         elif is_by_name and not match.has_params:
             match.hint = _hint(match, planner)
         elif len(match.rule.name) > 1:
@@ -112,6 +110,12 @@ def _names_below(match: Match, planner: Planner) -> tuple[Sequence[str], Sequenc
     return list(found), useful
 
 
+def _is_empty(match: Match, planner: Planner) -> bool:
+    """Whether an override has targets, and these have no parameters."""
+    targets = [module for module in planner.modules.values() if id(module) in (match.targets or ())]
+    return bool(targets) and not any(param is not None for each in targets for param in each._parameters.values())
+
+
 def _other_params(match: Match, planner: Planner) -> str:
     """The parameters of the first module with only a bias that a rule fills."""
     for fqn, module in planner.modules.items():
@@ -171,10 +175,8 @@ def _problem(
     if any(match.other_ndims for match in matches):
         *some, last = sorted(set().union(*(match.other_ndims for match in matches)))
         ndims = f"{', '.join(map(str, some))} or {last}" if some else str(last)
-        return (
-            f"{rule.describe()} matches no parameter of {model}: what the other keys select has {ndims} dimensions.",
-            False,
-        )
+        text = f"{rule.describe()} matches no parameter of {model}: what the other keys select has {ndims} dimensions."
+        return text, False
     if not any(match.has_modules for match in matches):
         remedy = " The class exists; this model has none." if absent or not first.hint else first.hint
         return f"{rule.describe()} matches no module of {model}.{remedy}", bool(rule.name) and not absent
@@ -182,10 +184,8 @@ def _problem(
         return None
     wanted, hint = rule.params or DEFAULT_PARAMS, first.hint
     if rule.params and not rule.has_full_params:
-        is_elsewhere = any(param in names for param in wanted)
-        hint = (
-            " Other layers of the model have it: remove layer= or name=." if is_elsewhere else _nearest(wanted, names)
-        )
+        elsewhere = " Other layers of the model have it: remove layer= or name=."
+        hint = elsewhere if any(param in names for param in wanted) else _nearest(wanted, names)
     text = f"{rule.describe()} matches modules of {model} but none of their parameters ({', '.join(wanted)}).{hint}"
     return text, rule.params is not None
 
