@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 from torch import nn
@@ -87,8 +87,7 @@ def _schemes(dimensions: frozenset[int], is_computed: bool = False) -> Schemes:
     return st.one_of(defined)
 
 
-@dataclass(frozen=True)
-class _Matched:
+class _Matched(NamedTuple):
     """How many dimensions the parameters have that a selector matches, and whether any of them is computed."""
 
     dimensions: frozenset[int] = frozenset()
@@ -96,9 +95,6 @@ class _Matched:
 
     def __bool__(self) -> bool:
         return bool(self.dimensions)
-
-    def schemes(self) -> Schemes:
-        return _schemes(self.dimensions, self.is_computed)
 
 
 @dataclass(frozen=True)
@@ -199,11 +195,6 @@ def _has(module: nn.Module, name: str) -> bool:
     return name in module._parameters or parametrize.is_parametrized(module, name)
 
 
-def _model(tree: Branch | Layer | nn.Module) -> _Model:
-    module = tree if isinstance(tree, nn.Module) else built_aside(tree)
-    return _Model(module)
-
-
 _BIASES: st.SearchStrategy[dict[str, Any]] = st.one_of(
     st.just({}),
     st.sampled_from((0, 1, None, -0.5)).map(lambda value: {"bias": value}),
@@ -222,14 +213,14 @@ def _overrides(
     has_type = draw(st.booleans()) if is_defined else True  # False is what a failing example shrinks to.
     if not has_type:
         return {"name": target}
-    return {"name": target, **draw(matched.schemes() if own is None else own), **draw(_BIASES)}
+    return {"name": target, **draw(_schemes(*matched) if own is None else own), **draw(_BIASES)}
 
 
 @st.composite
 def _rules(draw: st.DrawFn, model: _Model, own: Schemes | None, with_overrides: bool) -> dict[str, Any]:
     selector, matched = model.matching(draw(model.selectors))
     biases = _BIASES if selector.get("params", "*") == "*" else _NO_BIAS
-    rule = {**draw(matched.schemes() if own is None else own), **selector, **draw(biases)}
+    rule = {**draw(_schemes(*matched) if own is None else own), **selector, **draw(biases)}
     if with_overrides and model.targets and draw(st.booleans()):
         anywhere = rule["type"] in ("Constant", "Normal", "Uniform", "TruncNormal")
         one = _overrides(model, own, rule if anywhere and set(selector) <= {"layer", "name"} else None)
@@ -251,7 +242,7 @@ def configs(
         max_rules: how many rules there are at most.
         overrides: whether some have overrides.
     """
-    model = _model(tree)
+    model = _Model(tree if isinstance(tree, nn.Module) else built_aside(tree))
     if not model.anything[1]:
         return st.just([])
     return st.lists(_rules(model, schemes, overrides), min_size=1, max_size=max_rules)

@@ -35,8 +35,15 @@ class Unit(Stage):
     """A subclass of `Stage`: a rule for that one is for this one, too."""
 
 
+class Shown:
+    """Printed as one would write it; hypothesis would list the fields."""
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))
+
+
 @dataclass(frozen=True)
-class Layer:
+class Layer(Shown):
     """A layer of torch that is yet to be built."""
 
     kind: type[nn.Module]
@@ -50,9 +57,6 @@ class Layer:
             getattr(parametrizations, self.through)(made)
         return made
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(repr(self))  # Else hypothesis would list the fields.
-
     def __repr__(self) -> str:
         arguments = [*map(repr, self.args), *(f"{name}={value!r}" for name, value in self.options)]
         text = f"{self.kind.__name__}({', '.join(arguments)})"
@@ -60,7 +64,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Branch:
+class Branch(Shown):
     """A module with children that is yet to be built."""
 
     kind: type[nn.Module] = Stage
@@ -83,9 +87,6 @@ class Branch:
             owner, _, name = target.rpartition(".")
             setattr(module.get_submodule(owner), name, found(module, source))
         return module
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(repr(self))  # Else hypothesis would list the fields.
 
     def __repr__(self) -> str:
         if self.kind in (nn.Sequential, nn.ModuleList):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
+
+from .descriptions import Shown
 
 Memory = Literal["contiguous", "transposed", "strided", "offset", "channels_last"]
 
@@ -16,7 +18,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass(frozen=True)
-class TensorLayout:
+class TensorLayout(Shown):
     """A tensor that is yet to be allocated."""
 
     shape: tuple[int, ...]
@@ -39,9 +41,6 @@ class TensorLayout:
                 whole = torch.full(self.shape, value, dtype=self.dtype)
                 return whole.contiguous(memory_format=torch.channels_last)
         return torch.full(self.shape, value, dtype=self.dtype)
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        printer.text(repr(self))  # Else hypothesis would list the fields.
 
     def __repr__(self) -> str:
         shown = [repr(self.shape)]

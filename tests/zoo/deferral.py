@@ -11,9 +11,8 @@ from autoinit import autoinit
 from autoinit.planning import FILLED
 from tests.two_samples import different
 
-from .coverage import report_of
-from .distributions import Distributions
 from .examination import construct, defer_all_sizes, values_of
+from .filled import Distributions, report_of
 from .findings import Difference, Findings, problems_of
 from .fingerprints import SEED
 from .isolation import Tell

@@ -19,8 +19,7 @@ from autoinit.interception.scope import innermost
 from autoinit.planning import ReportEntry
 
 from .configs import EVERYTHING, NOTHING, TYPICAL, covered_by_everything, covered_by_typical
-from .coverage import FILLED, OWN, all_names, coverage, missed, report_of
-from .distributions import Distributions
+from .filled import FILLED, OWN, Distributions, all_names, coverage, missed, report_of
 from .findings import PLAIN, Difference, Findings, Problem, problems_of
 from .fingerprints import (
     SEED,

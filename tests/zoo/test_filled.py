@@ -11,8 +11,7 @@ from autoinit.fills import Constant, Fill, Normal, TruncNormal, Uniform
 from tests.models import Around
 
 from .configs import EVERYTHING, TYPICAL, covered_by_everything, covered_by_typical
-from .coverage import coverage, generic_name, missed
-from .distributions import LEVEL, MOST_TESTS, SAMPLE, Distributions, spread
+from .filled import LEVEL, MOST_TESTS, SAMPLE, Distributions, coverage, generic_name, missed, spread
 
 
 @pytest.fixture(autouse=True)
