@@ -26,6 +26,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from ..errors import warn
 from ..layers import is_lazy
+from ..modes import without_modes
 from ..patches import around, within
 from ..planning import CONTAINERS, FILLED, KEPT, LOADED, PENDING, Entry, Report, joined
 from .lazy import Pending, copy_pending, patches, pending_modules, pending_of, take, with_shape
@@ -50,13 +51,14 @@ class FirstCall:
         for pending, loaded, _, param in take(module):
             pending.report.amend(replace(loaded, shape=tuple(param.shape), deferred=None), LOADED)
         # Many layers reset all their parameters when they get a shape.
-        self._beside = {
-            name: (pending, entry, each.detach().clone())
-            for pending in pending_of(module)
-            for name, each in module._parameters.items()
-            if type(each) is nn.Parameter and each.layout == torch.strided and not each.is_meta
-            if (entry := pending.report.get(joined(pending.path, name))) is not None and entry.outcome == FILLED
-        }
+        with without_modes():  # The outermost call may be one that torch.jit traces.
+            self._beside = {
+                name: (pending, entry, each.detach().clone())
+                for pending in pending_of(module)
+                for name, each in module._parameters.items()
+                if type(each) is nn.Parameter and each.layout == torch.strided and not each.is_meta
+                if (entry := pending.report.get(joined(pending.path, name))) is not None and entry.outcome == FILLED
+            }
 
     def fill_at_once(self, param: Tensor) -> None:
         """Fill a parameter that forward has just given its shape, and which it may use next."""

@@ -15,7 +15,7 @@ from torch import nn
 from ..applying import plan
 from ..config import Config
 from ..errors import ConfigError, ConfigTypeError, StateError, VerificationError
-from ..planning import Plan, Report
+from ..planning import Plan, Report, cells
 
 FOLDER = "__init_snapshots__"
 FORMAT = 2  # Another format may describe the same initialization in other words.
@@ -49,9 +49,11 @@ def outline(decided: Plan | Report) -> str:
             "init_cfg or an init_weights. Give the config, or the report of the block in which the model was built."
         )
     lines = [f"# autoinit snapshot, format {FORMAT}", decided.model]
-    for (_, shape, *cells), entry in zip(decided.table(full=True).rows, decided.values(), strict=True):
+    columns = decided.table(full=True).columns[1:]
+    for entry in decided.values():
+        shape, *rest = (cells.ALL[title](entry) for title in columns)
         # The source line that data came from changes with every edit.
-        stable = (cell.partition(" (")[0] if cell.startswith("kept: ") else cell for cell in cells)
+        stable = (cell.partition(" (")[0] if cell.startswith("kept: ") else cell for cell in rest)
         lines.append(" | ".join(filter(None, (entry.fqn, shape, str(entry.dtype).removeprefix("torch."), *stable))))
     text = "\n".join((*lines, *map(str, decided.loads), ""))
     for load in decided.loads:

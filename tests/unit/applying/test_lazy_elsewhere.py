@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -423,3 +424,14 @@ def test_a_first_call_without_gradients() -> None:
     model, report = built(lambda: nn.Sequential(Hooked(-1, 4), InForward()))
     model(X)
     assert set(report.outcomes) == {"filled"} and all(layer.weight.eq(0.5).all() for layer in model)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_another_model_can_be_traced_by_torch_jit_while_fills_are_pending(inside: bool) -> None:
+    pending, _ = built(InForward)
+    with autoinit(dict(type="Constant", layer="Linear", val=0.5)) if inside else nullcontext():
+        other = nn.Linear(3, 3)
+        graph = torch.jit.trace(other, torch.ones(1, 3)).inlined_graph
+    assert [node.kind() for node in graph.nodes() if node.kind().startswith("aten::")] == ["aten::linear"]
+    pending(X)
+    assert pending.weight.eq(0.5).all()

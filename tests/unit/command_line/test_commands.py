@@ -162,7 +162,7 @@ def test_a_model_that_was_built_before_the_block_is_not_initialized(run: Command
 
 def test_the_report_is_that_of_the_model_that_is_returned(run: Command) -> None:
     status, out, _ = run("init", "models.py:several", "--cfg", "rules.yaml", "-o", "a.safetensors")
-    assert status == 0 and out.startswith("Report of Sequential\n") and "4 filled" in out
+    assert status == 0 and out.startswith("Report of Sequential by rules.yaml\n") and "4 filled" in out
     status, _, err = run("init", "models.py:another", "--cfg", "rules.yaml", "-o", "b.safetensors")
     assert status == 2 and "returned a Sequential and built Linear, LayerNorm" in err
 

@@ -221,3 +221,6 @@ def test_p4_pretrained_beats_all_but_its_own_overrides_and_the_outermost_wins(tm
     initialize(model, [pretrained(4.0, override=constant(9, name="0.layer2")), constant(1, layer="Linear")])
     assert (model[0].head.weight == 4).all() and (model[0].layer2[0].conv1.weight == 9).all()
     assert (model[0].layer1[0].norm1.running_mean == 4).all(), "buffers are loaded, too"
+    model[0].layer1[0].init_cfg = pretrained(6.0, prefix="0.layer1.0")
+    initialize(model)
+    assert (model[0].layer1[0].conv1.weight == 3).all(), "of nested modules with a checkpoint the outer one wins"
