@@ -426,6 +426,7 @@ def test_a_first_call_without_gradients() -> None:
     assert set(report.outcomes) == {"filled"} and all(layer.weight.eq(0.5).all() for layer in model)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("inside", [False, True])
 def test_another_model_can_be_traced_by_torch_jit_while_fills_are_pending(inside: bool) -> None:
     pending, _ = built(InForward)
