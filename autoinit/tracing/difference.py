@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ..errors import ConfigTypeError
 from ..planning import Plan, Report
+from ..planning.cells import by_position
 from ..planning.entries import shape_text
 from ..tables import Result, Table
 from .traces import Trace
@@ -55,9 +56,9 @@ class Difference(Result, Sequence[Change]):
         ... )
         >>> print(diff(narrow, wide))
         Difference of two plans of Sequential
-        parameter     what  first                     second                    count
-        ------------  ----  ------------------------  ------------------------  -----
-        {0,1}.weight  fill  Normal(mean=0, std=0.02)  Normal(mean=0, std=0.05)  x2
+        parameter     what  first            second           count
+        ------------  ----  ---------------  ---------------  -----
+        {0,1}.weight  fill  Normal(0, 0.02)  Normal(0, 0.05)  x2
         2 of 4 parameters differ
         >>> bool(diff(narrow, narrow))
         False
@@ -93,14 +94,15 @@ class Difference(Result, Sequence[Change]):
 
         Args:
             full: Whether to show every parameter. By default parameters that differ only in numbers of their names
-                share a row.
+                share a row, and fills are short: `Uniform(±0.125)`.
         """
         one, other = self.models
         of = one if one == other else f"{one} and {other}"
+        shown: Callable[[str], str] = str if full else by_position
         table = Table(
             title=f"Difference of two {self.kind.lower()}s of {of}",
             columns=("parameter", "what", "first", "second"),
-            rows=[(change.fqn, change.what, change.first, change.second) for change in self.changes],
+            rows=[(change.fqn, change.what, shown(change.first), shown(change.second)) for change in self.changes],
             caption=self.caption,
         )
         return table if full else table.folded()
