@@ -222,4 +222,9 @@ def _shortened(cell: str, most: int) -> str:
 
 def _html_row(tag: str, cells: Iterable[str]) -> str:
     style = "text-align:left;padding-right:1em"
-    return f"<tr>{''.join(f'<{tag} style={style!r}>{html.escape(printable(cell))}</{tag}>' for cell in cells)}</tr>"
+    shown = [
+        f"<{tag} style='{style}{';white-space:nowrap' if len(cell) <= READABLE[0][0] else ''}'>"
+        f"{html.escape(printable(cell))}</{tag}>"
+        for cell in cells
+    ]
+    return f"<tr>{''.join(shown)}</tr>"
