@@ -110,7 +110,7 @@ class Cleaned(Interceptor):
 
 def run_machine() -> None:
     enough = settings(
-        max_examples=1500, stateful_step_count=30, database=None, derandomize=True, phases=[Phase.generate]
+        max_examples=4000, stateful_step_count=30, database=None, derandomize=True, phases=[Phase.generate]
     )
     run_state_machine_as_test(Cleaned, settings=enough)
 
