@@ -27,11 +27,14 @@ from autoinit.tables import Table
 from tests.zoo.operators import torchvision_operators
 
 
-class Convolution(nn.Conv2d):
-    """A deformable convolution, which holds what a convolution does."""
+class Convolution(nn.Module):
+    """The parameters of a deformable convolution, which is not a subclass of `nn.Conv2d`."""
 
-    def __init__(self, *args: Any, deform_groups: int = 1, **keywords: Any) -> None:
-        super().__init__(*args, **{name: value for name, value in keywords.items() if name != "im2col_step"})
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, groups: int = 1, bias: bool = False, **_: Any):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs // groups, kernel_size, kernel_size) * 0.02)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.transposed, self.groups = False, groups
 
 
 class Attention(nn.Module):
@@ -148,7 +151,7 @@ def main(folder: str) -> int:
         covered = len(planned) - len(planned.uncovered)
         rows.append((file.parent.name, str(len(planned)), str(covered), str(len(failures)), str(len(said))))
         disagree += bool(failures)
-        notes += [f"{file.name}: {text}" for text in (*said, *failures)]
+        notes += [f"{file.name}: {text}" for text in (*said[:2], *failures[:2])]
     columns = ("configs", "parameters", "covered", "disagree", "warnings")
     print(Table(title=f"{len(rows)} stock models of mmdet", columns=columns, rows=rows), *notes, sep="\n")
     return disagree

@@ -108,15 +108,15 @@ class Cleaned(Interceptor):
                 left.end()
 
 
-def run_machine() -> None:
+def run_machine(examples: int) -> None:
     enough = settings(
-        max_examples=4000, stateful_step_count=30, database=None, derandomize=True, phases=[Phase.generate]
+        max_examples=examples, stateful_step_count=30, database=None, derandomize=True, phases=[Phase.generate]
     )
     run_state_machine_as_test(Cleaned, settings=enough)
 
 
 def test_without_a_fault_nothing_is_found() -> None:
-    run_machine()
+    run_machine(1500)
 
 
 @pytest.mark.parametrize("patches", FAULTS.values(), ids=FAULTS)
@@ -124,4 +124,4 @@ def test_a_fault_is_found(patches: list[tuple[Any, str, Any]], monkeypatch: pyte
     for owner, name, wrong in patches:
         monkeypatch.setattr(owner, name, wrong)
     with pytest.raises(AssertionError):
-        run_machine()
+        run_machine(4000)
