@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -77,13 +78,13 @@ def _parsed(arguments: Iterable[str]) -> tuple[dict[str, Any], dict[str, dict[st
 
 
 def _class_of(factory: Callable[..., Any], name: str) -> type | None:
-    """The class of a config that a target takes. Numbers, containers, modules and tensors are not configs."""
+    """The class of a config that a target takes; types of Python (a path, a number) and torch (a module) are not."""
     try:
         annotation = inspect.signature(factory, eval_str=True).parameters[name].annotation
     except (NameError, KeyError):  # imported for type checkers only; an argument of **kwargs
         annotation = None
     for cls in (annotation, getattr(factory, f"{name}_class", None)):
-        if isinstance(cls, type) and cls.__module__.partition(".")[0] not in ("builtins", "torch", "typing", "inspect"):
+        if isinstance(cls, type) and cls.__module__.partition(".")[0] not in (*sys.stdlib_module_names, "torch"):
             return cls
     return None
 

@@ -44,7 +44,7 @@ def _read(file: Path) -> Mapping[str, Any]:
             raise CommandError("A config in Python needs mmengine: pip install mmengine") from error
         try:
             return Config.fromfile(str(file), import_custom_modules=False).to_dict()  # type: ignore[no-any-return]
-        except Exception as error:
+        except Exception as error:  # A config in Python runs code, which raises anything.
             raise CommandError(f"{file} cannot be read as a config: {type(error).__name__}: {error}") from error
     import yaml
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `autoinit plan ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = DONE
-    except Exception as error:
+    except Exception as error:  # Every error becomes text and an exit status, a bug of ours too.
         status = _status_of(error, arguments)
     raise SystemExit(status or DONE)
 

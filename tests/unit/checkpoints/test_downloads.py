@@ -209,7 +209,7 @@ def test_a_hub_that_cannot_be_written_to(server: Server, hub: Path, monkeypatch:
 
 
 def test_a_disk_that_is_full(server: Server, weights: bytes, tmp_path: Path) -> None:
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="limits of file sizes are those of POSIX")
     url = server.on("/net.pth", serve(weights))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))

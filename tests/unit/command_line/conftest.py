@@ -13,6 +13,8 @@ Command = Callable[..., tuple[int, str, str]]
 
 MODELS = """
 import sys
+from decimal import Decimal
+from pathlib import Path
 from torch import nn
 
 class Sizes:
@@ -44,6 +46,7 @@ def hostile():
     model.add_module("a\\x1b[31m\\nb", nn.Linear(2, 2))
     return model
 def needy(width, depth): return nn.Linear(width, depth)
+def at(path: Path, factor: Decimal): return nn.Linear(2, 2)
 def text(): return "not a model"
 def built(): return BUILT
 def several():

@@ -138,6 +138,11 @@ def test_a_config_object_that_cannot_be_built(run: Command, argument: str, says:
     assert status == 2 and says in err
 
 
+def test_a_path_or_number_that_a_target_needs_is_not_made_up(run: Command) -> None:
+    status, _, err = run("plan", "models.py:at")
+    assert status == 2 and "needs path, factor" in err
+
+
 def test_debug_shows_where_an_error_comes_from(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(files)
     with pytest.raises(ValueError, match="no such preset"):

@@ -52,7 +52,7 @@ def test_it_is_a_schema() -> None:
     ],
 )
 def test_it_takes_a_config(config: object) -> None:
-    SCHEMA.validate(config)
+    assert SCHEMA.is_valid(config)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import warnings
 from collections import OrderedDict, UserDict, UserList
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -636,4 +637,7 @@ def test_default_bounds_that_truncate_nothing_are_warned_of(rule: dict[str, Any]
     ],
 )
 def test_bounds_that_truncate_are_not(rule: dict[str, Any]) -> None:
-    parse_config(rule)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        parse_config(rule)
+    assert caught == []

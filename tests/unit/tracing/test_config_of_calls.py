@@ -237,7 +237,7 @@ def test_a_class_is_qualified_if_another_has_its_name() -> None:
     ],
 )
 def test_layers_whose_axes_autoinit_reads_otherwise_than_torch(build: Callable[[], nn.Module]) -> None:
-    config_of(build)
+    assert config_of(build)
 
 
 def test_what_no_rule_says_is_kept_and_a_comment() -> None:
