@@ -350,4 +350,5 @@ def shards_that_copy_each_other_are_found(number: int) -> None:
 @pytest.mark.parametrize(("check", "arguments"), CASES)
 def test_on_four_ranks(ranks: Ranks, tmp_path: Path, check: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     wants_folder = "folder" in check.__annotations__
-    ranks.run(check, *((str(tmp_path),) if wants_folder else ()), *arguments)
+    answers = ranks.run(check, *((str(tmp_path),) if wants_folder else ()), *arguments)
+    assert len(answers) == len(ranks.processes)

@@ -93,7 +93,10 @@ FAULTS: dict[str, list[tuple[Any, str, Any]]] = {
 class Cleaned(Interceptor):
     """What a fault leaves behind is no part of the next example, nor of the next test."""
 
+    examples = 0
+
     def teardown(self) -> None:
+        Cleaned.examples += 1
         try:
             super().teardown()
         finally:
@@ -116,7 +119,9 @@ def run_machine(examples: int) -> None:
 
 
 def test_without_a_fault_nothing_is_found() -> None:
+    before = Cleaned.examples
     run_machine(1500)
+    assert Cleaned.examples - before >= 1500
 
 
 @pytest.mark.parametrize("patches", FAULTS.values(), ids=FAULTS)
